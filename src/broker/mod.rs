@@ -1,0 +1,281 @@
+//! What happens, in order: one file per use case.
+//!
+//! The doors (`entry`) hand in a [`Principal`](crate::domain::principal::Principal) and a request
+//! and get a value back. Nothing here knows HTTP, MCP or SQL: the broker sees ports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::ambient::Ambient;
+use crate::domain::ids::{AgentId, ProposalId, ToolName};
+use crate::domain::proposal::{Proposal, State};
+use crate::domain::reason::{Recovery, Refusal};
+use crate::domain::token::KeyRing;
+use crate::ephemeral::Ephemeral;
+use crate::store::{Store, StoreError};
+use crate::wire::Wire;
+
+/// Where the token keys are kept. The ring is read anew whenever it changed, so that a key
+/// retired by another process is refused at once.
+pub trait Keys: Send + Sync {
+    /// The ring as it is now.
+    fn ring(&self) -> Arc<KeyRing>;
+}
+
+/// A model that answers a prompt twice, so that its answers can be compared.
+#[async_trait::async_trait]
+pub trait Sampler: Send + Sync {
+    /// Two independent answers, or why there are none.
+    async fn samples(
+        &self,
+        tool: &ToolName,
+        args: &Value,
+        prompt: Option<&str>,
+    ) -> Result<Vec<String>, String>;
+}
+
+/// What the broker is made of.
+#[derive(Clone)]
+pub struct Ports {
+    /// Clock and randomness.
+    pub ambient: Ambient,
+    /// The one truth.
+    pub store: Arc<dyn Store>,
+    /// What may be forgotten.
+    pub ephemeral: Arc<dyn Ephemeral>,
+    /// What reaches outward.
+    pub wire: Arc<dyn Wire>,
+    /// Token keys.
+    pub keys: Arc<dyn Keys>,
+    /// The broker's own model, if there is one.
+    pub sampler: Option<Arc<dyn Sampler>>,
+}
+
+/// A request to propose, as any door hands it in. `arguments` came through the strict reader.
+#[derive(Clone, Debug, Default)]
+pub struct ProposeRequest {
+    /// Tool name without `_propose`.
+    pub tool: String,
+    /// The tool's arguments.
+    pub arguments: Value,
+    /// What the agent was asked to do.
+    pub prompt: Option<String>,
+    /// The agent's own answers, to be compared with each other.
+    pub samples: Vec<String>,
+    /// The caller's name for this request.
+    pub idempotency_key: Option<String>,
+}
+
+/// A request to commit.
+#[derive(Clone, Debug)]
+pub struct CommitRequest {
+    /// The proposal, as the caller spells it.
+    pub proposal_id: String,
+    /// The token.
+    pub commit_token: String,
+    /// The tool the caller believes it is committing, where the door knows it (`T_commit`).
+    pub tool: Option<String>,
+    /// The arguments again.
+    pub arguments: Value,
+}
+
+/// A sealed token and what a caller may know about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SealedToken {
+    /// The text to present.
+    pub text: String,
+    /// Its id.
+    pub token_id: String,
+    /// Epoch seconds.
+    pub expires_at: i64,
+}
+
+/// What a propose, or a read of a proposal, gives back. The proposal's state says which answer
+/// it is.
+#[derive(Clone, Debug)]
+pub struct Proposed {
+    /// The proposal.
+    pub proposal: Proposal,
+    /// A token, if the caller is its proposer, it is allowed, and one was put out.
+    pub token: Option<SealedToken>,
+    /// True if an earlier request with the same idempotency key made it.
+    pub replayed: bool,
+    /// When to come back, for `RATE_LIMITED`.
+    pub retry_after_secs: Option<u32>,
+}
+
+/// What a commit gives back.
+#[derive(Clone, Debug)]
+pub enum Committed {
+    /// Executed or failed; see `proposal.execution`.
+    Settled(Box<Proposal>),
+    /// Sent, and no clear answer yet.
+    InDoubt(Box<Proposal>),
+    /// Nothing was done.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The proposal whose outcome answers a replay.
+        original: Option<Box<Proposal>>,
+        /// More for people, where there is more to say.
+        detail: Option<String>,
+    },
+}
+
+/// A person's word on an attempt that no machine can settle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// They saw the effect at the provider.
+    Executed,
+    /// They saw that there is none.
+    Failed,
+}
+
+/// Why a request could not be answered at all. The text is for people, [`Trouble::code`] for
+/// programs.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Trouble {
+    /// The arguments break the tool's schema or an id's pattern.
+    #[error("the arguments are not what the tool takes: {0}")]
+    InvalidArguments(String),
+    /// Another part of the request is not what it should be.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// No such tool, or not for proposing.
+    #[error("there is no tool named {0}")]
+    UnknownTool(String),
+    /// The tool's definition is new or changed and waits for an operator.
+    #[error("the tool {0} waits for an operator to accept its definition (`hundi tool accept`)")]
+    ToolQuarantined(String),
+    /// No valid key.
+    #[error("a valid API key is needed: `Authorization: Bearer hk_...`")]
+    Unauthenticated,
+    /// The role may not do this.
+    #[error("the role {role} may not do this")]
+    Forbidden {
+        /// The caller's role.
+        role: &'static str,
+    },
+    /// The proposer is the approver.
+    #[error("a proposal cannot be approved by its own proposer")]
+    SelfApproval,
+    /// The same person again.
+    #[error("{0} has approved this proposal already; another person has to agree")]
+    ApprovedAlready(String),
+    /// Never existed, or belongs to somebody else: the same answer.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The same idempotency key with other arguments.
+    #[error("the idempotency key already names another request, {0}")]
+    IdempotencyKeyReused(ProposalId),
+    /// Not possible where the proposal stands.
+    #[error("the proposal is {}, so this cannot be done", .0.name())]
+    WrongState(State),
+    /// Somebody else changed it at the same moment.
+    #[error("somebody else changed it at the same moment; read it again")]
+    Changed,
+    /// The store failed; nothing was done.
+    #[error("the store is not answering; nothing was done")]
+    StoreUnavailable,
+    /// Too much at once.
+    #[error("too many requests are under way")]
+    Overloaded {
+        /// Seconds to wait.
+        retry_after_secs: u32,
+    },
+    /// An upstream failed on a pass-through call.
+    #[error("the upstream did not answer properly: {0}")]
+    Upstream(String),
+    /// Something is not configured.
+    #[error("{0}")]
+    Off(String),
+}
+
+impl Trouble {
+    /// Never changes once released.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Trouble::InvalidArguments(_) => "invalid_arguments",
+            Trouble::InvalidRequest(_) => "invalid_request",
+            Trouble::UnknownTool(_) => "unknown_tool",
+            Trouble::ToolQuarantined(_) => "tool_quarantined",
+            Trouble::Unauthenticated => "unauthenticated",
+            Trouble::Forbidden { .. } => "forbidden",
+            Trouble::SelfApproval => "self_approval",
+            Trouble::ApprovedAlready(_) => "approved_already",
+            Trouble::NotFound(_) => "not_found",
+            Trouble::IdempotencyKeyReused(_) => "idempotency_key_reused",
+            Trouble::WrongState(_) => "wrong_state",
+            Trouble::Changed => "changed_meanwhile",
+            Trouble::StoreUnavailable => "store_unavailable",
+            Trouble::Overloaded { .. } => "overloaded",
+            Trouble::Upstream(_) => "upstream_failed",
+            Trouble::Off(_) => "not_configured",
+        }
+    }
+
+    /// The HTTP status that says it best.
+    pub fn status(&self) -> u16 {
+        match self {
+            Trouble::InvalidArguments(_) | Trouble::InvalidRequest(_) => 400,
+            Trouble::Unauthenticated => 401,
+            Trouble::Forbidden { .. } | Trouble::SelfApproval => 403,
+            Trouble::UnknownTool(_) | Trouble::NotFound(_) => 404,
+            Trouble::ToolQuarantined(_)
+            | Trouble::ApprovedAlready(_)
+            | Trouble::IdempotencyKeyReused(_)
+            | Trouble::WrongState(_)
+            | Trouble::Changed => 409,
+            Trouble::Upstream(_) => 502,
+            Trouble::StoreUnavailable | Trouble::Overloaded { .. } | Trouble::Off(_) => 503,
+        }
+    }
+
+    /// What the caller can do.
+    pub fn recovery(&self) -> Recovery {
+        match self {
+            Trouble::InvalidArguments(_)
+            | Trouble::InvalidRequest(_)
+            | Trouble::UnknownTool(_)
+            | Trouble::IdempotencyKeyReused(_) => Recovery::FixArgs,
+            Trouble::StoreUnavailable
+            | Trouble::Overloaded { .. }
+            | Trouble::Upstream(_)
+            | Trouble::Changed => Recovery::Wait,
+            Trouble::WrongState(_) => Recovery::ReadOutcome,
+            Trouble::ApprovedAlready(_) | Trouble::SelfApproval => Recovery::GetApproval,
+            Trouble::ToolQuarantined(_)
+            | Trouble::Unauthenticated
+            | Trouble::Forbidden { .. }
+            | Trouble::NotFound(_)
+            | Trouble::Off(_) => Recovery::Stop,
+        }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        Trouble::StoreUnavailable
+    }
+}
+
+/// Which proposals a caller wants to see.
+#[derive(Clone, Debug, Default)]
+pub struct ListRequest {
+    /// Only in this state.
+    pub state: Option<State>,
+    /// Only of this agent.
+    pub agent: Option<AgentId>,
+    /// Only of this tool.
+    pub tool: Option<String>,
+    /// Only older than this one: the `next_cursor` of the page before.
+    pub cursor: Option<ProposalId>,
+    /// 1 to 500; 50 if `None`.
+    pub limit: Option<u32>,
+}
+
+/// Longest that `await_proposal` waits.
+pub const MAX_AWAIT: Duration = Duration::from_secs(55);

@@ -1,0 +1,154 @@
+//! What leaves and what comes back: the order to a provider, its reply, and what the reply proves.
+//!
+//! Only a clear yes or a clear no ends doubt. Everything else is [`Outcome::Unknown`], however
+//! much it looks like an error.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::canonical::Canonical;
+use super::ids::{ProposalId, ToolName};
+use super::money::Effective;
+
+/// A proposal as a connector sees it: what to do, under which names.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Order {
+    /// The proposal, from which the provider's key and reference are derived.
+    pub proposal: ProposalId,
+    /// The tool of the catalogue.
+    pub tool: ToolName,
+    /// The stored canonical arguments.
+    pub args: Canonical,
+    /// What it can move at most.
+    pub effective: Effective,
+}
+
+impl Order {
+    /// The provider's idempotency key: the proposal id, so that one proposal has one key for
+    /// ever. 36 characters, the most that Razorpay accepts.
+    pub fn idempotency_key(&self) -> String {
+        self.proposal.to_string()
+    }
+
+    /// The reference that the provider stores with the effect and can be searched by.
+    pub fn reference(&self) -> String {
+        self.proposal.to_string()
+    }
+}
+
+/// One call to one tool of one upstream: exactly what the intent stores and the wire sends.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Call {
+    /// The configured upstream: `razorpay`, `noop`, or the name of an MCP server.
+    pub upstream: String,
+    /// The upstream's own tool name.
+    pub tool: String,
+    /// Canonical JSON of the arguments.
+    pub arguments: String,
+}
+
+impl Call {
+    /// A call with these arguments in canonical form.
+    pub fn new(upstream: &str, tool: &str, arguments: &Value) -> Self {
+        Self {
+            upstream: upstream.to_owned(),
+            tool: tool.to_owned(),
+            arguments: Canonical::of(arguments).to_string(),
+        }
+    }
+}
+
+/// What the wire heard.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Reply {
+    /// A tool result, whatever it says.
+    Result {
+        /// The structured content, or the first text parsed as JSON, or the text as a string.
+        content: Value,
+        /// The upstream called it an error.
+        is_error: bool,
+    },
+    /// A JSON-RPC error instead of a result.
+    RpcError {
+        /// The JSON-RPC code.
+        code: i64,
+        /// The upstream's words.
+        message: String,
+    },
+    /// Proven: not a byte of the request left this process.
+    NotSent(String),
+    /// It may have arrived: no reply, a reply that does not parse, a dead process.
+    Lost(String),
+}
+
+/// What a reply to the call itself proves.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome {
+    /// The effect exists at the provider, under our reference.
+    Executed(Receipt),
+    /// The provider said a clear no: the effect does not exist and will not.
+    Refused(ProviderError),
+    /// Neither.
+    Unknown(String),
+}
+
+/// What a reply to an enquiry proves.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Sighting {
+    /// The effect exists.
+    Found(Receipt),
+    /// The provider looked and there is nothing under our reference, at this moment.
+    Absent,
+    /// The enquiry itself brought no clear answer.
+    Unclear(String),
+}
+
+/// Proof of an effect.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The provider's id of the effect, if it gives one (`pout_...`).
+    pub provider_id: Option<String>,
+    /// The provider's own state (`processing`, `processed`, `reversed`...).
+    pub provider_state: Option<String>,
+    /// True when the provider says that the money came back or never left after all.
+    pub reversed: bool,
+    /// What the provider settled, in minor units; `None` where it does not say.
+    pub settled_minor: Option<i64>,
+    /// The provider's answer, as the caller gets it.
+    pub result: Value,
+}
+
+/// A provider's clear no.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProviderError {
+    /// The provider's code, or ours where it gave none.
+    pub code: String,
+    /// Its words.
+    pub description: String,
+}
+
+/// What the provider told us unasked, by webhook or poll, about one effect.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Evidence {
+    /// Our reference, if the effect carries one.
+    pub reference: Option<String>,
+    /// The effect.
+    pub receipt: Receipt,
+}
+
+/// What may be done about an unknown outcome, declared by each connector.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecoveryContract {
+    /// The provider can be asked by our reference. Asking comes before sending again.
+    pub lookup: bool,
+    /// Same key and same bytes may be sent again for so long after the claim, in seconds.
+    pub replay_secs: Option<i64>,
+}
+
+impl RecoveryContract {
+    /// Nothing can be asked or repeated: a person decides.
+    pub const NONE: Self = Self {
+        lookup: false,
+        replay_secs: None,
+    };
+}

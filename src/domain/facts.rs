@@ -1,0 +1,148 @@
+//! What the checks know. What could not be learned is a value, and never widens a limit.
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::Policy;
+use super::proposal::Score;
+use super::time::Timestamp;
+
+/// Something another system told us, or did not.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fact<T> {
+    /// Asked, and this is the answer.
+    Known(T),
+    /// Asked, and got no usable answer in time.
+    Missing,
+}
+
+impl<T> Fact<T> {
+    /// The value, if it is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Fact::Known(value) => Some(value),
+            Fact::Missing => None,
+        }
+    }
+}
+
+/// What an operator froze. An empty list is not frozen.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Freezes(pub Vec<Freeze>);
+
+/// One frozen scope.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Freeze {
+    /// What is frozen.
+    pub scope: FreezeScope,
+    /// Which one; `None` only for `all`.
+    pub id: Option<String>,
+    /// The operator's words.
+    pub reason: String,
+    /// Who froze it.
+    pub by: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// What a freeze covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FreezeScope {
+    /// The whole organisation.
+    All,
+    /// One agent.
+    Agent,
+    /// One tool.
+    Tool,
+    /// One vendor: its account, registrable domain or name.
+    Vendor,
+}
+
+/// What a reputation service said about a URL.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reputation {
+    /// No URL to ask about, or the service is not configured.
+    NotAsked,
+    /// Not listed.
+    Safe,
+    /// Listed under these threat types.
+    Unsafe(Vec<String>),
+}
+
+/// What an entity register said about a vendor's name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Entity {
+    /// The policy does not ask.
+    NotAsked,
+    /// Active and issued.
+    Verified,
+    /// Unknown, lapsed or retired.
+    Unverified,
+}
+
+/// One earlier payout of the agent, settled or allowed; never a query.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PastPayout {
+    /// When it was proposed.
+    pub at: Timestamp,
+    /// Minor units.
+    pub minor: i64,
+    /// Who was paid: account, else name, else domain.
+    pub payee: Option<String>,
+    /// Vendor name, to notice a changed account of a known vendor.
+    pub vendor: Option<String>,
+}
+
+/// Everything the checks may look at. `None` in `policy` means asked, and there is none.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Facts {
+    /// The instant of the decision.
+    pub now: Timestamp,
+    /// What is frozen in the organisation.
+    pub freezes: Fact<Freezes>,
+    /// The agent's policy.
+    pub policy: Fact<Option<Policy>>,
+    /// Pending plus posted for today, in minor units, without this request.
+    pub spent_today: Fact<i64>,
+    /// Requests of this agent already inside the window, without this one.
+    pub recent_requests: Fact<u32>,
+    /// The vendor's URL.
+    pub reputation: Fact<Reputation>,
+    /// The vendor's name.
+    pub entity: Fact<Entity>,
+    /// The agent's history, newest first.
+    pub history: Fact<Vec<PastPayout>>,
+    /// The hour of the week (Monday 00:00 is 0) of `now` in the budget time zone.
+    pub hour_of_week: u8,
+    /// Hours of the week of the history's payouts, in the same order.
+    pub history_hours: Vec<u8>,
+    /// The integrity score, and whether the broker itself took the samples.
+    pub integrity: Integrity,
+}
+
+/// What was learned about the agent's own answers.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Integrity {
+    /// The score shown to the caller.
+    pub score: Score,
+    /// True if samples that the broker took itself support it. The caller's own can lower
+    /// trust and never grant it.
+    pub attested: bool,
+    /// What to do when nothing attests the answers.
+    pub on_missing: OnMissing,
+    /// The prompt, for the checks that the caller cannot talk away.
+    pub prompt: Option<String>,
+}
+
+/// What a missing integrity score means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMissing {
+    /// A person decides.
+    #[default]
+    Hold,
+    /// Goes on without.
+    Allow,
+    /// Refused.
+    Block,
+}

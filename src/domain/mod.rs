@@ -1,0 +1,21 @@
+//! What things are: values, and the rules by which they may change.
+//!
+//! Pure: no clock, no randomness, no environment, no `async`. Time and random bits are handed in,
+//! so a test hands in its own. Serde here is for stored forms only; what MCP, REST or a console
+//! show are separate types in `entry`.
+
+pub mod call;
+pub mod canonical;
+pub mod change;
+pub mod facts;
+pub mod ids;
+pub mod money;
+pub mod notice;
+pub mod policy;
+pub mod principal;
+pub mod proposal;
+pub mod reason;
+pub mod strict;
+pub mod time;
+pub mod token;
+pub mod tool;

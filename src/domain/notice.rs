@@ -1,0 +1,56 @@
+//! Something to tell people. It waits in the outbox, written with its cause, until delivered.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{AgentId, OrgId, ProposalId, ToolName};
+use super::money::Effective;
+use super::reason::Finding;
+use super::time::Timestamp;
+use super::tool::Payee;
+
+/// What happened that people want to know.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// A proposal waits for approval.
+    Held,
+    /// A hold was decided, lapsed or withdrawn; earlier messages are out of date.
+    Decided,
+    /// Governance refused a proposal.
+    Blocked,
+    /// Nobody knows whether an effect exists, and no machine can find out.
+    InDoubt,
+    /// The provider contradicts what it said before, or the money came back.
+    Reversed,
+    /// Something an operator has to look at.
+    Alert,
+}
+
+/// One message to people, without any channel's formatting.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Notice {
+    /// What happened.
+    pub kind: NoticeKind,
+    /// When.
+    pub at: Timestamp,
+    /// Where.
+    pub org: OrgId,
+    /// The proposal it is about, if any.
+    pub proposal: Option<ProposalId>,
+    /// The agent concerned, if any.
+    pub agent: Option<AgentId>,
+    /// The tool concerned, if any.
+    pub tool: Option<ToolName>,
+    /// What would move.
+    pub effective: Effective,
+    /// Who would be paid.
+    pub payee: Payee,
+    /// The canonical arguments' hash, in hex.
+    pub args_hash: String,
+    /// The headline's code, or what an alert is about.
+    pub reason: String,
+    /// Every finding.
+    pub findings: Vec<Finding>,
+    /// Who decided, or other words for people.
+    pub detail: String,
+}

@@ -1,0 +1,406 @@
+//! A proposal and its whole life cycle.
+//!
+//! The first half of the record is fixed at admission and never written again; the second half
+//! moves, one version at a time. Whether an event is legal is decided by [`State::after`] alone.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::call::{Call, ProviderError, Receipt};
+use super::canonical::Canonical;
+use super::ids::{AgentId, ArgsHash, CommitId, Nonce, OrgId, ProposalId, TokenId, ToolName};
+use super::money::Effective;
+use super::reason::{Finding, Reason};
+use super::time::{Day, Timestamp};
+use super::tool::Payee;
+
+/// Where a proposal stands. Terminal states have no arm in [`State::after`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Governance refused it. Terminal.
+    Blocked,
+    /// Waits for people.
+    Held,
+    /// May be committed: its reservation is pending.
+    Allowed,
+    /// Claimed. The nonce is spent and the call may be on the wire.
+    Committing,
+    /// Sent, and no clear answer. Only evidence moves it on, never a clock.
+    InDoubt,
+    /// The provider has the effect under our reference.
+    Executed,
+    /// The provider said a clear no. Terminal.
+    Failed,
+    /// A person said no. Terminal.
+    Rejected,
+    /// Withdrawn before it was committed. Terminal.
+    Cancelled,
+    /// Its time ran out before it was committed. Terminal.
+    Expired,
+    /// Executed, and the provider took it back. Terminal.
+    Reversed,
+}
+
+/// What can happen to a proposal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Event {
+    /// Enough people agreed.
+    Approved,
+    /// A person said no.
+    Rejected,
+    /// The proposer, or an operator, took it back.
+    Withdrawn,
+    /// Its time ran out.
+    Lapsed,
+    /// The right to send was taken.
+    Claimed,
+    /// No clear answer.
+    Lost,
+    /// A clear yes.
+    Confirmed,
+    /// A clear no.
+    Refused,
+    /// The provider took back what it had confirmed.
+    TakenBack,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [State; 11] = [
+        State::Blocked,
+        State::Held,
+        State::Allowed,
+        State::Committing,
+        State::InDoubt,
+        State::Executed,
+        State::Failed,
+        State::Rejected,
+        State::Cancelled,
+        State::Expired,
+        State::Reversed,
+    ];
+
+    /// The whole life cycle on one screen. `None` means the event is illegal here.
+    pub fn after(self, event: Event) -> Option<State> {
+        Some(match (self, event) {
+            (State::Held, Event::Approved) => State::Allowed,
+            (State::Held, Event::Rejected) => State::Rejected,
+            (State::Held | State::Allowed, Event::Withdrawn) => State::Cancelled,
+            (State::Held | State::Allowed, Event::Lapsed) => State::Expired,
+            (State::Allowed, Event::Claimed) => State::Committing,
+            (State::Committing, Event::Lost) => State::InDoubt,
+            (State::Committing | State::InDoubt, Event::Confirmed) => State::Executed,
+            (State::Committing | State::InDoubt, Event::Refused) => State::Failed,
+            (State::Executed, Event::TakenBack) => State::Reversed,
+            _ => return None,
+        })
+    }
+
+    /// The state's one spelling.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Blocked => "blocked",
+            State::Held => "held",
+            State::Allowed => "allowed",
+            State::Committing => "committing",
+            State::InDoubt => "in_doubt",
+            State::Executed => "executed",
+            State::Failed => "failed",
+            State::Rejected => "rejected",
+            State::Cancelled => "cancelled",
+            State::Expired => "expired",
+            State::Reversed => "reversed",
+        }
+    }
+
+    /// Reads a state's one spelling.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// True once a commit was claimed, whatever became of it.
+    pub fn was_claimed(self) -> bool {
+        matches!(
+            self,
+            State::Committing | State::InDoubt | State::Executed | State::Failed | State::Reversed
+        )
+    }
+
+    /// True if nothing but the provider can change it any more, or nothing at all.
+    pub fn is_settled(self) -> bool {
+        !matches!(
+            self,
+            State::Held | State::Allowed | State::Committing | State::InDoubt
+        )
+    }
+}
+
+/// The three signals and their composite; see `governance/integrity` for the formulas.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Score {
+    /// Weighted mean over the signals that exist, 0 to 1; `None` if there is no signal.
+    pub composite: Option<f64>,
+    /// The signals.
+    pub signals: Signals,
+}
+
+/// Each from 0 (agrees) to 1 (disagrees); `None` where there was nothing to compare.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Signals {
+    /// 1 minus the Jaccard similarity of the samples' words.
+    pub output_instability: Option<f64>,
+    /// Mean relative difference of the samples' numbers.
+    pub numeric_variance: Option<f64>,
+    /// 1 if the prompt is not the tool's baseline prompt.
+    pub prompt_drift: Option<f64>,
+}
+
+/// The one live token of a proposal: enough to seal the same text again.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LiveToken {
+    /// Its id.
+    pub token_id: TokenId,
+    /// Its single-use number.
+    pub nonce: Nonce,
+    /// The key it was sealed with.
+    pub kid: String,
+    /// Epoch seconds.
+    pub issued_at: i64,
+    /// Epoch seconds; expired means `expires_at <= now`.
+    pub expires_at: i64,
+}
+
+/// One person's yes, bound to what they saw.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Approval {
+    /// The principal.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The arguments they agreed to.
+    pub args_hash: ArgsHash,
+}
+
+/// How a proposal left `held` or `allowed` other than by a claim.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ending {
+    /// The principal, or `hundi` for a lapse.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Their words.
+    pub reason: String,
+}
+
+/// The one attempt to carry a proposal out, and what became of it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Execution {
+    /// Names the attempt.
+    pub commit_id: CommitId,
+    /// The nonce that the claim burned.
+    pub nonce: Nonce,
+    /// Until when that nonce must stay burned, epoch seconds.
+    pub nonce_kept_until: i64,
+    /// The provider's idempotency key.
+    pub idempotency_key: String,
+    /// Exactly what is sent, now and on every replay.
+    pub call: Call,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
+    /// Nobody else acts on it before this.
+    pub lease_until: Timestamp,
+    /// How often reconciliation has asked.
+    pub attempts: u32,
+    /// What is known.
+    pub outcome: Option<Settled>,
+    /// Why it is in doubt, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
+    /// Evidence that contradicts the outcome, kept for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contradictions: Vec<Value>,
+}
+
+/// How doubt ended.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settled {
+    /// A clear yes.
+    Executed(Receipt),
+    /// A clear no.
+    Refused(ProviderError),
+}
+
+/// One request with its arguments fixed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Proposal {
+    /// Fixed at admission.
+    pub fixed: Fixed,
+    /// Where it stands.
+    pub state: State,
+    /// Counts writes; every write names the version it read.
+    pub version: u64,
+    /// What moves besides the state.
+    pub moving: Moving,
+    /// The attempt, once claimed.
+    pub execution: Option<Execution>,
+}
+
+/// What admission fixed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Fixed {
+    /// Its name.
+    pub id: ProposalId,
+    /// The organisation.
+    pub org: OrgId,
+    /// The agent it is accounted to.
+    pub agent: AgentId,
+    /// The principal that proposed it, who can never approve it.
+    pub proposer: String,
+    /// The tool.
+    pub tool: ToolName,
+    /// The tool's definition at that time.
+    pub tool_digest: String,
+    /// Canonical arguments.
+    #[serde(with = "canonical_text")]
+    pub args: Canonical,
+    /// Their hash.
+    pub args_hash: ArgsHash,
+    /// What it can move at most.
+    pub effective: Effective,
+    /// Who is paid.
+    pub payee: Payee,
+    /// The caller's name for the request, if it gave one.
+    pub idempotency_key: Option<String>,
+    /// Version of the policy that decided; `None` where none was needed.
+    pub policy_version: Option<u64>,
+    /// The integrity score.
+    pub score: Score,
+    /// Every finding, in order of precedence.
+    pub findings: Vec<Finding>,
+    /// The headline.
+    pub reason: Reason,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it lapses unless committed.
+    pub lapses_at: Timestamp,
+    /// The day its budget belongs to.
+    pub day: Day,
+    /// How many people have to agree; 0 if none.
+    pub approvals_needed: u32,
+    /// Commit by the broker itself once approved.
+    #[serde(default)]
+    pub execute_on_approval: bool,
+}
+
+/// What moves.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Moving {
+    /// The live token, if one is out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<LiveToken>,
+    /// Who agreed so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approval>,
+    /// How it ended, if it did without a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+}
+
+impl Proposal {
+    /// Its id.
+    pub fn id(&self) -> ProposalId {
+        self.fixed.id
+    }
+
+    /// The order a connector translates.
+    pub fn order(&self) -> super::call::Order {
+        super::call::Order {
+            proposal: self.fixed.id,
+            tool: self.fixed.tool.clone(),
+            args: self.fixed.args.clone(),
+            effective: self.fixed.effective,
+        }
+    }
+}
+
+mod canonical_text {
+    use super::Canonical;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(args: &Canonical, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(args.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Canonical, D::Error> {
+        String::deserialize(from).map(Canonical::from_stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const EVENTS: [Event; 9] = [
+        Event::Approved,
+        Event::Rejected,
+        Event::Withdrawn,
+        Event::Lapsed,
+        Event::Claimed,
+        Event::Lost,
+        Event::Confirmed,
+        Event::Refused,
+        Event::TakenBack,
+    ];
+
+    #[test]
+    fn no_clock_ends_doubt_and_terminal_is_terminal() {
+        for state in [State::Committing, State::InDoubt] {
+            assert_eq!(state.after(Event::Lapsed), None);
+            assert_eq!(state.after(Event::Withdrawn), None);
+        }
+        let terminal = [
+            State::Blocked,
+            State::Failed,
+            State::Rejected,
+            State::Cancelled,
+            State::Expired,
+            State::Reversed,
+        ];
+        for state in terminal {
+            assert!(
+                EVENTS.iter().all(|event| state.after(*event).is_none()),
+                "{state:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn states_have_one_spelling() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.name()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+    }
+
+    proptest! {
+        /// Whatever happens, in whatever order: claimed at most once, and a refusal stays one.
+        #[test]
+        fn claimed_at_most_once_and_final_is_final(
+            events in prop::collection::vec(prop::sample::select(EVENTS.to_vec()), 0..40)
+        ) {
+            let mut state = State::Held;
+            let mut claims = 0;
+            for event in events {
+                let Some(next) = state.after(event) else { continue };
+                prop_assert!(state != State::Failed && state != State::Expired);
+                claims += u32::from(event == Event::Claimed);
+                prop_assert!(!(state.was_claimed() && !next.was_claimed()));
+                state = next;
+            }
+            prop_assert!(claims <= 1);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Instants, and the calendar day that a budget belongs to.
+//!
+//! Wall-clock time only: what must not jump (deadlines, leases of a running node) is measured on a
+//! monotonic clock by whoever waits. A day is always read in a named time zone.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch, UTC. Shown as RFC 3339.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since the epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// From seconds since the epoch.
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub const fn secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// This instant moved by so many milliseconds (negative: earlier), saturating.
+    pub const fn plus_millis(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// This instant moved by so many seconds (negative: earlier), saturating.
+    pub const fn plus_secs(self, secs: i64) -> Self {
+        self.plus_millis(secs.saturating_mul(1000))
+    }
+
+    /// Reads RFC 3339 text, as a filter of a query gives it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let at: jiff::Timestamp = text.parse().ok()?;
+        Some(Self(at.as_millisecond()))
+    }
+
+    /// The calendar day of this instant in `zone`.
+    pub fn day_in(self, zone: &jiff::tz::TimeZone) -> Day {
+        let at = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        let date = at.to_zoned(zone.clone()).date();
+        Day(i32::from(date.year()) * 10_000 + i32::from(date.month()) * 100 + i32::from(date.day()))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(at) if self.0.rem_euclid(1000) == 0 => write!(f, "{at:.0}"),
+            Ok(at) => write!(f, "{at:.3}"),
+            Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+/// A calendar day, the unit of a daily limit. Shown as `2026-11-20`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Day(i32);
+
+impl Day {
+    /// The day as the number `yyyymmdd`, for stores.
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
+    /// From a stored `yyyymmdd`.
+    pub const fn from_number(number: i32) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:04}-{:02}-{:02}",
+            self.0 / 10_000,
+            self.0 / 100 % 100,
+            self.0 % 100
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_reads_as_rfc_3339() {
+        assert_eq!(Timestamp::from_secs(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            Timestamp::from_millis(1_500).to_string(),
+            "1970-01-01T00:00:01.500Z"
+        );
+        assert_eq!(
+            Timestamp::parse("1970-01-01T05:30:01+05:30"),
+            Some(Timestamp::from_secs(1))
+        );
+        assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_day_is_the_day_of_its_zone() {
+        let cases = [
+            ("2026-11-20T18:29:59Z",  "Asia/Kolkata",     "2026-11-20"),
+            ("2026-11-20T18:30:00Z",  "Asia/Kolkata",     "2026-11-21"),
+            ("2028-02-28T18:30:00Z",  "Asia/Kolkata",     "2028-02-29"), // leap day
+            ("2026-12-31T18:30:00Z",  "Asia/Kolkata",     "2027-01-01"),
+            ("2026-11-01T05:59:59Z",  "America/New_York", "2026-11-01"), // the night clocks go back
+            ("2026-11-02T04:59:59Z",  "America/New_York", "2026-11-01"),
+            ("2026-11-02T05:00:00Z",  "America/New_York", "2026-11-02"),
+        ];
+        for (at, zone, day) in cases {
+            let tz = jiff::tz::TimeZone::get(zone).unwrap();
+            let at = Timestamp::parse(at).unwrap();
+            assert_eq!(at.day_in(&tz).to_string(), day, "{at} in {zone}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A tool of the catalogue: what it takes, how risky it is, and what it can really move.
+//!
+//! Risk is the operator's word. An upstream's annotations may raise it, never lower it, and a
+//! definition that changed since it was accepted is quarantined: nobody can propose with it.
+
+use std::sync::Arc;
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::canonical::Canonical;
+use super::ids::ToolName;
+use super::money::{Currency, Effective, Money};
+
+/// Whether a call needs the two steps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Risk {
+    /// Read-only by the operator's word: passes through.
+    Low,
+    /// Everything else: propose, then commit.
+    High,
+}
+
+/// Whether the definition on offer is the one an operator accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Built in, or pinned and unchanged.
+    Accepted,
+    /// Offered by an upstream and never accepted.
+    New,
+    /// Differs from what was accepted.
+    Changed,
+    /// Accepted once, no longer offered.
+    Gone,
+}
+
+/// Which connector translates the tool's calls.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Executor {
+    /// Done in process, no effect: the load test's tool.
+    Noop,
+    /// RazorpayX and the sandbox bank, through our sidecar.
+    Razorpay,
+    /// A tool of a configured upstream MCP server.
+    Upstream {
+        /// The upstream's configured name.
+        upstream: String,
+        /// Its own name for the tool.
+        tool: String,
+    },
+}
+
+/// How to read the effective amount out of arguments.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MoneyRule {
+    /// Paths of amounts, in minor units; the largest counts. `a.b` descends, `a[].b` sums.
+    pub amounts: Vec<String>,
+    /// Path of the currency; absent in the arguments means `default_currency`.
+    pub currency: Option<String>,
+    /// Currency where the arguments name none; `None` is INR.
+    pub default_currency: Option<Currency>,
+    /// Paths of booleans that, when true, lift every bound on the amount.
+    pub unbounded_if: Vec<String>,
+    /// True if the tool moves money even when it names no amount (a full refund): unbounded then.
+    pub always: bool,
+}
+
+/// How to read who is paid out of arguments.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PayeeRule {
+    /// Path of the account or id that is paid.
+    pub account: Option<String>,
+    /// Path of the vendor's name.
+    pub name: Option<String>,
+    /// Path of the vendor's URL.
+    pub url: Option<String>,
+}
+
+/// Who is paid, as the arguments say.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Payee {
+    /// Fund account or other id.
+    pub account: Option<String>,
+    /// Vendor name.
+    pub name: Option<String>,
+    /// Vendor URL.
+    pub url: Option<String>,
+}
+
+/// One tool of the catalogue.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    /// Its name here, unique in the catalogue.
+    pub name: ToolName,
+    /// What it does, for agents and approvers. An upstream's words are not trusted as markup.
+    pub description: String,
+    /// JSON Schema of the arguments; unknown fields are refused whatever it says.
+    pub input_schema: Value,
+    /// JSON Schema of the result, where known.
+    pub output_schema: Option<Value>,
+    /// Two steps, or straight through.
+    pub risk: Risk,
+    /// Who carries it out.
+    pub executor: Executor,
+    /// What it moves.
+    pub money: MoneyRule,
+    /// Whom it pays.
+    pub payee: PayeeRule,
+    /// Paths of ids and the pattern each must match in full.
+    pub patterns: Vec<(String, Arc<Regex>)>,
+    /// Every proposal waits for a person, whatever the policy says.
+    pub hold: bool,
+    /// Whether it may be used.
+    pub standing: Standing,
+    /// SHA-256 (hex) of the definition; bound into proposals so that a later change is seen.
+    pub digest: String,
+}
+
+impl Tool {
+    /// SHA-256 of what an upstream says about a tool: name, description, schemas, annotations.
+    pub fn digest_of(definition: &Value) -> String {
+        Canonical::of(definition).hash().to_string()
+    }
+
+    /// What a call with these (schema-checked) arguments can move at most.
+    pub fn effective(&self, args: &Value) -> Effective {
+        let rule = &self.money;
+        let named = rule.currency.as_deref().and_then(|path| read(args, path));
+        let currency = named.and_then(Value::as_str).and_then(Currency::parse);
+        let currency = currency.or(rule.default_currency).unwrap_or(Currency::INR);
+        let lifted = rule.unbounded_if.iter().filter_map(|path| read(args, path));
+        if lifted.into_iter().any(|flag| flag.as_bool() != Some(false)) {
+            return Effective::Unbounded(currency);
+        }
+        let largest = rule
+            .amounts
+            .iter()
+            .filter_map(|path| total(args, path))
+            .max();
+        match largest {
+            Some(minor) => Effective::Amount(Money { minor, currency }),
+            None if rule.always => Effective::Unbounded(currency),
+            None => Effective::Nothing,
+        }
+    }
+
+    /// Whom a call with these arguments pays.
+    pub fn payee(&self, args: &Value) -> Payee {
+        let text = |path: &Option<String>| {
+            let value = read(args, path.as_deref()?)?;
+            value.as_str().map(str::to_owned)
+        };
+        Payee {
+            account: text(&self.payee.account),
+            name: text(&self.payee.name),
+            url: text(&self.payee.url),
+        }
+    }
+
+    /// The first id that does not match its pattern, as a sentence.
+    pub fn bad_pattern(&self, args: &Value) -> Option<String> {
+        self.patterns.iter().find_map(|(path, pattern)| {
+            let text = read(args, path)?.as_str()?;
+            let full = pattern
+                .find(text)
+                .is_some_and(|m| m.start() == 0 && m.end() == text.len());
+            (!full).then(|| format!("`{path}` must match {pattern}"))
+        })
+    }
+}
+
+/// The value at `a.b.c`.
+pub fn read<'a>(args: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(args, |value, key| value.get(key))
+}
+
+/// The integer at a path, or the sum over `list[].field`. Saturates rather than wraps.
+fn total(args: &Value, path: &str) -> Option<i64> {
+    match path.split_once("[].") {
+        None => read(args, path)?.as_i64(),
+        Some((list, rest)) => {
+            let items = read(args, list)?.as_array()?;
+            let amounts = items.iter().filter_map(|item| total(item, rest));
+            Some(amounts.fold(0, i64::saturating_add))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn tool(money: MoneyRule) -> Tool {
+        Tool {
+            name: "t".parse().unwrap(),
+            description: String::new(),
+            input_schema: json!({}),
+            output_schema: None,
+            risk: Risk::High,
+            executor: Executor::Noop,
+            money,
+            payee: PayeeRule::default(),
+            patterns: vec![(
+                "id".into(),
+                Arc::new(Regex::new("pout_[A-Za-z0-9]{14}").unwrap()),
+            )],
+            hold: false,
+            standing: Standing::Accepted,
+            digest: String::new(),
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_counts_is_what_can_leave() {
+        let rule = MoneyRule {
+            amounts: vec!["amount".into(), "transfers[].amount".into(), "token.max_amount".into()],
+            currency: Some("currency".into()),
+            unbounded_if: vec!["settle_full_balance".into()],
+            ..MoneyRule::default()
+        };
+        let inr = |minor| Effective::Amount(Money { minor, currency: Currency::INR });
+        let cases = [
+            (json!({"amount": 200}),                                          inr(200)),
+            (json!({"amount": 200, "settle_full_balance": false}),            inr(200)),
+            (json!({"amount": 200, "settle_full_balance": true}),             Effective::Unbounded(Currency::INR)),
+            (json!({"amount": 200, "settle_full_balance": "yes"}),            Effective::Unbounded(Currency::INR)),
+            (json!({"amount": 5, "transfers": [{"amount": 4}, {"amount": 7}]}), inr(11)),
+            (json!({"amount": 5, "token": {"max_amount": 900}}),              inr(900)),
+            (json!({"note": "x"}),                                            Effective::Nothing),
+        ];
+        for (args, expected) in cases {
+            assert_eq!(tool(rule.clone()).effective(&args), expected, "{args}");
+        }
+        let refund = tool(MoneyRule { always: true, ..rule });
+        assert_eq!(refund.effective(&json!({})), Effective::Unbounded(Currency::INR));
+    }
+
+    #[test]
+    fn an_id_pattern_must_match_in_full() {
+        let tool = tool(MoneyRule::default());
+        assert_eq!(
+            tool.bad_pattern(&json!({"id": "pout_ABCDEFGHIJKLMN"})),
+            None
+        );
+        for bad in [
+            "../payments/pay_9/capture?x=",
+            "pout_ABCDEFGHIJKLMN/../x",
+            "pout_short",
+        ] {
+            assert!(tool.bad_pattern(&json!({"id": bad})).is_some(), "{bad}");
+        }
+    }
+}

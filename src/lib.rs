@@ -1,0 +1,14 @@
+//! hundi: a two-phase propose/commit transaction broker.
+
+pub mod ambient;
+pub mod broker;
+pub mod connector;
+pub mod domain;
+pub mod entry;
+pub mod ephemeral;
+pub mod governance;
+pub mod notify;
+pub mod sandbox;
+pub mod sidecar;
+pub mod store;
+pub mod wire;

@@ -1,0 +1,52 @@
+//! How calls leave: the only code that reaches outward. It sends bytes and reports what it heard;
+//! what that means is for a connector to say.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::domain::call::{Call, Reply};
+
+/// Sends calls to upstreams.
+#[async_trait]
+pub trait Wire: Send + Sync {
+    /// Sends once, never repeats by itself, and answers within `deadline` (monotonic). The caller
+    /// is answered even if the upstream hangs, dies or talks rubbish.
+    async fn send(&self, call: &Call, deadline: Duration) -> Reply;
+
+    /// The tools that a configured upstream offers now.
+    async fn offered(&self, upstream: &str, deadline: Duration) -> Result<Vec<Offered>, String>;
+
+    /// Wakes with an upstream's name whenever its list of tools may have changed.
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<String>;
+
+    /// Whether each configured upstream is up, for `readyz` and `doctor`: name, state, detail.
+    fn health(&self) -> Vec<UpstreamHealth>;
+}
+
+/// One tool as an upstream describes it. None of it is trusted.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Offered {
+    /// Its name there.
+    pub name: String,
+    /// Its words.
+    pub description: String,
+    /// Its schema of arguments.
+    pub input_schema: Value,
+    /// Its schema of results, if it has one.
+    pub output_schema: Option<Value>,
+    /// Its hints, or null.
+    pub annotations: Value,
+}
+
+/// How one upstream is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpstreamHealth {
+    /// Its configured name.
+    pub name: String,
+    /// True if the last thing it did was answer, or nothing was asked of it yet.
+    pub ok: bool,
+    /// For people: `not started`, `running, pid 7`, `restarting in 2 s: exited with 1`.
+    pub detail: String,
+}
