@@ -3,6 +3,15 @@
 //! The doors (`entry`) hand in a [`Principal`](crate::domain::principal::Principal) and a request
 //! and get a value back. Nothing here knows HTTP, MCP or SQL: the broker sees ports.
 
+pub mod approve;
+pub mod catalogue;
+pub mod commit;
+pub mod invoke;
+pub mod keys;
+pub mod propose;
+pub mod query;
+pub mod reconcile;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,3 +288,68 @@ pub struct ListRequest {
 
 /// Longest that `await_proposal` waits.
 pub const MAX_AWAIT: Duration = Duration::from_secs(55);
+
+/// How the broker behaves where neither policy nor tool says otherwise.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Life of a token, seconds.
+    pub token_ttl_secs: i64,
+    /// Life of an allowed proposal, seconds.
+    pub allowed_ttl_secs: i64,
+    /// Life of a held proposal, seconds.
+    pub held_ttl_secs: i64,
+    /// Longest that one provider call may take.
+    pub call_deadline: Duration,
+    /// Who honours our tokens: one name per store.
+    pub audience: String,
+    /// The zone in which a budget's day begins.
+    pub zone: jiff::tz::TimeZone,
+    /// What a missing integrity score means.
+    pub on_missing: crate::domain::facts::OnMissing,
+    /// Block at or above this composite score.
+    pub block_threshold: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            token_ttl_secs: 60,
+            allowed_ttl_secs: 15 * 60,
+            held_ttl_secs: 24 * 60 * 60,
+            call_deadline: Duration::from_secs(15),
+            audience: String::new(),
+            zone: jiff::tz::TimeZone::UTC,
+            on_missing: crate::domain::facts::OnMissing::Hold,
+            block_threshold: 0.45,
+        }
+    }
+}
+
+/// The broker: use cases over ports. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ports: Ports,
+    settings: Settings,
+    catalogue: catalogue::Catalogue,
+}
+
+impl Broker {
+    /// The ports it was built from.
+    pub fn ports(&self) -> &Ports {
+        &self.inner.ports
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The tools it knows.
+    pub fn catalogue(&self) -> &catalogue::Catalogue {
+        &self.inner.catalogue
+    }
+}

@@ -1,1 +1,3 @@
-//! (to be written)
+//! How work arrives: a call, a click, a webhook, the clock.
+
+pub mod shapes;
