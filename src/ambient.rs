@@ -2,6 +2,7 @@
 //! bits gets them from here, so that a simulation can hand in its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::domain::time::Timestamp;
 
@@ -46,6 +47,55 @@ pub trait Clock: Send + Sync {
 pub trait Random: Send + Sync {
     /// Fills the buffer.
     fn fill(&self, buffer: &mut [u8]);
+}
+
+/// The named steps of promises.md: `s0` request read, `s1` verified, `s2.before` and `s2.after`
+/// around the claim, `s4.before` and `s4.after` around sending, `s6` answer read, `s7.before` and
+/// `s7.after` around settling, `s8` before answering; `r1` to `r4` in recovery.
+pub trait Steps: Send + Sync {
+    /// The step was reached; it may not return.
+    fn reached(&self, step: &'static str);
+}
+
+/// Debug builds only: kills the process, as `kill -9` would, at the step that
+/// `HUNDI_KILL_AT=step[:nth]` names. Release builds ignore it.
+struct KillPoint {
+    at: Option<(String, AtomicU32)>,
+}
+
+impl KillPoint {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a test hook, read once, in debug builds only"
+    )]
+    fn from_environment() -> Self {
+        let named = if cfg!(debug_assertions) {
+            std::env::var("HUNDI_KILL_AT").ok()
+        } else {
+            None
+        };
+        let at = named.map(|text| match text.split_once(':') {
+            Some((step, nth)) => (step.to_owned(), AtomicU32::new(nth.parse().unwrap_or(1))),
+            None => (text, AtomicU32::new(1)),
+        });
+        Self { at }
+    }
+}
+
+impl Steps for KillPoint {
+    fn reached(&self, step: &'static str) {
+        if let Some((at, left)) = &self.at
+            && at == step
+            && left.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            // SIGKILL leaves no time for anything to be flushed or answered.
+            let pid = std::process::id().to_string();
+            let _ = std::process::Command::new("kill")
+                .args(["-9", &pid])
+                .status();
+            std::process::abort();
+        }
+    }
 }
 
 struct SystemClock;

@@ -446,6 +446,7 @@ impl Change {
             claimed_at: intent.at,
             lease_until: intent.lease_until,
             attempts: 0,
+            last_sent: intent.at,
             outcome: None,
             doubt: None,
             contradictions: Vec::new(),
@@ -530,13 +531,19 @@ impl Change {
     }
 
     /// Takes over an unsettled attempt until `lease_until`, so that nobody else acts on it.
-    pub fn lease(proposal: &Proposal, lease_until: Timestamp) -> Result<(Self, Proposal), Illegal> {
+    /// `sending_at` says that the call is about to be sent again.
+    pub fn lease(
+        proposal: &Proposal,
+        lease_until: Timestamp,
+        sending_at: Option<Timestamp>,
+    ) -> Result<(Self, Proposal), Illegal> {
         let unsettled = matches!(proposal.state, State::Committing | State::InDoubt);
         let mut next = proposal.clone();
         match next.execution.as_mut() {
             Some(execution) if unsettled => {
                 execution.lease_until = lease_until;
                 execution.attempts = execution.attempts.saturating_add(1);
+                execution.last_sent = sending_at.unwrap_or(execution.last_sent);
             }
             _ => {
                 return Err(Illegal {

@@ -212,6 +212,9 @@ pub struct Execution {
     pub lease_until: Timestamp,
     /// How often reconciliation has asked.
     pub attempts: u32,
+    /// When a request may last have left for the provider. Nothing is sent again until an
+    /// earlier one can no longer be under way.
+    pub last_sent: Timestamp,
     /// What is known.
     pub outcome: Option<Settled>,
     /// Why it is in doubt, if it is.
