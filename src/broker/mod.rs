@@ -7,6 +7,7 @@ pub mod approve;
 pub mod catalogue;
 pub mod commit;
 pub mod invoke;
+mod key_cache;
 pub mod keys;
 pub mod propose;
 pub mod query;
@@ -335,6 +336,7 @@ struct Inner {
     ports: Ports,
     settings: Settings,
     catalogue: catalogue::Catalogue,
+    key_cache: key_cache::KeyCache,
 }
 
 impl Broker {
@@ -351,5 +353,9 @@ impl Broker {
     /// The tools it knows.
     pub fn catalogue(&self) -> &catalogue::Catalogue {
         &self.inner.catalogue
+    }
+
+    fn key_cache(&self) -> &key_cache::KeyCache {
+        &self.inner.key_cache
     }
 }
