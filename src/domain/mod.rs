@@ -15,6 +15,7 @@ pub mod policy;
 pub mod principal;
 pub mod proposal;
 pub mod reason;
+pub mod schema;
 pub mod strict;
 pub mod time;
 pub mod token;

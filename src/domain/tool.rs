@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::canonical::Canonical;
 use super::ids::ToolName;
 use super::money::{Currency, Effective, Money};
+use super::schema::Checker;
 
 /// Whether a call needs the two steps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -120,6 +121,8 @@ pub struct Tool {
     pub standing: Standing,
     /// SHA-256 (hex) of the definition; bound into proposals so that a later change is seen.
     pub digest: String,
+    /// The compiled schema, made at first use by [`schema::validate`](super::schema::validate).
+    pub checker: Checker,
 }
 
 impl Tool {
@@ -163,16 +166,48 @@ impl Tool {
         }
     }
 
-    /// The first id that does not match its pattern, as a sentence.
+    /// The first id that is no text or does not match its pattern in full, as a sentence.
     pub fn bad_pattern(&self, args: &Value) -> Option<String> {
         self.patterns.iter().find_map(|(path, pattern)| {
-            let text = read(args, path)?.as_str()?;
-            let full = pattern
-                .find(text)
-                .is_some_and(|m| m.start() == 0 && m.end() == text.len());
-            (!full).then(|| format!("`{path}` must match {pattern}"))
+            let matches = |value: &&Value| {
+                let found = value
+                    .as_str()
+                    .and_then(|text| Some((text, pattern.find(text)?)));
+                found.is_some_and(|(text, found)| found.range() == (0..text.len()))
+            };
+            match at_path(args, path) {
+                Ok(values) if values.iter().all(matches) => None,
+                Ok(_) => Some(format!("`{path}` must match {pattern}")),
+                Err(why) => Some(why),
+            }
         })
     }
+}
+
+/// Every value at `a.b` or `a[].b`; none where a step is absent. An error where a step has
+/// another shape than the path says, because then nobody can tell what an upstream would read.
+pub fn at_path<'a>(args: &'a Value, path: &str) -> Result<Vec<&'a Value>, String> {
+    let mut here = vec![args];
+    for step in path.split('.') {
+        let (key, list) = match step.strip_suffix("[]") {
+            Some(key) => (key, true),
+            None => (step, false),
+        };
+        let mut next = Vec::with_capacity(here.len());
+        for value in here {
+            let Some(map) = value.as_object() else {
+                return Err(format!("`{path}` leads through what is no object"));
+            };
+            match map.get(key) {
+                None => {}
+                Some(Value::Array(items)) if list => next.extend(items),
+                Some(_) if list => return Err(format!("`{key}` must be a list")),
+                Some(value) => next.push(value),
+            }
+        }
+        here = next;
+    }
+    Ok(here)
 }
 
 /// The value at `a.b.c`.
@@ -207,13 +242,11 @@ mod tests {
             executor: Executor::Noop,
             money,
             payee: PayeeRule::default(),
-            patterns: vec![(
-                "id".into(),
-                Arc::new(Regex::new("pout_[A-Za-z0-9]{14}").unwrap()),
-            )],
+            patterns: Vec::new(),
             hold: false,
             standing: Standing::Accepted,
             digest: String::new(),
+            checker: Checker::default(),
         }
     }
 
@@ -241,21 +274,5 @@ mod tests {
         }
         let refund = tool(MoneyRule { always: true, ..rule });
         assert_eq!(refund.effective(&json!({})), Effective::Unbounded(Currency::INR));
-    }
-
-    #[test]
-    fn an_id_pattern_must_match_in_full() {
-        let tool = tool(MoneyRule::default());
-        assert_eq!(
-            tool.bad_pattern(&json!({"id": "pout_ABCDEFGHIJKLMN"})),
-            None
-        );
-        for bad in [
-            "../payments/pay_9/capture?x=",
-            "pout_ABCDEFGHIJKLMN/../x",
-            "pout_short",
-        ] {
-            assert!(tool.bad_pattern(&json!({"id": bad})).is_some(), "{bad}");
-        }
     }
 }
