@@ -3,6 +3,10 @@
 //! Pure translators. They never send, never wait and never guess: only a clear yes or a clear no
 //! ends doubt. Each declares what may be done about a doubt (its recovery contract).
 
+pub mod noop;
+pub mod razorpay;
+pub mod registry;
+
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};
 
 /// The order cannot be put into the provider's words; refused at propose, before anything else.
@@ -19,7 +23,8 @@ pub trait Connector: Send + Sync {
     /// asked.
     fn enquiry(&self, order: &Order) -> Option<Call>;
 
-    /// What the reply to the call proves.
+    /// What the reply to the call proves, about this sending. After an earlier sending whose
+    /// outcome is unknown, a refusal (a key revoked meanwhile) has to be confirmed by an enquiry.
     fn outcome(&self, order: &Order, reply: &Reply) -> Outcome;
 
     /// What the reply to the enquiry proves.

@@ -88,7 +88,10 @@ pub enum Outcome {
     Executed(Receipt),
     /// The provider said a clear no: the effect does not exist and will not.
     Refused(ProviderError),
-    /// Neither.
+    /// Proven: this sending did not reach the provider. It says nothing about an earlier sending of
+    /// the same order, so it ends doubt only where there was none before.
+    NotSent(String),
+    /// None of these.
     Unknown(String),
 }
 
@@ -99,6 +102,8 @@ pub enum Sighting {
     Found(Receipt),
     /// The provider looked and there is nothing under our reference, at this moment.
     Absent,
+    /// The effect does not exist and cannot come any more: the payout to approve was rejected.
+    Refused(ProviderError),
     /// The enquiry itself brought no clear answer.
     Unclear(String),
 }
