@@ -1,4 +1,6 @@
 //! How work arrives: a call, a click, a webhook, the clock.
 
+pub mod fields;
 pub mod gate;
+pub mod mcp;
 pub mod shapes;

@@ -1,0 +1,3 @@
+//! The MCP door.
+
+mod message;
