@@ -1,1 +1,11 @@
-fn main() {}
+//! Every integration test, in one binary.
+#![allow(missing_docs, reason = "a test's name says what it shows")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::float_arithmetic,
+    reason = "a test may fail loudly, in its helpers too"
+)]
+
+mod connectors;
