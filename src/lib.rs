@@ -2,6 +2,7 @@
 
 pub mod ambient;
 pub mod broker;
+pub mod config;
 pub mod connector;
 pub mod domain;
 pub mod entry;

@@ -1,0 +1,437 @@
+//! Turns the texts of the layers into typed settings, and collects what is wrong with them.
+//!
+//! After a mistake it goes on with a stand-in, so that all mistakes are told at once; a
+//! configuration with a stand-in in it is never handed out.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::layers::{Environment, Found, Layers};
+use super::secret::{self, ConnUrl, KeyBytes, Secret, Weak};
+use super::settings::{self, Kind, Setting};
+use super::{
+    Config, DATABASE_FILE, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack, show,
+    upstream,
+};
+use crate::domain::facts::OnMissing;
+
+/// Everything the layers say, and every mistake in it.
+pub(super) fn config(layers: &Layers, environment: &Environment) -> (Config, Vec<String>) {
+    let mut reader = Reader {
+        found: &layers.found,
+        problems: layers.problems.clone(),
+        warnings: layers.warnings.clone(),
+    };
+    let config = reader.config(layers, environment);
+    (config, reader.problems)
+}
+
+struct Reader<'a> {
+    found: &'a BTreeMap<&'static str, Found>,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn config(&mut self, layers: &Layers, environment: &Environment) -> Config {
+        let data_dir = PathBuf::from(self.text("data_dir").unwrap_or_default());
+        let database_url = self.database(&data_dir);
+        let mut config = Config {
+            database_url,
+            redis_url: self.redis(),
+            listen: self.address("listen"),
+            sandbox_listen: self.address("sandbox_listen"),
+            public_hosts: self.list("public_hosts"),
+            allowed_origins: self.list("allowed_origins"),
+            tls_in_front: self.switch("tls_in_front"),
+            token_ttl_secs: self.number("token_ttl_secs"),
+            allowed_ttl_secs: self.number("allowed_ttl_secs"),
+            held_ttl_secs: self.number("held_ttl_secs"),
+            call_deadline: self.secs("call_deadline_secs"),
+            budget_timezone: self.zone("budget_timezone"),
+            grouped_writes: self.switch("grouped_writes"),
+            token_key: self.key("token_key"),
+            audit_key: self.key("audit_key"),
+            master_key: self.key("master_key"),
+            razorpay: self.razorpay(),
+            auto_poll: self.switch("auto_poll"),
+            poll_interval: self.secs("poll_interval_secs"),
+            safe_browsing: SafeBrowsing {
+                key: self.secret("safe_browsing.key"),
+                api_base: self.http_url("safe_browsing.api_base").unwrap_or_default(),
+            },
+            gleif_api_base: self.http_url("gleif.api_base").unwrap_or_default(),
+            slack: self.slack(),
+            ntfy: self.ntfy(),
+            on_missing: self.on_missing(),
+            block_threshold: self.share("integrity.block_threshold"),
+            log: self.text("log").unwrap_or_default(),
+            log_format: match self.text("log_format").as_deref() {
+                Some("json") => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+            otlp_endpoint: self.http_url("otlp_endpoint"),
+            tools: upstream::tools(&layers.tools, &mut self.problems),
+            upstreams: upstream::upstreams(&layers.upstream, environment, &mut self.problems),
+            warnings: Vec::new(),
+            file: layers.file.clone(),
+            rows: Vec::new(),
+            data_dir,
+        };
+        self.one_of("log_format");
+        self.together(&config);
+        self.look_around(&config, layers);
+        config.warnings = std::mem::take(&mut self.warnings);
+        config.rows = show::rows(layers, &config);
+        config
+    }
+
+    /// What only shows when settings are seen together.
+    fn together(&mut self, config: &Config) {
+        if config.on_postgres() {
+            for (key, given) in [
+                ("token_key", config.token_key.is_some()),
+                ("audit_key", config.audit_key.is_some()),
+                ("master_key", config.master_key.is_some()),
+            ] {
+                // A key that was given but refused has been told already.
+                if !given && !self.found.contains_key(key) {
+                    let variable = settings::variable(key);
+                    self.problems.push(format!(
+                        "{variable} is missing: on Postgres the nodes share their keys, so none is generated; give the same hex of 32 random bytes or more to each node ({variable} or {variable}_FILE; `openssl rand -hex 32` makes one)"
+                    ));
+                }
+            }
+        }
+        if config.token_ttl_secs > config.allowed_ttl_secs {
+            self.problems.push(format!(
+                "token_ttl_secs ({}) is longer than allowed_ttl_secs ({}): a token cannot outlive its proposal",
+                config.token_ttl_secs, config.allowed_ttl_secs
+            ));
+        }
+        if config.auto_poll && !config.sandbox_mode() && config.razorpay.account_number.is_none() {
+            self.problems.push(
+                "auto_poll is on, and HUNDI_RAZORPAY_ACCOUNT_NUMBER, the account to poll, is missing"
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn look_around(&mut self, config: &Config, layers: &Layers) {
+        if layers.secret_in_file
+            && let Some(file) = &layers.file
+            && is_open_to_others(file)
+        {
+            self.warnings.push(format!(
+                "{} holds secrets and others can read it: `chmod 600 {}`",
+                file.display(),
+                file.display()
+            ));
+        }
+        if !config.listen.ip().is_loopback() && config.public_hosts.is_empty() {
+            self.warnings.push(format!(
+                "listening on {} for other machines, and public_hosts is empty: requests under any other name than localhost are refused on /mcp",
+                config.listen
+            ));
+        }
+        if let Some(key) = &config.razorpay.key
+            && is_clear_to_others(&config.razorpay.api_base)
+        {
+            self.warnings.push(format!(
+                "the secret of {} goes to {} in clear text: use https://",
+                key.id, config.razorpay.api_base
+            ));
+        }
+    }
+
+    fn razorpay(&mut self) -> Razorpay {
+        let id = self.text("razorpay.key_id");
+        let secret = self.secret("razorpay.key_secret");
+        let key = match (id, secret) {
+            (Some(id), Some(secret)) => Some(RazorpayKey { id, secret }),
+            (Some(_), None) => {
+                self.missing("razorpay.key_secret", "razorpay.key_id is set");
+                None
+            }
+            (None, Some(_)) => {
+                self.missing("razorpay.key_id", "razorpay.key_secret is set");
+                None
+            }
+            (None, None) => None,
+        };
+        Razorpay {
+            key,
+            webhook_secrets: self.secrets("razorpay.webhook_secret"),
+            account_number: self.text("razorpay.account_number"),
+            api_base: self.http_url("razorpay.api_base").unwrap_or_default(),
+        }
+    }
+
+    fn slack(&mut self) -> Option<Slack> {
+        let bot_token = self.secret("slack.bot_token");
+        let channel_id = self.text("slack.channel_id");
+        let signing_secret = self.secret("slack.signing_secret");
+        let api_base = self.http_url("slack.api_base").unwrap_or_default();
+        let bot_token = bot_token?;
+        if channel_id.is_none() {
+            self.missing("slack.channel_id", "slack.bot_token is set");
+        }
+        Some(Slack {
+            bot_token,
+            channel_id: channel_id?,
+            signing_secret,
+            api_base,
+        })
+    }
+
+    fn ntfy(&mut self) -> Option<Ntfy> {
+        let url = self.http_url("ntfy.url").unwrap_or_default();
+        let token = self.secret("ntfy.token");
+        let topic = self.text("ntfy.topic")?;
+        Some(Ntfy { url, topic, token })
+    }
+
+    fn on_missing(&mut self) -> OnMissing {
+        match self.one_of("integrity.on_missing").as_deref() {
+            Some("allow") => OnMissing::Allow,
+            Some("block") => OnMissing::Block,
+            _ => OnMissing::Hold,
+        }
+    }
+
+    fn database(&mut self, data_dir: &Path) -> ConnUrl {
+        let Some(text) = self.text("database_url") else {
+            let path = data_dir.join(DATABASE_FILE);
+            return ConnUrl::new(format!("sqlite://{}", path.display()));
+        };
+        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        let sqlite = text
+            .strip_prefix("sqlite:")
+            .map(|path| path.trim_start_matches('/'));
+        match sqlite {
+            Some(path) if path.starts_with(":memory:") => self.problems.push(
+                "`database_url` (HUNDI_DATABASE_URL): a store in memory forgets which tokens were used; name a file"
+                    .to_owned(),
+            ),
+            Some(path) if !path.is_empty() => {}
+            _ if postgres && url::Url::parse(&text).is_ok() => {}
+            _ => self.wrong("database_url"),
+        }
+        ConnUrl::new(text)
+    }
+
+    fn redis(&mut self) -> Option<ConnUrl> {
+        const SCHEMES: [&str; 8] = [
+            "redis",
+            "rediss",
+            "redis+unix",
+            "unix",
+            "redis-cluster",
+            "rediss-cluster",
+            "redis-sentinel",
+            "rediss-sentinel",
+        ];
+        let text = self.text("redis_url")?;
+        let scheme = text.split("://").next().unwrap_or_default();
+        if !SCHEMES.contains(&scheme) || !text.contains("://") {
+            self.wrong("redis_url");
+        }
+        Some(ConnUrl::new(text))
+    }
+
+    fn one(&self, key: &str) -> Option<&str> {
+        let found = self.found.get(key)?;
+        found.values.first().map(|text| text.as_str())
+    }
+
+    fn text(&mut self, key: &str) -> Option<String> {
+        self.one(key)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    }
+
+    fn list(&mut self, key: &str) -> Vec<String> {
+        let Some(found) = self.found.get(key) else {
+            return Vec::new();
+        };
+        let texts = found.values.iter().map(|text| text.trim().to_owned());
+        texts.filter(|text| !text.is_empty()).collect()
+    }
+
+    fn number(&mut self, key: &str) -> i64 {
+        let range = match Setting::find(key).map(|setting| setting.kind) {
+            Some(Kind::Number(low, high)) => low..=high,
+            _ => i64::MIN..=i64::MAX,
+        };
+        let number = self.one(key).and_then(|text| text.trim().parse().ok());
+        number.filter(|n| range.contains(n)).unwrap_or_else(|| {
+            self.wrong(key);
+            *range.start()
+        })
+    }
+
+    fn secs(&mut self, key: &str) -> Duration {
+        Duration::from_secs(u64::try_from(self.number(key)).unwrap_or(1))
+    }
+
+    fn share(&mut self, key: &str) -> f64 {
+        let share = self
+            .one(key)
+            .and_then(|text| text.trim().parse::<f64>().ok());
+        share
+            .filter(|x| (0.0..=1.0).contains(x))
+            .unwrap_or_else(|| {
+                self.wrong(key);
+                0.0
+            })
+    }
+
+    fn switch(&mut self, key: &str) -> bool {
+        match self
+            .one(key)
+            .map(|text| text.trim().to_ascii_lowercase())
+            .as_deref()
+        {
+            Some("true" | "1" | "yes" | "on") => true,
+            Some("false" | "0" | "no" | "off") => false,
+            _ => {
+                self.wrong(key);
+                false
+            }
+        }
+    }
+
+    fn address(&mut self, key: &str) -> SocketAddr {
+        let text = self.one(key).unwrap_or_default().trim();
+        // The one name that needs no resolver.
+        let text = text.replacen("localhost:", "127.0.0.1:", 1);
+        text.parse().unwrap_or_else(|_| {
+            self.wrong(key);
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn http_url(&mut self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        if !is_plain_http(&text) {
+            self.wrong(key);
+        }
+        Some(text.trim_end_matches('/').to_owned())
+    }
+
+    fn zone(&mut self, key: &str) -> TimeZone {
+        let text = self.text(key).unwrap_or_default();
+        TimeZone::get(&text).unwrap_or_else(|_| {
+            self.wrong(key);
+            TimeZone::UTC
+        })
+    }
+
+    fn one_of(&mut self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        if let Some(Kind::OneOf(words)) = Setting::find(key).map(|setting| setting.kind)
+            && !words.contains(&text.as_str())
+        {
+            self.wrong(key);
+        }
+        Some(text)
+    }
+
+    fn secret(&mut self, key: &str) -> Option<Secret> {
+        self.secrets(key).into_iter().next()
+    }
+
+    fn secrets(&mut self, key: &str) -> Vec<Secret> {
+        let (Some(found), Some(setting)) = (self.found.get(key), Setting::find(key)) else {
+            return Vec::new();
+        };
+        let (Kind::Secret(min) | Kind::Secrets(min)) = setting.kind else {
+            return Vec::new();
+        };
+        for text in &found.values {
+            if let Err(weak) = secret::check(text, min) {
+                self.weak(key, &weak);
+            }
+        }
+        found
+            .values
+            .iter()
+            .map(|text| Secret::new(text.as_str()))
+            .collect()
+    }
+
+    fn key(&mut self, key: &str) -> Option<KeyBytes> {
+        let text = self.one(key)?;
+        match KeyBytes::from_hex(text) {
+            Ok(bytes) => Some(bytes),
+            Err(weak) => {
+                self.weak(key, &weak);
+                None
+            }
+        }
+    }
+
+    fn weak(&mut self, key: &str, weak: &Weak) {
+        let place = self.place(key);
+        self.problems.push(format!("{place} {weak}"));
+    }
+
+    fn wrong(&mut self, key: &str) {
+        let place = self.place(key);
+        let wanted = Setting::find(key).map_or_else(String::new, |setting| setting.kind.wanted());
+        self.problems
+            .push(format!("{place} cannot be read: {wanted}"));
+    }
+
+    fn missing(&mut self, key: &str, because: &str) {
+        self.problems.push(format!(
+            "{} (`{key}`) is missing, and {because}: give both or neither",
+            settings::variable(key)
+        ));
+    }
+
+    fn place(&self, key: &str) -> String {
+        let variable = settings::variable(key);
+        match self.found.get(key) {
+            Some(found) if found.source.layer() != "default" => {
+                format!("{variable} (`{key}`, from {})", found.source)
+            }
+            _ => format!("{variable} (`{key}`)"),
+        }
+    }
+}
+
+pub(super) fn is_plain_http(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
+}
+
+/// Whether what is sent there can be read on the way.
+fn is_clear_to_others(base: &str) -> bool {
+    let Ok(url) = url::Url::parse(base) else {
+        return false;
+    };
+    let local = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => true,
+    };
+    url.scheme() == "http" && !local
+}
+
+/// Whether others than the owner can read a file.
+fn is_open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
+}

@@ -1,0 +1,336 @@
+//! Text that must not be seen: wiped from memory when dropped, hidden in `Debug` and whenever it
+//! is serialised, and readable only by asking for it by name ([`Secret::expose`]).
+//!
+//! What makes a secret too weak to start with is decided here, for every secret alike.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
+
+/// What is shown in place of a secret, everywhere.
+pub const HIDDEN: &str = "(hidden)";
+
+/// Fewest characters of a secret that a provider issued to us. Theirs are longer; this only
+/// catches a slip of the hand.
+pub const MIN_ISSUED: usize = 8;
+/// Fewest characters of a webhook secret. Whoever guesses it can forge the bank's word, and one
+/// signed message lets them guess offline.
+pub const MIN_WEBHOOK: usize = 12;
+/// Fewest bytes of a key of ours.
+pub const MIN_KEY_BYTES: usize = crate::domain::token::MIN_KEY_BYTES;
+/// Fewest different bytes in a key: a random one of 32 bytes has about 30.
+const MIN_DISTINCT_BYTES: usize = 8;
+
+/// A secret text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself, for the one call that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(HIDDEN)
+    }
+}
+
+/// A key of ours: at least 32 bytes that an operator gave as hex.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyBytes(Zeroizing<Vec<u8>>);
+
+impl KeyBytes {
+    /// Reads hex (either case) of [`MIN_KEY_BYTES`] or more.
+    pub fn from_hex(text: &str) -> Result<Self, Weak> {
+        if text.is_empty() {
+            return Err(Weak::Empty);
+        }
+        let bytes = unhex(text).ok_or(Weak::NotHex)?;
+        if bytes.len() < MIN_KEY_BYTES {
+            return Err(Weak::ShortKey(bytes.len()));
+        }
+        if distinct(&bytes) < MIN_DISTINCT_BYTES {
+            return Err(Weak::Guessable);
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The bytes themselves, for the one place that keys a MAC or a cipher.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl Serialize for KeyBytes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(HIDDEN)
+    }
+}
+
+/// The address of a database or of Redis, which may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConnUrl(Secret);
+
+impl ConnUrl {
+    /// Takes the text over.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Secret::new(text))
+    }
+
+    /// The whole text, password included.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl fmt::Display for ConnUrl {
+    /// Everything but the password and the query, where drivers accept a password as well.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.expose();
+        let Ok(mut url) = url::Url::parse(text) else {
+            return f.write_str(HIDDEN);
+        };
+        if url.host().is_none() {
+            let path = text.split(['?', '#']).next().unwrap_or_default();
+            return f.write_str(path);
+        }
+        let had_password = url.password().is_some() && url.set_password(Some("hidden")).is_ok();
+        let had_query = url.query().is_some();
+        url.set_query(None);
+        url.set_fragment(None);
+        let shown = if had_password {
+            url.as_str().replacen(":hidden@", &format!(":{HIDDEN}@"), 1)
+        } else {
+            url.to_string()
+        };
+        f.write_str(&shown)?;
+        if had_query {
+            f.write_str("?...")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl fmt::Debug for ConnUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a secret is refused. Says what to do, never the secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Weak {
+    /// Nothing there.
+    #[error("is empty: give the real secret, or leave the setting out altogether")]
+    Empty,
+    /// Too few characters.
+    #[error("has {len} characters, which is too short: at least {min} are needed")]
+    Short {
+        /// How many it has.
+        len: usize,
+        /// How many it needs.
+        min: usize,
+    },
+    /// Not random.
+    #[error("is a default or guessable secret: put a real one in its place")]
+    Guessable,
+    /// A line break or another control character.
+    #[error("starts or ends with a space, or holds a line break: copy it again")]
+    Untidy,
+    /// Not hex digits in pairs.
+    #[error("is not hex: `openssl rand -hex 32` makes a good one")]
+    NotHex,
+    /// Too few bytes.
+    #[error(
+        "has {0} bytes, which is too short: at least {MIN_KEY_BYTES} are needed (`openssl rand -hex 32` makes a good one)"
+    )]
+    ShortKey(usize),
+}
+
+/// Whether a text can serve as a secret of at least `min` characters.
+pub fn check(text: &str, min: usize) -> Result<(), Weak> {
+    let len = text.chars().count();
+    if text.trim().is_empty() {
+        return Err(Weak::Empty);
+    }
+    if text.trim() != text || text.chars().any(char::is_control) {
+        return Err(Weak::Untidy);
+    }
+    if is_placeholder(text) {
+        return Err(Weak::Guessable);
+    }
+    if len < min {
+        return Err(Weak::Short { len, min });
+    }
+    let mut characters = text.chars();
+    let first = characters.next();
+    if characters.all(|c| Some(c) == first) {
+        return Err(Weak::Guessable);
+    }
+    Ok(())
+}
+
+/// Words that stand in examples, forerunners and lists of common passwords.
+const PLACEHOLDERS: &[&str] = &[
+    "secret",
+    "default",
+    "password",
+    "passw0rd",
+    "password123",
+    "changeme",
+    "changemenow",
+    "changethis",
+    "replaceme",
+    "example",
+    "placeholder",
+    "todo",
+    "none",
+    "null",
+    "undefined",
+    "test",
+    "testing",
+    "admin",
+    "letmein",
+    "qwertyuiop",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "0123456789abcdef",
+    "devsecret",
+    "devcommitsecret",
+    "devtokensecret",
+    "mysecret",
+    "supersecret",
+    "topsecret",
+    "yoursecret",
+    "yoursecrethere",
+    "yourkey",
+    "yourkeyhere",
+    "yourkeysecret",
+    "yourwebhooksecret",
+    "yourtoken",
+    "yourtokenhere",
+    "rzptestyourkey",
+    "xoxbyourtoken",
+];
+
+fn is_placeholder(text: &str) -> bool {
+    let bracketed = (text.starts_with('<') && text.ends_with('>')) || text.starts_with("${");
+    let plain: String = text
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    bracketed || PLACEHOLDERS.contains(&plain.as_str())
+}
+
+fn distinct(bytes: &[u8]) -> usize {
+    let mut seen = [false; 256];
+    for byte in bytes {
+        seen[usize::from(*byte)] = true;
+    }
+    seen.into_iter().filter(|seen| *seen).count()
+}
+
+/// Reads hex of any length, either case.
+pub fn unhex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let value = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|v| u8::try_from(v).ok())
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len() / 2));
+    for pair in digits.chunks_exact(2) {
+        bytes.push((value(pair[0])? << 4) | value(pair[1])?);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn weak_secrets_are_told_apart() {
+        let cases: &[(&str, usize, Result<(), Weak>)] = &[
+            ("",                         8, Err(Weak::Empty)),
+            ("   ",                      8, Err(Weak::Empty)),
+            ("a1b2c3d",                  8, Err(Weak::Short { len: 7, min: 8 })),
+            ("a1b2c3d4",                 8, Ok(())),
+            ("a1b2c3d4e5f",             12, Err(Weak::Short { len: 11, min: 12 })),
+            ("a1b2c3d4e5f6",            12, Ok(())),
+            ("aaaaaaaaaaaa",             8, Err(Weak::Guessable)),
+            ("dev-commit-secret",        8, Err(Weak::Guessable)),
+            ("Change_Me",                8, Err(Weak::Guessable)),
+            ("your-webhook-secret",      8, Err(Weak::Guessable)),
+            ("<paste the secret here>",  8, Err(Weak::Guessable)),
+            ("${WEBHOOK_SECRET}",        8, Err(Weak::Guessable)),
+            ("a1b2c3d4\n",               8, Err(Weak::Untidy)),
+            (" a1b2c3d4",                8, Err(Weak::Untidy)),
+            ("whsec_of_the_test_suite", 12, Ok(())),
+        ];
+        for (text, min, expected) in cases {
+            assert_eq!(check(text, *min), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_key_is_hex_of_32_random_bytes_or_more() {
+        let good: String = (0..32).map(|i| format!("{:02x}", i * 7)).collect();
+        assert_eq!(KeyBytes::from_hex(&good).unwrap().expose().len(), 32);
+        assert!(KeyBytes::from_hex(&good.to_uppercase()).is_ok());
+        let cases = [
+            (String::new(),          Weak::Empty),
+            (good[..62].to_owned(),  Weak::ShortKey(31)),
+            (good[..63].to_owned(),  Weak::NotHex),
+            (good.replace('7', "g"), Weak::NotHex),
+            ("ab".repeat(32),        Weak::Guessable),
+            ("deadbeef".repeat(8),   Weak::Guessable),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(KeyBytes::from_hex(&text), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_shows_a_secret() {
+        let secret = Secret::new("canary-4711");
+        let url = ConnUrl::new("postgres://me:canary-4711@db/hundi?password=canary-4711");
+        let shown = format!(
+            "{secret:?} {url} {url:?} {}",
+            serde_json::to_string(&secret).unwrap()
+        );
+        assert!(!shown.contains("4711"), "{shown}");
+        assert_eq!(url.to_string(), "postgres://me:(hidden)@db/hundi?...");
+        let file = ConnUrl::new("sqlite://./hundi-data/hundi.db?mode=rwc");
+        assert!(!file.to_string().contains("mode"), "{file}");
+    }
+}

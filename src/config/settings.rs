@@ -1,0 +1,243 @@
+//! Every setting in one table: its key in `hundi.toml`, what belongs there, its default, and what
+//! it is for. Files, environment, flags, `hundi config` and the messages about mistakes all read
+//! this table, so a setting cannot exist in one of them only.
+//!
+//! The variable of a setting is `HUNDI_` and the key in capitals, dots as underscores:
+//! `razorpay.key_secret` is `HUNDI_RAZORPAY_KEY_SECRET`. A secret can also be read from a file:
+//! `HUNDI_RAZORPAY_KEY_SECRET_FILE`, or `razorpay.key_secret_file`.
+
+use super::secret::{MIN_ISSUED, MIN_WEBHOOK};
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its dotted key.
+    pub key: &'static str,
+    /// What belongs there.
+    pub kind: Kind,
+    /// What it is where nobody said otherwise; `None` is unset.
+    pub default: Option<&'static str>,
+    /// What it is for, for people.
+    pub help: &'static str,
+}
+
+/// What belongs into a setting.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A path of the file system.
+    Path,
+    /// A whole number in this range, both ends included.
+    Number(i64, i64),
+    /// A number from 0 to 1.
+    Share,
+    /// `true` or `false`.
+    Switch,
+    /// `127.0.0.1:8787`.
+    Address,
+    /// `https://host/path`, without user name or query.
+    HttpUrl,
+    /// `sqlite://PATH` or `postgres://...`.
+    Database,
+    /// `redis://...` and its relatives.
+    Redis,
+    /// A name of the time zone database.
+    Zone,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Texts; separated by commas where only one text can be given.
+    List,
+    /// A secret of at least so many characters.
+    Secret(usize),
+    /// Secrets, as a list.
+    Secrets(usize),
+    /// A key of ours: hex of 32 bytes or more.
+    Key,
+}
+
+impl Kind {
+    /// True for what may never be shown, and may be given as a file.
+    pub fn is_secret(self) -> bool {
+        matches!(self, Kind::Secret(_) | Kind::Secrets(_) | Kind::Key)
+    }
+
+    /// True where several values can be given.
+    pub fn is_list(self) -> bool {
+        matches!(self, Kind::List | Kind::Secrets(_))
+    }
+
+    /// What belongs there, as the end of a sentence.
+    pub fn wanted(self) -> String {
+        match self {
+            Kind::Text => "a text belongs here".to_owned(),
+            Kind::Path => "a path belongs here".to_owned(),
+            Kind::Number(low, high) => format!("a whole number from {low} to {high} belongs here"),
+            Kind::Share => "a number from 0 to 1 belongs here".to_owned(),
+            Kind::Switch => "true or false belongs here".to_owned(),
+            Kind::Address => "an address like 127.0.0.1:8787 belongs here".to_owned(),
+            Kind::HttpUrl => {
+                "an http:// or https:// URL without user name or query belongs here".to_owned()
+            }
+            Kind::Database => "sqlite://PATH or postgres://USER@HOST/NAME belongs here".to_owned(),
+            Kind::Redis => "redis://HOST:PORT or rediss://HOST:PORT belongs here".to_owned(),
+            Kind::Zone => "a time zone like Asia/Kolkata belongs here".to_owned(),
+            Kind::OneOf(words) => format!("one of {} belongs here", words.join(", ")),
+            Kind::List => "a list of texts belongs here".to_owned(),
+            Kind::Secret(_) | Kind::Key => "a secret text belongs here".to_owned(),
+            Kind::Secrets(_) => "a list of secret texts belongs here".to_owned(),
+        }
+    }
+}
+
+impl Setting {
+    /// Its environment variable.
+    pub fn variable(&self) -> String {
+        variable(self.key)
+    }
+
+    /// The setting with this key.
+    pub fn find(key: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.key == key)
+    }
+}
+
+/// The environment variable of a key.
+pub fn variable(key: &str) -> String {
+    format!("HUNDI_{}", key.to_uppercase().replace('.', "_"))
+}
+
+const fn setting(
+    key: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        kind,
+        default,
+        help,
+    }
+}
+
+const BUILT_IN_RAZORPAY: &str = "https://api.razorpay.com";
+
+/// Every setting, in the order `hundi config` prints them.
+#[rustfmt::skip]
+pub const SETTINGS: &[Setting] = &[
+    setting("data_dir",      Kind::Path,     Some("./hundi-data"), "folder for the store and the keys; only its owner may read it"),
+    setting("database_url",  Kind::Database, None, "sqlite://PATH or postgres://...; hundi.db in the data folder if unset"),
+    setting("redis_url",     Kind::Redis,    None, "shared rate windows and caches of several nodes; in process if unset"),
+    setting("listen",        Kind::Address,  Some("127.0.0.1:8787"), "where the server answers"),
+    setting("sandbox_listen", Kind::Address, Some("127.0.0.1:8788"), "where the sandbox bank answers; port 0 picks a free one"),
+    setting("public_hosts",  Kind::List,     Some(""), "host names clients may use besides the local ones"),
+    setting("allowed_origins", Kind::List,   Some(""), "web origins that may call /mcp besides the local ones"),
+    setting("tls_in_front",  Kind::Switch,   Some("false"), "a proxy in front speaks TLS: answers carry HSTS"),
+
+    setting("token_ttl_secs",   Kind::Number(1, 3_600),      Some("60"), "life of a commit token"),
+    setting("allowed_ttl_secs", Kind::Number(1, 86_400),     Some("900"), "life of an allowed proposal that nobody commits"),
+    setting("held_ttl_secs",    Kind::Number(1, 2_592_000),  Some("86400"), "life of a held proposal that nobody decides"),
+    setting("call_deadline_secs", Kind::Number(1, 120),      Some("15"), "longest that one call to a provider may take"),
+    setting("budget_timezone",  Kind::Zone,  Some("Asia/Kolkata"), "the zone in which a budget's day begins"),
+    setting("grouped_writes",   Kind::Switch, Some("true"), "share one flush to disk among waiting writes; off only to measure"),
+
+    setting("token_key",  Kind::Key, None, "signs commit tokens; made and kept in the data folder if unset (needed on Postgres)"),
+    setting("audit_key",  Kind::Key, None, "signs the heads of the audit log; as above"),
+    setting("master_key", Kind::Key, None, "guards what the store keeps secret; as above"),
+
+    setting("razorpay.key_id",         Kind::Text, None, "Razorpay API key id; without it the sandbox bank is used and no money moves"),
+    setting("razorpay.key_secret",     Kind::Secret(MIN_ISSUED), None, "Razorpay API key secret"),
+    setting("razorpay.webhook_secret", Kind::Secrets(MIN_WEBHOOK), None, "secrets of the bank's webhooks; old ones stay valid while listed"),
+    setting("razorpay.account_number", Kind::Text, None, "the account payouts leave from"),
+    setting("razorpay.api_base",       Kind::HttpUrl, Some(BUILT_IN_RAZORPAY), "where the bank answers"),
+    setting("auto_poll",          Kind::Switch,         Some("false"), "ask the bank regularly for payouts made elsewhere"),
+    setting("poll_interval_secs", Kind::Number(5, 300), Some("30"), "how often to ask"),
+
+    setting("safe_browsing.key",      Kind::Secret(MIN_ISSUED), None, "Google Safe Browsing key: checks vendor URLs"),
+    setting("safe_browsing.api_base", Kind::HttpUrl, Some("https://safebrowsing.googleapis.com"), "where Safe Browsing answers"),
+    setting("gleif.api_base",         Kind::HttpUrl, Some("https://api.gleif.org"), "where GLEIF answers: verifies legal entities"),
+
+    setting("slack.bot_token",      Kind::Secret(MIN_ISSUED), None, "Slack bot token: asks people about held proposals"),
+    setting("slack.channel_id",     Kind::Text, None, "the channel to ask in"),
+    setting("slack.signing_secret", Kind::Secret(MIN_ISSUED), None, "proves that a button press came from Slack"),
+    setting("slack.api_base",       Kind::HttpUrl, Some("https://slack.com"), "where Slack answers"),
+    setting("ntfy.url",   Kind::HttpUrl, Some("https://ntfy.sh"), "where ntfy answers: told when Slack is off or failing"),
+    setting("ntfy.topic", Kind::Text, None, "the topic to tell"),
+    setting("ntfy.token", Kind::Secret(MIN_ISSUED), None, "access token of a protected topic"),
+
+    setting("integrity.on_missing", Kind::OneOf(&["hold", "allow", "block"]), Some("hold"), "what to do when nothing could be scored"),
+    setting("integrity.block_threshold", Kind::Share, Some("0.45"), "block at or above this composite score"),
+
+    setting("log",           Kind::Text, Some("info"), "what to log: error, warn, info, debug, or a tracing filter"),
+    setting("log_format",    Kind::OneOf(&["text", "json"]), Some("text"), "how logs look on stderr"),
+    setting("otlp_endpoint", Kind::HttpUrl, None, "OpenTelemetry collector that gets traces"),
+];
+
+/// The key closest to a mistyped one, if any is close enough to be meant.
+pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let typed_last = last(typed);
+    known
+        .map(|key| {
+            // The right name in the wrong table, and the unit left out, are what TOML and haste
+            // make easiest to get wrong.
+            let cut_short = typed.len() >= 5 && key.starts_with(typed);
+            let distance = if last(key) == typed_last || cut_short {
+                1
+            } else {
+                distance(typed, key)
+            };
+            (distance, key)
+        })
+        .filter(|(distance, key)| *distance <= 1 + key.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, key)| key)
+}
+
+/// Levenshtein's distance, over bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_slip_of_the_hand_finds_its_key() {
+        let cases = [
+            ("razorpay.key_scret", Some("razorpay.key_secret")),
+            ("razorpy.key_id",     Some("razorpay.key_id")),
+            ("token_ttl",          Some("token_ttl_secs")),
+            ("token_ttl_sec",      Some("token_ttl_secs")),
+            ("razorpay.listen",    Some("listen")),
+            ("webhook_secret",     Some("razorpay.webhook_secret")),
+            ("colour",             None),
+        ];
+        for (typed, expected) in cases {
+            assert_eq!(nearest(typed, SETTINGS.iter().map(|s| s.key)), expected, "{typed}");
+        }
+    }
+
+    #[test]
+    fn keys_and_variables_are_unique() {
+        let mut names: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

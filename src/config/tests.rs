@@ -1,0 +1,231 @@
+//! The configuration as an operator meets it: what works, what stops the start, what is shown.
+
+use super::*;
+
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const CANARY: &str = "canary-4711-do-not-show";
+
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+struct Given {
+    folder: tempfile::TempDir,
+    environment: Environment,
+    flags: Vec<Flag>,
+    file: Option<PathBuf>,
+}
+
+fn given(toml: Option<&str>, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Given {
+    let folder = tempfile::tempdir().unwrap();
+    let file = toml.map(|text| {
+        let path = folder.path().join("hundi.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), v.into()));
+    let flags = flags.iter().map(|(key, value)| Flag {
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+        flag: format!("--{key}"),
+    });
+    Given {
+        environment: variables.collect(),
+        flags: flags.collect(),
+        folder,
+        file,
+    }
+}
+
+impl Given {
+    fn load(&self) -> Result<Config, String> {
+        let loaded = Config::load(self.file.as_deref(), &self.environment, &self.flags);
+        loaded.map_err(|error| error.to_string())
+    }
+}
+
+fn row<'a>(config: &'a Config, key: &str) -> &'a Row {
+    config.rows().iter().find(|row| row.key == key).unwrap()
+}
+
+#[test]
+fn nothing_given_is_a_working_sandbox() {
+    let config = given(None, &[], &[]).load().unwrap();
+    assert!(config.sandbox_mode() && !config.on_postgres());
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8787");
+    assert_eq!(config.sandbox_listen.to_string(), "127.0.0.1:8788");
+    assert_eq!(config.token_ttl_secs, 60);
+    assert_eq!(config.budget_timezone.iana_name(), Some("Asia/Kolkata"));
+    assert_eq!(config.sqlite_path(), Some("./hundi-data/hundi.db".into()));
+    assert_eq!(
+        config.database_url.expose(),
+        "sqlite://./hundi-data/hundi.db"
+    );
+    assert!(
+        config
+            .off()
+            .iter()
+            .any(|line| line.contains("sandbox mode"))
+    );
+    assert!(config.rows().iter().all(|row| row.layer == "default"));
+}
+
+#[test]
+#[rustfmt::skip]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let file = "listen = '127.0.0.1:1111'";
+    let env = ("HUNDI_LISTEN", "127.0.0.1:2222");
+    let flag = ("listen", "localhost:3333");
+    let cases: &[(Option<&str>, Pairs, Pairs, &str, &str)] = &[
+        (None,       &[],    &[],     "127.0.0.1:8787", "default"),
+        (Some(file), &[],    &[],     "127.0.0.1:1111", "file"),
+        (Some(file), &[env], &[],     "127.0.0.1:2222", "env"),
+        (Some(file), &[env], &[flag], "127.0.0.1:3333", "flag"),
+    ];
+    for (file, variables, flags, listen, layer) in cases {
+        let config = given(*file, variables, flags).load().unwrap();
+        assert_eq!(config.listen.to_string(), *listen, "{layer}");
+        assert_eq!(row(&config, "listen").layer, *layer);
+    }
+}
+
+/// Every mistake names the setting and its variable, says what belongs there, and shows no value.
+#[test]
+#[rustfmt::skip]
+fn mistakes_stop_the_start_and_say_what_to_do() {
+    let cases: &[(Option<&str>, Pairs, &[&str])] = &[
+        (Some("[razorpay]\nkey_scret = 'canary-4711'"), &[], &["razorpay.key_scret", "did you mean `razorpay.key_secret`"]),
+        (Some("[razorpay]\nlisten = '127.0.0.1:1'"), &[],    &["did you mean `listen`", "above the first [table]"]),
+        (Some("listen = 8787"), &[],                        &["`listen`", "127.0.0.1:8787"]),
+        (Some("listen = 'a'\ntoken_ttl_secs = 0\nauto_poll = 'perhaps'"), &[], &["HUNDI_LISTEN", "token_ttl_secs", "from 1 to 3600", "auto_poll", "true or false"]),
+        (Some("a = \n[razorpay]\nkey_secret = 'canary-4711"), &[], &["line 1", "not TOML"]),
+        (None, &[("HUNDI_TOKEN_TTL_SECS", "3601")],         &["HUNDI_TOKEN_TTL_SECS", "from 1 to 3600"]),
+        (None, &[("HUNDI_POLL_INTERVAL_SECS", "4")],        &["HUNDI_POLL_INTERVAL_SECS", "from 5 to 300"]),
+        (None, &[("HUNDI_POLL_INTERVAL_SECS", "301")],      &["HUNDI_POLL_INTERVAL_SECS"]),
+        (None, &[("HUNDI_BUDGET_TIMEZONE", "India")],       &["HUNDI_BUDGET_TIMEZONE", "Asia/Kolkata"]),
+        (None, &[("HUNDI_LOG_FORMAT", "xml")],              &["HUNDI_LOG_FORMAT", "text, json"]),
+        (None, &[("HUNDI_DATABASE_URL", "mysql://x")],      &["HUNDI_DATABASE_URL", "sqlite://PATH"]),
+        (None, &[("HUNDI_DATABASE_URL", "sqlite::memory:")], &["HUNDI_DATABASE_URL", "name a file"]),
+        (None, &[("HUNDI_REDIS_URL", "localhost:6379")],    &["HUNDI_REDIS_URL", "redis://"]),
+        (None, &[("HUNDI_RAZORPAY_API_BASE", "https://me:canary-4711@bank")], &["HUNDI_RAZORPAY_API_BASE"]),
+        (None, &[("HUNDI_RAZORPAY_KEY_SECRET", "")],        &["HUNDI_RAZORPAY_KEY_SECRET", "is empty"]),
+        (None, &[("HUNDI_RAZORPAY_KEY_ID", "rzp_test_1"), ("HUNDI_RAZORPAY_KEY_SECRET", "short")], &["HUNDI_RAZORPAY_KEY_SECRET", "too short"]),
+        (None, &[("HUNDI_RAZORPAY_KEY_ID", "rzp_test_1")],  &["HUNDI_RAZORPAY_KEY_SECRET", "missing"]),
+        (None, &[("HUNDI_RAZORPAY_WEBHOOK_SECRET", "canary-4711-x,")], &["HUNDI_RAZORPAY_WEBHOOK_SECRET", "is empty"]),
+        (None, &[("HUNDI_RAZORPAY_WEBHOOK_SECRET", "canary-4711")], &["HUNDI_RAZORPAY_WEBHOOK_SECRET", "at least 12"]),
+        (None, &[("HUNDI_SLACK_SIGNING_SECRET", "dev-secret")], &["HUNDI_SLACK_SIGNING_SECRET", "guessable"]),
+        (None, &[("HUNDI_SLACK_BOT_TOKEN", "xoxb-4711-canary")], &["HUNDI_SLACK_CHANNEL_ID", "missing"]),
+        (None, &[("HUNDI_TOKEN_KEY", "")],                  &["HUNDI_TOKEN_KEY", "is empty"]),
+        (None, &[("HUNDI_TOKEN_KEY", "canary-4711")],       &["HUNDI_TOKEN_KEY", "openssl rand -hex 32"]),
+        (None, &[("HUNDI_AUDIT_KEY", "0123456789abcdef")],  &["HUNDI_AUDIT_KEY", "8 bytes"]),
+        (None, &[("HUNDI_MASTER_KEY", &"00".repeat(32))],   &["HUNDI_MASTER_KEY", "guessable"]),
+        (None, &[("HUNDI_TOKEN_KEY_FILE", "/nowhere/at/all")], &["HUNDI_TOKEN_KEY_FILE", "/nowhere/at/all", "cannot be read"]),
+        (None, &[("HUNDI_TOKEN_KEY_FILE", "/x"), ("HUNDI_TOKEN_KEY", KEY)], &["HUNDI_TOKEN_KEY", "twice"]),
+        (None, &[("HUNDI_DATABASE_URL", "postgres://me:canary-4711@db/h")], &["HUNDI_TOKEN_KEY", "HUNDI_AUDIT_KEY", "HUNDI_MASTER_KEY"]),
+        (None, &[("HUNDI_TOKEN_TTL_SECS", "901")],          &["token_ttl_secs (901)", "allowed_ttl_secs (900)"]),
+        (Some("[upstream.x]\nenv = 'canary-4711'\ncommand = 'a'"), &[], &["`upstream.x.env`"]),
+        (Some("[upstream.x]\ncomand = 'a'"), &[],            &["did you mean `command`", "needs a `command`"]),
+        (Some("[upstream.x]\nurl = 'http://h'\ntoken = 'changeme'"), &[], &["`upstream.x.token`", "guessable"]),
+        (Some("[upstream.x]\ncommand = 'a'\npass_env = ['NOT_THERE']"), &[], &["NOT_THERE"]),
+        (Some("[tools.create_payout]\nhold = 'yes'"), &[],   &["`tools.create_payout.hold`", "true or false"]),
+    ];
+    for (file, variables, expected) in cases {
+        let error = given(*file, variables, &[]).load().unwrap_err();
+        for part in *expected {
+            assert!(error.contains(part), "{part:?} is not in {error}");
+        }
+        assert!(!error.contains("4711"), "{error}");
+    }
+}
+
+#[test]
+fn a_secret_can_come_from_a_file_and_a_higher_layer_still_wins() {
+    let mut given = given(
+        Some("[razorpay]\nkey_id = 'rzp_1'\nkey_secret = 'from-the-file'"),
+        &[],
+        &[],
+    );
+    let path = given.folder.path().join("secret");
+    std::fs::write(&path, format!("{CANARY}\n")).unwrap();
+    let variable = "HUNDI_RAZORPAY_KEY_SECRET_FILE".to_owned();
+    given.environment.insert(variable, path.into());
+    let config = given.load().unwrap();
+    assert_eq!(
+        config.razorpay.key.as_ref().unwrap().secret.expose(),
+        CANARY
+    );
+    assert_eq!(row(&config, "razorpay.key_secret").layer, "env");
+    assert!(!config.sandbox_mode());
+}
+
+#[test]
+fn a_secret_is_refused_as_a_flag() {
+    let error = given(None, &[], &[("token_key", KEY)]).load().unwrap_err();
+    assert!(error.contains("list of processes"), "{error}");
+    assert!(!error.contains(KEY));
+}
+
+#[test]
+fn no_view_of_the_configuration_shows_a_secret() {
+    let variables = [
+        ("HUNDI_RAZORPAY_KEY_ID", "rzp_live_1"),
+        ("HUNDI_RAZORPAY_KEY_SECRET", CANARY),
+        (
+            "HUNDI_RAZORPAY_WEBHOOK_SECRET",
+            "canary-4711-new,canary-4711-old",
+        ),
+        ("HUNDI_SLACK_BOT_TOKEN", CANARY),
+        ("HUNDI_SLACK_CHANNEL_ID", "C1"),
+        ("HUNDI_NTFY_TOKEN", CANARY),
+        ("HUNDI_SAFE_BROWSING_KEY", CANARY),
+        ("HUNDI_DATABASE_URL", "postgres://me:canary-4711@db/hundi"),
+        ("HUNDI_REDIS_URL", "rediss://:canary-4711@cache"),
+        ("HUNDI_TOKEN_KEY", KEY),
+        ("HUNDI_AUDIT_KEY", KEY),
+        ("HUNDI_MASTER_KEY", KEY),
+        ("SECRET_OF_AN_UPSTREAM", CANARY),
+    ];
+    let toml = "[upstream.bank]\ncommand = 'bank'\nargs = ['--key', 'canary-4711']\npass_env = ['SECRET_OF_AN_UPSTREAM']\n\
+                [upstream.far]\nurl = 'https://far.example/mcp'\ntoken = 'canary-4711-far'";
+    let config = given(Some(toml), &variables, &[]).load().unwrap();
+    let views = [
+        serde_json::to_string(config.rows()).unwrap(),
+        config.off().join("\n"),
+        config.warnings.join("\n"),
+        format!("{:?}", config.razorpay),
+        format!("{:?}", (&config.slack, &config.ntfy, &config.safe_browsing)),
+        format!(
+            "{:?}",
+            (&config.database_url, &config.redis_url, &config.token_key)
+        ),
+    ];
+    for view in views {
+        assert!(!view.contains("4711"), "{view}");
+        assert!(!view.contains(&KEY[..16]), "{view}");
+    }
+    let Transport::Child(child) = &config.upstreams["bank"].transport else {
+        panic!("a child process");
+    };
+    assert_eq!(child.env["SECRET_OF_AN_UPSTREAM"].expose(), CANARY);
+    assert_eq!(config.razorpay.webhook_secrets.len(), 2);
+}
+
+#[test]
+fn a_misspelt_variable_is_pointed_out_and_a_foreign_one_is_not() {
+    let variables = [
+        ("HUNDI_TOKEN_TTL_SEC", "5"),
+        ("HUNDI_PORT", "tcp://10.0.0.1:80"),
+    ];
+    let config = given(None, &variables, &[]).load().unwrap();
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("did you mean HUNDI_TOKEN_TTL_SECS?"));
+}
+
+#[test]
+fn a_file_that_was_named_has_to_be_there() {
+    let mut given = given(None, &[], &[]);
+    given.file = Some("/nowhere/hundi.toml".into());
+    let error = given.load().unwrap_err();
+    assert!(
+        error.contains("/nowhere/hundi.toml cannot be read"),
+        "{error}"
+    );
+}

@@ -1,0 +1,271 @@
+//! `[upstream.NAME]` and `[tools.NAME]` of the configuration file: how to reach another MCP server,
+//! and the operator's word about single tools.
+//!
+//! Read by hand rather than by serde, whose messages quote the offending value: an upstream's
+//! environment is where the credentials are.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::layers::Environment;
+use super::secret::{self, Secret};
+use super::settings::nearest;
+
+/// What the operator says about one tool.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ToolOverride {
+    /// Every proposal waits for a person.
+    pub hold: Option<bool>,
+}
+
+/// One upstream MCP server.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// How to reach it.
+    pub transport: Transport,
+}
+
+/// How to reach an upstream.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// A child process that speaks on stdio.
+    Child(Child),
+    /// Streamable HTTP.
+    Http(Http),
+}
+
+/// A child process. It gets a clean environment with these variables and nothing else.
+#[derive(Clone, Debug)]
+pub struct Child {
+    /// The program.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its variables: `env` of the table, and those of ours that `pass_env` lists.
+    pub env: BTreeMap<String, Secret>,
+    /// Where it runs; `None` is where we run.
+    pub cwd: Option<PathBuf>,
+}
+
+/// An MCP server on the network.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Its address.
+    pub url: String,
+    /// Bearer token.
+    pub token: Option<Secret>,
+}
+
+const UPSTREAM_KEYS: [&str; 8] = [
+    "command",
+    "args",
+    "env",
+    "pass_env",
+    "cwd",
+    "url",
+    "token",
+    "token_file",
+];
+
+pub(super) fn tools(
+    table: &toml::Table,
+    problems: &mut Vec<String>,
+) -> BTreeMap<String, ToolOverride> {
+    let mut tools = BTreeMap::new();
+    for (name, value) in table {
+        let mut section = Section::open(format!("tools.{name}"), value, problems);
+        section.known(&["hold"]);
+        let hold = section.switch("hold");
+        tools.insert(name.clone(), ToolOverride { hold });
+    }
+    tools
+}
+
+pub(super) fn upstreams(
+    table: &toml::Table,
+    environment: &Environment,
+    problems: &mut Vec<String>,
+) -> BTreeMap<String, Upstream> {
+    let mut upstreams = BTreeMap::new();
+    for (name, value) in table {
+        let mut section = Section::open(format!("upstream.{name}"), value, problems);
+        section.known(&UPSTREAM_KEYS);
+        if let Some(transport) = section.transport(environment) {
+            upstreams.insert(name.clone(), Upstream { transport });
+        }
+    }
+    upstreams
+}
+
+/// One table of the file, with somewhere to complain.
+struct Section<'a> {
+    path: String,
+    table: toml::Table,
+    problems: &'a mut Vec<String>,
+}
+
+impl<'a> Section<'a> {
+    fn open(path: String, value: &toml::Value, problems: &'a mut Vec<String>) -> Self {
+        let table = value.as_table().cloned();
+        if table.is_none() {
+            problems.push(format!("`{path}` has to be a table: `[{path}]`"));
+        }
+        let table = table.unwrap_or_default();
+        Self {
+            path,
+            table,
+            problems,
+        }
+    }
+
+    fn known(&mut self, keys: &[&str]) {
+        for key in self
+            .table
+            .keys()
+            .filter(|key| !keys.contains(&key.as_str()))
+        {
+            let hint = nearest(key, keys.iter().copied()).map_or_else(
+                || format!("it takes {}", keys.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let path = &self.path;
+            self.problems
+                .push(format!("`[{path}]` has no setting `{key}`: {hint}"));
+        }
+    }
+
+    fn wrong(&mut self, key: &str, wanted: &str) {
+        let path = &self.path;
+        self.problems
+            .push(format!("`{path}.{key}`: {wanted} belongs here"));
+    }
+
+    fn switch(&mut self, key: &str) -> Option<bool> {
+        let value = self.table.get(key)?;
+        let switch = value.as_bool();
+        if switch.is_none() {
+            self.wrong(key, "true or false");
+        }
+        switch
+    }
+
+    fn text(&mut self, key: &str) -> Option<String> {
+        let value = self.table.get(key)?;
+        let text = value
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned);
+        if text.is_none() {
+            self.wrong(key, "a text");
+        }
+        text
+    }
+
+    fn texts(&mut self, key: &str) -> Vec<String> {
+        let Some(value) = self.table.get(key) else {
+            return Vec::new();
+        };
+        let items = value.as_array().map(|items| {
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            texts.collect::<Option<Vec<String>>>()
+        });
+        items.flatten().unwrap_or_else(|| {
+            self.wrong(key, "a list of texts");
+            Vec::new()
+        })
+    }
+
+    fn transport(&mut self, environment: &Environment) -> Option<Transport> {
+        let path = self.path.clone();
+        match (self.text("command"), self.text("url")) {
+            (Some(command), None) => Some(Transport::Child(Child {
+                command,
+                args: self.texts("args"),
+                env: self.env(environment),
+                cwd: self.text("cwd").map(PathBuf::from),
+            })),
+            (None, Some(url)) => {
+                if !super::read::is_plain_http(&url) {
+                    self.wrong(
+                        "url",
+                        "an http:// or https:// URL without user name or query",
+                    );
+                }
+                let token = self.token();
+                Some(Transport::Http(Http { url, token }))
+            }
+            (Some(_), Some(_)) => {
+                self.problems.push(format!(
+                    "`[{path}]` has both `command` and `url`: it is either a child process or a server"
+                ));
+                None
+            }
+            (None, None) => {
+                self.problems.push(format!(
+                    "`[{path}]` needs a `command` (a child process) or a `url` (a server)"
+                ));
+                None
+            }
+        }
+    }
+
+    fn env(&mut self, environment: &Environment) -> BTreeMap<String, Secret> {
+        let mut env = BTreeMap::new();
+        for name in self.texts("pass_env") {
+            match environment.get(&name).and_then(|value| value.to_str()) {
+                Some(value) => {
+                    env.insert(name, Secret::new(value));
+                }
+                None => {
+                    let path = &self.path;
+                    self.problems.push(format!(
+                        "`{path}.pass_env` names the variable {name}, which is not set"
+                    ));
+                }
+            }
+        }
+        match self.table.get("env").map(toml::Value::as_table) {
+            None => {}
+            Some(Some(table)) => {
+                let given = table.clone();
+                for (name, value) in given {
+                    match value.as_str() {
+                        Some(value) => {
+                            env.insert(name, Secret::new(value));
+                        }
+                        None => self.wrong(&format!("env.{name}"), "a text"),
+                    }
+                }
+            }
+            Some(None) => self.wrong("env", "a table of texts"),
+        }
+        env
+    }
+
+    fn token(&mut self) -> Option<Secret> {
+        let path = self.path.clone();
+        let token = match (self.text("token"), self.text("token_file")) {
+            (Some(_), Some(_)) => {
+                self.problems.push(format!(
+                    "`[{path}]` has both `token` and `token_file`: keep one"
+                ));
+                return None;
+            }
+            (Some(token), None) => token,
+            (None, Some(file)) => match std::fs::read_to_string(&file) {
+                Ok(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
+                Err(error) => {
+                    self.problems.push(format!(
+                        "`{path}.token_file` names {file}, which cannot be read: {error}"
+                    ));
+                    return None;
+                }
+            },
+            (None, None) => return None,
+        };
+        if let Err(weak) = secret::check(&token, secret::MIN_ISSUED) {
+            self.problems.push(format!("`{path}.token` {weak}"));
+        }
+        Some(Secret::new(token))
+    }
+}
