@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::domain::time::Timestamp;
 
-/// The two things every process takes from its surroundings.
+/// What every process takes from its surroundings.
 #[derive(Clone)]
 pub struct Ambient {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
     pub random: Arc<dyn Random>,
+    /// Told of every step of a commit, so that a test can stop the process there.
+    pub steps: Arc<dyn Steps>,
 }
 
 impl Ambient {
@@ -21,7 +23,13 @@ impl Ambient {
         Self {
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
+            steps: Arc::new(KillPoint::from_environment()),
         }
+    }
+
+    /// A step of the commit protocol was reached; see [`Steps`].
+    pub fn step(&self, name: &'static str) {
+        self.steps.reached(name);
     }
 
     /// The time now.

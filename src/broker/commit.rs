@@ -1,7 +1,40 @@
 //! Commit: verify, make the intent durable, send once, record what is known.
+//!
+//! Everything that can be refused is refused before the claim; after it nothing returns early.
+//! The order of the checks is part of the contract, and the first that fails is the reason.
 
+use std::time::Duration;
+
+use super::measure;
 use super::{Broker, CommitRequest, Committed, Trouble};
-use crate::domain::principal::Principal;
+use crate::connector::Connector;
+use crate::domain::call::{Outcome, ProviderError, Reply, Sighting};
+use crate::domain::canonical::Canonical;
+use crate::domain::change::{
+    Applied, Change, Claim, Conflict, Guard, Intent, PendingClaim, Record,
+};
+use crate::domain::ids::{CommitId, ProposalId, ToolName};
+use crate::domain::principal::{Principal, Right};
+use crate::domain::proposal::{Proposal, State};
+use crate::domain::reason::Refusal;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Claims, Verified};
+use crate::domain::tool::Standing;
+use crate::governance;
+use crate::store::{ApplyError, StoreError};
+
+/// How often a claim is tried when what it was decided on keeps moving.
+const TRIES: u32 = 8;
+/// Beyond the call's own deadline, so that a live sender always settles before anyone takes over.
+const LEASE_SLACK: Duration = Duration::from_secs(2);
+/// First pause before asking about a doubt.
+pub(super) const FIRST_ASK_MS: i64 = 1_000;
+
+/// Where a commit can end before anything was claimed.
+enum Step {
+    Go(Box<Proposal>, Verified),
+    Refuse(Refusal, Option<Box<Proposal>>, Option<String>),
+}
 
 impl Broker {
     /// Steps s1 to s7 of the commit. Runs to its end even if the caller goes away.
@@ -10,7 +43,447 @@ impl Broker {
         who: &Principal,
         request: CommitRequest,
     ) -> Result<Committed, Trouble> {
-        let _ = (who, request);
-        todo!()
+        if !who.may(Right::Commit) {
+            return Err(Trouble::Forbidden {
+                role: who.role.name(),
+            });
+        }
+        let (broker, who) = (self.clone(), who.clone());
+        // A task of its own: a caller that hangs up must not stop a claimed commit half-way.
+        let task = tokio::spawn(async move { broker.run_commit(&who, &request).await });
+        match task.await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::error!(%error, "a commit ended abnormally; recovery settles it");
+                Err(Trouble::Overloaded {
+                    retry_after_secs: 1,
+                })
+            }
+        }
     }
+
+    async fn run_commit(
+        &self,
+        who: &Principal,
+        request: &CommitRequest,
+    ) -> Result<Committed, Trouble> {
+        self.ports().ambient.step("s0");
+        let timer = measure::Timer::start();
+        let args = Canonical::of(&request.arguments);
+        for _ in 0..TRIES {
+            let (proposal, verified) = match self.verify(who, request, &args).await? {
+                Step::Go(proposal, verified) => (proposal, verified),
+                Step::Refuse(refusal, original, detail) => {
+                    timer.phase(measure::Phase::Verify);
+                    return self.refused(who, request, refusal, original, detail).await;
+                }
+            };
+            timer.phase(measure::Phase::Verify);
+            match self.claim(who, *proposal, &verified).await? {
+                Claimed::Granted(claim) => {
+                    timer.phase(measure::Phase::Claim);
+                    return Ok(self.carry_out(claim, &timer).await);
+                }
+                Claimed::Again => {}
+                Claimed::Unclear(proposal) => return Ok(Committed::InDoubt(proposal)),
+                Claimed::Refused(refusal, detail) => {
+                    return self.refused(who, request, refusal, None, detail).await;
+                }
+            }
+        }
+        Err(Trouble::Changed)
+    }
+
+    /// s1: signature, expiry, proposal, arguments, single use, then everything local.
+    async fn verify(
+        &self,
+        who: &Principal,
+        request: &CommitRequest,
+        args: &Canonical,
+    ) -> Result<Step, Trouble> {
+        let refuse = |refusal| Ok(Step::Refuse(refusal, None, None));
+        let now = self.ports().ambient.now();
+        let ring = self.ports().keys.ring();
+        let claims = match ring.open(&request.commit_token, &self.settings().audience, now) {
+            Ok(claims) => claims,
+            Err(refusal) => return refuse(refusal),
+        };
+        let Some(proposal) = self.claimed_proposal(who, request, &claims).await? else {
+            return refuse(Refusal::UnknownProposal);
+        };
+        match proposal.state {
+            State::Blocked | State::Rejected | State::Cancelled => {
+                return refuse(Refusal::UnknownProposal);
+            }
+            State::Expired => return refuse(Refusal::Expired),
+            State::Held
+            | State::Allowed
+            | State::Committing
+            | State::InDoubt
+            | State::Executed
+            | State::Failed
+            | State::Reversed => {}
+        }
+        let tool = match &request.tool {
+            Some(name) => name.parse::<ToolName>().ok(),
+            None => Some(proposal.fixed.tool.clone()),
+        };
+        let Some(tool) = tool else {
+            return refuse(Refusal::ArgsHashMismatch);
+        };
+        let verified = match claims.bind(&proposal, &tool, &args.hash()) {
+            Ok(verified) => verified,
+            Err(refusal) => return refuse(refusal),
+        };
+        self.ports().ambient.step("s1");
+        Ok(single_use(proposal, verified))
+    }
+
+    /// The proposal that genuine claims speak of, if this caller may know of it.
+    async fn claimed_proposal(
+        &self,
+        who: &Principal,
+        request: &CommitRequest,
+        claims: &Claims,
+    ) -> Result<Option<Box<Proposal>>, Trouble> {
+        let named = request.proposal_id.parse::<ProposalId>();
+        let own = who.agent.as_ref() == Some(&claims.agent_id);
+        if named != Ok(claims.proposal_id) || !own {
+            return Ok(None);
+        }
+        // What this process remembers is good enough for the one state in which the claim will
+        // be checked against the store; everything else is read.
+        let remembered = self.memory().proposal(claims.proposal_id);
+        let proposal = match remembered.filter(|proposal| proposal.state == State::Allowed) {
+            Some(proposal) => Some((*proposal).clone()),
+            None => self.ports().store.proposal(claims.proposal_id).await?,
+        };
+        Ok(proposal
+            .filter(|proposal| proposal.fixed.org == who.org)
+            .map(Box::new))
+    }
+
+    /// s2 and s3: the recheck on local facts, then one transaction that takes the right to send.
+    async fn claim(
+        &self,
+        who: &Principal,
+        proposal: Proposal,
+        verified: &Verified,
+    ) -> Result<Claimed, Trouble> {
+        let tool = self.catalogue().get(proposal.fixed.tool.as_str());
+        let (refusal, guards) = self.recheck(&proposal, tool.as_deref()).await?;
+        if let Some((refusal, detail)) = refusal {
+            return Ok(Claimed::Refused(refusal, Some(detail)));
+        }
+        let tool = tool.filter(|tool| {
+            tool.standing == Standing::Accepted && tool.digest == proposal.fixed.tool_digest
+        });
+        let Some(tool) = tool else {
+            return Ok(Claimed::Refused(Refusal::ToolChanged, None));
+        };
+        let order = proposal.order();
+        let call = match self.connector(&tool).call(&order) {
+            Ok(call) => call,
+            Err(error) => {
+                let detail = Some(error.to_string());
+                return Ok(Claimed::Refused(Refusal::PreconditionFailed, detail));
+            }
+        };
+        let now = self.ports().ambient.now();
+        let intent = Intent {
+            commit_id: CommitId::at(now, self.ports().ambient.bytes()),
+            idempotency_key: order.idempotency_key(),
+            call,
+            at: now,
+            lease_until: now.plus_millis(millis(self.settings().call_deadline + LEASE_SLACK)),
+        };
+        let commit_id = intent.commit_id;
+        let Ok((change, pending)) = Change::claim(&proposal, verified, intent, guards, &who.id)
+        else {
+            self.memory().forget(proposal.fixed.id);
+            return Ok(Claimed::Again);
+        };
+        self.ports().ambient.step("s2.before");
+        let answer = self.ports().store.apply(change.clone()).await;
+        self.ports().ambient.step("s2.after");
+        match answer {
+            Ok(applied) => Ok(Claimed::Granted(pending.granted(&applied))),
+            Err(ApplyError::Conflict(conflict)) => {
+                self.forget_after(&conflict, proposal.fixed.id);
+                Ok(Claimed::Again)
+            }
+            Err(ApplyError::Store(StoreError::Unknown(_))) => {
+                self.read_back(change, pending, commit_id).await
+            }
+            Err(ApplyError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// s3, when the store did not say whether it wrote: the same change again, which can only be
+    /// applied once, and then a look at whose claim stands.
+    async fn read_back(
+        &self,
+        change: Change,
+        pending: PendingClaim,
+        commit_id: CommitId,
+    ) -> Result<Claimed, Trouble> {
+        let id = change
+            .rows()
+            .update
+            .as_ref()
+            .map(|proposal| proposal.fixed.id);
+        let proposal = change.rows().update.clone();
+        let again = self.ports().store.apply(change).await;
+        if let Ok(applied) = &again {
+            return Ok(Claimed::Granted(pending.granted(applied)));
+        }
+        let stored = match id {
+            Some(id) => self.ports().store.proposal(id).await.ok().flatten(),
+            None => None,
+        };
+        let execution = stored.as_ref().and_then(|stored| stored.execution.as_ref());
+        match (execution, &again, proposal) {
+            (Some(execution), _, _) if execution.commit_id == commit_id => {
+                Ok(Claimed::Granted(pending.granted(&Applied { first_seq: 0 })))
+            }
+            (_, Err(ApplyError::Conflict(_)), _) => {
+                if let Some(id) = id {
+                    self.memory().forget(id);
+                }
+                Ok(Claimed::Again)
+            }
+            // Nobody can say whether the claim stands. Nothing was sent; if it does stand,
+            // recovery will find it.
+            (_, _, Some(proposal)) => Ok(Claimed::Unclear(proposal)),
+            (_, _, None) => Err(Trouble::StoreUnavailable),
+        }
+    }
+
+    /// s4 to s7. Takes the claim by value: one claim, one sending.
+    async fn carry_out(&self, claim: Claim, timer: &measure::Timer) -> Committed {
+        self.memory().wrote(claim.proposal());
+        let proposal = claim.proposal().clone();
+        let reply = self.send(claim).await;
+        timer.phase(measure::Phase::Provider);
+        self.ports().ambient.step("s6");
+        let tool = self.catalogue().get(proposal.fixed.tool.as_str());
+        let outcome = match &tool {
+            Some(tool) => {
+                let connector = self.connector(tool);
+                let outcome = connector.outcome(&proposal.order(), &reply);
+                self.second_look(connector.as_ref(), &proposal, outcome, timer)
+                    .await
+            }
+            None => Outcome::Unknown("the tool left the catalogue meanwhile".to_owned()),
+        };
+        self.ports().ambient.step("s7.before");
+        let settled = self.settle_with(&proposal, outcome).await;
+        timer.phase(measure::Phase::Settle);
+        self.ports().ambient.step("s7.after");
+        let answer = match settled {
+            proposal if proposal.state.is_settled() => Committed::Settled(Box::new(proposal)),
+            proposal => Committed::InDoubt(Box::new(proposal)),
+        };
+        measure::commit(&answer);
+        self.ports().ambient.step("s8");
+        answer
+    }
+
+    async fn send(&self, claim: Claim) -> Reply {
+        self.ports().ambient.step("s4.before");
+        let reply = match claim.call() {
+            Some(call) => {
+                self.ports()
+                    .wire
+                    .send(call, self.settings().call_deadline)
+                    .await
+            }
+            None => Reply::NotSent("the claim holds no call".to_owned()),
+        };
+        self.ports().ambient.step("s4.after");
+        reply
+    }
+
+    /// An unclear answer that came quickly is worth one enquiry before the caller is told that
+    /// nobody knows.
+    async fn second_look(
+        &self,
+        connector: &dyn Connector,
+        proposal: &Proposal,
+        outcome: Outcome,
+        timer: &measure::Timer,
+    ) -> Outcome {
+        let Outcome::Unknown(why) = outcome else {
+            return outcome;
+        };
+        let deadline = self.settings().call_deadline;
+        let left = deadline.saturating_sub(timer.elapsed());
+        let enquiry = connector.enquiry(&proposal.order());
+        if let Some(enquiry) = enquiry.filter(|_| left > deadline / 2) {
+            let reply = self.ports().wire.send(&enquiry, left / 2).await;
+            if let Sighting::Found(receipt) = connector.sighting(&proposal.order(), &reply) {
+                return Outcome::Executed(receipt);
+            }
+        }
+        Outcome::Unknown(why)
+    }
+
+    /// s7: records what is known, whoever else may have settled it meanwhile. Gives back the
+    /// proposal as it then stands; unsettled if the store could not be told.
+    pub(super) async fn settle_with(&self, proposal: &Proposal, outcome: Outcome) -> Proposal {
+        let now = self.ports().ambient.now();
+        let change = match outcome {
+            Outcome::Executed(receipt) => {
+                let taken_back = receipt.reversed.then(|| receipt.clone());
+                return match Change::confirm(proposal, receipt, now, "hundi") {
+                    Ok(change) => {
+                        let settled = self.record_settled(proposal, change).await;
+                        self.after_confirm(settled, taken_back).await
+                    }
+                    Err(_) => proposal.clone(),
+                };
+            }
+            Outcome::Refused(error) => Change::refuse(proposal, error, now, "hundi"),
+            // Only a first sending gets here with this: nothing left, so nothing can arrive.
+            Outcome::NotSent(why) => {
+                let error = ProviderError {
+                    code: "not_sent".to_owned(),
+                    description: why,
+                };
+                Change::refuse(proposal, error, now, "hundi")
+            }
+            Outcome::Unknown(why) => {
+                let ask_at = now.plus_millis(FIRST_ASK_MS);
+                Change::doubt(proposal, &why, now, ask_at, None)
+            }
+        };
+        match change {
+            Ok(change) => self.record_settled(proposal, change).await,
+            Err(_) => proposal.clone(),
+        }
+    }
+
+    async fn record_settled(&self, before: &Proposal, change: (Change, Proposal)) -> Proposal {
+        let (change, next) = change;
+        match self.ports().store.apply(change).await {
+            Ok(_) => {
+                self.memory().wrote(&next);
+                next
+            }
+            Err(error) => {
+                tracing::warn!(proposal = %before.fixed.id, %error, "settling was not recorded");
+                self.memory().forget(before.fixed.id);
+                // Somebody else may have settled it: a webhook, or recovery elsewhere.
+                let stored = self.ports().store.proposal(before.fixed.id).await;
+                stored.ok().flatten().unwrap_or_else(|| before.clone())
+            }
+        }
+    }
+
+    /// A refusal is an answer, and it is recorded.
+    async fn refused(
+        &self,
+        who: &Principal,
+        request: &CommitRequest,
+        refusal: Refusal,
+        original: Option<Box<Proposal>>,
+        detail: Option<String>,
+    ) -> Result<Committed, Trouble> {
+        let mut record = Record::new(
+            self.ports().ambient.now(),
+            &who.org,
+            "commit_refused",
+            &who.id,
+        )
+        .deciding("REJECTED", refusal.code());
+        record.agent.clone_from(&who.agent);
+        // Only ids that exist for this caller: a stranger's guesses do not enter the log.
+        let known = request.proposal_id.parse::<ProposalId>().ok();
+        record.proposal = known.filter(|_| refusal != Refusal::UnknownProposal);
+        self.ports()
+            .store
+            .apply(Change::record(record, None))
+            .await
+            .map_err(|error| {
+                tracing::error!(%error, "a refusal could not be recorded");
+                Trouble::StoreUnavailable
+            })?;
+        let answer = Committed::Refused {
+            refusal,
+            original,
+            detail,
+        };
+        measure::commit(&answer);
+        Ok(answer)
+    }
+
+    /// Freeze and policy as they are now, held to by the guards.
+    async fn recheck(
+        &self,
+        proposal: &Proposal,
+        tool: Option<&crate::domain::tool::Tool>,
+    ) -> Result<(Option<(Refusal, String)>, Vec<Guard>), Trouble> {
+        let fixed = &proposal.fixed;
+        let local = self.local_facts(&fixed.org, &fixed.agent).await?;
+        let now: Timestamp = self.ports().ambient.now();
+        let Some(tool) = tool else {
+            return Ok((None, local.guards));
+        };
+        let args = fixed.args.value();
+        let request = governance::Request {
+            agent: &fixed.agent,
+            tool,
+            args: &args,
+            effective: fixed.effective,
+            payee: &fixed.payee,
+        };
+        let refusal = governance::recheck(&request, &local.freezes, &local.policy, now);
+        Ok((refusal, local.guards))
+    }
+
+    /// What a conflict proved stale is forgotten, so that the next try reads it.
+    pub(super) fn forget_after(&self, conflict: &Conflict, id: ProposalId) {
+        match conflict {
+            Conflict::DocChanged(key) => self.memory().forget_doc(key),
+            Conflict::Stale
+            | Conflict::NonceBurned
+            | Conflict::KeyTaken(_)
+            | Conflict::OverBudget { .. } => self.memory().forget(id),
+        }
+    }
+}
+
+/// How an attempt to claim ended.
+enum Claimed {
+    Granted(Claim),
+    /// Something moved; verify anew.
+    Again,
+    /// The store does not say, and nothing was sent.
+    Unclear(Box<Proposal>),
+    Refused(Refusal, Option<String>),
+}
+
+/// Whether genuine, bound claims may still be used.
+fn single_use(proposal: Box<Proposal>, verified: Verified) -> Step {
+    let claims = verified.claims();
+    if let Some(execution) = proposal.execution.as_ref() {
+        return if execution.nonce == claims.nonce {
+            Step::Refuse(Refusal::NonceReplay, Some(proposal), None)
+        } else {
+            Step::Refuse(Refusal::SupersededToken, None, None)
+        };
+    }
+    if proposal.state == State::Held {
+        return Step::Refuse(Refusal::NotApproved, None, None);
+    }
+    let live = proposal.moving.token.as_ref().map(|token| token.token_id);
+    if live == Some(claims.token_id) {
+        Step::Go(proposal, verified)
+    } else {
+        Step::Refuse(Refusal::SupersededToken, None, None)
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

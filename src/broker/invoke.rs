@@ -1,9 +1,13 @@
-//! Low-risk tools pass through.
+//! Low-risk tools pass through: read-only by the operator's word, checked against their schema,
+//! counted, and otherwise left alone.
 
 use serde_json::Value;
 
 use super::{Broker, Trouble};
-use crate::domain::principal::Principal;
+use crate::domain::call::{Call, Reply};
+use crate::domain::principal::{Principal, Right};
+use crate::domain::schema;
+use crate::domain::tool::{Executor, Risk, Standing};
 
 /// What an upstream answered to a pass-through call.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +26,45 @@ impl Broker {
         tool: &str,
         arguments: &Value,
     ) -> Result<Invoked, Trouble> {
-        let _ = (who, tool, arguments);
-        todo!()
+        if !who.may(Right::ReadOwn) {
+            return Err(Trouble::Forbidden {
+                role: who.role.name(),
+            });
+        }
+        let found = self
+            .catalogue()
+            .get(tool)
+            .filter(|tool| tool.risk == Risk::Low);
+        let tool = found.ok_or_else(|| Trouble::UnknownTool(tool.to_owned()))?;
+        match tool.standing {
+            Standing::Accepted => {}
+            Standing::New | Standing::Changed | Standing::Gone => {
+                return Err(Trouble::ToolQuarantined(tool.name.to_string()));
+            }
+        }
+        schema::validate(&tool, arguments).map_err(Trouble::InvalidArguments)?;
+        if let Some(detail) = tool.bad_pattern(arguments) {
+            return Err(Trouble::InvalidArguments(detail));
+        }
+        let Executor::Upstream {
+            upstream,
+            tool: name,
+        } = &tool.executor
+        else {
+            return Err(Trouble::UnknownTool(tool.name.to_string()));
+        };
+        let call = Call::new(upstream, name, arguments);
+        match self
+            .ports()
+            .wire
+            .send(&call, self.settings().call_deadline)
+            .await
+        {
+            Reply::Result { content, is_error } => Ok(Invoked { content, is_error }),
+            Reply::RpcError { code, message } => {
+                Err(Trouble::Upstream(format!("error {code}: {message}")))
+            }
+            Reply::NotSent(why) | Reply::Lost(why) => Err(Trouble::Upstream(why)),
+        }
     }
 }

@@ -4,14 +4,19 @@
 //! and get a value back. Nothing here knows HTTP, MCP or SQL: the broker sees ports.
 
 pub mod approve;
+pub mod automatic;
 pub mod catalogue;
 pub mod commit;
+pub mod gather;
 pub mod invoke;
 mod key_cache;
 pub mod keys;
+pub mod measure;
+pub mod memory;
 pub mod propose;
 pub mod query;
 pub mod reconcile;
+pub mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +24,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::ambient::Ambient;
+use crate::connector::{Connector, registry};
 use crate::domain::ids::{AgentId, ProposalId, ToolName};
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::reason::{Recovery, Refusal};
 use crate::domain::token::KeyRing;
+use crate::domain::tool::Tool;
 use crate::ephemeral::Ephemeral;
 use crate::store::{Store, StoreError};
-use crate::wire::Wire;
+use crate::wire::{EntitySource, ReputationSource, Wire};
 
 /// Where the token keys are kept. The ring is read anew whenever it changed, so that a key
 /// retired by another process is refused at once.
@@ -61,6 +68,10 @@ pub struct Ports {
     pub keys: Arc<dyn Keys>,
     /// The broker's own model, if there is one.
     pub sampler: Option<Arc<dyn Sampler>>,
+    /// Who knows about URLs, if anybody was configured.
+    pub reputation: Option<Arc<dyn ReputationSource>>,
+    /// Who knows about legal entities, if anybody was configured.
+    pub entities: Option<Arc<dyn EntitySource>>,
 }
 
 /// A request to propose, as any door hands it in. `arguments` came through the strict reader.
@@ -337,9 +348,30 @@ struct Inner {
     settings: Settings,
     catalogue: catalogue::Catalogue,
     key_cache: key_cache::KeyCache,
+    memory: memory::Memory,
 }
 
 impl Broker {
+    /// A broker over these ports, knowing these tools.
+    pub fn new(ports: Ports, settings: Settings, tools: Vec<Tool>) -> Self {
+        let catalogue = catalogue::Catalogue::default();
+        let named = tools
+            .into_iter()
+            .map(|tool| (tool.name.to_string(), Arc::new(tool)));
+        catalogue.replace(named.collect());
+        let key_cache = key_cache::KeyCache::default();
+        let memory = memory::Memory::default();
+        Self {
+            inner: Arc::new(Inner {
+                ports,
+                settings,
+                catalogue,
+                key_cache,
+                memory,
+            }),
+        }
+    }
+
     /// The ports it was built from.
     pub fn ports(&self) -> &Ports {
         &self.inner.ports
@@ -353,6 +385,14 @@ impl Broker {
     /// The tools it knows.
     pub fn catalogue(&self) -> &catalogue::Catalogue {
         &self.inner.catalogue
+    }
+
+    fn memory(&self) -> &memory::Memory {
+        &self.inner.memory
+    }
+
+    fn connector(&self, tool: &Tool) -> Arc<dyn Connector> {
+        registry::connector_for(tool)
     }
 
     fn key_cache(&self) -> &key_cache::KeyCache {

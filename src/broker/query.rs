@@ -1,18 +1,29 @@
-//! Reading: proposals, records, tools. Ids of others read as unknown.
+//! Reading: proposals, records. Ids of others read as unknown, with the same answer as ids that
+//! never existed.
 
 use std::time::Duration;
 
-use super::{Broker, ListRequest, Proposed, Trouble};
+use tokio::time::Instant;
+
+use super::{Broker, ListRequest, MAX_AWAIT, Proposed, Trouble};
 use crate::domain::ids::ProposalId;
-use crate::domain::principal::Principal;
-use crate::store::{RecordFilter, StoredRecord};
+use crate::domain::principal::{Principal, Right};
+use crate::domain::proposal::{Proposal, State};
+use crate::store::{ProposalFilter, RecordFilter, StoredRecord};
+
+/// How often the store is read while waiting, for what other processes write.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Proposals per page.
+const PAGE: u32 = 50;
+/// Most proposals or records per page.
+const MAX_PAGE: u32 = 500;
 
 impl Broker {
     /// One proposal. To its proposer, an approved proposal comes with a fresh token (which
     /// retires the one before), and an allowed one whose token expired as well.
     pub async fn proposal(&self, who: &Principal, id: ProposalId) -> Result<Proposed, Trouble> {
-        let _ = (who, id);
-        todo!()
+        let proposal = self.visible(who, id).await?;
+        self.with_token(who, proposal).await
     }
 
     /// As [`Broker::proposal`], once it is neither held, committing nor in doubt, or when the
@@ -23,8 +34,19 @@ impl Broker {
         id: ProposalId,
         timeout: Duration,
     ) -> Result<Proposed, Trouble> {
-        let _ = (who, id, timeout);
-        todo!()
+        let until = Instant::now() + timeout.min(MAX_AWAIT);
+        loop {
+            let proposal = self.visible(who, id).await?;
+            let waits = matches!(
+                proposal.state,
+                State::Held | State::Committing | State::InDoubt
+            );
+            let left = until.saturating_duration_since(Instant::now());
+            if !waits || left.is_zero() {
+                return self.with_token(who, proposal).await;
+            }
+            self.changed(id, proposal.version, left).await;
+        }
     }
 
     /// Proposals, newest first, without tokens. An agent sees its own.
@@ -33,8 +55,30 @@ impl Broker {
         who: &Principal,
         request: &ListRequest,
     ) -> Result<Vec<Proposed>, Trouble> {
-        let _ = (who, request);
-        todo!()
+        let agent = if who.may(Right::ReadAll) {
+            request.agent.clone()
+        } else {
+            who.agent.clone()
+        };
+        if !who.may(Right::ReadAll) && agent.is_none() {
+            return Ok(Vec::new());
+        }
+        let filter = ProposalFilter {
+            org: Some(who.org.clone()),
+            agent,
+            state: request.state,
+            tool: request.tool.clone(),
+            before: request.cursor,
+            limit: request.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE),
+        };
+        let proposals = self.ports().store.proposals(&filter).await?;
+        let without_token = |proposal| Proposed {
+            proposal,
+            token: None,
+            replayed: false,
+            retry_after_secs: None,
+        };
+        Ok(proposals.into_iter().map(without_token).collect())
     }
 
     /// Audit records of the caller's organisation; an agent sees those of its own proposals.
@@ -43,13 +87,89 @@ impl Broker {
         who: &Principal,
         filter: RecordFilter,
     ) -> Result<Vec<StoredRecord>, Trouble> {
-        let _ = (who, filter);
-        todo!()
+        let agent = if who.may(Right::ReadAll) {
+            filter.agent.clone()
+        } else {
+            who.agent.clone()
+        };
+        if !who.may(Right::ReadAll) && agent.is_none() {
+            return Ok(Vec::new());
+        }
+        let limit = filter.limit.clamp(1, MAX_PAGE);
+        let filter = RecordFilter {
+            org: Some(who.org.clone()),
+            agent,
+            limit,
+            ..filter
+        };
+        Ok(self.ports().store.records(&filter).await?)
     }
 
     /// Resolves when a proposal changed after `seen` (its version), or after `timeout`.
     pub async fn changed(&self, id: ProposalId, seen: u64, timeout: Duration) {
-        let _ = (id, seen, timeout);
-        todo!()
+        let mut wakeups = self.memory().listen();
+        let heard = async {
+            loop {
+                let wake = tokio::time::timeout(LOOK_AGAIN, wakeups.recv()).await;
+                // Silence, a lag and another's wake-up all mean: look whether it is ours.
+                let ours = !matches!(wake, Ok(Ok(other)) if other != id);
+                if ours && self.version(id).await.is_none_or(|version| version != seen) {
+                    return;
+                }
+            }
+        };
+        // The time being over is as good a reason to look again as a change.
+        let _ = tokio::time::timeout(timeout, heard).await;
+    }
+
+    async fn version(&self, id: ProposalId) -> Option<u64> {
+        let stored = self.ports().store.proposal(id).await;
+        stored.ok().flatten().map(|proposal| proposal.version)
+    }
+
+    async fn with_token(&self, who: &Principal, proposal: Proposal) -> Result<Proposed, Trouble> {
+        let mut proposal = proposal;
+        let own = who.agent.as_ref() == Some(&proposal.fixed.agent);
+        let now = self.ports().ambient.now();
+        let live = proposal
+            .moving
+            .token
+            .as_ref()
+            .is_some_and(|t| t.expires_at > now.secs());
+        let approved = !proposal.moving.approvals.is_empty();
+        let mut token = None;
+        if own && proposal.state == State::Allowed && (approved || !live) {
+            proposal = self.renewed(proposal, &who.id).await?;
+            token = self
+                .sealed(&proposal)
+                .filter(|token| token.expires_at > now.secs());
+        }
+        Ok(Proposed {
+            proposal,
+            token,
+            replayed: false,
+            retry_after_secs: None,
+        })
+    }
+
+    /// A proposal that this caller may know of.
+    pub(super) async fn visible(
+        &self,
+        who: &Principal,
+        id: ProposalId,
+    ) -> Result<Proposal, Trouble> {
+        let proposal = self.ports().store.proposal(id).await?;
+        proposal
+            .filter(|proposal| who.may_read(&proposal.fixed.org, &proposal.fixed.agent))
+            .ok_or(Trouble::NotFound("proposal"))
+    }
+
+    /// A proposal that must exist.
+    pub(super) async fn read(&self, id: ProposalId) -> Result<Proposal, Trouble> {
+        self.ports()
+            .store
+            .proposal(id)
+            .await?
+            .ok_or(Trouble::NotFound("proposal"))
     }
 }

@@ -1,17 +1,375 @@
 //! What was left unsettled is settled by evidence; what outlived its time lapses.
+//!
+//! No clock ends doubt. An attempt whose lease ran out is asked about; only if the provider
+//! looked and has nothing, and nothing of ours can still be under way, are the same bytes sent
+//! again under the same key, within the window in which the provider promises to recognise it.
 
+use futures_util::StreamExt;
+use futures_util::stream;
+use serde_json::json;
+
+use super::commit::millis;
 use super::{Broker, Trouble};
+use crate::domain::call::{Evidence, Outcome, Receipt, Sighting};
+use crate::domain::change::{Change, Conflict};
+use crate::domain::ids::ProposalId;
+use crate::domain::notice::{Notice, NoticeKind};
+use crate::domain::proposal::{Ending, Proposal, State};
+use crate::domain::time::Timestamp;
+use crate::store::ApplyError;
+
+/// Attempts asked about at once, so that a dead provider does not hold up everything.
+const AT_ONCE: usize = 16;
+/// Longest pause between two enquiries about one doubt: doubts end within 60 s of healing.
+const LONGEST_PAUSE_MS: i64 = 10_000;
+/// Pause between reminders where only a person can tell.
+const PERSON_PAUSE_MS: i64 = 3_600_000;
+
+/// What the resolver decided to do about one attempt.
+enum Next {
+    Settle(Outcome),
+    /// Ask again later.
+    Later(String),
+    /// Nobody can be asked and nothing may be repeated.
+    Person(String),
+}
 
 impl Broker {
     /// Takes over attempts whose lease ran out and asks the provider. Returns how many it saw.
     pub async fn reconcile(&self, limit: u32) -> Result<usize, Trouble> {
-        let _ = limit;
-        todo!()
+        let now = self.ports().ambient.now();
+        let due = self.ports().store.unsettled(now, limit).await?;
+        let seen = due.len();
+        stream::iter(due)
+            .for_each_concurrent(AT_ONCE, |proposal| async move {
+                if let Some(ours) = self.take_over(&proposal, false).await {
+                    self.resolve(ours).await;
+                }
+            })
+            .await;
+        Ok(seen)
+    }
+
+    /// Extends the lease in our name; `None` if somebody else has it or has settled it.
+    async fn take_over(&self, proposal: &Proposal, sending: bool) -> Option<Proposal> {
+        let now = self.ports().ambient.now();
+        // Room for an enquiry and a sending, each with its own deadline.
+        let lease = now.plus_millis(millis(self.settings().call_deadline * 3));
+        let (change, next) = Change::lease(proposal, lease, sending.then_some(now)).ok()?;
+        match self.ports().store.apply(change).await {
+            Ok(_) => {
+                self.memory().forget(next.fixed.id);
+                Some(next)
+            }
+            Err(ApplyError::Conflict(_)) => None,
+            Err(ApplyError::Store(error)) => {
+                tracing::warn!(proposal = %proposal.fixed.id, %error, "no lease for recovery");
+                None
+            }
+        }
+    }
+
+    async fn resolve(&self, proposal: Proposal) {
+        self.ports().ambient.step("r1");
+        let (proposal, next) = self.find_out(proposal).await;
+        self.ports().ambient.step("r3");
+        let now = self.ports().ambient.now();
+        match next {
+            // A replay that was not sent says nothing about the sending before it.
+            Next::Settle(Outcome::Unknown(why) | Outcome::NotSent(why)) | Next::Later(why) => {
+                let attempts = proposal.execution.as_ref().map_or(0, |e| e.attempts);
+                let pause = pause_ms(attempts);
+                self.still_in_doubt(&proposal, &why, now, pause, None).await;
+            }
+            Next::Person(why) => {
+                let first = proposal.execution.as_ref().is_none_or(|e| e.attempts <= 1);
+                let notice = first.then(|| notice(&proposal, NoticeKind::InDoubt, now, &why));
+                self.still_in_doubt(&proposal, &why, now, PERSON_PAUSE_MS, notice)
+                    .await;
+            }
+            Next::Settle(outcome) => {
+                let settled = self.settle_with(&proposal, outcome).await;
+                tracing::info!(
+                    proposal = %settled.fixed.id, state = settled.state.name(), "doubt settled"
+                );
+            }
+        }
+        self.ports().ambient.step("r4");
+    }
+
+    /// Look-up comes before replay.
+    async fn find_out(&self, proposal: Proposal) -> (Proposal, Next) {
+        let Some(tool) = self.catalogue().get(proposal.fixed.tool.as_str()) else {
+            let why = "its tool is not in the catalogue, so nobody can be asked".to_owned();
+            return (proposal, Next::Later(why));
+        };
+        let connector = self.connector(&tool);
+        let contract = connector.recovery();
+        let order = proposal.order();
+        if let Some(enquiry) = connector.enquiry(&order).filter(|_| contract.lookup) {
+            let reply = self
+                .ports()
+                .wire
+                .send(&enquiry, self.settings().call_deadline)
+                .await;
+            match connector.sighting(&order, &reply) {
+                Sighting::Found(receipt) => {
+                    return (proposal, Next::Settle(Outcome::Executed(receipt)));
+                }
+                Sighting::Refused(error) => {
+                    return (proposal, Next::Settle(Outcome::Refused(error)));
+                }
+                Sighting::Unclear(why) => return (proposal, Next::Later(why)),
+                Sighting::Absent => {}
+            }
+        }
+        self.ports().ambient.step("r2");
+        match self.may_send_again(&proposal, contract.replay_secs) {
+            Replay::Now => {}
+            Replay::Wait => {
+                let why = "the provider has nothing yet, and the request may be under way";
+                return (proposal, Next::Later(why.to_owned()));
+            }
+            Replay::Never => {
+                let why = "nobody can be asked and nothing may be repeated: a person has to look \
+                           at the provider and settle it";
+                return (proposal, Next::Person(why.to_owned()));
+            }
+        }
+        // The lease is renewed by name before every sending, so that two nodes never both send.
+        let Some(proposal) = self.take_over(&proposal, true).await else {
+            return (proposal, Next::Later("somebody else is on it".to_owned()));
+        };
+        let Some(call) = proposal
+            .execution
+            .as_ref()
+            .map(|execution| execution.call.clone())
+        else {
+            return (
+                proposal,
+                Next::Later("the attempt holds no call".to_owned()),
+            );
+        };
+        let reply = self
+            .ports()
+            .wire
+            .send(&call, self.settings().call_deadline)
+            .await;
+        let outcome = connector.outcome(&order, &reply);
+        (proposal, Next::Settle(outcome))
+    }
+
+    fn may_send_again(&self, proposal: &Proposal, window_secs: Option<i64>) -> Replay {
+        let Some(execution) = proposal.execution.as_ref() else {
+            return Replay::Never;
+        };
+        let Some(window) = window_secs else {
+            return Replay::Never;
+        };
+        let now = self.ports().ambient.now();
+        if now >= execution.claimed_at.plus_secs(window) {
+            return Replay::Never;
+        }
+        // Twice the deadline: once for our own call to give up, once for what the provider may
+        // still have been working on then. Also waits if the clock stepped back.
+        let quiet = millis(self.settings().call_deadline * 2);
+        if now >= execution.last_sent.plus_millis(quiet) {
+            Replay::Now
+        } else {
+            Replay::Wait
+        }
+    }
+
+    async fn still_in_doubt(
+        &self,
+        proposal: &Proposal,
+        why: &str,
+        now: Timestamp,
+        pause_ms: i64,
+        notice: Option<Notice>,
+    ) {
+        let ask_at = now.plus_millis(pause_ms);
+        if let Ok((change, next)) = Change::doubt(proposal, why, now, ask_at, notice)
+            && self.ports().store.apply(change).await.is_ok()
+        {
+            self.memory().wrote(&next);
+        }
+    }
+
+    /// What the provider told us unasked. Settles a doubt, reports a reversal, or records a
+    /// contradiction. `Ok(None)` if it is about none of our proposals.
+    pub async fn evidence(
+        &self,
+        evidence: &Evidence,
+        actor: &str,
+    ) -> Result<Option<Proposal>, Trouble> {
+        let named = evidence
+            .reference
+            .as_deref()
+            .and_then(|r| r.parse::<ProposalId>().ok());
+        let Some(id) = named else { return Ok(None) };
+        loop {
+            let Some(proposal) = self.ports().store.proposal(id).await? else {
+                return Ok(None);
+            };
+            let Some((change, next)) = self.weigh(&proposal, &evidence.receipt, actor) else {
+                return Ok(Some(proposal));
+            };
+            match self.ports().store.apply(change).await {
+                Ok(_) => {
+                    self.memory().wrote(&next);
+                    if next.state != State::Executed || !evidence.receipt.reversed {
+                        return Ok(Some(next));
+                    }
+                    // Confirmed by an event that also says it came back: one more step.
+                }
+                Err(ApplyError::Conflict(Conflict::Stale)) => {}
+                Err(ApplyError::Conflict(_)) => return Err(Trouble::Changed),
+                Err(ApplyError::Store(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// What one piece of evidence changes about a proposal; `None` if it tells nothing new.
+    fn weigh(
+        &self,
+        proposal: &Proposal,
+        receipt: &Receipt,
+        actor: &str,
+    ) -> Option<(Change, Proposal)> {
+        let now = self.ports().ambient.now();
+        match proposal.state {
+            State::Committing | State::InDoubt => {
+                Change::confirm(proposal, receipt.clone(), now, actor).ok()
+            }
+            State::Executed if receipt.reversed => {
+                let told = notice(proposal, NoticeKind::Reversed, now, "the money came back");
+                Change::take_back(proposal, receipt.clone(), now, actor, Some(told)).ok()
+            }
+            State::Executed | State::Reversed => None,
+            State::Blocked
+            | State::Held
+            | State::Allowed
+            | State::Failed
+            | State::Rejected
+            | State::Cancelled
+            | State::Expired => self.contradiction(proposal, receipt, now, actor),
+        }
+    }
+
+    fn contradiction(
+        &self,
+        proposal: &Proposal,
+        receipt: &Receipt,
+        now: Timestamp,
+        actor: &str,
+    ) -> Option<(Change, Proposal)> {
+        let told = json!({
+            "provider_id": receipt.provider_id, "provider_state": receipt.provider_state,
+        });
+        let known = proposal
+            .execution
+            .as_ref()
+            .map(|execution| &execution.contradictions);
+        if receipt.reversed || known.is_some_and(|known| known.contains(&told)) {
+            return None;
+        }
+        let why = format!(
+            "the provider reports an effect for a proposal that is {}",
+            proposal.state.name()
+        );
+        let notice = notice(proposal, NoticeKind::Alert, now, &why);
+        Some(Change::contradict(proposal, told, now, actor, notice))
+    }
+
+    /// A confirmation that already says the money came back takes the second step at once.
+    pub(super) async fn after_confirm(
+        &self,
+        proposal: Proposal,
+        taken_back: Option<Receipt>,
+    ) -> Proposal {
+        let executed = proposal.state == State::Executed;
+        let Some(receipt) = taken_back.filter(|_| executed) else {
+            return proposal;
+        };
+        let now = self.ports().ambient.now();
+        let told = notice(&proposal, NoticeKind::Reversed, now, "the money came back");
+        let Ok((change, next)) = Change::take_back(&proposal, receipt, now, "hundi", Some(told))
+        else {
+            return proposal;
+        };
+        if self.ports().store.apply(change).await.is_ok() {
+            self.memory().wrote(&next);
+            next
+        } else {
+            proposal
+        }
     }
 
     /// Expires held and allowed proposals whose time ran out. Returns how many.
     pub async fn lapse(&self, limit: u32) -> Result<usize, Trouble> {
-        let _ = limit;
-        todo!()
+        let now = self.ports().ambient.now();
+        let due = self.ports().store.lapsed(now, limit).await?;
+        let ended = stream::iter(due).map(|proposal| async move {
+            let ending = Ending {
+                by: "hundi".to_owned(),
+                at: now,
+                reason: "its time ran out".to_owned(),
+            };
+            let told = (proposal.state == State::Held)
+                .then(|| notice(&proposal, NoticeKind::Decided, now, "expired"));
+            let Ok((change, next)) = Change::lapse(&proposal, ending, told) else {
+                return 0;
+            };
+            match self.ports().store.apply(change).await {
+                Ok(_) => {
+                    self.memory().wrote(&next);
+                    1
+                }
+                Err(_) => 0,
+            }
+        });
+        Ok(ended
+            .buffer_unordered(AT_ONCE)
+            .fold(0, |sum, one| async move { sum + one })
+            .await)
+    }
+
+    /// Forgets nonces that no valid token can carry any more.
+    pub async fn prune(&self, limit: u32) -> Result<u64, Trouble> {
+        let now = self.ports().ambient.now();
+        Ok(self.ports().store.prune_nonces(now.secs(), limit).await?)
+    }
+}
+
+enum Replay {
+    Now,
+    Wait,
+    Never,
+}
+
+/// Doubles from a second up to the longest pause.
+fn pause_ms(attempts: u32) -> i64 {
+    1_000_i64
+        .saturating_mul(1 << attempts.min(5))
+        .min(LONGEST_PAUSE_MS)
+}
+
+/// A notice about a proposal.
+pub(super) fn notice(proposal: &Proposal, kind: NoticeKind, at: Timestamp, detail: &str) -> Notice {
+    let fixed = &proposal.fixed;
+    Notice {
+        kind,
+        at,
+        org: fixed.org.clone(),
+        proposal: Some(fixed.id),
+        agent: Some(fixed.agent.clone()),
+        tool: Some(fixed.tool.clone()),
+        effective: fixed.effective,
+        payee: fixed.payee.clone(),
+        args_hash: fixed.args_hash.to_string(),
+        reason: fixed.reason.code().to_owned(),
+        findings: fixed.findings.clone(),
+        detail: detail.to_owned(),
     }
 }

@@ -57,6 +57,14 @@ impl Timestamp {
         let date = at.to_zoned(zone.clone()).date();
         Day(i32::from(date.year()) * 10_000 + i32::from(date.month()) * 100 + i32::from(date.day()))
     }
+
+    /// The hour of the week in `zone`: Monday 00:00 is 0, Sunday 23:00 is 167.
+    pub fn hour_of_week(self, zone: &jiff::tz::TimeZone) -> u8 {
+        let at = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        let at = at.to_zoned(zone.clone());
+        let day = u8::try_from(at.weekday().to_monday_zero_offset()).unwrap_or(0);
+        day * 24 + u8::try_from(at.hour()).unwrap_or(0)
+    }
 }
 
 impl fmt::Display for Timestamp {

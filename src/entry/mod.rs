@@ -4,3 +4,4 @@ pub mod fields;
 pub mod gate;
 pub mod mcp;
 pub mod shapes;
+pub mod worker;

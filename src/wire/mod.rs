@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::domain::call::{Call, Reply};
+use crate::domain::facts::{Entity, Fact, Reputation};
 
 /// Sends calls to upstreams.
 #[async_trait]
@@ -49,4 +50,18 @@ pub struct UpstreamHealth {
     pub ok: bool,
     /// For people: `not started`, `running, pid 7`, `restarting in 2 s: exited with 1`.
     pub detail: String,
+}
+
+/// Who knows whether a URL is listed as a threat.
+#[async_trait]
+pub trait ReputationSource: Send + Sync {
+    /// What is known of the URL; `Missing` when nobody could be asked in time.
+    async fn reputation(&self, url: &str) -> Fact<Reputation>;
+}
+
+/// Who knows whether a name is that of an active legal entity.
+#[async_trait]
+pub trait EntitySource: Send + Sync {
+    /// What is known of the name; `Missing` when nobody could be asked in time.
+    async fn entity(&self, name: &str) -> Fact<Entity>;
 }

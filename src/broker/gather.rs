@@ -1,0 +1,295 @@
+//! Facts for a decision: from the store, from memory, and from outside, in parallel and under one
+//! deadline. What does not arrive in time is missing, and a missing fact never widens a limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Broker, Trouble};
+use crate::domain::change::{DocKey, DocWrite, Guard, Pot};
+use crate::domain::facts::{Entity, Fact, Facts, Freezes, Integrity, PastPayout, Reputation};
+use crate::domain::ids::{AgentId, OrgId};
+use crate::domain::policy::Policy;
+use crate::domain::proposal::Score;
+use crate::domain::time::Timestamp;
+use crate::governance::{self, integrity};
+
+/// Longest that a decision waits for all outside facts together.
+const OUTSIDE_DEADLINE: Duration = Duration::from_millis(2_500);
+/// Document kinds that decisions are based on.
+const POLICY: &str = "policy";
+const FREEZE: &str = "freeze";
+const BASELINE: &str = "baseline";
+
+/// What the organisation's own books say, and the guards that hold a decision to it.
+pub(super) struct Local {
+    pub(super) freezes: Fact<Freezes>,
+    pub(super) policy: Fact<Option<Policy>>,
+    pub(super) policy_version: Option<u64>,
+    pub(super) guards: Vec<Guard>,
+}
+
+/// Everything a decision needs, and what has to be written with it.
+pub(super) struct Gathered {
+    pub(super) facts: Facts,
+    pub(super) guards: Vec<Guard>,
+    pub(super) docs: Vec<DocWrite>,
+    pub(super) policy_version: Option<u64>,
+    pub(super) retry_after_secs: u32,
+}
+
+/// What the caller said about itself.
+pub(super) struct Answers<'a> {
+    pub(super) prompt: Option<&'a str>,
+    pub(super) samples: &'a [String],
+}
+
+impl Broker {
+    /// Freezes and policy, from memory where that is not stale.
+    pub(super) async fn local_facts(&self, org: &OrgId, agent: &AgentId) -> Result<Local, Trouble> {
+        let store = self.ports().store.as_ref();
+        let key = DocKey::new(POLICY, org, agent.as_str());
+        let (policy, policy_guard) = self.memory().doc(store, key).await?;
+        let key = DocKey::new(FREEZE, org, "state");
+        let (freeze, freeze_guard) = self.memory().doc(store, key).await?;
+        // A document that does not read is missing, not absent: fail closed.
+        let freezes = match freeze.map(|doc| serde_json::from_value(doc.body.clone())) {
+            None => Fact::Known(Freezes::default()),
+            Some(Ok(freezes)) => Fact::Known(freezes),
+            Some(Err(_)) => Fact::Missing,
+        };
+        let policy_version = policy.as_ref().map(|doc| doc.version);
+        let policy = match policy.map(|doc| serde_json::from_value(doc.body.clone())) {
+            None => Fact::Known(None),
+            Some(Ok(policy)) => Fact::Known(Some(policy)),
+            Some(Err(_)) => Fact::Missing,
+        };
+        let guards = vec![policy_guard, freeze_guard];
+        Ok(Local {
+            freezes,
+            policy,
+            policy_version,
+            guards,
+        })
+    }
+
+    /// All facts about one request. Counts it into its rate window.
+    pub(super) async fn gather(
+        &self,
+        org: &OrgId,
+        request: &governance::Request<'_>,
+        answers: &Answers<'_>,
+        now: Timestamp,
+    ) -> Result<Gathered, Trouble> {
+        let local = self.local_facts(org, request.agent).await?;
+        let policy = local.policy.known().cloned().flatten();
+        let (integrity, docs) = self.integrity(org, request, answers).await?;
+        let spent = self.spent_today(org, request, now);
+        let history = self.past_payouts(org, request);
+        let outside = self.outside_facts(request, policy.as_ref());
+        let (spent_today, history, (reputation, entity)) =
+            futures_util::join!(spent, history, outside);
+        let rate_limit = policy
+            .as_ref()
+            .map(|policy| policy.rate_limit)
+            .unwrap_or_default();
+        let key = format!("agent:{org}:{}", request.agent);
+        let window = match rate_limit.max {
+            0 => Some(crate::ephemeral::Window {
+                earlier: 0,
+                retry_after_secs: 0,
+            }),
+            _ => self.ports().ephemeral.rate(&key, rate_limit, now).await,
+        };
+        let zone = &self.settings().zone;
+        let history = history.map_or(Fact::Missing, Fact::Known);
+        let hours = history
+            .known()
+            .map(|past| past.iter().map(|p| p.at.hour_of_week(zone)));
+        let facts = Facts {
+            now,
+            freezes: local.freezes,
+            policy: local.policy,
+            spent_today,
+            recent_requests: window.map_or(Fact::Missing, |window| Fact::Known(window.earlier)),
+            reputation,
+            entity,
+            hour_of_week: now.hour_of_week(zone),
+            history_hours: hours.map(Iterator::collect).unwrap_or_default(),
+            history: match history {
+                Fact::Known(past) => Fact::Known((*past).clone()),
+                Fact::Missing => Fact::Missing,
+            },
+            integrity,
+        };
+        Ok(Gathered {
+            facts,
+            guards: local.guards,
+            docs,
+            policy_version: local.policy_version,
+            retry_after_secs: window.map_or(1, |window| window.retry_after_secs),
+        })
+    }
+
+    /// Pending plus posted of the day's pot. Only a hint: the reservation itself is conditional.
+    async fn spent_today(
+        &self,
+        org: &OrgId,
+        request: &governance::Request<'_>,
+        now: Timestamp,
+    ) -> Fact<i64> {
+        let Some(pot) = self.pot(org, request, now) else {
+            return Fact::Known(0);
+        };
+        match self.ports().store.budget(&pot).await {
+            Ok(budget) => Fact::Known(budget.pending.saturating_add(budget.posted)),
+            Err(_) => Fact::Missing,
+        }
+    }
+
+    /// The pot that a request would draw from; `None` if it moves no money.
+    pub(super) fn pot(
+        &self,
+        org: &OrgId,
+        request: &governance::Request<'_>,
+        now: Timestamp,
+    ) -> Option<Pot> {
+        let currency = request.effective.currency()?;
+        let day = now.day_in(&self.settings().zone);
+        Some(Pot {
+            org: org.clone(),
+            agent: request.agent.clone(),
+            day,
+            currency,
+        })
+    }
+
+    async fn past_payouts(
+        &self,
+        org: &OrgId,
+        request: &governance::Request<'_>,
+    ) -> Option<Arc<Vec<PastPayout>>> {
+        if !request.effective.moves_money() {
+            return Some(Arc::default());
+        }
+        let store = self.ports().store.as_ref();
+        self.memory().history(store, org, request.agent).await.ok()
+    }
+
+    async fn outside_facts(
+        &self,
+        request: &governance::Request<'_>,
+        policy: Option<&Policy>,
+    ) -> (Fact<Reputation>, Fact<Entity>) {
+        let asks_entity = policy.is_some_and(|policy| policy.require_verified_entity);
+        let reputation = async {
+            match (&self.ports().reputation, &request.payee.url) {
+                (Some(source), Some(url)) => source.reputation(url).await,
+                _ => Fact::Known(Reputation::NotAsked),
+            }
+        };
+        let entity = async {
+            match (&self.ports().entities, &request.payee.name) {
+                _ if !asks_entity => Fact::Known(Entity::NotAsked),
+                (Some(source), Some(name)) => source.entity(name).await,
+                (None, _) => Fact::Missing,
+                (_, None) => Fact::Known(Entity::Unverified),
+            }
+        };
+        let both = async { futures_util::join!(reputation, entity) };
+        let asked = tokio::time::timeout(OUTSIDE_DEADLINE, both).await;
+        asked.unwrap_or((Fact::Missing, Fact::Missing))
+    }
+
+    /// The score. The caller's samples are used where it gave any, and shown; the broker's own
+    /// decide whether anything attests the answers, and replace a caller's score that is better.
+    async fn integrity(
+        &self,
+        org: &OrgId,
+        request: &governance::Request<'_>,
+        answers: &Answers<'_>,
+    ) -> Result<(Integrity, Vec<DocWrite>), Trouble> {
+        let (baseline, docs) = self.baseline(org, request, answers.prompt).await?;
+        let drift = answers
+            .prompt
+            .map(|prompt| (integrity::prompt_hash(prompt), baseline));
+        let score = |samples: &[String]| -> Score {
+            let (hash, baseline) = match &drift {
+                Some((hash, baseline)) => (Some(hash.as_str()), baseline.as_deref()),
+                None => (None, None),
+            };
+            integrity::score(samples, hash, baseline)
+        };
+        let own = match &self.ports().sampler {
+            Some(sampler) => {
+                let tool = &request.tool.name;
+                sampler
+                    .samples(tool, request.args, answers.prompt)
+                    .await
+                    .ok()
+            }
+            None => None,
+        };
+        let own = own.map(|samples| score(&samples));
+        let shown = if answers.samples.is_empty() {
+            own.clone().unwrap_or_else(|| score(&[]))
+        } else {
+            score(answers.samples)
+        };
+        let threshold = self.settings().block_threshold;
+        let own_blocks = own
+            .as_ref()
+            .and_then(|s| s.composite)
+            .is_some_and(|c| c >= threshold);
+        let integrity = Integrity {
+            attested: own.as_ref().is_some_and(|score| score.composite.is_some()),
+            score: if own_blocks {
+                own.unwrap_or(shown)
+            } else {
+                shown
+            },
+            on_missing: self.settings().on_missing,
+
+            prompt: answers.prompt.map(str::to_owned),
+        };
+        Ok((integrity, docs))
+    }
+
+    /// The first prompt that an agent ever proposed this tool with, and the write that makes the
+    /// present one the first.
+    async fn baseline(
+        &self,
+        org: &OrgId,
+        request: &governance::Request<'_>,
+        prompt: Option<&str>,
+    ) -> Result<(Option<String>, Vec<DocWrite>), Trouble> {
+        let Some(prompt) = prompt else {
+            return Ok((None, Vec::new()));
+        };
+        let key = DocKey::new(
+            BASELINE,
+            org,
+            format!("{}/{}", request.agent, request.tool.name),
+        );
+        let (doc, _) = self
+            .memory()
+            .doc(self.ports().store.as_ref(), key.clone())
+            .await?;
+        match doc {
+            Some(doc) => {
+                let hash = doc.body.get("prompt_hash").and_then(|hash| hash.as_str());
+                Ok((hash.map(str::to_owned), Vec::new()))
+            }
+            None => {
+                let body = serde_json::json!({"prompt_hash": integrity::prompt_hash(prompt)});
+                Ok((
+                    None,
+                    vec![DocWrite {
+                        key,
+                        expect: Some(0),
+                        body: Some(body),
+                    }],
+                ))
+            }
+        }
+    }
+}

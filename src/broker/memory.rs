@@ -1,0 +1,144 @@
+//! What this process remembers to be fast: recent proposals, documents, histories, and who waits.
+//!
+//! Nothing here is believed when it matters. A claim names the version it was made from and the
+//! documents it was decided on, and the store refuses it if any of them has moved; then the entry
+//! is forgotten and read again. So a stale entry costs a retry, never a wrong payment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tokio::sync::broadcast;
+
+use crate::domain::change::{Doc, DocKey, Guard};
+use crate::domain::facts::PastPayout;
+use crate::domain::ids::{AgentId, OrgId, ProposalId};
+use crate::domain::proposal::Proposal;
+use crate::store::{Store, StoreError};
+
+use super::{Broker, Trouble};
+
+/// Proposals kept: a minute's worth of a busy node.
+const PROPOSALS: u64 = 20_000;
+/// Documents kept: policies, freezes and baselines in use.
+const DOCUMENTS: u64 = 50_000;
+/// Histories kept, one per agent.
+const HISTORIES: u64 = 5_000;
+/// How long a history is used before it is read again. Own payouts are added at once.
+const HISTORY_TTL: Duration = Duration::from_secs(5);
+/// Payouts of a history that the anomaly check looks at.
+pub const HISTORY_LENGTH: u32 = 200;
+/// Changes a slow listener may lag behind before it has to read the store itself.
+const WAKEUPS: usize = 1024;
+
+/// The caches of one broker.
+pub struct Memory {
+    proposals: Cache<ProposalId, Arc<Proposal>>,
+    docs: Cache<DocKey, (u64, Option<Arc<Doc>>)>,
+    epoch: AtomicU64,
+    histories: Cache<(OrgId, AgentId), Arc<Vec<PastPayout>>>,
+    changed: broadcast::Sender<ProposalId>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            proposals: Cache::new(PROPOSALS),
+            docs: Cache::new(DOCUMENTS),
+            epoch: AtomicU64::new(0),
+            histories: Cache::builder()
+                .max_capacity(HISTORIES)
+                .time_to_live(HISTORY_TTL)
+                .build(),
+            changed: broadcast::channel(WAKEUPS).0,
+        }
+    }
+}
+
+impl Memory {
+    /// Remembers what was just written, and wakes who waits for it.
+    pub fn wrote(&self, proposal: &Proposal) {
+        if proposal.state.is_settled() {
+            self.proposals.invalidate(&proposal.fixed.id);
+        } else {
+            self.proposals
+                .insert(proposal.fixed.id, Arc::new(proposal.clone()));
+        }
+        // Nobody listening is the usual case.
+        let _ = self.changed.send(proposal.fixed.id);
+    }
+
+    /// A proposal as this process last wrote it.
+    pub fn proposal(&self, id: ProposalId) -> Option<Arc<Proposal>> {
+        self.proposals.get(&id)
+    }
+
+    /// What was remembered of a proposal has proved stale.
+    pub fn forget(&self, id: ProposalId) {
+        self.proposals.invalidate(&id);
+    }
+
+    /// Hears of every proposal that this process writes.
+    pub fn listen(&self) -> broadcast::Receiver<ProposalId> {
+        self.changed.subscribe()
+    }
+
+    /// A document, and the guard that holds a decision to this version of it.
+    pub async fn doc(
+        &self,
+        store: &dyn Store,
+        key: DocKey,
+    ) -> Result<(Option<Arc<Doc>>, Guard), StoreError> {
+        if let Some((version, doc)) = self.docs.get(&key) {
+            return Ok((doc, Guard { key, version }));
+        }
+        let doc = store.doc(&key).await?.map(Arc::new);
+        let version = doc.as_ref().map_or(0, |doc| doc.version);
+        self.docs.insert(key.clone(), (version, doc.clone()));
+        Ok((doc, Guard { key, version }))
+    }
+
+    /// What was remembered of a document has proved stale, or was just written.
+    pub fn forget_doc(&self, key: &DocKey) {
+        self.docs.invalidate(key);
+    }
+
+    /// Forgets documents if any were written since the last look, by whomever.
+    fn seen_epoch(&self, epoch: u64) {
+        if self.epoch.swap(epoch, Ordering::Relaxed) != epoch {
+            self.docs.invalidate_all();
+        }
+    }
+
+    /// The agent's latest payouts, newest first.
+    pub async fn history(
+        &self,
+        store: &dyn Store,
+        org: &OrgId,
+        agent: &AgentId,
+    ) -> Result<Arc<Vec<PastPayout>>, StoreError> {
+        let key = (org.clone(), agent.clone());
+        if let Some(history) = self.histories.get(&key) {
+            return Ok(history);
+        }
+        let history = Arc::new(store.history(org, agent, HISTORY_LENGTH).await?);
+        self.histories.insert(key, history.clone());
+        Ok(history)
+    }
+
+    /// A payout was allowed: it counts from the next decision on.
+    pub fn paid(&self, org: &OrgId, agent: &AgentId) {
+        self.histories.invalidate(&(org.clone(), agent.clone()));
+    }
+}
+
+impl Broker {
+    /// Notices what other processes wrote, so that a policy or a freeze of theirs is used here
+    /// without waiting for a conflict.
+    pub async fn refresh(&self) -> Result<(), Trouble> {
+        let epoch = self.ports().store.docs_epoch().await?;
+        self.memory().seen_epoch(epoch);
+        Ok(())
+    }
+}

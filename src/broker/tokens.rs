@@ -1,0 +1,84 @@
+//! Putting tokens out: only for what is allowed, and one live token per proposal.
+
+use super::{Broker, SealedToken, Trouble};
+use crate::domain::change::{Change, Conflict};
+use crate::domain::ids::{Nonce, TokenId};
+use crate::domain::proposal::{LiveToken, Proposal, State};
+use crate::domain::time::Timestamp;
+use crate::domain::token::Claims;
+use crate::store::ApplyError;
+
+/// How often a renewal is tried when others write the same proposal.
+const TRIES: u32 = 5;
+
+impl Broker {
+    /// A new token for a proposal that lives until `lapses_at`; it never outlives the proposal.
+    pub(super) fn fresh_token(
+        &self,
+        now: Timestamp,
+        lapses_at: Timestamp,
+    ) -> Result<LiveToken, Trouble> {
+        let ambient = &self.ports().ambient;
+        let ring = self.ports().keys.ring();
+        let key = ring.sealing().ok_or_else(|| no_key())?;
+        let until = now.secs().saturating_add(self.settings().token_ttl_secs);
+        Ok(LiveToken {
+            token_id: TokenId::at(now, ambient.bytes()),
+            nonce: Nonce::from_random(ambient.bytes()),
+            kid: key.kid().to_owned(),
+            issued_at: now.secs(),
+            expires_at: until.min(lapses_at.secs()),
+        })
+    }
+
+    /// The text of a proposal's live token, if it is allowed and has one.
+    pub(super) fn sealed(&self, proposal: &Proposal) -> Option<SealedToken> {
+        if proposal.state != State::Allowed {
+            return None;
+        }
+        let live = proposal.moving.token.as_ref()?;
+        let claims = Claims::of(proposal, live, &self.settings().audience);
+        let text = self.ports().keys.ring().seal(&claims, Some(&live.kid))?;
+        let token_id = live.token_id.to_string();
+        Some(SealedToken {
+            text,
+            token_id,
+            expires_at: live.expires_at,
+        })
+    }
+
+    /// Replaces the live token. Gives the proposal back as it then stands, which need not be
+    /// allowed any more if somebody else was faster.
+    pub(super) async fn renewed(
+        &self,
+        mut proposal: Proposal,
+        actor: &str,
+    ) -> Result<Proposal, Trouble> {
+        for _ in 0..TRIES {
+            let now = self.ports().ambient.now();
+            if proposal.state != State::Allowed || proposal.fixed.lapses_at <= now {
+                return Ok(proposal);
+            }
+            let token = self.fresh_token(now, proposal.fixed.lapses_at)?;
+            let Ok((change, next)) = Change::renew(&proposal, token, now, actor) else {
+                return Ok(proposal);
+            };
+            match self.ports().store.apply(change).await {
+                Ok(_) => {
+                    self.memory().wrote(&next);
+                    return Ok(next);
+                }
+                Err(ApplyError::Conflict(Conflict::Stale)) => {
+                    proposal = self.read(proposal.fixed.id).await?;
+                }
+                Err(ApplyError::Conflict(_)) => return Err(Trouble::Changed),
+                Err(ApplyError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(Trouble::Changed)
+    }
+}
+
+fn no_key() -> Trouble {
+    Trouble::Off("no token key is active; run `hundi keyring rotate`".to_owned())
+}

@@ -1,0 +1,111 @@
+//! The clock as a door: duties that run again and again, each in a task of its own.
+//!
+//! Every duty may run on several nodes at once, because the store arbitrates. A duty that fails is
+//! tried again at its next turn, and says so once, not at every turn.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::broker::{Broker, Trouble};
+
+/// What one turn of a duty gives back.
+pub type Turn = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
+
+/// One row of the table: what, how often.
+pub struct Duty {
+    /// For logs.
+    pub name: &'static str,
+    /// Pause between two turns.
+    pub every: Duration,
+    /// One turn.
+    pub turn: Box<dyn Fn(Broker) -> Turn + Send>,
+}
+
+impl Duty {
+    /// A row.
+    pub fn new<F>(
+        name: &'static str,
+        every: Duration,
+        turn: impl Fn(Broker) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), Trouble>> + Send + 'static,
+    {
+        Self {
+            name,
+            every,
+            turn: Box::new(move |broker| Box::pin(turn(broker))),
+        }
+    }
+}
+
+/// Attempts looked at per turn; the next turn takes the rest.
+const RECONCILE_BATCH: u32 = 64;
+/// Proposals expired per turn.
+const LAPSE_BATCH: u32 = 500;
+/// Nonces forgotten per turn: small enough never to hold the writer for long.
+const PRUNE_BATCH: u32 = 2_000;
+
+/// The duties that every broker has.
+pub fn duties() -> Vec<Duty> {
+    let millis = Duration::from_millis;
+    vec![
+        Duty::new("reconcile", millis(500), |broker| async move {
+            broker.reconcile(RECONCILE_BATCH).await.map(drop)
+        }),
+        Duty::new("lapse", millis(500), |broker| async move {
+            broker.lapse(LAPSE_BATCH).await.map(drop)
+        }),
+        Duty::new("refresh", millis(250), |broker| async move {
+            broker.refresh().await
+        }),
+        Duty::new("prune", millis(30_000), |broker| async move {
+            broker.prune(PRUNE_BATCH).await.map(drop)
+        }),
+    ]
+}
+
+/// Runs all duties until `stop` says true; then each ends after its present turn.
+pub async fn run(broker: Broker, duties: Vec<Duty>, stop: watch::Receiver<bool>) {
+    let mut tasks = JoinSet::new();
+    for duty in duties {
+        tasks.spawn(keep(broker.clone(), duty, stop.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a duty ended abnormally");
+        }
+    }
+}
+
+async fn keep(broker: Broker, duty: Duty, mut stop: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(duty.every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            changed = stop.changed() => {
+                if changed.is_err() || *stop.borrow() { return; }
+                continue;
+            }
+        }
+        match (duty.turn)(broker.clone()).await {
+            Ok(()) if failing => {
+                failing = false;
+                tracing::info!(duty = duty.name, "works again");
+            }
+            Ok(()) => {}
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(duty = duty.name, %error, "failed; trying again");
+            }
+            Err(_) => {}
+        }
+    }
+}
