@@ -25,14 +25,16 @@ use serde_json::Value;
 
 use crate::ambient::Ambient;
 use crate::connector::{Connector, registry};
+use crate::domain::audit::AuditKey;
 use crate::domain::ids::{AgentId, ProposalId, ToolName};
 use crate::domain::proposal::{Proposal, State};
-use crate::domain::reason::{Recovery, Refusal};
+use crate::domain::reason::{Reason, Recovery, Refusal};
+use crate::domain::secret::Secret;
 use crate::domain::token::KeyRing;
 use crate::domain::tool::Tool;
 use crate::ephemeral::Ephemeral;
-use crate::store::{Store, StoreError};
-use crate::wire::{EntitySource, ReputationSource, Wire};
+use crate::store::{Spool, Store, StoreError};
+use crate::wire::{EntitySource, Outbound, ReputationSource, Wire};
 
 /// Where the token keys are kept. The ring is read anew whenever it changed, so that a key
 /// retired by another process is refused at once.
@@ -72,6 +74,12 @@ pub struct Ports {
     pub reputation: Option<Arc<dyn ReputationSource>>,
     /// Who knows about legal entities, if anybody was configured.
     pub entities: Option<Arc<dyn EntitySource>>,
+    /// What posts to the services that tell people; `None` tells nobody.
+    pub outbound: Option<Arc<dyn Outbound>>,
+    /// Signs the heads of the audit log; `None` seals nothing.
+    pub audit_key: Option<Arc<AuditKey>>,
+    /// Keeps records of refusals that the store could not take; `None` forgets them.
+    pub spool: Option<Arc<dyn Spool>>,
 }
 
 /// A request to propose, as any door hands it in. `arguments` came through the strict reader.
@@ -320,6 +328,82 @@ pub struct Settings {
     pub on_missing: crate::domain::facts::OnMissing,
     /// Block at or above this composite score.
     pub block_threshold: f64,
+    /// How people are told and asked.
+    pub people: People,
+    /// What is known of the bank beyond our own calls.
+    pub bank: Bank,
+}
+
+/// How people are told and asked.
+#[derive(Clone, Debug)]
+pub struct People {
+    /// Slack, if it is on.
+    pub slack: Option<Slack>,
+    /// ntfy, if it is on: told when Slack is off or failing.
+    pub ntfy: Option<Ntfy>,
+    /// Which refusals of governance people want to hear of.
+    pub alert_on: Vec<Reason>,
+}
+
+impl Default for People {
+    fn default() -> Self {
+        Self {
+            slack: None,
+            ntfy: None,
+            alert_on: vec![
+                Reason::RiskHigh,
+                Reason::DomainBlocked,
+                Reason::LimitExceeded,
+                Reason::NoPolicy,
+            ],
+        }
+    }
+}
+
+/// A Slack app and the channel it asks in.
+#[derive(Clone, Debug)]
+pub struct Slack {
+    /// Where Slack answers, without a trailing slash: `https://slack.com`.
+    pub api_base: String,
+    /// `xoxb-...`.
+    pub bot_token: Secret,
+    /// `C...`.
+    pub channel: String,
+    /// Proves that a button press came from Slack; without it there are no buttons.
+    pub signing_secret: Option<Secret>,
+}
+
+/// A topic of an ntfy server.
+#[derive(Clone, Debug)]
+pub struct Ntfy {
+    /// Where ntfy answers: `https://ntfy.sh`.
+    pub url: String,
+    /// The topic.
+    pub topic: String,
+    /// Access token of a protected topic.
+    pub token: Option<Secret>,
+}
+
+/// What is known of the bank beyond our own calls.
+#[derive(Clone, Debug)]
+pub struct Bank {
+    /// Secrets its webhooks may be signed with; empty switches webhooks off.
+    pub webhook_secrets: Vec<Secret>,
+    /// The agent whose policy governs payouts that others made at the bank. What such a payout
+    /// says about its agent is its maker's word, so it never picks the policy.
+    pub external_agent: AgentId,
+    /// How often to ask the bank for such payouts, in seconds (5 to 300); `None` does not ask.
+    pub poll_interval_secs: Option<u32>,
+}
+
+impl Default for Bank {
+    fn default() -> Self {
+        Self {
+            webhook_secrets: Vec::new(),
+            external_agent: AgentId::external(),
+            poll_interval_secs: None,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -333,6 +417,8 @@ impl Default for Settings {
             zone: jiff::tz::TimeZone::UTC,
             on_missing: crate::domain::facts::OnMissing::Hold,
             block_threshold: 0.45,
+            people: People::default(),
+            bank: Bank::default(),
         }
     }
 }

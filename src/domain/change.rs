@@ -10,6 +10,7 @@
 //! "must not exist". A change can also *guard* a document: it is applied only if the document
 //! still has the version that the decision was based on.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::call::{Call, ProviderError, Receipt};
@@ -108,7 +109,7 @@ pub struct Pot {
 }
 
 /// One audit record. The store gives it its sequence number.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// When.
     pub at: Timestamp,

@@ -159,6 +159,13 @@ text_id! {
     ToolName, 120, "._/-"
 }
 
+impl AgentId {
+    /// The agent that payouts made by others at the bank are accounted to, unless configured.
+    pub fn external() -> Self {
+        Self("external".into())
+    }
+}
+
 impl Default for OrgId {
     /// The organisation of a principal for which nothing else was said.
     fn default() -> Self {

@@ -4,11 +4,13 @@
 //! so a test hands in its own. Serde here is for stored forms only; what MCP, REST or a console
 //! show are separate types in `entry`.
 
+pub mod audit;
 pub mod call;
 pub mod canonical;
 pub mod change;
 pub mod facts;
 pub mod ids;
+pub mod merkle;
 pub mod money;
 pub mod notice;
 pub mod policy;
@@ -16,6 +18,7 @@ pub mod principal;
 pub mod proposal;
 pub mod reason;
 pub mod schema;
+pub mod secret;
 pub mod strict;
 pub mod time;
 pub mod token;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AgentId, OrgId, ProposalId, ToolName};
 use super::money::Effective;
 use super::reason::Finding;
+use super::secret::Secret;
 use super::time::Timestamp;
 use super::tool::Payee;
 
@@ -53,4 +54,26 @@ pub struct Notice {
     pub findings: Vec<Finding>,
     /// Who decided, or other words for people.
     pub detail: String,
+}
+
+/// One HTTP POST of JSON to a service that tells people.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Post {
+    /// Where.
+    pub url: String,
+    /// Bearer token, if the service wants one.
+    pub bearer: Option<Secret>,
+    /// What.
+    pub body: serde_json::Value,
+}
+
+/// What the service answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Seconds to wait before the next try, if it said so.
+    pub retry_after_secs: Option<u32>,
+    /// The beginning of its body.
+    pub body: String,
 }

@@ -123,6 +123,29 @@ pub struct Standings {
     pub oldest_unsettled: Option<Timestamp>,
 }
 
+/// Keeps records of refusals on disk while the store cannot take them. They are imported later
+/// and marked, so that nobody takes them for records written with what they tell.
+pub trait Spool: Send + Sync {
+    /// Appends one record. Bounded: a spool that is full counts what it drops.
+    fn keep(&self, record: &Record) -> std::io::Result<()>;
+
+    /// What waits for import, oldest first, in batches that keep their name and content until
+    /// they are [`done`](Spool::done).
+    fn waiting(&self) -> std::io::Result<Vec<Spooled>>;
+
+    /// The batch is in the store.
+    fn done(&self, name: &str) -> std::io::Result<()>;
+}
+
+/// One batch of spooled records.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Spooled {
+    /// Unique for ever, so that importing twice can be noticed.
+    pub name: String,
+    /// Its records, oldest first.
+    pub records: Vec<Record>,
+}
+
 /// Remembers. One verb writes; all of a change or none of it.
 #[async_trait]
 pub trait Store: Send + Sync {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::domain::call::{Call, Reply};
 use crate::domain::facts::{Entity, Fact, Reputation};
+use crate::domain::notice::{Answer, Post};
 
 /// Sends calls to upstreams.
 #[async_trait]
@@ -24,6 +25,14 @@ pub trait Wire: Send + Sync {
 
     /// Whether each configured upstream is up, for `readyz` and `doctor`: name, state, detail.
     fn health(&self) -> Vec<UpstreamHealth>;
+}
+
+/// Posts to the services that tell people: Slack, ntfy.
+#[async_trait]
+pub trait Outbound: Send + Sync {
+    /// Posts once, follows no redirect, and answers within `deadline` (monotonic). Any status is
+    /// an answer; an error says why there was none, for people and without secrets.
+    async fn post(&self, post: &Post, deadline: Duration) -> Result<Answer, String>;
 }
 
 /// One tool as an upstream describes it. None of it is trusted.
