@@ -22,8 +22,8 @@ use crate::store::ApplyError;
 const AT_ONCE: usize = 16;
 /// Longest pause between two enquiries about one doubt: doubts end within 60 s of healing.
 const LONGEST_PAUSE_MS: i64 = 10_000;
-/// Pause between reminders where only a person can tell.
-const PERSON_PAUSE_MS: i64 = 3_600_000;
+/// Pause between looks where only a person can tell.
+const PERSON_PAUSE_MS: i64 = 60_000;
 
 /// What the resolver decided to do about one attempt.
 enum Next {
@@ -55,7 +55,7 @@ impl Broker {
         let now = self.ports().ambient.now();
         // Room for an enquiry and a sending, each with its own deadline.
         let lease = now.plus_millis(millis(self.settings().call_deadline * 3));
-        let (change, next) = Change::lease(proposal, lease, sending.then_some(now)).ok()?;
+        let (change, next) = Change::lease(proposal, lease, now, sending).ok()?;
         match self.ports().store.apply(change).await {
             Ok(_) => {
                 self.memory().forget(next.fixed.id);

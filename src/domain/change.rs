@@ -532,11 +532,12 @@ impl Change {
     }
 
     /// Takes over an unsettled attempt until `lease_until`, so that nobody else acts on it.
-    /// `sending_at` says that the call is about to be sent again.
+    /// `sending` says that the call is about to be sent again.
     pub fn lease(
         proposal: &Proposal,
         lease_until: Timestamp,
-        sending_at: Option<Timestamp>,
+        now: Timestamp,
+        sending: bool,
     ) -> Result<(Self, Proposal), Illegal> {
         let unsettled = matches!(proposal.state, State::Committing | State::InDoubt);
         let mut next = proposal.clone();
@@ -544,7 +545,14 @@ impl Change {
             Some(execution) if unsettled => {
                 execution.lease_until = lease_until;
                 execution.attempts = execution.attempts.saturating_add(1);
-                execution.last_sent = sending_at.unwrap_or(execution.last_sent);
+                // A sending in the future was noted before the clock stepped back: it counts
+                // from now, or nothing would be sent again until the clock has caught up.
+                let last = if sending {
+                    now
+                } else {
+                    execution.last_sent.min(now)
+                };
+                execution.last_sent = last;
             }
             _ => {
                 return Err(Illegal {

@@ -41,6 +41,10 @@ pub enum ApplyError {
     Store(#[from] StoreError),
 }
 
+/// No lease is ever taken for longer than this, in milliseconds; one that ends later was written
+/// before the wall clock stepped back, and holds nobody off.
+pub const LEASE_HORIZON_MS: i64 = 5 * 60 * 1000;
+
 /// Which proposals to list. Newest first.
 #[derive(Clone, Debug, Default)]
 pub struct ProposalFilter {
@@ -170,7 +174,8 @@ pub trait Store: Send + Sync {
     /// Held and allowed proposals whose time ran out at or before `now`, oldest first.
     async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<Proposal>, StoreError>;
 
-    /// Committing and in-doubt proposals whose lease ran out at or before `now`, oldest first.
+    /// Committing and in-doubt proposals whose lease ran out at or before `now`, or lies more than
+    /// [`LEASE_HORIZON_MS`] ahead of it (then the clock stepped back), oldest first.
     async fn unsettled(&self, now: Timestamp, limit: u32) -> Result<Vec<Proposal>, StoreError>;
 
     /// Counts for gauges.
