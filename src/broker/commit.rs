@@ -11,7 +11,7 @@ use crate::connector::Connector;
 use crate::domain::call::{Outcome, ProviderError, Reply, Sighting};
 use crate::domain::canonical::Canonical;
 use crate::domain::change::{
-    Applied, Change, Claim, Conflict, Guard, Intent, PendingClaim, Record,
+    Applied, Change, Claim, Conflict, Guard, Intent, PendingClaim, Pot, Record,
 };
 use crate::domain::ids::{CommitId, ProposalId, ToolName};
 use crate::domain::principal::{Principal, Right};
@@ -437,8 +437,37 @@ impl Broker {
             effective: fixed.effective,
             payee: &fixed.payee,
         };
-        let refusal = governance::recheck(&request, &local.freezes, &local.policy, now);
+        let spent_besides = if local.policy_version == fixed.policy_version {
+            None
+        } else {
+            Some(self.spent_besides(proposal).await?)
+        };
+        let moment = governance::Moment {
+            now,
+            freezes: &local.freezes,
+            policy: &local.policy,
+            spent_besides,
+            approvals: u32::try_from(proposal.moving.approvals.len()).unwrap_or(u32::MAX),
+        };
+        let refusal = governance::recheck(&request, &moment);
         Ok((refusal, local.guards))
+    }
+
+    /// Reserved and spent on the proposal's day, without the proposal's own reservation.
+    async fn spent_besides(&self, proposal: &Proposal) -> Result<i64, Trouble> {
+        let fixed = &proposal.fixed;
+        let Some(currency) = fixed.effective.currency() else {
+            return Ok(0);
+        };
+        let pot = Pot {
+            org: fixed.org.clone(),
+            agent: fixed.agent.clone(),
+            day: fixed.day,
+            currency,
+        };
+        let budget = self.ports().store.budget(&pot).await?;
+        let taken = budget.pending.saturating_add(budget.posted);
+        Ok(taken.saturating_sub(fixed.effective.minor()))
     }
 
     /// What a conflict proved stale is forgotten, so that the next try reads it.

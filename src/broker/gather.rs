@@ -119,6 +119,7 @@ impl Broker {
                 Fact::Known(past) => Fact::Known((*past).clone()),
                 Fact::Missing => Fact::Missing,
             },
+            anomaly: None,
             integrity,
         };
         Ok(Gathered {
@@ -248,7 +249,7 @@ impl Broker {
                 shown
             },
             on_missing: self.settings().on_missing,
-
+            block_threshold: threshold,
             prompt: answers.prompt.map(str::to_owned),
         };
         Ok((integrity, docs))

@@ -116,8 +116,31 @@ pub struct Facts {
     pub hour_of_week: u8,
     /// Hours of the week of the history's payouts, in the same order.
     pub history_hours: Vec<u8>,
+    /// Something odd that a detector outside this crate's own found, in its words.
+    pub anomaly: Option<String>,
     /// The integrity score, and whether the broker itself took the samples.
     pub integrity: Integrity,
+}
+
+impl Facts {
+    /// Nothing was learned about anything. Decides every request that needs a fact against it:
+    /// the base for tests, and for whoever fills in only some facts.
+    pub fn missing(now: Timestamp) -> Self {
+        Self {
+            now,
+            freezes: Fact::Missing,
+            policy: Fact::Missing,
+            spent_today: Fact::Missing,
+            recent_requests: Fact::Missing,
+            reputation: Fact::Missing,
+            entity: Fact::Missing,
+            history: Fact::Missing,
+            hour_of_week: 0,
+            history_hours: Vec::new(),
+            anomaly: None,
+            integrity: Integrity::missing(),
+        }
+    }
 }
 
 /// What was learned about the agent's own answers.
@@ -130,8 +153,26 @@ pub struct Integrity {
     pub attested: bool,
     /// What to do when nothing attests the answers.
     pub on_missing: OnMissing,
+    /// A composite at or above this blocks.
+    pub block_threshold: f64,
     /// The prompt, for the checks that the caller cannot talk away.
     pub prompt: Option<String>,
+}
+
+/// Block at or above this composite score, unless an operator says otherwise.
+pub const BLOCK_THRESHOLD: f64 = 0.45;
+
+impl Integrity {
+    /// Nothing to compare, and nothing attested.
+    pub fn missing() -> Self {
+        Self {
+            score: Score::default(),
+            attested: false,
+            on_missing: OnMissing::Hold,
+            block_threshold: BLOCK_THRESHOLD,
+            prompt: None,
+        }
+    }
 }
 
 /// What a missing integrity score means.

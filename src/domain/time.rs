@@ -125,6 +125,15 @@ mod tests {
     }
 
     #[test]
+    fn a_week_begins_on_monday_in_its_zone() {
+        let kolkata = jiff::tz::TimeZone::get("Asia/Kolkata").unwrap();
+        let hour = |at: &str| Timestamp::parse(at).unwrap().hour_of_week(&kolkata);
+        assert_eq!(hour("2026-11-22T18:29:59Z"), 167, "Sunday 23:59:59");
+        assert_eq!(hour("2026-11-22T18:30:00Z"), 0, "Monday 00:00");
+        assert_eq!(hour("2026-11-20T10:00:00Z"), 4 * 24 + 15);
+    }
+
+    #[test]
     #[rustfmt::skip]
     fn a_day_is_the_day_of_its_zone() {
         let cases = [

@@ -1,45 +1,247 @@
-//! stub
-use crate::domain::facts::*;
+//! Whether it may happen: one file per check, [`decide`] at propose, [`recheck`] at commit.
+//!
+//! Pure. A check is a plain function over what is asked ([`Request`]) and what is known ([`Facts`]);
+//! it never asks anybody and never fails. What could not be learned is a value, and every check
+//! says in its own file what a missing fact means; it never widens a limit:
+//!
+//! | missing fact | finding |
+//! | --- | --- |
+//! | freezes | `frozen`, blocked |
+//! | policy | `NO_POLICY`, blocked |
+//! | requests in the window | `RATE_LIMITED`, blocked, unless the limit is off |
+//! | spent today | `LIMIT_EXCEEDED`, blocked, unless there is no daily limit |
+//! | reputation | `REPUTATION_UNAVAILABLE`, held, if there is a URL to ask about |
+//! | entity | `ENTITY_UNVERIFIED`, held, if the policy asks |
+//! | history | `ANOMALY_DETECTED`, held, if money moves |
+//! | integrity | `INTEGRITY_UNKNOWN`, as `integrity.on_missing` says |
+//!
+//! Gathering the facts, and writing what was decided, is the broker's.
+
+pub mod anomaly;
+pub mod approval;
+pub mod budget;
+pub mod contradiction;
+pub mod domains;
+pub mod freeze;
+pub mod integrity;
+pub mod policy;
+pub mod rate;
+pub mod reputation;
+
+use serde_json::Value;
+
+use crate::domain::facts::{Fact, Facts, Freezes};
 use crate::domain::ids::AgentId;
 use crate::domain::money::Effective;
 use crate::domain::policy::Policy;
-use crate::domain::reason::*;
+use crate::domain::reason::{Finding, Refusal, Verdict};
 use crate::domain::time::Timestamp;
-use crate::domain::tool::*;
-/// r
-#[allow(missing_docs)]
+use crate::domain::tool::{Payee, Tool};
+
+/// What checks may see of a proposal.
+#[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
+    /// The agent it is accounted to.
     pub agent: &'a AgentId,
+    /// The tool, with the hold an operator may have put on it.
     pub tool: &'a Tool,
-    pub args: &'a serde_json::Value,
+    /// The arguments, as they were read strictly.
+    pub args: &'a Value,
+    /// What they can move at most.
     pub effective: Effective,
+    /// Whom they pay.
     pub payee: &'a Payee,
 }
-/// d
-pub fn decide(_r: &Request<'_>, _f: &Facts) -> Verdict {
-    Verdict::of(vec![])
+
+/// One check. `None` is no complaint.
+pub type Check = fn(&Request<'_>, &Facts) -> Option<Finding>;
+
+/// Every check, in order of precedence: the first finding of the worst severity is the headline.
+pub const CHECKS: &[Check] = &[
+    freeze::frozen,
+    policy::in_force,
+    policy::tool_allowed,
+    policy::currency_allowed,
+    policy::amount_limit,
+    rate::within_window,
+    budget::daily_limit,
+    domains::listed,
+    reputation::risk,
+    reputation::entity,
+    anomaly::unusual,
+    integrity::low,
+    integrity::unknown,
+    contradiction::contradicted,
+    approval::required,
+    anomaly::new_payee,
+];
+
+/// What a policy says about a request whatever else happens, for [`recheck`]. All of them block.
+const STANDING: &[Check] = &[
+    policy::in_force,
+    policy::tool_allowed,
+    policy::currency_allowed,
+    policy::amount_limit,
+    budget::daily_limit,
+    domains::listed,
+];
+
+/// Runs every check, so that an auditor sees all the reasons and not just the first.
+pub fn decide(request: &Request<'_>, facts: &Facts) -> Verdict {
+    let findings = CHECKS.iter().filter_map(|check| check(request, facts));
+    Verdict::of(findings.collect())
 }
-/// r
-pub fn recheck(
-    _r: &Request<'_>,
-    _f: &Fact<Freezes>,
-    _p: &Fact<Option<Policy>>,
-    _n: Timestamp,
-) -> Option<(Refusal, String)> {
-    None
+
+/// What is at hand at commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The instant of the commit.
+    pub now: Timestamp,
+    /// What is frozen in the organisation.
+    pub freezes: &'a Fact<Freezes>,
+    /// The agent's policy.
+    pub policy: &'a Fact<Option<Policy>>,
+    /// Reserved and spent on the proposal's day besides the proposal, in minor units. Needed only
+    /// if the policy is not the one that decided; otherwise the reservation stands, and `None`.
+    pub spent_besides: Option<i64>,
+    /// How many different people agreed to the proposal.
+    pub approvals: u32,
 }
-/// i
-pub mod integrity {
-    /// h
-    pub fn prompt_hash(p: &str) -> String {
-        p.into()
+
+/// Whether what was allowed would still be, and if not, why.
+///
+/// Looks at freezes and at the policy now in force: its end, tools, currency, limits, domains, and
+/// whether enough people agreed. Rates, scores, reputation and history were settled at propose.
+pub fn recheck(request: &Request<'_>, moment: &Moment<'_>) -> Option<(Refusal, String)> {
+    let facts = Facts {
+        freezes: moment.freezes.clone(),
+        policy: moment.policy.clone(),
+        spent_today: Fact::Known(moment.spent_besides.unwrap_or(0)),
+        ..Facts::missing(moment.now)
+    };
+    if let Some(finding) = freeze::frozen(request, &facts) {
+        return Some((Refusal::Frozen, finding.detail));
     }
-    /// s
-    pub fn score(
-        _s: &[String],
-        _h: Option<&str>,
-        _b: Option<&str>,
-    ) -> crate::domain::proposal::Score {
-        Default::default()
+    let unapproved = (moment.approvals < approval::needed(&facts))
+        .then(|| approval::required(request, &facts))
+        .flatten();
+    let mut findings = STANDING.iter().filter_map(|check| check(request, &facts));
+    let first = findings.next().or(unapproved)?;
+    let detail = format!("{}: {}", first.reason.code(), first.detail);
+    Some((Refusal::PolicyChanged, detail))
+}
+
+/// The policy, if there is one and it could be read; whether it is in force is its own check.
+fn mandate(facts: &Facts) -> Option<&Policy> {
+    match &facts.policy {
+        Fact::Known(policy) => policy.as_ref(),
+        Fact::Missing => None,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A request and facts that pass every check, for tests to spoil one thing of.
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::facts::{Entity, Integrity, Reputation};
+    use crate::domain::money::{Currency, Money};
+    use crate::domain::proposal::{Score, Signals};
+    use crate::domain::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing};
+
+    /// Owns what a [`Request`] borrows.
+    pub struct Sample {
+        pub agent: AgentId,
+        pub tool: Tool,
+        pub args: Value,
+        pub effective: Effective,
+        pub payee: Payee,
+    }
+
+    impl Sample {
+        pub fn request(&self) -> Request<'_> {
+            Request {
+                agent: &self.agent,
+                tool: &self.tool,
+                args: &self.args,
+                effective: self.effective,
+                payee: &self.payee,
+            }
+        }
+    }
+
+    impl Default for Sample {
+        fn default() -> Self {
+            Self {
+                agent: "agent-1".parse().unwrap(),
+                tool: tool(),
+                args: json!({"amount": 100, "to": "acct_123"}),
+                effective: inr(100),
+                payee: Payee {
+                    account: Some("acct_123".into()),
+                    name: Some("Acme Ltd".into()),
+                    url: Some("https://shop.acme.example/pay".into()),
+                },
+            }
+        }
+    }
+
+    pub fn tool() -> Tool {
+        Tool {
+            name: "transfer_funds".parse().unwrap(),
+            description: String::new(),
+            input_schema: json!({}),
+            output_schema: None,
+            risk: Risk::High,
+            executor: Executor::Noop,
+            money: MoneyRule {
+                amounts: vec!["amount".into()],
+                ..MoneyRule::default()
+            },
+            payee: PayeeRule::default(),
+            patterns: Vec::new(),
+            hold: false,
+            standing: Standing::Accepted,
+            digest: String::new(),
+            checker: Default::default(),
+        }
+    }
+
+    pub fn inr(minor: i64) -> Effective {
+        Effective::Amount(Money {
+            minor,
+            currency: Currency::INR,
+        })
+    }
+
+    /// Everything known, and good, at second 1,000.
+    pub fn facts() -> Facts {
+        let score = Score {
+            composite: Some(0.1),
+            signals: Signals {
+                output_instability: Some(0.1),
+                ..Signals::default()
+            },
+        };
+        Facts {
+            freezes: Fact::Known(Freezes::default()),
+            policy: Fact::Known(Some(Policy::default())),
+            spent_today: Fact::Known(0),
+            recent_requests: Fact::Known(0),
+            reputation: Fact::Known(Reputation::Safe),
+            entity: Fact::Known(Entity::Verified),
+            history: Fact::Known(Vec::new()),
+            integrity: Integrity {
+                score,
+                attested: true,
+                ..Integrity::missing()
+            },
+            ..Facts::missing(Timestamp::from_secs(1_000))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! What is known about the vendor elsewhere: threat lists for its URL, a register for its name.
+//!
+//! The questions are asked by `wire`; here it is only said what an answer, or none, means. A
+//! listed URL is refused. Silence is not safety: a person decides.
+
+use super::{Request, mandate};
+use crate::domain::facts::{Entity, Fact, Facts, Reputation};
+use crate::domain::reason::{Finding, Reason};
+
+/// `RISK_HIGH` or `REPUTATION_UNAVAILABLE`.
+pub fn risk(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
+    match &facts.reputation {
+        Fact::Known(Reputation::NotAsked | Reputation::Safe) => None,
+        Fact::Known(Reputation::Unsafe(threats)) => {
+            let why = format!("the vendor's URL is listed: {}", threats.join(", "));
+            let mut finding = Finding::block(Reason::RiskHigh, why);
+            finding.threats.clone_from(threats);
+            Some(finding)
+        }
+        Fact::Missing => request.payee.url.as_ref().map(|_| {
+            let why = "the reputation service did not say whether the vendor's URL is safe";
+            Finding::hold(Reason::ReputationUnavailable, why)
+        }),
+    }
+}
+
+/// `ENTITY_UNVERIFIED`, where the policy asks for a verified legal entity.
+pub fn entity(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
+    let asked = mandate(facts)?.require_verified_entity && request.effective.moves_money();
+    if !asked {
+        return None;
+    }
+    let why = match (&facts.entity, &request.payee.name) {
+        (Fact::Known(Entity::Verified), _) => return None,
+        (Fact::Known(Entity::Unverified), _) => "the register knows no active entity of this name",
+        (Fact::Known(Entity::NotAsked), None) => "the request names no vendor to verify",
+        (Fact::Known(Entity::NotAsked), Some(_)) => "no register was asked about the vendor",
+        (Fact::Missing, _) => "the register did not answer in time",
+    };
+    Some(Finding::hold(Reason::EntityUnverified, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::money::Effective;
+    use crate::domain::policy::Policy;
+    use crate::domain::reason::Severity;
+    use crate::domain::tool::Payee;
+    use crate::governance::testing::{Sample, facts};
+
+    #[test]
+    fn a_listed_url_is_refused_and_silence_waits_for_a_person() {
+        let threats = vec!["MALWARE".to_owned(), "SOCIAL_ENGINEERING".to_owned()];
+        let listed = Fact::Known(Reputation::Unsafe(threats.clone()));
+        let sample = Sample::default();
+        let found = |reputation| {
+            risk(
+                &sample.request(),
+                &Facts {
+                    reputation,
+                    ..facts()
+                },
+            )
+        };
+        assert_eq!(found(Fact::Known(Reputation::Safe)), None);
+        assert_eq!(found(Fact::Known(Reputation::NotAsked)), None);
+        let hit = found(listed).unwrap();
+        assert_eq!(
+            (hit.reason, hit.severity),
+            (Reason::RiskHigh, Severity::Block)
+        );
+        assert_eq!(hit.threats, threats);
+        let silent = found(Fact::Missing).unwrap();
+        assert_eq!(silent.reason, Reason::ReputationUnavailable);
+        assert_eq!(silent.severity, Severity::Hold);
+    }
+
+    #[test]
+    fn without_a_url_there_is_nothing_to_ask() {
+        let sample = Sample {
+            payee: Payee::default(),
+            ..Sample::default()
+        };
+        let facts = Facts {
+            reputation: Fact::Missing,
+            ..facts()
+        };
+        assert_eq!(risk(&sample.request(), &facts), None);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn an_entity_is_verified_where_the_policy_asks() {
+        let cases = [
+            (false, Fact::Known(Entity::Unverified), false),
+            (false, Fact::Missing,                   false),
+            (true,  Fact::Known(Entity::Verified),   false),
+            (true,  Fact::Known(Entity::Unverified), true),
+            (true,  Fact::Known(Entity::NotAsked),   true),
+            (true,  Fact::Missing,                   true),
+        ];
+        for (require_verified_entity, entity_fact, held) in cases {
+            let policy = Policy { require_verified_entity, ..Policy::default() };
+            let facts = Facts {
+                policy: Fact::Known(Some(policy)),
+                entity: entity_fact.clone(),
+                ..facts()
+            };
+            let found = entity(&Sample::default().request(), &facts);
+            assert_eq!(found.is_some(), held, "{require_verified_entity} {entity_fact:?}");
+            let nothing = Sample { effective: Effective::Nothing, ..Sample::default() };
+            assert_eq!(entity(&nothing.request(), &facts), None);
+        }
+    }
+}
