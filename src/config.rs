@@ -61,9 +61,10 @@ pub struct Config {
     pub budget_timezone: TimeZone,
     /// Waiting writes share a flush. Off only to measure what that is worth.
     pub grouped_writes: bool,
-    /// Signs commit tokens; `None` is made and kept in the data folder.
-    pub token_key: Option<KeyBytes>,
-    /// Signs the heads of the audit log; `None` as above.
+    /// Sign commit tokens: the first seals, all verify. Empty means that they are made and kept in
+    /// the data folder (see [`keyring`](crate::keyring)).
+    pub token_keys: Vec<KeyBytes>,
+    /// Signs the heads of the audit log; `None` is made and kept in the data folder.
     pub audit_key: Option<KeyBytes>,
     /// Guards what the store keeps secret; `None` as above.
     pub master_key: Option<KeyBytes>,

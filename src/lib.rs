@@ -8,6 +8,7 @@ pub mod domain;
 pub mod entry;
 pub mod ephemeral;
 pub mod governance;
+pub mod keyring;
 pub mod notify;
 pub mod sandbox;
 pub mod sidecar;

@@ -54,7 +54,7 @@ impl Reader<'_> {
             call_deadline: self.secs("call_deadline_secs"),
             budget_timezone: self.zone("budget_timezone"),
             grouped_writes: self.switch("grouped_writes"),
-            token_key: self.key("token_key"),
+            token_keys: self.keys("token_key"),
             audit_key: self.key("audit_key"),
             master_key: self.key("master_key"),
             razorpay: self.razorpay(),
@@ -94,7 +94,7 @@ impl Reader<'_> {
     fn together(&mut self, config: &Config) {
         if config.on_postgres() {
             for (key, given) in [
-                ("token_key", config.token_key.is_some()),
+                ("token_key", !config.token_keys.is_empty()),
                 ("audit_key", config.audit_key.is_some()),
                 ("master_key", config.master_key.is_some()),
             ] {
@@ -365,14 +365,18 @@ impl Reader<'_> {
     }
 
     fn key(&mut self, key: &str) -> Option<KeyBytes> {
-        let text = self.one(key)?;
-        match KeyBytes::from_hex(text) {
-            Ok(bytes) => Some(bytes),
-            Err(weak) => {
-                self.weak(key, &weak);
-                None
+        self.keys(key).into_iter().next()
+    }
+
+    fn keys(&mut self, key: &str) -> Vec<KeyBytes> {
+        let mut keys = Vec::new();
+        for text in self.found.get(key).map_or(&[][..], |found| &found.values) {
+            match KeyBytes::from_hex(text) {
+                Ok(bytes) => keys.push(bytes),
+                Err(weak) => self.weak(key, &weak),
             }
         }
+        keys
     }
 
     fn weak(&mut self, key: &str, weak: &Weak) {

@@ -54,17 +54,22 @@ pub enum Kind {
     Secrets(usize),
     /// A key of ours: hex of 32 bytes or more.
     Key,
+    /// Keys of ours, as a list.
+    Keys,
 }
 
 impl Kind {
     /// True for what may never be shown, and may be given as a file.
     pub fn is_secret(self) -> bool {
-        matches!(self, Kind::Secret(_) | Kind::Secrets(_) | Kind::Key)
+        matches!(
+            self,
+            Kind::Secret(_) | Kind::Secrets(_) | Kind::Key | Kind::Keys
+        )
     }
 
     /// True where several values can be given.
     pub fn is_list(self) -> bool {
-        matches!(self, Kind::List | Kind::Secrets(_))
+        matches!(self, Kind::List | Kind::Secrets(_) | Kind::Keys)
     }
 
     /// What belongs there, as the end of a sentence.
@@ -85,7 +90,7 @@ impl Kind {
             Kind::OneOf(words) => format!("one of {} belongs here", words.join(", ")),
             Kind::List => "a list of texts belongs here".to_owned(),
             Kind::Secret(_) | Kind::Key => "a secret text belongs here".to_owned(),
-            Kind::Secrets(_) => "a list of secret texts belongs here".to_owned(),
+            Kind::Secrets(_) | Kind::Keys => "a list of secret texts belongs here".to_owned(),
         }
     }
 }
@@ -142,7 +147,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("budget_timezone",  Kind::Zone,  Some("Asia/Kolkata"), "the zone in which a budget's day begins"),
     setting("grouped_writes",   Kind::Switch, Some("true"), "share one flush to disk among waiting writes; off only to measure"),
 
-    setting("token_key",  Kind::Key, None, "signs commit tokens; made and kept in the data folder if unset (needed on Postgres)"),
+    setting("token_key",  Kind::Keys, None, "signs commit tokens, further ones only verify; made and kept in the data folder if unset (needed on Postgres)"),
     setting("audit_key",  Kind::Key, None, "signs the heads of the audit log; as above"),
     setting("master_key", Kind::Key, None, "guards what the store keeps secret; as above"),
 

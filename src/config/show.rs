@@ -110,7 +110,7 @@ fn row(setting: &Setting, layers: &Layers, config: &Config) -> Row {
 
 fn masked(kind: Kind, text: &str) -> String {
     match kind {
-        Kind::Secret(_) | Kind::Secrets(_) | Kind::Key => HIDDEN.to_owned(),
+        Kind::Secret(_) | Kind::Secrets(_) | Kind::Key | Kind::Keys => HIDDEN.to_owned(),
         Kind::Database | Kind::Redis => ConnUrl::new(text).to_string(),
         Kind::Text
         | Kind::Path

@@ -194,7 +194,7 @@ fn no_view_of_the_configuration_shows_a_secret() {
         format!("{:?}", (&config.slack, &config.ntfy, &config.safe_browsing)),
         format!(
             "{:?}",
-            (&config.database_url, &config.redis_url, &config.token_key)
+            (&config.database_url, &config.redis_url, &config.token_keys)
         ),
     ];
     for view in views {
