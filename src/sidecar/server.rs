@@ -1,0 +1,195 @@
+//! The MCP server: tool calls become requests to the bank, reports become tool results.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use reqwest::Method;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation,
+    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, ServerHandler};
+use serde_json::{Map, Value, json};
+
+use super::bank::{Bank, Report, Request};
+use super::tools::{Action, Tools};
+use super::{Settings, SidecarError};
+use crate::domain::canonical::Canonical;
+
+/// Most payouts that are listed under one reference; more than one is already wrong.
+const FOUND_LIMIT: u32 = 10;
+
+/// The server. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Sidecar {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    bank: Bank,
+    tools: Tools,
+    account_number: String,
+}
+
+impl Sidecar {
+    pub(super) fn new(settings: Settings) -> Result<Self, SidecarError> {
+        let inner = Inner {
+            bank: Bank::new(&settings)?,
+            tools: Tools::new(settings.is_sandbox())?,
+            account_number: settings.account_number,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+}
+
+impl Inner {
+    async fn act(&self, action: Action, args: Value) -> Report {
+        if let Some(detail) = self.tools.refuse(action, &args) {
+            return Report::Arguments { detail };
+        }
+        let Value::Object(mut fields) = args else {
+            let detail = "the arguments are not an object".to_owned();
+            return Report::Arguments { detail };
+        };
+        match action {
+            Action::CreatePayout => {
+                fields.insert("account_number".to_owned(), json!(self.account_number));
+                self.create("/v1/payouts", fields).await
+            }
+            Action::CreateTransfer => self.create("/sandbox/transfers", fields).await,
+            Action::FetchPayout => self.bank.ask(Request::get(payout(&fields, ""))).await,
+            Action::FindPayouts => {
+                fields.insert("count".to_owned(), json!(FOUND_LIMIT));
+                self.list("/v1/payouts", fields).await
+            }
+            Action::FindTransfers => self.list("/sandbox/transfers", fields).await,
+            Action::ListPayouts => self.list("/v1/payouts", fields).await,
+            Action::ApprovePayout => match self.look(&fields).await {
+                Some(report) => report,
+                None => self.decide(&fields, "/approve").await,
+            },
+            Action::RejectPayout => self.decide(&fields, "/reject").await,
+            Action::CancelPayout => {
+                let cancel = Request::post(payout(&fields, "/cancel"), None);
+                self.bank.ask(cancel).await
+            }
+            Action::FetchBalance => self.bank.ask(Request::get("/v1/banking_balances")).await,
+        }
+    }
+
+    /// The body is canonical JSON of the fields, so that a replay sends the same bytes.
+    async fn create(&self, path: &str, mut fields: Map<String, Value>) -> Report {
+        let key = fields.remove("idempotency_key");
+        let key = key.as_ref().and_then(Value::as_str).map(str::to_owned);
+        let body = Canonical::of(&Value::Object(fields)).to_string();
+        let mut request = Request::post(path, Some(body));
+        request.idempotency_key = key;
+        self.bank.ask(request).await
+    }
+
+    async fn list(&self, path: &str, fields: Map<String, Value>) -> Report {
+        let mut request = Request::get(path);
+        let account = ("account_number".to_owned(), self.account_number.clone());
+        request.query.push(account);
+        for (name, value) in fields {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            request.query.push((name, text));
+        }
+        self.bank.ask(request).await
+    }
+
+    async fn decide(&self, fields: &Map<String, Value>, verb: &str) -> Report {
+        let remarks = fields.get("remarks").unwrap_or(&Value::Null);
+        let body = Canonical::of(&json!({ "remarks": remarks })).to_string();
+        let decide = Request {
+            method: Method::POST,
+            ..Request::post(payout(fields, verb), Some(body))
+        };
+        self.bank.ask(decide).await
+    }
+
+    /// Where an amount was named: looks whether it is the payout's. An amount never changes at the
+    /// bank, so what is seen now still holds when the approval arrives.
+    async fn look(&self, fields: &Map<String, Value>) -> Option<Report> {
+        let amount = fields.get("amount")?;
+        let seen = self.bank.ask(Request::get(payout(fields, ""))).await;
+        let not_sent = |detail: String| Report::Transport {
+            sent: false,
+            detail,
+        };
+        match seen {
+            Report::Answer { body, .. } if body.get("id") != fields.get("payout_id") => Some(
+                not_sent("the payout could not be looked at first".to_owned()),
+            ),
+            Report::Answer { body, .. } if body.get("amount") != Some(amount) => {
+                Some(Report::Precondition {
+                    code: "amount_mismatch",
+                    detail: "the payout is for another amount than the one to approve".to_owned(),
+                })
+            }
+            Report::Answer { .. } => None,
+            Report::Http { .. }
+            | Report::Unreadable { .. }
+            | Report::Transport { .. }
+            | Report::Arguments { .. }
+            | Report::Precondition { .. } => Some(not_sent(format!(
+                "the payout could not be looked at first: {}",
+                seen.word()
+            ))),
+        }
+    }
+}
+
+/// The payout's path. Its id has matched the schema's pattern, so it cannot bend the path.
+fn payout(fields: &Map<String, Value>, verb: &str) -> String {
+    let id = fields.get("payout_id").and_then(Value::as_str);
+    format!("/v1/payouts/{}{verb}", id.unwrap_or_default())
+}
+
+impl ServerHandler for Sidecar {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder().enable_tools().build();
+        let version = env!("CARGO_PKG_VERSION");
+        ServerConfig::new(capabilities)
+            .with_server_info(Implementation::new("hundi-sidecar-razorpay", version))
+            .with_instructions(
+                "Holds the credentials for RazorpayX and makes its calls. Meant for the hundi \
+                 broker: called directly, there is no second step.",
+            )
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let offered = self.inner.tools.offered().to_vec();
+        Ok(ListToolsResult::with_all_items(offered))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Some(action) = self.inner.tools.action(&request.name) else {
+            let words: Cow<'static, str> = "there is no such tool".into();
+            return Err(ErrorData::invalid_params(words, None));
+        };
+        let args = Value::Object(request.arguments.unwrap_or_default());
+        let report = self.inner.act(action, args).await;
+        tracing::debug!(tool = action.name(), report = report.word(), "called");
+        let (content, is_error) = report.content();
+        let result = if is_error {
+            CallToolResult::structured_error(content)
+        } else {
+            CallToolResult::structured(content)
+        };
+        Ok(result.into())
+    }
+}
