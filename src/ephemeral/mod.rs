@@ -1,6 +1,8 @@
 //! What may be forgotten: rate windows, caches, breaker state, wake-ups. Losing all of it breaks
 //! no promise.
 
+pub mod local;
+
 use async_trait::async_trait;
 
 use crate::domain::policy::RateLimit;
@@ -13,6 +15,45 @@ pub trait Ephemeral: Send + Sync {
     /// earlier requests the window holds, or `None` if that could not be learned. A refused
     /// request is not counted, so retries do not prolong the punishment.
     async fn rate(&self, key: &str, limit: RateLimit, now: Timestamp) -> Option<Window>;
+
+    /// Takes one token out of the bucket of `key`, or says when there will be one. `None` if that
+    /// could not be learned, as from an implementation that keeps no buckets.
+    async fn take(&self, key: &str, bucket: Bucket, now: Timestamp) -> Option<Taken> {
+        let _ = (key, bucket, now);
+        None
+    }
+
+    /// What was put under `key`, unless its time is over or it was forgotten.
+    async fn get(&self, key: &str, now: Timestamp) -> Option<String> {
+        let _ = (key, now);
+        None
+    }
+
+    /// Keeps a text under `key` for so many seconds, if there is room.
+    async fn put(&self, key: &str, value: String, ttl_secs: u32, now: Timestamp) {
+        let _ = (key, value, ttl_secs, now);
+    }
+}
+
+/// A token bucket: bursts of up to `capacity`, refilled evenly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bucket {
+    /// Most tokens it holds; it starts full.
+    pub capacity: u32,
+    /// Tokens that come back in a minute.
+    pub per_minute: u32,
+}
+
+/// What a bucket said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// One token is gone, and the call may go on.
+    Granted,
+    /// It is empty; there will be a token in so many seconds.
+    Empty {
+        /// At least 1.
+        retry_after_secs: u32,
+    },
 }
 
 /// What a rate window said.
