@@ -43,12 +43,19 @@ impl DocKey {
     }
 }
 
+/// Whether writing a document of this kind tells caches to read again. Marks of seen events come
+/// by the hundred a second and nobody keeps them in a cache.
+pub fn raises_docs_epoch(kind: &str) -> bool {
+    kind != "seen"
+}
+
 /// A stored document.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Doc {
     /// Its name.
     pub key: DocKey,
-    /// Counts writes, from 1. A deleted document reads as absent, version 0.
+    /// Counts writes, from 1. A deleted document reads as absent, version 0; made anew, it goes
+    /// on counting, so that no guard can take it for the earlier one.
     pub version: u64,
     /// What it says.
     pub body: Value,

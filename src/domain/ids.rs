@@ -224,6 +224,11 @@ impl Nonce {
         Self(bits)
     }
 
+    /// The sixteen bytes, for stores.
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
     /// Its one spelling: 32 lower-case hex digits. For tokens and stores only.
     pub fn reveal(&self) -> String {
         hex(&self.0)

@@ -14,6 +14,9 @@ use crate::domain::notice::Notice;
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::time::Timestamp;
 
+mod group;
+pub mod plan;
+mod prepared;
 pub mod sqlite;
 
 /// What could not be found out or done.
@@ -187,8 +190,8 @@ pub trait Store: Send + Sync {
     /// Documents of one kind, of one organisation or of all, by id.
     async fn docs(&self, kind: &str, org: Option<&OrgId>) -> Result<Vec<Doc>, StoreError>;
 
-    /// A number that rises whenever a document of these kinds is written by anyone, so that
-    /// caches know when to read again.
+    /// A number that rises whenever a document is written by anyone (but for the kinds that
+    /// `domain::change::raises_docs_epoch` leaves out), so that caches know when to read again.
     async fn docs_epoch(&self) -> Result<u64, StoreError>;
 
     /// Audit records.

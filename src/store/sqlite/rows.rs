@@ -1,0 +1,308 @@
+//! Writes what a plan says, table by table, each with one statement however many rows there are.
+
+use std::sync::LazyLock;
+
+use sqlx::sqlite::SqliteConnection;
+use url::Url;
+
+use super::bulk::{Bulk, Row};
+use crate::domain::change::{Record, Rows};
+use crate::domain::proposal::{Execution, Proposal, State};
+use crate::domain::tool::Payee;
+use crate::store::plan::Plan;
+use crate::store::prepared::{Json, Prepared};
+
+macro_rules! bulk {
+    ($name:ident, $columns:literal, $text:literal) => {
+        static $name: LazyLock<Bulk> = LazyLock::new(|| Bulk::new($text, $columns));
+    };
+}
+
+bulk!(
+    INSERT_PROPOSALS,
+    14,
+    "INSERT INTO proposals (id, org, agent, tool, caller_key, amount, payee, vendor, created_at, \
+     fixed_json, state, version, due_at, moving_json) \
+     SELECT * FROM {} WHERE column1 IS NOT NULL"
+);
+bulk!(
+    UPDATE_PROPOSALS,
+    5,
+    "UPDATE proposals SET state = column2, version = column3, due_at = column4, \
+     moving_json = column5 FROM {} WHERE id = column1"
+);
+bulk!(
+    WRITE_EXECUTIONS,
+    5,
+    "INSERT INTO executions (proposal, commit_id, idempotency_key, claimed_at, execution_json) \
+     SELECT * FROM {} WHERE column1 IS NOT NULL \
+     ON CONFLICT (proposal) DO UPDATE SET execution_json = excluded.execution_json \
+     WHERE commit_id = excluded.commit_id AND idempotency_key = excluded.idempotency_key"
+);
+bulk!(
+    INSERT_NONCES,
+    2,
+    "INSERT INTO nonces (nonce, kept_until) SELECT * FROM {} WHERE column1 IS NOT NULL"
+);
+bulk!(
+    WRITE_POTS,
+    6,
+    "INSERT INTO pots (org, agent, day, currency, pending, posted) \
+     SELECT * FROM {} WHERE column1 IS NOT NULL \
+     ON CONFLICT DO UPDATE SET pending = excluded.pending, posted = excluded.posted"
+);
+bulk!(
+    WRITE_RESERVATIONS,
+    8,
+    "INSERT INTO reservations (proposal, org, agent, day, currency, amount, posted, standing) \
+     SELECT * FROM {} WHERE column1 IS NOT NULL \
+     ON CONFLICT DO UPDATE SET posted = excluded.posted, standing = excluded.standing"
+);
+bulk!(
+    WRITE_DOCS,
+    5,
+    "INSERT INTO docs (kind, org, id, version, body_json) \
+     SELECT * FROM {} WHERE column1 IS NOT NULL \
+     ON CONFLICT DO UPDATE SET version = excluded.version, body_json = excluded.body_json"
+);
+bulk!(
+    INSERT_RECORDS,
+    14,
+    "INSERT INTO records (seq, at, org, kind, decision, reason, actor, agent, proposal, tool, \
+     payout, amount, currency, detail_json) \
+     SELECT * FROM {} WHERE column1 IS NOT NULL"
+);
+bulk!(
+    INSERT_NOTICES,
+    2,
+    "INSERT INTO outbox (due_at, notice_json) SELECT * FROM {} WHERE column1 IS NOT NULL"
+);
+
+/// Writes the survivors of a batch into the open transaction.
+pub(super) async fn write(
+    conn: &mut SqliteConnection,
+    batch: &[Prepared],
+    plan: &Plan,
+) -> Result<(), sqlx::Error> {
+    proposals(conn, batch, plan).await?;
+    budgets(conn, plan).await?;
+    docs(conn, batch, plan).await?;
+    told(conn, batch, plan).await
+}
+
+async fn proposals(
+    conn: &mut SqliteConnection,
+    batch: &[Prepared],
+    plan: &Plan,
+) -> Result<(), sqlx::Error> {
+    let inserted: Vec<(&Proposal, &Prepared)> = chosen(batch, &plan.inserts, |rows| &rows.insert);
+    let updated: Vec<(&Proposal, &Prepared)> = chosen(batch, &plan.updates, |rows| &rows.update);
+    let mut attempts: Vec<(&Proposal, &Execution, &Json)> = Vec::new();
+    for (column, proposals) in [&inserted, &updated].into_iter().enumerate() {
+        attempts.extend(proposals.iter().filter_map(|(proposal, change)| {
+            let (attempt, text) = (
+                proposal.execution.as_ref(),
+                change.execution[column].as_ref(),
+            );
+            Some((*proposal, attempt?, text?))
+        }));
+    }
+    INSERT_PROPOSALS
+        .run(conn, inserted.len(), |row, n| {
+            let (proposal, change) = inserted[n];
+            insert_proposal(row, proposal, change);
+        })
+        .await?;
+    UPDATE_PROPOSALS
+        .run(conn, updated.len(), |row, n| {
+            let (proposal, change) = updated[n];
+            row.add(proposal.id().uuid())
+                .add(proposal.state.name())
+                .add(signed(proposal.version))
+                .add(due_at(proposal))
+                .add(change.moving[1].clone());
+        })
+        .await?;
+    WRITE_EXECUTIONS
+        .run(conn, attempts.len(), |row, n| {
+            let (proposal, attempt, text) = attempts[n];
+            row.add(proposal.id().uuid())
+                .add(attempt.commit_id.uuid())
+                .text(&attempt.idempotency_key)
+                .add(attempt.claimed_at.millis())
+                .add(text.clone());
+        })
+        .await?;
+    let burned = plan
+        .burns
+        .iter()
+        .filter_map(|index| batch[*index].rows.burn);
+    let burned: Vec<_> = burned.collect();
+    INSERT_NONCES
+        .run(conn, burned.len(), |row, n| {
+            let (nonce, kept_until) = burned[n];
+            row.add(nonce.bytes().to_vec()).add(kept_until);
+        })
+        .await
+}
+
+/// The proposals that the chosen changes insert or update.
+fn chosen<'a>(
+    batch: &'a [Prepared],
+    indices: &[usize],
+    of: impl Fn(&Rows) -> &Option<Box<Proposal>>,
+) -> Vec<(&'a Proposal, &'a Prepared)> {
+    let changes = indices.iter().map(|index| &batch[*index]);
+    changes
+        .filter_map(|change| Some((of(&change.rows).as_deref()?, change)))
+        .collect()
+}
+
+fn insert_proposal(row: &mut Row, proposal: &Proposal, change: &Prepared) {
+    let fixed = &proposal.fixed;
+    let moves_money = fixed.effective.moves_money();
+    row.add(fixed.id.uuid())
+        .text(fixed.org.as_str())
+        .text(fixed.agent.as_str())
+        .text(fixed.tool.as_str())
+        .add(fixed.idempotency_key.clone())
+        .add(moves_money.then(|| fixed.effective.minor()))
+        .add(payee(&fixed.payee))
+        .add(fixed.payee.name.clone())
+        .add(fixed.created_at.millis())
+        .add(change.fixed.clone())
+        .add(proposal.state.name())
+        .add(signed(proposal.version))
+        .add(due_at(proposal))
+        .add(change.moving[0].clone());
+}
+
+/// Who is paid, as the risk profile names them: account, else name, else domain.
+fn payee(payee: &Payee) -> Option<String> {
+    let named = payee.account.clone().or_else(|| payee.name.clone());
+    named.or_else(|| {
+        let url = Url::parse(payee.url.as_deref()?).ok()?;
+        url.host_str().map(str::to_owned)
+    })
+}
+
+/// When time can next change something about a proposal.
+fn due_at(proposal: &Proposal) -> Option<i64> {
+    match proposal.state {
+        State::Held | State::Allowed => Some(proposal.fixed.lapses_at.millis()),
+        State::Committing | State::InDoubt => {
+            let attempt = proposal.execution.as_ref();
+            attempt.map(|attempt| attempt.lease_until.millis())
+        }
+        State::Blocked
+        | State::Executed
+        | State::Failed
+        | State::Rejected
+        | State::Cancelled
+        | State::Expired
+        | State::Reversed => None,
+    }
+}
+
+async fn budgets(conn: &mut SqliteConnection, plan: &Plan) -> Result<(), sqlx::Error> {
+    WRITE_POTS
+        .run(conn, plan.pots.len(), |row, n| {
+            let (pot, budget) = &plan.pots[n];
+            row.text(pot.org.as_str())
+                .text(pot.agent.as_str())
+                .add(pot.day.number())
+                .text(pot.currency.code())
+                .add(budget.pending)
+                .add(budget.posted);
+        })
+        .await?;
+    WRITE_RESERVATIONS
+        .run(conn, plan.reservations.len(), |row, n| {
+            let (id, held) = &plan.reservations[n];
+            row.add(id.uuid())
+                .text(held.pot.org.as_str())
+                .text(held.pot.agent.as_str())
+                .add(held.pot.day.number())
+                .text(held.pot.currency.code())
+                .add(held.amount)
+                .add(held.posted)
+                .add(held.standing.name());
+        })
+        .await
+}
+
+async fn docs(
+    conn: &mut SqliteConnection,
+    batch: &[Prepared],
+    plan: &Plan,
+) -> Result<(), sqlx::Error> {
+    WRITE_DOCS
+        .run(conn, plan.docs.len(), |row, n| {
+            let (state, index, position) = plan.docs[n];
+            let change = &batch[index];
+            let key = &change.rows.docs[position].key;
+            row.text(&key.kind)
+                .text(key.org.as_str())
+                .text(&key.id)
+                .add(signed(state.version))
+                .add(change.docs[position].clone());
+        })
+        .await?;
+    if plan.epoch_rises {
+        let raise = "UPDATE meta SET value = value + 1 WHERE name = 'docs_epoch'";
+        sqlx::query(raise).execute(conn).await?;
+    }
+    Ok(())
+}
+
+async fn told(
+    conn: &mut SqliteConnection,
+    batch: &[Prepared],
+    plan: &Plan,
+) -> Result<(), sqlx::Error> {
+    let mut records: Vec<(i64, &Record, &Option<Json>)> = Vec::new();
+    let mut notices: Vec<&Json> = Vec::new();
+    for index in &plan.told {
+        let change = &batch[*index];
+        let first = plan.fates[*index]
+            .as_ref()
+            .map_or(0, |applied| applied.first_seq);
+        let numbered = (first..).zip(change.rows.records.iter().zip(&change.details));
+        records.extend(numbered.map(|(seq, (record, detail))| (seq, record, detail)));
+        notices.extend(&change.notices);
+    }
+    INSERT_RECORDS
+        .run(conn, records.len(), |row, n| {
+            let (seq, record, detail) = records[n];
+            insert_record(row, seq, record, detail);
+        })
+        .await?;
+    INSERT_NOTICES
+        .run(conn, notices.len(), |row, n| {
+            // Due at once, whatever the clocks of two nodes say.
+            row.add(0_i64).add(notices[n].clone());
+        })
+        .await
+}
+
+fn insert_record(row: &mut Row, seq: i64, record: &Record, detail: &Option<Json>) {
+    row.add(seq)
+        .add(record.at.millis())
+        .text(record.org.as_str())
+        .text(&record.kind)
+        .text(&record.decision)
+        .text(&record.reason)
+        .text(&record.actor)
+        .add(record.agent.as_ref().map(|agent| agent.as_str()))
+        .add(record.proposal.map(|id| id.uuid()))
+        .add(record.tool.as_ref().map(|tool| tool.as_str()))
+        .add(record.payout.as_deref())
+        .add(record.amount)
+        .add(record.currency.as_ref().map(|currency| currency.code()))
+        .add(detail.clone());
+}
+
+/// Versions count single writes and stay far below 2^63.
+fn signed(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
