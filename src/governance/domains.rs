@@ -43,8 +43,12 @@ pub fn listed(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
             "the vendor's URL has no host that can be compared with the lists".to_owned(),
         );
     };
-    if let Some(entry) = blocked.iter().find(|entry| block_covers(entry, &host)) {
-        return block(format!("{host} is on the block list, as {entry}"));
+    let seen = skeleton(&host);
+    let hit = blocked
+        .iter()
+        .find_map(|entry| block_covers(entry, &host, &seen).map(|how| (entry, how)));
+    if let Some((entry, how)) = hit {
+        return block(format!("{host} {} {entry} on the block list", how.words()));
     }
     let known = allowed.is_empty() || allowed.iter().any(|entry| allow_covers(entry, &host));
     if known {
@@ -62,7 +66,16 @@ pub fn host(text: &str) -> Option<String> {
         // `evil.com:443` reads as a scheme and a path, and `x://EVIL.com` has a host that is not
         // put into one form. What is meant is read as a browser's address bar would.
         None => {
-            let rest = text.trim().split_once("://").map_or(text, |(_, rest)| rest);
+            let rest = match text.split_once("://") {
+                // A real scheme has no dot: in `evil.com/?to=http://good.com`, and in
+                // `evil.com://good.com`, the host comes first.
+                Some((scheme, rest))
+                    if scheme.trim().bytes().all(|b| b.is_ascii_alphanumeric()) =>
+                {
+                    rest
+                }
+                Some(_) | None => text,
+            };
             let rest = rest.trim().trim_start_matches(['/', '\\']);
             Url::parse(&format!("https://{rest}")).ok()?
         }
@@ -90,18 +103,45 @@ pub fn registrable(host: &str) -> &str {
     psl::domain_str(host).unwrap_or(host)
 }
 
-/// Whether a block entry covers a host that [`host`] has read. An entry that cannot be read covers
-/// everything: somebody meant to stop something.
-pub fn block_covers(entry: &str, host: &str) -> bool {
+/// How a block entry covers a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Covers {
+    Is,
+    LooksLike,
+    All,
+}
+
+impl Covers {
+    fn words(self) -> &'static str {
+        match self {
+            Covers::Is => "is, or is under,",
+            Covers::LooksLike => "looks like",
+            Covers::All => "is covered by",
+        }
+    }
+}
+
+/// Whether a block entry covers a host that [`host`] has read, or what it looks like. An entry that
+/// cannot be read covers everything: somebody meant to stop something.
+fn block_covers(entry: &str, host: &str, seen: &str) -> Option<Covers> {
     let entry = entry.trim();
     let entry = entry.strip_prefix("*.").unwrap_or(entry);
     if entry == "*" {
-        return true;
+        return Some(Covers::All);
     }
     let Some(entry) = plain(entry) else {
-        return true;
+        return Some(Covers::All);
     };
-    under(&entry, host) || under(&skeleton(&entry), &skeleton(host))
+    if covers(&entry, host) {
+        return Some(Covers::Is);
+    }
+    covers(&skeleton(&entry), seen).then_some(Covers::LooksLike)
+}
+
+/// Whether a host, in the one spelling, is another or one of its subdomains.
+pub fn covers(upper: &str, host: &str) -> bool {
+    host.strip_suffix(upper)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn allow_covers(entry: &str, host: &str) -> bool {
@@ -124,11 +164,6 @@ pub fn plain(entry: &str) -> Option<String> {
     host(entry)
 }
 
-fn under(entry: &str, host: &str) -> bool {
-    host.strip_suffix(entry)
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-}
-
 /// What a reader takes a host for: letters of other scripts and with marks become the ASCII
 /// letters they look like.
 fn skeleton(host: &str) -> String {
@@ -137,14 +172,20 @@ fn skeleton(host: &str) -> String {
     } else {
         host.to_owned()
     };
-    let mut seen = String::with_capacity(unicode.len());
-    for c in unicode.nfkd().filter(|c| !is_combining_mark(*c)) {
-        seen.push(look_alike(c));
+    let seen: String = if unicode.is_ascii() {
+        unicode.chars().map(look_alike).collect()
+    } else {
+        let letters = unicode.nfkd().filter(|c| !is_combining_mark(*c));
+        letters.map(look_alike).collect()
+    };
+    if seen.contains("rn") || seen.contains("vv") {
+        return seen.replace("rn", "m").replace("vv", "w");
     }
-    seen.replace("rn", "m").replace("vv", "w")
+    seen
 }
 
-/// The ASCII letter that a character passes for; itself if it passes for none.
+/// The ASCII letter that a character passes for; itself if it passes for none. `i`, `l` and `1`
+/// are one letter here.
 fn look_alike(c: char) -> char {
     const TABLE: &[(&str, char)] = &[
         ("аɑαạ", 'a'),
@@ -155,13 +196,12 @@ fn look_alike(c: char) -> char {
         ("ƒғ", 'f'),
         ("ɡցǥ", 'g'),
         ("һհħн", 'h'),
-        ("іıɩιӏ", 'i'),
         ("јϳ", 'j'),
         ("кκқ", 'k'),
-        ("1lӏłɭ|", 'l'),
+        ("іıɩιӏłɭ", 'l'),
         ("мṃ", 'm'),
         ("ոпռη", 'n'),
-        ("0оοօσøഠ", 'o'),
+        ("оοօσøഠ", 'o'),
         ("рρþ", 'p'),
         ("ԛզ", 'q'),
         ("гᴦɾ", 'r'),
@@ -174,9 +214,204 @@ fn look_alike(c: char) -> char {
         ("уγүყ", 'y'),
         ("ᴢʐ", 'z'),
     ];
-    if c.is_ascii_lowercase() {
-        return c;
+    match c {
+        '1' | 'i' | '|' => return 'l',
+        '0' => return 'o',
+        _ if c.is_ascii() => return c,
+        _ => {}
     }
     let found = TABLE.iter().find(|(alike, _)| alike.contains(c));
     found.map_or(c, |(_, letter)| *letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::facts::Fact;
+    use crate::domain::money::Effective;
+    use crate::domain::policy::Policy;
+    use crate::governance::testing::{Sample, facts};
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_host_has_one_spelling() {
+        let evil = Some("evil.com");
+        let cases = [
+            ("https://evil.com",                     evil),
+            ("EVIL.com",                             evil),
+            ("evil.com:443",                         evil),
+            ("www.evil.com",                         evil),
+            ("u@evil.com",                           evil),
+            ("https://good.com@evil.com/",           evil),
+            ("https://evil.com\\@good.com/",         evil),
+            ("evil.com.",                            evil),
+            ("https://evil.com../x",                 evil),
+            ("//evil.com/x",                         evil),
+            ("https:evil.com",                       evil),
+            ("https:/evil.com",                      evil),
+            ("  https://evil.com  ",                 evil),
+            ("https://ev\til.com",                   evil),
+            ("https://%65vil.com",                   evil),
+            ("https://ｅｖｉｌ。com",                  evil),
+            ("evil.com/?to=https://good.com",        evil),
+            ("evil.com://good.com",                  evil),
+            ("app://EVIL.com/x",                     evil),
+            ("mailto:x@evil.com",                    evil),
+            ("ftp://evil.com",                       evil),
+            ("https://a.b.evil.com",                 Some("a.b.evil.com")),
+            ("https://bücher.example",               Some("xn--bcher-kva.example")),
+            ("https://xn--bcher-kva.example",        Some("xn--bcher-kva.example")),
+            ("www.com",                              Some("www.com")),
+            ("https://2130706433/",                  Some("127.0.0.1")),
+            ("https://[::1]:8/",                     Some("::1")),
+            ("javascript:alert(1)",                  None),
+            ("https://",                             None),
+            ("",                                     None),
+            ("not a url",                            None),
+            ("https://ex ample.com",                 None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(host(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_was_registered_is_found_under_any_suffix() {
+        let cases = [
+            ("shop.example.co.in", "example.co.in"),
+            ("a.b.evil.com",       "evil.com"),
+            ("me.github.io",       "me.github.io"),
+            ("co.in",              "co.in"),
+            ("10.0.0.1",           "10.0.0.1"),
+            ("localhost",          "localhost"),
+        ];
+        for (host, expected) in cases {
+            assert_eq!(registrable(host), expected, "{host}");
+        }
+    }
+
+    fn list(names: &str) -> Vec<String> {
+        names.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn refused(blocked: &str, allowed: &str, url: Option<&str>) -> bool {
+        let policy = Policy {
+            blocked_domains: list(blocked),
+            allowed_domains: list(allowed),
+            ..Policy::default()
+        };
+        let facts = Facts {
+            policy: Fact::Known(Some(policy)),
+            ..facts()
+        };
+        let mut sample = Sample::default();
+        sample.payee.url = url.map(str::to_owned);
+        listed(&sample.request(), &facts).is_some()
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_block_entry_covers_what_is_under_it_and_what_looks_like_it() {
+        let cases = [
+            ("evil.com",       "https://evil.com/",             true),
+            ("evil.com",       "https://pay.EVIL.com:8443/",    true),
+            ("evil.com",       "https://www.evil.com.",         true),
+            ("WWW.Evil.com.",  "https://evil.com/",             true),
+            ("*.evil.com",     "https://evil.com/",             true),
+            ("https://evil.com/x", "https://pay.evil.com",      true),
+            ("evil.com",       "https://notevil.com/",          false),
+            ("evil.com",       "https://evil.com.example/",     false),
+            ("pay.evil.com",   "https://evil.com/",             false),
+            ("co.in",          "https://shop.example.co.in",    true),
+            ("*",              "https://anything.example",      true),
+            ("bücher.example", "https://xn--bcher-kva.example", true),
+            ("xn--bcher-kva.example", "https://BÜCHER.example", true),
+            ("paypal.com",     "https://раураl.com/",           true),  // Cyrillic
+            ("paypal.com",     "https://login.pаypal.com/",     true),  // one Cyrillic letter
+            ("paypal.com",     "https://paypa1.com/",           true),
+            ("paypal.com",     "https://páypal.com/",           true),
+            ("modern.com",     "https://modem.com/",            true),  // rn reads as m
+            ("evil.com",       "https://ev1l.com/",             true),
+            ("раураl.com",     "https://paypal.com/",           true),
+            ("paypal.com",     "https://payroll.com/",          false),
+            ("evil.com",       "not a url",                     true),
+            ("<unreadable>",   "https://fine.example",          true),
+            ("",               "not a url",                     false), // no list, no question
+        ];
+        for (blocked, url, expected) in cases {
+            assert_eq!(refused(blocked, "", Some(url)), expected, "{blocked} {url}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn an_allow_entry_is_that_one_host() {
+        let cases = [
+            ("", "good.com",            Some("https://good.com/x"),       false),
+            ("", "good.com",            Some("https://www.GOOD.com./"),   false),
+            ("", "www.good.com",        Some("https://good.com"),         false),
+            ("", "good.com other.com",  Some("https://other.com"),        false),
+            ("", "good.com",            Some("https://pay.good.com"),     true),
+            ("", "good.com",            Some("https://good.com.evil.com"), true),
+            ("", "good.com",            Some("https://good.com@evil.com"), true),
+            ("", "good.com",            Some("https://gооd.com"),         true),  // Cyrillic
+            ("", "good.com",            Some("https://g00d.com"),         true),
+            ("", "good.com",            Some("evil.com/?to=https://good.com"), true),
+            ("", "good.com",            Some("not a url"),                true),
+            ("", "good.com",            None,                             true),
+            ("", "",                    None,                             false),
+            ("evil.com", "",            None,                             false),
+            ("*", "",                   None,                             true),
+            ("good.com", "good.com",    Some("https://good.com"),         true),  // block wins
+        ];
+        for (blocked, allowed, url, expected) in cases {
+            assert_eq!(refused(blocked, allowed, url), expected, "{blocked} {allowed} {url:?}");
+        }
+    }
+
+    #[test]
+    fn what_moves_no_money_has_no_vendor_to_name() {
+        let policy = Policy {
+            allowed_domains: list("good.com"),
+            ..Policy::default()
+        };
+        let facts = Facts {
+            policy: Fact::Known(Some(policy)),
+            ..facts()
+        };
+        let mut sample = Sample {
+            effective: Effective::Nothing,
+            ..Sample::default()
+        };
+        sample.payee.url = None;
+        assert_eq!(listed(&sample.request(), &facts), None);
+    }
+
+    proptest! {
+        /// However a blocked host is dressed up, it stays blocked, and never gets onto an allow list
+        /// that does not name it.
+        #[test]
+        fn no_dress_gets_past_a_list(
+            scheme in prop::sample::select(vec!["", "https://", "HTTP://", "//", "ftp://", "x://"]),
+            user in prop::sample::select(vec!["", "u@", "good.com@", "good.com:x@"]),
+            sub in prop::sample::select(vec!["", "www.", "WwW.", "a.b.", "good.com."]),
+            name in prop::sample::select(vec!["evil.com", "EVIL.COM", "eVil。com", "ｅvil.com"]),
+            tail in prop::sample::select(vec!["", ".", ":443", ":8443/", "/x", "?u=http://good.com", "#good.com"]),
+        ) {
+            let url = format!("{scheme}{user}{sub}{name}{tail}");
+            prop_assert!(refused("evil.com", "", Some(&url)), "{url}");
+            prop_assert!(refused("", "good.com", Some(&url)), "{url}");
+        }
+
+        /// Reading never panics, and what was read reads the same again.
+        #[test]
+        fn a_spelling_is_stable(text in "\\PC{0,60}") {
+            if let Some(host) = host(&text) && !host.contains(':') {
+                prop_assert_eq!(super::host(&host), Some(host));
+            }
+        }
+    }
 }

@@ -45,8 +45,11 @@ fn is_vendor(id: &str, request: &Request<'_>) -> bool {
     let payee = request.payee;
     let folded = |text: &str| text.trim().to_lowercase();
     let named = payee.name.as_deref().map(folded) == Some(folded(id));
+    // A vendor's name is not a host, though it may read as one: only what has a dot is.
+    let domain = Some(id).filter(|id| id.contains('.'));
+    let domain = domain.and_then(domains::plain);
     let at = payee.url.as_deref().and_then(domains::host);
-    let hosted = at.is_some_and(|host| domains::block_covers(id, &host));
+    let hosted = matches!((domain, at), (Some(domain), Some(at)) if domains::covers(&domain, &at));
     named || hosted || payee.account.as_deref() == Some(id)
 }
 
@@ -72,7 +75,10 @@ mod tests {
             (Vendor, Some("acct_124"),    false),
             (Vendor, Some(" acme LTD"),   true),
             (Vendor, Some("acme.example"), true),
-            (Vendor, Some("example"),     true),
+            (Vendor, Some("Other Ltd"),   false),
+            (Vendor, Some("Acme Ltd."),   false),
+            (Vendor, Some("example"),     false),
+            (Vendor, Some("https://ACME.example/"), true),
             (Vendor, Some("cme.example"), false),
         ];
         for (scope, id, expected) in cases {
