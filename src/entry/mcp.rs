@@ -1,3 +1,18 @@
-//! The MCP door.
+//! The MCP door: the broker as an MCP server, over streamable HTTP and over stdio.
+//!
+//! For each high-risk tool of the catalogue the pair `T_propose` and `T_commit`; low-risk tools
+//! under their own name; and a few tools of its own to read, await, list and withdraw proposals.
+//! Whoever speaks is authenticated before anything is read, and everything is read strictly before
+//! the MCP library sees it. What a call decides or does is the broker's business.
 
+mod http;
 mod message;
+mod schemas;
+mod server;
+mod sessions;
+mod stdio;
+mod surface;
+mod tools;
+
+pub use http::{McpHttp, McpHttpOptions, router};
+pub use stdio::{serve, stdio};

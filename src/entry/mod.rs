@@ -3,5 +3,6 @@
 pub mod fields;
 pub mod gate;
 pub mod mcp;
+pub mod origin;
 pub mod shapes;
 pub mod worker;

@@ -1,0 +1,258 @@
+//! MCP over streamable HTTP.
+//!
+//! In this order, and nothing of a later step happens before an earlier one has passed: the names
+//! in `Host` and `Origin`, the key, the session's owner, the strict reader, the shape of the
+//! message. Only then does the MCP library see the request. Both protocols are served: sessions
+//! for clients up to 2025-11-25, stateless requests from 2026-07-28 on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::message::{self, Message, Refused};
+use super::server::{Admitted, Door, Shared};
+use super::sessions::{Full, Sessions};
+use crate::broker::{Broker, Trouble};
+use crate::domain::principal::Principal;
+use crate::domain::strict::MAX_BYTES;
+use crate::entry::gate::{self, GateError};
+use crate::entry::origin::{Foreign, Names};
+use crate::entry::shapes;
+
+/// How long a client may wait before it resumes a stream that broke off.
+const RESUME_AFTER: Duration = Duration::from_secs(1);
+/// A comment line goes out on silent streams this often, so that proxies keep them open.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Told to a client that has too many sessions.
+const RETRY_AFTER_SECS: u32 = 30;
+
+const SESSION_ID: &str = "mcp-session-id";
+
+/// How the door is set up.
+#[derive(Clone, Debug, Default)]
+pub struct McpHttpOptions {
+    /// Names and pages that may talk to it, beside this machine's own.
+    pub names: Names,
+    /// Cancelled to close every stream and session. Calls under way run on; see [`McpHttp::drained`].
+    pub shutdown: CancellationToken,
+}
+
+/// The door, ready to be nested.
+pub struct McpHttp {
+    /// Serves `/` of wherever it is nested.
+    pub router: Router,
+    shared: Arc<Shared>,
+}
+
+impl McpHttp {
+    /// A door to this broker.
+    pub fn new(broker: Broker, options: McpHttpOptions) -> Self {
+        let shared = Shared::new(broker.clone());
+        let sessions = Arc::new(Sessions::default());
+        let made_of = shared.clone();
+        let mut config = StreamableHttpServerConfig::default()
+            // Both are checked below, before the key is.
+            .disable_allowed_hosts()
+            .disable_allowed_origins()
+            .with_json_response(true)
+            .with_sse_keep_alive(Some(KEEP_ALIVE))
+            .with_sse_retry(Some(RESUME_AFTER))
+            .with_max_request_body_bytes(MAX_BYTES)
+            .with_cancellation_token(options.shutdown);
+        config.legacy_session_mode = true;
+        let service = StreamableHttpService::new(
+            move || Ok(Door::new(made_of.clone())),
+            sessions.clone(),
+            config,
+        );
+        let porter = Arc::new(Porter {
+            broker,
+            sessions,
+            names: options.names,
+        });
+        let router = Router::new()
+            .fallback_service(service)
+            .layer(middleware::from_fn_with_state(porter, let_in));
+        Self { router, shared }
+    }
+
+    /// Resolves once every call under way has ended.
+    pub async fn drained(&self) {
+        self.shared.drained().await;
+    }
+}
+
+/// The door as a router, to be nested at `/mcp`.
+pub fn router(broker: Broker, options: McpHttpOptions) -> Router {
+    McpHttp::new(broker, options).router
+}
+
+struct Porter {
+    broker: Broker,
+    sessions: Arc<Sessions>,
+    names: Names,
+}
+
+async fn let_in(State(porter): State<Arc<Porter>>, request: Request, next: Next) -> Response {
+    match porter.let_in(request, next).await {
+        Ok(response) => response,
+        Err(turned_away) => turned_away.into_response(),
+    }
+}
+
+impl Porter {
+    async fn let_in(&self, request: Request, next: Next) -> Result<Response, TurnedAway> {
+        self.names.admit(request.uri(), request.headers())?;
+        let who = self.authenticate(request.headers()).await?;
+        if let Some(id) = request.headers().get(SESSION_ID) {
+            let id = id.to_str().unwrap_or_default();
+            if !self.sessions.may_use(id, &who.id) {
+                return Err(TurnedAway::NoSuchSession);
+            }
+        }
+        let owner = who.id.clone();
+        let request = if request.method() == Method::POST {
+            self.read(request, who).await?
+        } else {
+            request
+        };
+        Ok(Sessions::acting_as(owner, next.run(request)).await)
+    }
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, TurnedAway> {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(bearer);
+        match bearer {
+            None => Err(TurnedAway::NoKey { given: false }),
+            Some(bearer) => match self.broker.authenticate(bearer).await {
+                Ok(who) => Ok(who),
+                Err(Trouble::Unauthenticated) => Err(TurnedAway::NoKey { given: true }),
+                Err(trouble) => Err(TurnedAway::Trouble(trouble)),
+            },
+        }
+    }
+
+    /// Reads the message strictly and hands its bytes on, unchanged, with what they say.
+    async fn read(&self, request: Request, who: Principal) -> Result<Request, TurnedAway> {
+        gate::says_json(request.headers())?;
+        let (mut parts, body) = request.into_parts();
+        let (bytes, document) = gate::read_strict(body).await?;
+        if let Message::Request { method, .. } = message::look(&document)?
+            && method == "initialize"
+        {
+            let made = self.sessions.make_room(&who.id).await;
+            made.map_err(|Full| TurnedAway::TooManySessions)?;
+        }
+        parts.extensions.insert(Admitted {
+            who: Arc::new(who),
+            document: Arc::new(document),
+        });
+        Ok(Request::from_parts(parts, Body::from(bytes)))
+    }
+}
+
+/// The text after `Bearer`, if there is one.
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
+    let text = text.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !text.is_empty()).then_some(text)
+}
+
+/// Why a request does not reach the MCP library.
+enum TurnedAway {
+    Foreign(Foreign),
+    NoKey { given: bool },
+    Trouble(Trouble),
+    NoSuchSession,
+    TooManySessions,
+    Gate(GateError),
+    Shape(Refused),
+}
+
+impl From<Foreign> for TurnedAway {
+    fn from(foreign: Foreign) -> Self {
+        Self::Foreign(foreign)
+    }
+}
+
+impl From<GateError> for TurnedAway {
+    fn from(error: GateError) -> Self {
+        Self::Gate(error)
+    }
+}
+
+impl From<Refused> for TurnedAway {
+    fn from(refused: Refused) -> Self {
+        Self::Shape(refused)
+    }
+}
+
+impl IntoResponse for TurnedAway {
+    fn into_response(self) -> Response {
+        let rpc = |code, cause: &str, text: String| Refused::new(code, cause, text).answer();
+        match self {
+            TurnedAway::Foreign(foreign) => {
+                let body = rpc(message::INVALID_REQUEST, "foreign", foreign.to_string());
+                json(foreign.status(), &body)
+            }
+            TurnedAway::NoKey { given } => {
+                let trouble = Trouble::Unauthenticated;
+                let mut response = json(StatusCode::UNAUTHORIZED, &shapes::problem(&trouble));
+                let challenge = if given {
+                    "Bearer realm=\"hundi\", error=\"invalid_token\""
+                } else {
+                    "Bearer realm=\"hundi\""
+                };
+                let challenge = HeaderValue::from_static(challenge);
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, challenge);
+                response
+            }
+            TurnedAway::Trouble(trouble) => {
+                let status = StatusCode::from_u16(trouble.status());
+                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                json(status, &shapes::problem(&trouble))
+            }
+            TurnedAway::NoSuchSession => {
+                let text = "there is no such session; initialize a new one".to_owned();
+                let body = rpc(message::INVALID_REQUEST, "session_not_found", text);
+                json(StatusCode::NOT_FOUND, &body)
+            }
+            TurnedAway::TooManySessions => {
+                let text = "too many sessions are open; close one".to_owned();
+                let body = rpc(message::INVALID_REQUEST, "too_many_sessions", text);
+                let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &body);
+                let after = HeaderValue::from(RETRY_AFTER_SECS);
+                response.headers_mut().insert(header::RETRY_AFTER, after);
+                response
+            }
+            TurnedAway::Gate(error) => {
+                let refused = match &error {
+                    GateError::Unreadable(malformed) => Refused::unreadable(malformed),
+                    GateError::TooLarge
+                    | GateError::NotJson
+                    | GateError::BrokenOff
+                    | GateError::TooSlow => {
+                        Refused::new(message::INVALID_REQUEST, error.code(), error.to_string())
+                    }
+                };
+                json(error.status(), &refused.answer())
+            }
+            TurnedAway::Shape(refused) => json(StatusCode::BAD_REQUEST, &refused.answer()),
+        }
+    }
+}
+
+fn json(status: StatusCode, body: &Value) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, kind)], body.to_string()).into_response()
+}

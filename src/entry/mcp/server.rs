@@ -1,0 +1,377 @@
+//! The MCP server proper: names the caller, finds the tool, runs the call, shapes the answer.
+//!
+//! A call runs in a task of its own, to its end. Whoever made it may cancel, disconnect or time
+//! out: that ends the waiting for an answer, never the effect, and nothing is done twice.
+//!
+//! A refusal is an answer (`isError: false`). A request that could not be answered at all is a
+//! tool error with `code`, `detail` and `recovery`. Only a tool that does not exist, or parameters
+//! that are none, are errors of the protocol.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
+use axum::http::request::Parts;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
+    CompleteRequestParams, CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData,
+    Implementation, ListPromptsRequestMethod, ListPromptsResult,
+    ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+    SubscriptionFilter,
+};
+use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
+use rmcp::{Peer, ServerHandler};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::surface::{Route, Surface};
+use super::tools::{Call, Effect};
+use crate::broker::{Broker, Trouble};
+use crate::domain::principal::Principal;
+use crate::entry::fields::{self, Fields};
+use crate::entry::shapes;
+
+/// Calls under way at once, over all callers. Each waits for the store or a provider; more than
+/// this is a flood, and each would only wait longer.
+const MAX_CALLS: usize = 4_096;
+/// Calls that only wait for a proposal to change, over all callers. Counted apart, so that those
+/// who wait for people do not keep out those who commit.
+const MAX_WAITS: usize = 4_096;
+
+/// Told to agents when they connect.
+const INSTRUCTIONS: &str = "Every tool that moves money or changes something comes as a pair. \
+    First call `<tool>_propose`: it has no side effect and answers `allowed`, `held` or `blocked`. \
+    If allowed, call `<tool>_commit` with the proposal's id, its commit token and exactly the same \
+    arguments; the token is good once and for a short time. If held, a person has to agree: call \
+    `await_proposal`, then commit with the token it returns. Never repeat a commit whose answer \
+    was lost: read `get_proposal` instead. Every refusal names a `recovery`: `fix_args`, \
+    `propose_again`, `get_approval`, `wait`, `read_outcome`, `reduce_scope` or `stop`.";
+
+/// Put into a request by whoever let it in.
+#[derive(Clone)]
+pub struct Admitted {
+    /// Who asks.
+    pub who: Arc<Principal>,
+    /// The message as the strict reader read it.
+    pub document: Arc<Value>,
+}
+
+/// What all connections of one door share.
+pub struct Shared {
+    broker: Broker,
+    surface: ArcSwapOption<Surface>,
+    calls: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Shared {
+    /// A door to this broker.
+    pub fn new(broker: Broker) -> Arc<Self> {
+        Arc::new(Self {
+            broker,
+            surface: ArcSwapOption::empty(),
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            waits: Arc::new(Semaphore::new(MAX_WAITS)),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Resolves once every call under way has ended.
+    pub async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn surface(&self) -> Arc<Surface> {
+        let tools = self.broker.catalogue().tools();
+        if let Some(surface) = self.surface.load_full().filter(|s| s.shows(&tools)) {
+            return surface;
+        }
+        // Two calls may build it at once; both build the same.
+        let ttl = self.broker.settings().token_ttl_secs;
+        let surface = Arc::new(Surface::of(tools, ttl));
+        self.surface.store(Some(surface.clone()));
+        surface
+    }
+}
+
+/// One connection, or one stateless request.
+pub struct Door {
+    shared: Arc<Shared>,
+    /// Ends the watching for changes when the connection is gone.
+    watching: OnceLock<DropGuard>,
+}
+
+impl Door {
+    /// A new connection. Each of its requests has to carry an [`Admitted`].
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            watching: OnceLock::new(),
+        }
+    }
+
+    async fn answer(
+        &self,
+        route: Route,
+        who: Principal,
+        arguments: Option<Value>,
+        gone: CancellationToken,
+    ) -> Result<CallToolResult, ErrorData> {
+        if !Surface::permits(&route, &who) {
+            let role = who.role.name();
+            return Ok(troubled(&Trouble::Forbidden { role }));
+        }
+        let room = match &route {
+            Route::Own(row) if row.effect == Effect::Waits => &self.shared.waits,
+            Route::Own(_) | Route::Propose(_) | Route::Commit(_) | Route::Through(_) => {
+                &self.shared.calls
+            }
+        };
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            let retry_after_secs = 1;
+            return Ok(troubled(&Trouble::Overloaded { retry_after_secs }));
+        };
+        let broker = self.shared.broker.clone();
+        let call = Call { broker, who, gone };
+        let task = self.shared.tasks.spawn(async move {
+            let _permit = permit;
+            run(route, call, arguments).await
+        });
+        match task.await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(trouble)) => Ok(troubled(&trouble)),
+            Err(error) => {
+                tracing::error!(%error, "a tool call ended abnormally");
+                let text = "the call ended abnormally; if it was a commit, read the proposal";
+                Err(ErrorData::internal_error(text, None))
+            }
+        }
+    }
+}
+
+async fn run(
+    route: Route,
+    call: Call,
+    arguments: Option<Value>,
+) -> Result<CallToolResult, Trouble> {
+    let (broker, who) = (&call.broker, &call.who);
+    let body = match route {
+        Route::Propose(tool) => {
+            let request = fields::propose(tool.name.to_string(), Fields::of(arguments)?)?;
+            shapes::proposed(&broker.propose(who, request).await?)
+        }
+        Route::Commit(tool) => {
+            let tool = Some(tool.name.to_string());
+            let request = fields::commit(tool, Fields::of(arguments)?)?;
+            shapes::committed(&broker.commit(who, request).await?)
+        }
+        Route::Own(row) => (row.run)(&call, Fields::of(arguments)?).await?,
+        Route::Through(tool) => {
+            let arguments = arguments.unwrap_or_else(|| json!({}));
+            let invoked = broker.invoke(who, tool.name.as_str(), &arguments).await?;
+            let content = match invoked.content {
+                content @ Value::Object(_) => content,
+                other => json!({"content": other}),
+            };
+            return Ok(if invoked.is_error {
+                CallToolResult::structured_error(content)
+            } else {
+                CallToolResult::structured(content)
+            });
+        }
+    };
+    Ok(CallToolResult::structured(body))
+}
+
+fn troubled(trouble: &Trouble) -> CallToolResult {
+    let mut body = json!({
+        "code": trouble.code(),
+        "detail": trouble.to_string(),
+        "recovery": trouble.recovery().code(),
+    });
+    if let Trouble::Overloaded { retry_after_secs } = trouble {
+        body["retry_after_secs"] = json!(retry_after_secs);
+    }
+    CallToolResult::structured_error(body)
+}
+
+/// Who asks and what exactly they wrote. A request without is a mistake of ours, and refused.
+fn admitted(context: &mut RequestContext<RoleServer>) -> Result<Admitted, ErrorData> {
+    let from_http = context.extensions.get_mut::<Parts>();
+    let admitted = match from_http {
+        Some(parts) => parts.extensions.remove::<Admitted>(),
+        None => context.extensions.remove::<Admitted>(),
+    };
+    admitted.ok_or_else(|| ErrorData::internal_error("the request was not let in", None))
+}
+
+/// The tool's arguments as the strict reader read them, so that what is hashed is what was sent
+/// and not what a second reader made of it.
+fn arguments(document: Arc<Value>) -> Option<Value> {
+    let mut document = Arc::unwrap_or_clone(document);
+    document
+        .get_mut("params")
+        .and_then(|params| params.get_mut("arguments"))
+        .map(Value::take)
+}
+
+impl ServerHandler for Door {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_tool_list_changed()
+            .build();
+        let ours = Implementation::new("hundi", env!("CARGO_PKG_VERSION"))
+            .with_title("hundi")
+            .with_description("Two-phase propose/commit broker: an order to pay, honoured once.");
+        ServerConfig::new(capabilities)
+            .with_server_info(ours)
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        mut context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let who = admitted(&mut context)?.who;
+        if request.is_some_and(|page| page.cursor.is_some()) {
+            return Err(ErrorData::invalid_params("there is one page only", None));
+        }
+        let list = self.shared.surface().list(who.role);
+        Ok(ListToolsResult::with_all_items(list.to_vec()))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        mut context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Admitted { who, document } = admitted(&mut context)?;
+        let Some(route) = self.shared.surface().route(&request.name).cloned() else {
+            let short: String = request.name.chars().take(80).collect();
+            let text = format!("Unknown tool: {short}");
+            return Err(ErrorData::invalid_params(text, None));
+        };
+        let who = Arc::unwrap_or_clone(who);
+        let arguments = arguments(document);
+        let result = self.answer(route, who, arguments, context.ct).await?;
+        Ok(result.into())
+    }
+
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        let gone = CancellationToken::new();
+        if self.watching.set(gone.clone().drop_guard()).is_ok() {
+            let changes = self.shared.broker.catalogue().watch();
+            tokio::spawn(tell_changes(changes, context.peer, gone));
+        }
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        _requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        Some(SubscriptionFilter::builder().tools_list_changed().build())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let mut changes = self.shared.broker.catalogue().watch();
+        loop {
+            tokio::select! {
+                () = context.cancelled() => return Ok(()),
+                changed = changes.changed() => {
+                    let told = changed.is_ok() && context.accepted().tools_list_changed == Some(true);
+                    if !told {
+                        context.cancelled().await;
+                        return Ok(());
+                    }
+                    if context.sink().notify_tool_list_changed().await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    // The library answers these with empty lists. Nothing of the kind is declared, so they do not
+    // exist.
+
+    async fn complete(
+        &self,
+        _request: CompleteRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+    }
+
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+    }
+
+    async fn list_resources(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Err(ErrorData::method_not_found::<
+            ListResourceTemplatesRequestMethod,
+        >())
+    }
+
+    /// Where the library sends what it could not read as the method it names.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let known = [
+            "initialize",
+            "ping",
+            "server/discover",
+            "tools/list",
+            "tools/call",
+        ];
+        if known.contains(&request.method.as_str()) {
+            let text = format!("the parameters of {} are not what it takes", request.method);
+            return Err(ErrorData::invalid_params(text, None));
+        }
+        Err(ErrorData::new(
+            ErrorCode::METHOD_NOT_FOUND,
+            request.method,
+            None,
+        ))
+    }
+}
+
+async fn tell_changes(
+    mut changes: tokio::sync::watch::Receiver<u64>,
+    peer: Peer<RoleServer>,
+    gone: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = gone.cancelled() => return,
+            changed = changes.changed() => {
+                if changed.is_err() || peer.notify_tool_list_changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
