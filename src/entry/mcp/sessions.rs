@@ -80,9 +80,13 @@ impl Sessions {
     /// False if the session is somebody else's. One that does not exist is nobody's; that is told
     /// by whoever looks it up.
     pub fn may_use(&self, id: &str, owner: &str) -> bool {
+        self.used_at(id, owner, Instant::now())
+    }
+
+    fn used_at(&self, id: &str, owner: &str, now: Instant) -> bool {
         match self.owners().get_mut(id) {
             Some(owned) if owned.owner == owner => {
-                owned.used = Instant::now();
+                owned.used = now;
                 true
             }
             Some(_) => false,
@@ -92,7 +96,7 @@ impl Sessions {
 
     /// Makes sure that `owner` can open one more session.
     pub async fn make_room(&self, owner: &str) -> Result<(), Full> {
-        let Some(unused) = self.in_the_way(owner)? else {
+        let Some(unused) = self.in_the_way(owner, Instant::now())? else {
             return Ok(());
         };
         tracing::info!(owner, "closing an unused MCP session to make room");
@@ -102,7 +106,7 @@ impl Sessions {
     }
 
     /// The session to close before another one is opened, if one has to be.
-    fn in_the_way(&self, owner: &str) -> Result<Option<SessionId>, Full> {
+    fn in_the_way(&self, owner: &str, now: Instant) -> Result<Option<SessionId>, Full> {
         let owners = self.owners();
         let theirs = || owners.iter().filter(|(_, owned)| owned.owner == owner);
         if theirs().count() < self.per_owner && owners.len() < self.in_all {
@@ -110,7 +114,9 @@ impl Sessions {
         }
         let oldest = theirs().min_by_key(|(_, owned)| owned.used);
         match oldest {
-            Some((id, owned)) if owned.used.elapsed() >= UNUSED_AFTER => Ok(Some(id.clone())),
+            Some((id, owned)) if now.duration_since(owned.used) >= UNUSED_AFTER => {
+                Ok(Some(id.clone()))
+            }
             Some(_) | None => Err(Full),
         }
     }
@@ -208,21 +214,31 @@ mod tests {
         assert!(sessions.may_use(&id, "key:b"), "no longer anybody's");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_longest_unused_session_makes_room_and_a_used_one_never() {
         let sessions = Sessions::with_room_for(2, 3);
+        let start = Instant::now();
         let first = open(&sessions, "key:a").await;
-        tokio::time::advance(Duration::from_secs(1)).await;
         let second = open(&sessions, "key:a").await;
-        assert_eq!(sessions.make_room("key:a").await, Err(Full));
-        assert_eq!(sessions.make_room("key:b").await, Ok(()));
-        tokio::time::advance(UNUSED_AFTER - Duration::from_secs(1)).await;
-        assert!(sessions.may_use(&first, "key:a"));
-        assert_eq!(sessions.make_room("key:a").await, Err(Full));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(sessions.make_room("key:a").await, Ok(()));
-        assert!(sessions.has_session(&first).await.unwrap());
-        assert!(!sessions.has_session(&second).await.unwrap());
+        let at = |secs| start + Duration::from_secs(secs);
+        assert!(sessions.used_at(&first, "key:a", at(10)));
+        assert!(sessions.used_at(&second, "key:a", at(5)));
+        //   seconds  whose      what has to go
+        let cases = [
+            (5, "key:a", Err(Full)),
+            (64, "key:a", Err(Full)),
+            (65, "key:a", Ok(Some(second.clone()))),
+            (65, "key:b", Ok(None)),
+        ];
+        for (secs, owner, expected) in cases {
+            assert_eq!(
+                sessions.in_the_way(owner, at(secs)),
+                expected,
+                "{secs} {owner}"
+            );
+        }
+        assert!(sessions.used_at(&second, "key:a", at(70)));
+        assert_eq!(sessions.in_the_way("key:a", at(70)), Ok(Some(first)));
     }
 
     #[tokio::test]

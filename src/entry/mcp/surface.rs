@@ -35,8 +35,9 @@ pub enum Route {
 impl Route {
     fn rights(&self) -> &'static [Right] {
         match self {
-            Route::Propose(_) | Route::Through(_) => &[Right::Propose],
+            Route::Propose(_) => &[Right::Propose],
             Route::Commit(_) => &[Right::Commit],
+            Route::Through(_) => &[Right::ReadOwn],
             Route::Own(row) => row.rights,
         }
     }
@@ -197,6 +198,7 @@ fn through(tool: &Tool) -> Listed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::schema::Checker;
     use crate::domain::tool::{Executor, MoneyRule, PayeeRule};
     use serde_json::json;
 
@@ -214,6 +216,7 @@ mod tests {
             hold: false,
             standing,
             digest: String::new(),
+            checker: Checker::default(),
         };
         (name.to_owned(), Arc::new(tool))
     }
