@@ -13,4 +13,5 @@ pub mod notify;
 pub mod sandbox;
 pub mod sidecar;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

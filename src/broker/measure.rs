@@ -1,4 +1,4 @@
-//! What the broker counts. Labels come from small closed lists, never from text of others.
+//! What the broker counts, in terms of its own answers. Names and labels are `telemetry`'s.
 
 use std::time::Duration;
 
@@ -6,30 +6,8 @@ use tokio::time::Instant;
 
 use super::Committed;
 use crate::domain::proposal::{Proposal, Settled, State};
-
-/// The parts of a commit that are timed apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Phase {
-    /// Token, binding, recheck.
-    Verify,
-    /// The durable claim.
-    Claim,
-    /// The provider's answer.
-    Provider,
-    /// Recording it.
-    Settle,
-}
-
-impl Phase {
-    fn name(self) -> &'static str {
-        match self {
-            Phase::Verify => "verify",
-            Phase::Claim => "claim",
-            Phase::Provider => "provider",
-            Phase::Settle => "settle",
-        }
-    }
-}
+pub use crate::telemetry::Phase;
+use crate::telemetry::{self, CommitResult, Decision};
 
 /// Runs from the start of one request, on the monotonic clock.
 pub struct Timer {
@@ -58,8 +36,7 @@ impl Timer {
         if let Ok(mut lap) = self.lap.lock() {
             let took = now.saturating_duration_since(*lap);
             *lap = now;
-            metrics::histogram!("hundi_commit_seconds", "phase" => phase.name())
-                .record(took.as_secs_f64());
+            telemetry::commit_phase(phase, took);
         }
     }
 }
@@ -67,8 +44,8 @@ impl Timer {
 /// One decision was made and stored.
 pub fn decision(proposal: &Proposal, timer: &Timer) {
     let decision = match proposal.state {
-        State::Blocked => "REJECTED",
-        State::Held => "HELD",
+        State::Blocked => Decision::Rejected,
+        State::Held => Decision::Held,
         State::Allowed
         | State::Committing
         | State::InDoubt
@@ -77,35 +54,24 @@ pub fn decision(proposal: &Proposal, timer: &Timer) {
         | State::Rejected
         | State::Cancelled
         | State::Expired
-        | State::Reversed => "APPROVED",
+        | State::Reversed => Decision::Approved,
     };
-    let reason = proposal.fixed.reason.code();
-    metrics::counter!("hundi_decisions_total", "decision" => decision, "reason" => reason)
-        .increment(1);
-    metrics::histogram!("hundi_decision_seconds").record(timer.elapsed().as_secs_f64());
-    if let Some(currency) = proposal.fixed.effective.currency() {
-        let minor = u64::try_from(proposal.fixed.effective.minor()).unwrap_or(0);
-        let currency = currency.code().to_owned();
-        metrics::counter!(
-            "hundi_amount_minor_total", "decision" => decision, "currency" => currency
-        )
-        .increment(minor);
-    }
+    let fixed = &proposal.fixed;
+    telemetry::decided(decision, fixed.reason, &fixed.effective, timer.elapsed());
 }
 
 /// One commit was answered.
 pub fn commit(answer: &Committed) {
-    let (outcome, reason) = match answer {
+    telemetry::committed(match answer {
         Committed::Settled(proposal) => {
             let execution = proposal.execution.as_ref();
             match execution.and_then(|execution| execution.outcome.as_ref()) {
-                Some(Settled::Executed(_)) => ("executed", ""),
-                Some(Settled::Refused(_)) => ("failed", "provider_refused"),
-                None => ("in_doubt", ""),
+                Some(Settled::Executed(_)) => CommitResult::Executed,
+                Some(Settled::Refused(_)) => CommitResult::Failed,
+                None => CommitResult::InDoubt,
             }
         }
-        Committed::InDoubt(_) => ("in_doubt", ""),
-        Committed::Refused { refusal, .. } => ("refused", refusal.code()),
-    };
-    metrics::counter!("hundi_commits_total", "outcome" => outcome, "reason" => reason).increment(1);
+        Committed::InDoubt(_) => CommitResult::InDoubt,
+        Committed::Refused { refusal, .. } => CommitResult::Refused(*refusal),
+    });
 }

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod propose;
 pub mod query;
 pub mod reconcile;
+pub mod standing;
 pub mod tokens;
 
 use std::sync::Arc;

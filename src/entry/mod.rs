@@ -2,6 +2,7 @@
 
 pub mod fields;
 pub mod gate;
+pub mod http;
 pub mod mcp;
 pub mod origin;
 pub mod shapes;

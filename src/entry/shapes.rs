@@ -7,6 +7,7 @@ use crate::domain::money::Effective;
 use crate::domain::proposal::{Execution, Proposal, Settled, Signals, State};
 use crate::domain::reason::{Recovery, Verdict};
 use crate::domain::time::Timestamp;
+use crate::store::StoredRecord;
 
 /// Answer to a propose (contract section 6).
 pub fn proposed(answer: &Proposed) -> Value {
@@ -194,15 +195,47 @@ fn effective(effective: &Effective) -> Value {
     }
 }
 
+/// One audit record.
+pub fn record(stored: &StoredRecord) -> Value {
+    let record = &stored.record;
+    json!({
+        "seq": stored.seq,
+        "at": record.at.to_string(),
+        "org": record.org,
+        "kind": record.kind,
+        "decision": record.decision,
+        "reason": record.reason,
+        "actor": record.actor,
+        "agent_id": record.agent,
+        "proposal_id": record.proposal,
+        "tool_name": record.tool,
+        "payout_id": record.payout,
+        "amount": record.amount,
+        "currency": record.currency,
+        "detail": record.detail,
+    })
+}
+
 /// A problem document (RFC 9457); `type` is stable per code.
 pub fn problem(trouble: &Trouble) -> Value {
+    let detail = trouble.to_string();
+    problem_document(
+        trouble.code(),
+        trouble.status(),
+        &detail,
+        trouble.recovery(),
+    )
+}
+
+/// A problem document from its parts, for what a door itself refuses.
+pub fn problem_document(code: &str, status: u16, detail: &str, recovery: Recovery) -> Value {
     json!({
-        "type": format!("urn:hundi:problem:{}", trouble.code()),
-        "title": trouble.code().replace('_', " "),
-        "status": trouble.status(),
-        "detail": trouble.to_string(),
-        "code": trouble.code(),
-        "recovery": trouble.recovery().code(),
+        "type": format!("urn:hundi:problem:{code}"),
+        "title": code.replace('_', " "),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "recovery": recovery.code(),
     })
 }
 

@@ -1,0 +1,170 @@
+//! Answers: JSON with its status, and every refusal of the door as one problem document.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use crate::broker::Trouble;
+use crate::domain::reason::Recovery;
+use crate::entry::gate::GateError;
+use crate::entry::shapes;
+
+/// Seconds after which it makes sense to ask a store again that did not answer.
+const STORE_RETRY_SECS: u32 = 2;
+/// Seconds after which it makes sense to try again where a limit of this door was reached.
+const BUSY_RETRY_SECS: u32 = 1;
+
+/// Why a request gets no result. Becomes `application/problem+json`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Problem {
+    /// The broker's own answer.
+    Trouble(Trouble),
+    /// The body did not pass the gate.
+    Gate(GateError),
+    /// No such path.
+    NoSuchPath,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// More is under way than this door takes on.
+    Busy,
+    /// The work took longer than any request may.
+    TooSlow,
+    /// A bug of ours.
+    Internal,
+}
+
+impl Problem {
+    /// A request that is well-formed JSON and still not what the endpoint takes.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Problem::Trouble(Trouble::InvalidRequest(detail.into()))
+    }
+
+    /// The document's parts: status, code, what to do next, words.
+    fn parts(&self) -> (u16, &'static str, Recovery, String) {
+        let (status, code, recovery, detail) = match self {
+            Problem::Trouble(trouble) => {
+                return (
+                    trouble.status(),
+                    trouble.code(),
+                    trouble.recovery(),
+                    trouble.to_string(),
+                );
+            }
+            Problem::Gate(error) => {
+                let status = error.status().as_u16();
+                return (status, error.code(), Recovery::FixArgs, error.to_string());
+            }
+            Problem::NoSuchPath => (
+                404,
+                "no_such_path",
+                Recovery::Stop,
+                "there is nothing here; `/openapi.json` lists what there is",
+            ),
+            Problem::MethodNotAllowed => (
+                405,
+                "method_not_allowed",
+                Recovery::Stop,
+                "this path does not take that method; `Allow` names those it takes",
+            ),
+            Problem::Busy => (
+                503,
+                "overloaded",
+                Recovery::Wait,
+                "too many requests are under way; nothing was done",
+            ),
+            Problem::TooSlow => (
+                504,
+                "too_slow",
+                Recovery::ReadOutcome,
+                "no answer in time; what was begun goes on, so read the outcome",
+            ),
+            Problem::Internal => (
+                500,
+                "internal_error",
+                Recovery::ReadOutcome,
+                "a fault of the broker; it was logged, so read the outcome before repeating",
+            ),
+        };
+        (status, code, recovery, detail.to_owned())
+    }
+
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Problem::Trouble(Trouble::Overloaded { retry_after_secs }) => Some(*retry_after_secs),
+            Problem::Trouble(Trouble::StoreUnavailable) => Some(STORE_RETRY_SECS),
+            Problem::Busy => Some(BUSY_RETRY_SECS),
+            Problem::Trouble(_)
+            | Problem::Gate(_)
+            | Problem::NoSuchPath
+            | Problem::MethodNotAllowed
+            | Problem::TooSlow
+            | Problem::Internal => None,
+        }
+    }
+}
+
+impl From<Trouble> for Problem {
+    fn from(trouble: Trouble) -> Self {
+        Problem::Trouble(trouble)
+    }
+}
+
+impl From<GateError> for Problem {
+    fn from(error: GateError) -> Self {
+        Problem::Gate(error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, code, recovery, detail) = self.parts();
+        let mut body = shapes::problem_document(code, status, &detail, recovery);
+        if let Problem::Gate(error) = &self
+            && let Some(cause) = error.cause()
+        {
+            body["cause"] = cause.into();
+        }
+        let mut answer = text("application/problem+json", body.to_string());
+        *answer.status_mut() = status_of(status);
+        let headers = answer.headers_mut();
+        if let Some(secs) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(secs.max(1)));
+        }
+        if status == 401 {
+            let scheme = HeaderValue::from_static("Bearer realm=\"hundi\"");
+            headers.insert(WWW_AUTHENTICATE, scheme);
+        }
+        answer
+    }
+}
+
+/// A result, 200.
+pub fn ok(body: &Value) -> Response {
+    text("application/json", body.to_string())
+}
+
+/// A result, 201.
+pub fn created(body: &Value) -> Response {
+    with_status(201, body)
+}
+
+/// A result with a status of its own.
+pub fn with_status(status: u16, body: &Value) -> Response {
+    let mut answer = ok(body);
+    *answer.status_mut() = status_of(status);
+    answer
+}
+
+/// A body that is already text.
+pub fn text(kind: &'static str, body: impl Into<Body>) -> Response {
+    let mut answer = Response::new(body.into());
+    let kind = HeaderValue::from_static(kind);
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

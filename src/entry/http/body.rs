@@ -1,0 +1,34 @@
+//! Bodies of this door: through the strict gate, then field by field.
+
+use axum::extract::{FromRequest, Request};
+
+use super::Problem;
+use crate::broker::Trouble;
+use crate::entry::fields::Fields;
+use crate::entry::gate;
+
+/// The fields of a body; an empty body has none. Whoever takes them calls [`Fields::end`], so
+/// that a field nobody reads is refused instead of ignored.
+pub struct StrictBody(pub Fields);
+
+impl<S: Send + Sync> FromRequest<S> for StrictBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let value = gate::read_optional(body).await?;
+        if value.is_some() {
+            gate::says_json(&parts.headers)?;
+        }
+        Ok(Self(Fields::of(value).map_err(of_a_request)?))
+    }
+}
+
+/// What is wrong with a body's own fields is wrong with the request; `invalid_arguments` is kept
+/// for the tool's arguments inside it.
+pub(super) fn of_a_request(trouble: Trouble) -> Problem {
+    if let Trouble::InvalidArguments(text) = trouble {
+        return Trouble::InvalidRequest(text).into();
+    }
+    trouble.into()
+}

@@ -1,0 +1,235 @@
+//! A proposal's records as they are written, as server-sent events.
+//!
+//! An event's id is its record's number, so `Last-Event-ID` resumes without a gap or a double.
+//! The stream ends once the proposal is settled and told in full; asked again from there it
+//! answers 204, which tells a browser to stop. A key that was revoked meanwhile sees nothing more.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::stream;
+
+use super::caller::{Caller, Id};
+use super::openapi::{Op, Param};
+use super::proposals::PROPOSAL;
+use super::{Door, Problem};
+use crate::broker::Trouble;
+use crate::domain::ids::ProposalId;
+use crate::domain::principal::{Principal, Right};
+use crate::entry::shapes;
+use crate::store::{RecordFilter, StoredRecord};
+
+/// Silence after which a comment is sent, so that proxies keep the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Records read at once.
+const BATCH: u32 = 100;
+/// Streams open at once; each is a waiting task.
+const MOST_STREAMS: usize = 1024;
+/// Streams that one principal may have open, so that nobody takes them all.
+const MOST_STREAMS_EACH: usize = 64;
+
+pub(super) fn routes() -> Router<Door> {
+    Router::new().route("/v1/proposals/{id}/events", get(events))
+}
+
+async fn events(
+    State(door): State<Door>,
+    Caller { who, bearer }: Caller,
+    Id(id): Id,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let after = last_event_id(&headers)?;
+    let place = door.streams.enter(&who.id).ok_or(Trouble::Overloaded {
+        retry_after_secs: 1,
+    })?;
+    let mut telling = Telling {
+        door,
+        who,
+        bearer,
+        id,
+        after: after.unwrap_or(0),
+        ready: VecDeque::new(),
+        over: false,
+        _place: place,
+    };
+    // The first look is taken here, so that an unknown id is a 404 and not an empty stream.
+    telling.look().await?;
+    if telling.over && telling.ready.is_empty() && after.is_some() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let events = stream::unfold(telling, |mut telling| async move {
+        let event = telling.next().await?;
+        Some((Ok::<_, Infallible>(event), telling))
+    });
+    let mut answer = Sse::new(events).into_response();
+    let headers = answer.headers_mut();
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(answer)
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    match number.filter(|number| *number >= 0) {
+        Some(number) => Ok(Some(number)),
+        None => Err(Problem::invalid("`Last-Event-ID` must be an event's id")),
+    }
+}
+
+/// One stream's place in the tale.
+struct Telling {
+    door: Door,
+    who: Principal,
+    bearer: String,
+    id: ProposalId,
+    after: i64,
+    ready: VecDeque<Event>,
+    over: bool,
+    _place: Place,
+}
+
+impl Telling {
+    /// The next event, or `None` at the end of the tale.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.over {
+                return None;
+            }
+            // Whoever reconnects after a trouble hears of it as a status.
+            let version = self.look().await.ok()?;
+            if self.ready.is_empty() && !self.over {
+                let closing = self.door.options.closing.clone();
+                let changed = self.door.broker.changed(self.id, version, KEEP_ALIVE);
+                tokio::select! {
+                    () = changed => {}
+                    () = closing.cancelled() => return None,
+                }
+                self.look().await.ok()?;
+                if self.ready.is_empty() && !self.over {
+                    return Some(Event::default().comment("still here"));
+                }
+            }
+        }
+    }
+
+    /// Fetches what is new. Returns the version that was seen.
+    async fn look(&mut self) -> Result<u64, Trouble> {
+        let now = self.door.broker.authenticate(&self.bearer).await?;
+        if now != self.who {
+            return Err(Trouble::Unauthenticated);
+        }
+        // The proposal before its records: what is written in between is told the next time.
+        let proposal = self.door.broker.standing(&self.who, self.id).await?;
+        let filter = RecordFilter {
+            org: Some(self.who.org.clone()),
+            proposal: Some(self.id),
+            after_seq: Some(self.after),
+            limit: BATCH,
+            ..RecordFilter::default()
+        };
+        let records = self.door.broker.records(&self.who, filter).await?;
+        self.over = records.len() < BATCH as usize && proposal.state.is_settled();
+        for record in &records {
+            self.after = self.after.max(record.seq);
+            self.ready.push_back(event(record));
+        }
+        Ok(proposal.version)
+    }
+}
+
+fn event(record: &StoredRecord) -> Event {
+    // Data is JSON on one line, and a kind is one of ours: neither can hold a line break.
+    Event::default()
+        .id(record.seq.to_string())
+        .event(&record.record.kind)
+        .data(shapes::record(record).to_string())
+}
+
+/// Who has how many streams open.
+#[derive(Clone, Default)]
+pub(super) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Streams {
+    fn enter(&self, principal: &str) -> Option<Place> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.get(principal).copied().unwrap_or(0);
+        if own >= MOST_STREAMS_EACH || open.values().sum::<usize>() >= MOST_STREAMS {
+            return None;
+        }
+        open.insert(principal.to_owned(), own + 1);
+        Some(Place {
+            streams: self.clone(),
+            principal: principal.to_owned(),
+        })
+    }
+}
+
+/// One open stream's place; given back however the stream ends.
+struct Place {
+    streams: Streams,
+    principal: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self
+            .streams
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = open.get_mut(&self.principal) {
+            *own -= 1;
+            if *own == 0 {
+                open.remove(&self.principal);
+            }
+        }
+    }
+}
+
+pub(super) const OPS: &[Op] = &[Op {
+    id: "proposal_events",
+    method: "get",
+    path: "/v1/proposals/{id}/events",
+    summary: "The proposal's records as server-sent events, from the first on; ends once settled.",
+    right: Some(Right::ReadOwn),
+    params: &[
+        PROPOSAL,
+        Param::header("Last-Event-ID", "Only what came after this event."),
+    ],
+    answers: &[
+        (200, "events whose data is a Record", "text/event-stream"),
+        (204, "settled, and nothing came after `Last-Event-ID`", ""),
+    ],
+    problems: &[400, 404],
+    ..Op::NONE
+}];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_all_streams() {
+        let streams = Streams::default();
+        let taken: Vec<_> = (0..MOST_STREAMS_EACH)
+            .map(|_| streams.enter("key:a").unwrap())
+            .collect();
+        assert!(streams.enter("key:a").is_none());
+        assert!(streams.enter("key:b").is_some());
+        drop(taken);
+        assert!(streams.enter("key:a").is_some());
+    }
+}

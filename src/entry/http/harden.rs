@@ -1,0 +1,121 @@
+//! What every HTTP request passes, whichever door it wants: a bound on how many are worked on, a
+//! bound on how long, a net under panics, and the same security headers on every answer, refusals
+//! included.
+//!
+//! One function and one boxed future: a stack of middleware would cost more than the work.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+
+use super::{HttpOptions, Problem};
+
+/// Requests worked on at once. Each can hold a body of 1 MiB and a place in the store's queue;
+/// past this, waiting longer helps nobody.
+pub const MAX_IN_FLIGHT: usize = 1024;
+/// Longest until an answer begins. Above the longest wait a caller may ask for
+/// (`broker::MAX_AWAIT`), so that it only ever ends what hangs.
+pub const TIME_LIMIT: Duration = Duration::from_secs(75);
+/// Answered however busy the door is: a prober that gets no answer would kill a process that
+/// merely works hard.
+const ALWAYS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// On every answer. The broker shows no pages: nothing may be loaded, framed, guessed or kept.
+const HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    ),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+/// Two years, as the preload lists ask.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+
+/// Puts the guard in front of every route, and problem documents behind what no route takes.
+pub fn harden(router: Router, options: &HttpOptions) -> Router {
+    let guard = Guard {
+        in_flight: Arc::new(AtomicUsize::new(0)),
+        most: options.max_in_flight,
+        behind_tls: options.behind_tls,
+    };
+    router
+        .fallback(|| async { Problem::NoSuchPath })
+        .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
+        .layer(from_fn_with_state(guard, pass))
+}
+
+#[derive(Clone)]
+struct Guard {
+    in_flight: Arc<AtomicUsize>,
+    most: usize,
+    behind_tls: bool,
+}
+
+impl Guard {
+    fn enter(&self) -> Option<Place> {
+        let place = Place(Arc::clone(&self.in_flight));
+        let before = place.0.fetch_add(1, Ordering::Relaxed);
+        (before < self.most).then_some(place)
+    }
+}
+
+/// One request's place; given back however the request ends.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let place = guard.enter();
+    let mut answer = if place.is_some() || ALWAYS.contains(&request.uri().path()) {
+        run(request, next).await
+    } else {
+        Problem::Busy.into_response()
+    };
+    secure(answer.headers_mut(), guard.behind_tls);
+    answer
+}
+
+async fn run(request: Request, next: Next) -> Response {
+    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(TIME_LIMIT, work).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_panic)) => {
+            // The panic hook has printed where; its words may hold what a caller sent.
+            tracing::error!("a request handler panicked; the caller got a 500");
+            Problem::Internal.into_response()
+        }
+        Err(_) => Problem::TooSlow.into_response(),
+    }
+}
+
+fn secure(headers: &mut HeaderMap, behind_tls: bool) {
+    for (name, value) in HEADERS {
+        headers.insert(name, value);
+    }
+    if behind_tls {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+}

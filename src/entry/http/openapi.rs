@@ -1,0 +1,211 @@
+//! `/openapi.json`: what every route takes and answers, in OpenAPI 3.1.
+//!
+//! Written by hand, as a table beside the handlers. Tests hold it to the truth: they walk the
+//! paths and methods it names, and check real answers against its schemas.
+
+use std::sync::OnceLock;
+
+use axum::Router;
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::{Map, Value, json};
+
+use super::answer::text;
+use super::{Door, operations, schemas};
+use crate::domain::principal::{Right, Role};
+
+/// One method of one path.
+pub struct Op {
+    /// Its name, unique in the document.
+    pub id: &'static str,
+    /// Lower-case HTTP method.
+    pub method: &'static str,
+    /// Path with `{names}`.
+    pub path: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// What the caller's role must allow; `None` needs no key.
+    pub right: Option<Right>,
+    /// Parameters.
+    pub params: &'static [Param],
+    /// Name of the body's schema.
+    pub body: Option<&'static str>,
+    /// The body may be left out.
+    pub body_optional: bool,
+    /// Status, words, and the name of the answer's schema, or its media type, or nothing.
+    pub answers: &'static [(u16, &'static str, &'static str)],
+    /// Statuses that come as problem documents, besides 401, 403 and 503.
+    pub problems: &'static [u16],
+}
+
+impl Op {
+    /// What most operations leave out.
+    pub const NONE: Op = Op {
+        id: "",
+        method: "",
+        path: "",
+        summary: "",
+        right: None,
+        params: &[],
+        body: None,
+        body_optional: false,
+        answers: &[],
+        problems: &[],
+    };
+}
+
+/// One parameter.
+pub struct Param {
+    name: &'static str,
+    place: &'static str,
+    words: &'static str,
+}
+
+impl Param {
+    /// Part of the path.
+    pub const fn path(name: &'static str, words: &'static str) -> Self {
+        Self {
+            name,
+            place: "path",
+            words,
+        }
+    }
+
+    /// Part of the query, optional.
+    pub const fn query(name: &'static str, words: &'static str) -> Self {
+        Self {
+            name,
+            place: "query",
+            words,
+        }
+    }
+
+    /// A header, optional.
+    pub const fn header(name: &'static str, words: &'static str) -> Self {
+        Self {
+            name,
+            place: "header",
+            words,
+        }
+    }
+}
+
+pub(super) fn routes() -> Router<Door> {
+    Router::new().route("/openapi.json", get(show))
+}
+
+async fn show() -> Response {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let body = TEXT.get_or_init(|| document().to_string());
+    text("application/json", body.as_str())
+}
+
+pub(super) const OPS: &[Op] = &[Op {
+    id: "openapi",
+    method: "get",
+    path: "/openapi.json",
+    summary: "This document.",
+    answers: &[(200, "OpenAPI 3.1", "application/json")],
+    ..Op::NONE
+}];
+
+/// The whole document.
+pub fn document() -> Value {
+    let mut paths = Map::new();
+    for op in operations() {
+        let path = paths.entry(op.path).or_insert_with(|| json!({}));
+        path[op.method] = operation(op);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "hundi",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "A two-phase propose/commit transaction broker. Refusals of propose \
+                and commit are results; everything else that fails is a problem document \
+                (RFC 9457) with `code` and `recovery`. Bodies are read strictly: duplicate keys, \
+                integers beyond 2^53-1 and unknown fields are refused.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"key": {
+                "type": "http", "scheme": "bearer", "bearerFormat": "hk_<id>_<secret>",
+            }},
+            "schemas": schemas::all(),
+        },
+    })
+}
+
+fn operation(op: &Op) -> Value {
+    let mut told = json!({
+        "operationId": op.id,
+        "summary": op.summary,
+        "security": if op.right.is_some() { json!([{"key": []}]) } else { json!([]) },
+        "responses": responses(op),
+    });
+    if let Some(right) = op.right {
+        let roles = Role::ALL.into_iter().filter(|role| role.may(right));
+        told["x-roles"] = roles.map(Role::name).collect();
+    }
+    if !op.params.is_empty() {
+        told["parameters"] = op.params.iter().map(parameter).collect();
+    }
+    if let Some(schema) = op.body {
+        told["requestBody"] = json!({
+            "required": !op.body_optional,
+            "content": {"application/json": {"schema": reference(schema)}},
+        });
+    }
+    told
+}
+
+fn parameter(param: &Param) -> Value {
+    json!({
+        "name": param.name,
+        "in": param.place,
+        "required": param.place == "path",
+        "description": param.words,
+        "schema": {"type": "string"},
+    })
+}
+
+fn responses(op: &Op) -> Value {
+    let mut all = Map::new();
+    for (status, words, shape) in op.answers {
+        let mut told = json!({"description": words});
+        if let Some(content) = content(shape) {
+            told["content"] = content;
+        }
+        all.insert(status.to_string(), told);
+    }
+    let of_a_key: &[u16] = if op.right.is_some() {
+        &[401, 403, 503]
+    } else {
+        &[]
+    };
+    for status in op.problems.iter().chain(of_a_key) {
+        let problem = json!({"application/problem+json": {"schema": reference("Problem")}});
+        let told = all
+            .entry(status.to_string())
+            .or_insert_with(|| json!({"description": "a problem", "content": {}}));
+        if let (Some(content), Value::Object(problem)) = (told["content"].as_object_mut(), problem)
+        {
+            content.extend(problem);
+        }
+    }
+    Value::Object(all)
+}
+
+/// A schema's name starts with a capital; a media type does not.
+fn content(shape: &str) -> Option<Value> {
+    match shape.chars().next()? {
+        'A'..='Z' => Some(json!({"application/json": {"schema": reference(shape)}})),
+        _ => Some(json!({shape: {}})),
+    }
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}

@@ -1,0 +1,117 @@
+//! The accept loop: HTTP/1.1 on a listener, with a bound on connections and on silence, until it
+//! is told to close; then what is under way is finished.
+//!
+//! TLS ends in front of the broker, so there is none here.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Bounds of the accept loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most connections at once; each can cost a read buffer of 64 KiB.
+    pub connections: usize,
+    /// Longest that a connection may stay open without a whole request head, idle time between
+    /// two requests included.
+    pub silence: Duration,
+    /// Longest that requests under way may take once the server closes.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            silence: Duration::from_secs(60),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Most bytes of a request's head.
+const HEAD_BYTES: usize = 64 * 1024;
+/// Pause after the system refused to accept (no file descriptors left), so that the loop does not
+/// spin while it cannot.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What a connection beyond the bound hears.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+    Connection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// Serves until `closing` is cancelled, then lets requests under way finish.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    closing: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let open = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = closing.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => {
+                let (router, closing) = (router.clone(), closing.clone());
+                open.spawn(connection(stream, router, limits, closing, place));
+            }
+            // A courtesy: whoever does not read it finds the connection closed.
+            Err(_) => drop(stream.try_write(FULL)),
+        }
+    }
+    drop(listener);
+    open.close();
+    if tokio::time::timeout(limits.drain, open.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(left = open.len(), "connections were still busy at the end");
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+    closing: CancellationToken,
+    _place: OwnedSemaphorePermit,
+) {
+    // Answers are small and whole; waiting to fill a packet would only delay them.
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.silence)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = closing.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.as_mut().await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}

@@ -1,0 +1,62 @@
+//! What the process tells about itself: logs on stderr, metrics, traces.
+//!
+//! Everything here is for watching and nothing depends on it: a metric that cannot be kept or a
+//! trace that cannot be sent changes no decision. Labels come from small enums, never from text
+//! that a caller or a provider chose, and nothing here is ever given a secret. Only values of `domain`
+//! come in, so that every other folder may tell what it does.
+
+mod metrics;
+mod snapshot;
+
+pub use metrics::{
+    Breaker, BudgetCheck, Channel, CommitResult, Decision, Delivery, METRICS, Metric, MetricKind,
+    Phase, RateCheck, ReputationCheck, WebhookResult, audit_unsealed, breaker, budget_check,
+    commit_phase, committed, decided, notification, polled, rate_check, render, reputation_check,
+    resolved, standings, store_batch, webhook,
+};
+pub use snapshot::snapshot_json;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+impl LogFormat {
+    /// Reads `text` or `json`.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        }
+    }
+}
+
+/// What is logged when nothing else was said.
+pub const DEFAULT_FILTER: &str = "info";
+
+/// Starts logging to stderr; stdout belongs to the protocol or to the command's output. A second
+/// call changes nothing. A filter that does not parse is replaced by the default and said so.
+pub fn start(format: LogFormat, filter: &str) {
+    let parsed = EnvFilter::try_new(filter);
+    let bad = parsed.is_err();
+    let filter = parsed.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    };
+    if bad && started.is_ok() {
+        tracing::warn!("the log filter does not parse; logging at `{DEFAULT_FILTER}`");
+    }
+}
