@@ -10,3 +10,4 @@
 
 mod connectors;
 mod store_conformance;
+mod upstream;

@@ -212,7 +212,9 @@ fn in_place(map: &Map<String, Value>) -> impl Iterator<Item = &Value> {
                 Value::Array(branches) => Box::new(branches.iter()),
                 // `dependentSchemas` maps names to schemas; looking at both costs nothing.
                 Value::Object(named) => Box::new(std::iter::once(value).chain(named.values())),
-                _ => Box::new(std::iter::empty()),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                    Box::new(std::iter::empty())
+                }
             };
             many
         })
@@ -284,7 +286,7 @@ fn each(value: &Value, place: Place, doc: &Value) -> Value {
                 .map(|(key, item)| (key.clone(), close(item, place, doc)));
             Value::Object(closed.collect())
         }
-        other => other.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }
 

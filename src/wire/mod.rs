@@ -1,6 +1,15 @@
 //! How calls leave: the only code that reaches outward. It sends bytes and reports what it heard;
 //! what that means is for a connector to say.
 
+mod child;
+mod lines;
+pub mod mcp;
+mod pipes;
+mod session;
+mod streamable;
+mod supervisor;
+mod ticket;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
