@@ -173,6 +173,28 @@ pub fn claim_with(proposal: &Proposal, nonce: Nonce, guards: Vec<Guard>) -> (Cha
     Change::claim(proposal, &verified, intent, guards, "key-1").unwrap()
 }
 
+/// A claim by a token that expires then (epoch seconds).
+pub fn claim_until(proposal: &Proposal, nonce: Nonce, expires_at: i64) -> Change {
+    let (like, _) = claim_with(proposal, nonce, vec![]);
+    let execution = like
+        .rows()
+        .update
+        .as_deref()
+        .and_then(|p| p.execution.clone());
+    let execution = execution.unwrap();
+    let intent = Intent {
+        commit_id: execution.commit_id,
+        idempotency_key: execution.idempotency_key,
+        call: execution.call,
+        at: execution.claimed_at,
+        lease_until: execution.lease_until,
+    };
+    let verified = verified(proposal, nonce, expires_at);
+    Change::claim(proposal, &verified, intent, vec![], "key-1")
+        .unwrap()
+        .0
+}
+
 /// A claim with the proposal's own nonce, and the proposal as it leaves it.
 pub fn claim(proposal: &Proposal) -> (Change, Proposal) {
     let nonce = proposal.moving.token.as_ref().unwrap().nonce;

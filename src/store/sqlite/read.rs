@@ -10,7 +10,8 @@ use crate::domain::money::Currency;
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::time::Timestamp;
 use crate::store::{
-    Budget, ProposalFilter, RecordFilter, Standings, StoreError, StoredRecord, Waiting,
+    Budget, LEASE_HORIZON_MS, ProposalFilter, RecordFilter, Standings, StoreError, StoredRecord,
+    Waiting,
 };
 
 /// The columns that [`proposal_of`] reads; conditions follow.
@@ -92,10 +93,12 @@ pub(super) async fn unsettled(
     limit: u32,
 ) -> Read<Vec<Proposal>> {
     let query = sqlx::query(proposals!(
-        "p.state IN ('committing', 'in_doubt') AND p.due_at <= ?1 \
-         ORDER BY p.due_at, p.id LIMIT ?2"
+        "p.state IN ('committing', 'in_doubt') AND p.due_at IS NOT NULL \
+         AND (p.due_at <= ?1 OR p.due_at > ?2) ORDER BY p.due_at, p.id LIMIT ?3"
     ));
-    let rows = query.bind(now.millis()).bind(limit).fetch_all(pool);
+    let query = query.bind(now.millis());
+    let query = query.bind(now.plus_millis(LEASE_HORIZON_MS).millis());
+    let rows = query.bind(limit).fetch_all(pool);
     rows.await
         .map_err(failed)?
         .iter()
