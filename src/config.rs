@@ -21,6 +21,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::domain::facts::OnMissing;
+use crate::domain::ids::AgentId;
+use crate::domain::reason::Reason;
 use layers::{Environment, Flag, Layers};
 use secret::{ConnUrl, KeyBytes, Secret};
 
@@ -82,6 +84,8 @@ pub struct Config {
     pub slack: Option<Slack>,
     /// People through ntfy; `None` is off.
     pub ntfy: Option<Ntfy>,
+    /// Reasons of refusals that people are told of.
+    pub alert_on: Vec<Reason>,
     /// What a missing integrity score means.
     pub on_missing: OnMissing,
     /// Block at or above this composite score.
@@ -114,6 +118,8 @@ pub struct Razorpay {
     pub account_number: Option<String>,
     /// Where it answers, without a trailing slash.
     pub api_base: String,
+    /// The agent whose policy governs payouts that others made at the bank.
+    pub external_agent: AgentId,
 }
 
 /// What authenticates us at the bank.

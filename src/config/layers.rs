@@ -326,6 +326,12 @@ impl Layers {
                     setting.variable()
                 )),
                 Some(setting) => {
+                    if has_password(setting.kind, value) {
+                        self.warnings.push(format!(
+                            "the password in {flag} shows in the list of processes: give it as {}",
+                            setting.variable()
+                        ));
+                    }
                     self.put(setting, split(setting, value), Source::Flag(flag.clone()));
                 }
                 None => {
@@ -361,6 +367,11 @@ impl Layers {
             )),
         }
     }
+}
+
+fn has_password(kind: Kind, text: &str) -> bool {
+    matches!(kind, Kind::Database | Kind::Redis)
+        && url::Url::parse(text).is_ok_and(|url| url.password().is_some())
 }
 
 fn secret_of(key: &str, suffix: &str) -> Option<&'static Setting> {

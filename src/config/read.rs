@@ -18,6 +18,8 @@ use super::{
     upstream,
 };
 use crate::domain::facts::OnMissing;
+use crate::domain::ids::AgentId;
+use crate::domain::reason::Reason;
 
 /// Everything the layers say, and every mistake in it.
 pub(super) fn config(layers: &Layers, environment: &Environment) -> (Config, Vec<String>) {
@@ -67,6 +69,7 @@ impl Reader<'_> {
             gleif_api_base: self.http_url("gleif.api_base").unwrap_or_default(),
             slack: self.slack(),
             ntfy: self.ntfy(),
+            alert_on: self.alert_on(),
             on_missing: self.on_missing(),
             block_threshold: self.share("integrity.block_threshold"),
             log: self.text("log").unwrap_or_default(),
@@ -168,6 +171,7 @@ impl Reader<'_> {
             webhook_secrets: self.secrets("razorpay.webhook_secret"),
             account_number: self.text("razorpay.account_number"),
             api_base: self.http_url("razorpay.api_base").unwrap_or_default(),
+            external_agent: self.external_agent(),
         }
     }
 
@@ -193,6 +197,36 @@ impl Reader<'_> {
         let token = self.secret("ntfy.token");
         let topic = self.text("ntfy.topic")?;
         Some(Ntfy { url, topic, token })
+    }
+
+    fn external_agent(&mut self) -> AgentId {
+        let key = "razorpay.external_agent";
+        let name = self.text(key).and_then(|text| text.parse().ok());
+        name.unwrap_or_else(|| {
+            let place = self.place(key);
+            self.problems.push(format!(
+                "{place} is no name of an agent: 1 to 128 letters, digits and any of ._:@- belong here"
+            ));
+            AgentId::external()
+        })
+    }
+
+    fn alert_on(&mut self) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        for code in self.list("alert_on") {
+            match Reason::ALL.iter().find(|reason| reason.code() == code) {
+                Some(reason) => reasons.push(*reason),
+                None => {
+                    let place = self.place("alert_on");
+                    let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+                    self.problems.push(format!(
+                        "{place} names a reason that does not exist; the reasons are {}",
+                        known.join(", ")
+                    ));
+                }
+            }
+        }
+        reasons
     }
 
     fn on_missing(&mut self) -> OnMissing {

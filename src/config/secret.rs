@@ -1,12 +1,13 @@
-//! Text that must not be seen: wiped from memory when dropped, hidden in `Debug` and whenever it
-//! is serialised, and readable only by asking for it by name ([`Secret::expose`]).
+//! What makes a secret too weak to start with, for every secret alike, and the settings besides
+//! plain secrets that must not be seen: our own keys, and addresses that hold a password.
 //!
-//! What makes a secret too weak to start with is decided here, for every secret alike.
+//! All of them are wiped from memory when dropped and hidden wherever they are shown.
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
+
+pub use crate::domain::secret::Secret;
 
 /// What is shown in place of a secret, everywhere.
 pub const HIDDEN: &str = "(hidden)";
@@ -21,34 +22,6 @@ pub const MIN_WEBHOOK: usize = 12;
 pub const MIN_KEY_BYTES: usize = crate::domain::token::MIN_KEY_BYTES;
 /// Fewest different bytes in a key: a random one of 32 bytes has about 30.
 const MIN_DISTINCT_BYTES: usize = 8;
-
-/// A secret text.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes the text over.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The text itself, for the one call that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HIDDEN)
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(HIDDEN)
-    }
-}
 
 /// A key of ours: at least 32 bytes that an operator gave as hex.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,12 +52,6 @@ impl KeyBytes {
 impl fmt::Debug for KeyBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HIDDEN)
-    }
-}
-
-impl Serialize for KeyBytes {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(HIDDEN)
     }
 }
 
@@ -321,13 +288,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_a_secret() {
+    fn nothing_shows_a_password() {
         let secret = Secret::new("canary-4711");
         let url = ConnUrl::new("postgres://me:canary-4711@db/hundi?password=canary-4711");
-        let shown = format!(
-            "{secret:?} {url} {url:?} {}",
-            serde_json::to_string(&secret).unwrap()
-        );
+        let shown = format!("{secret:?} {url} {url:?}");
         assert!(!shown.contains("4711"), "{shown}");
         assert_eq!(url.to_string(), "postgres://me:(hidden)@db/hundi?...");
         let file = ConnUrl::new("sqlite://./hundi-data/hundi.db?mode=rwc");

@@ -156,6 +156,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("razorpay.webhook_secret", Kind::Secrets(MIN_WEBHOOK), None, "secrets of the bank's webhooks; old ones stay valid while listed"),
     setting("razorpay.account_number", Kind::Text, None, "the account payouts leave from"),
     setting("razorpay.api_base",       Kind::HttpUrl, Some(BUILT_IN_RAZORPAY), "where the bank answers"),
+    setting("razorpay.external_agent", Kind::Text, Some("external"), "the agent whose policy governs payouts that others made at the bank"),
     setting("auto_poll",          Kind::Switch,         Some("false"), "ask the bank regularly for payouts made elsewhere"),
     setting("poll_interval_secs", Kind::Number(5, 300), Some("30"), "how often to ask"),
 
@@ -170,6 +171,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("ntfy.url",   Kind::HttpUrl, Some("https://ntfy.sh"), "where ntfy answers: told when Slack is off or failing"),
     setting("ntfy.topic", Kind::Text, None, "the topic to tell"),
     setting("ntfy.token", Kind::Secret(MIN_ISSUED), None, "access token of a protected topic"),
+
+    setting("alert_on", Kind::List, Some("RISK_HIGH,DOMAIN_BLOCKED,LIMIT_EXCEEDED,NO_POLICY"), "reasons of refusals that people are told of"),
 
     setting("integrity.on_missing", Kind::OneOf(&["hold", "allow", "block"]), Some("hold"), "what to do when nothing could be scored"),
     setting("integrity.block_threshold", Kind::Share, Some("0.45"), "block at or above this composite score"),
