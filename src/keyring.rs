@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::config::secret::KeyBytes;
 use crate::domain::ids::hex;
 use crate::domain::time::Timestamp;
-use crate::domain::token::{ACCEPTED_SKEW_SECS, BadKey, KeyRing, KeyState, TokenKey};
+use crate::domain::token::{ACCEPTED_SKEW_SECS, BadKey, KeyEntry, KeyRing, KeyState, TokenKey};
 pub use files::make_folder;
 use files::{create, failed, refuse_open, replace};
 use stored::{HexSecret, Stored, StoredKey, StoredState, VERSION};
@@ -62,6 +62,9 @@ pub enum KeyringError {
         /// What is wrong with it.
         why: String,
     },
+    /// No ring at all.
+    #[error("there are no token keys in {}: name the broker's data folder with --data-dir; its first start makes them", .0.display())]
+    None(PathBuf),
     /// No such key.
     #[error("there is no key {0} in the ring; `hundi keyring list` shows them")]
     Unknown(String),
@@ -73,19 +76,6 @@ pub enum KeyringError {
     /// A key that cannot be used.
     #[error(transparent)]
     Bad(#[from] BadKey),
-}
-
-/// One key, as lists show it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyEntry {
-    /// Its public name.
-    pub kid: String,
-    /// What it may be used for.
-    pub state: KeyState,
-    /// When it was made; `None` for one given from outside.
-    pub created_at: Option<Timestamp>,
-    /// True for the one that seals new tokens.
-    pub sealing: bool,
 }
 
 /// The token keys of this process.
@@ -105,6 +95,14 @@ impl Keyring {
         } else {
             given(&config.token_keys).map(|ring| Keyring::Given(Arc::new(ring)))
         }
+    }
+
+    /// As [`Keyring::open`], and makes nothing: for those who only look after a ring.
+    pub fn existing(config: &Config, ambient: &Ambient) -> Result<Self, KeyringError> {
+        if config.token_keys.is_empty() && !config.data_dir.join(RING_FILE).exists() {
+            return Err(KeyringError::None(config.data_dir.clone()));
+        }
+        Self::open(config, ambient)
     }
 
     /// Every key, oldest first, spent ones included.

@@ -1,1 +1,181 @@
-fn main() {}
+//! The `hundi` program: parse the command line, load the configuration, build what the command
+//! needs, run it, and end with 0 (done), 1 (refused or failed) or 2 (wrong usage).
+
+use std::io::{self, BufRead, BufWriter, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use hundi::ambient::Ambient;
+use hundi::broker::Keys;
+use hundi::config::layers::Flag;
+use hundi::config::{Config, Shown, environment};
+use hundi::domain::facts::OnMissing;
+use hundi::domain::token::KeyEntry;
+use hundi::entry::cli::{self, Cli, Command, Failure, SettingFlags};
+use hundi::governance::integrity;
+use hundi::keyring::Keyring;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = run(&cli);
+    match ended {
+        Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
+        Err(Failure::Told) => ExitCode::from(1),
+        Err(Failure::Failed(text)) => say(&text, 1),
+        Err(Failure::Usage(text)) => say(&text, 2),
+    }
+}
+
+/// Nothing can be done about a closed stderr, so whether it was heard does not matter.
+fn say(text: &str, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "hundi: {text}");
+    ExitCode::from(code)
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let mut out = BufWriter::with_capacity(OUT_BYTES, io::stdout().lock());
+    match &cli.command {
+        // These three need nothing, so that a mistake in the configuration cannot stop them.
+        Command::Hash(args) => cli::hash::run(args, &mut input(), &mut out),
+        Command::Completions { shell } => {
+            cli::completions(*shell, &mut out);
+            Ok(out.flush()?)
+        }
+        Command::Score(_) => score(&load(&cli.settings)?, &mut out),
+        Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
+        Command::Keyring(command) => keyring(command, &load(&cli.settings)?, &mut out),
+        Command::Config(args) => config(args, &load(&cli.settings)?, &mut out),
+        Command::Key(_) | Command::Proposal(_) => {
+            Err(Failure::of("the store cannot be opened by this build"))
+        }
+    }
+}
+
+/// Enough that bulk commands write to the system once per some hundred lines.
+const OUT_BYTES: usize = 64 * 1024;
+
+fn input() -> impl BufRead {
+    io::BufReader::with_capacity(OUT_BYTES, io::stdin().lock())
+}
+
+fn load(flags: &SettingFlags) -> Result<Config, Failure> {
+    let given = flags.given().into_iter();
+    let given = given.map(|(key, value, flag)| Flag { key, value, flag });
+    let given: Vec<Flag> = given.collect();
+    Config::load(flags.config.as_deref(), &environment(), &given).map_err(Failure::of)
+}
+
+fn config(args: &cli::config::Args, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+    let rows = config.rows().iter().map(|row| cli::config::Row {
+        key: row.key.clone(),
+        value: match &row.value {
+            Shown::Unset(()) => serde_json::Value::Null,
+            Shown::One(text) => text.as_str().into(),
+            Shown::Many(texts) => texts.clone().into(),
+        },
+        layer: row.layer.to_owned(),
+        source: row.source.clone(),
+        variable: row.variable.clone(),
+        help: row.help.to_owned(),
+    });
+    let remarks = cli::config::Remarks {
+        off: config.off(),
+        warnings: config.warnings.clone(),
+    };
+    cli::config::run(args, &rows.collect::<Vec<_>>(), &remarks, out)
+}
+
+fn score(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+    let unscored = match config.on_missing {
+        OnMissing::Hold => "hold",
+        OnMissing::Allow => "allow",
+        OnMissing::Block => "block",
+    };
+    cli::score::run(&mut input(), out, |case| {
+        let weights = weights(case)?;
+        if case.samples.len() > integrity::MAX_SAMPLES {
+            let most = integrity::MAX_SAMPLES;
+            return Err(format!("at most {most} samples are compared"));
+        }
+        let prompt_hash = case.prompt.as_deref().map(integrity::prompt_hash);
+        let score = match case.signals {
+            Some(signals) => integrity::scored(signals, &weights),
+            None => {
+                let baseline = case.baseline_hash.as_deref();
+                integrity::score_with(&case.samples, prompt_hash.as_deref(), baseline, &weights)
+            }
+        };
+        let decision = match score.composite {
+            None => unscored,
+            Some(composite) if integrity::is_low(composite, config.block_threshold) => "block",
+            Some(_) => "allow",
+        };
+        Ok(cli::score::Scored {
+            score,
+            decision,
+            prompt_hash,
+        })
+    })
+}
+
+fn weights(case: &cli::score::Case) -> Result<integrity::Weights, String> {
+    let usual = integrity::Weights::default();
+    let [instability, variance, drift] = case.weights.unwrap_or_default();
+    let weights = integrity::Weights {
+        output_instability: instability.unwrap_or(usual.output_instability),
+        numeric_variance: variance.unwrap_or(usual.numeric_variance),
+        prompt_drift: drift.unwrap_or(usual.prompt_drift),
+    };
+    if weights.are_usable() {
+        Ok(weights)
+    } else {
+        Err("weights cannot be negative, nor all zero".to_owned())
+    }
+}
+
+fn token(
+    command: &cli::token::Command,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let cli::token::Command::Inspect(json) = command;
+    let ambient = Ambient::real();
+    let ring = Keyring::existing(config, &ambient).map(|keys| keys.ring());
+    let ring = ring.as_deref().map_err(ToString::to_string);
+    cli::token::run(*json, ring, ambient.now(), &mut input(), out)
+}
+
+/// The ring as the command line changes it: tokens live as long as the configuration says.
+struct Kept {
+    keyring: Keyring,
+    token_ttl_secs: i64,
+}
+
+impl cli::keyring::Ring for Kept {
+    fn list(&self) -> Result<Vec<KeyEntry>, String> {
+        self.keyring.list().map_err(|error| error.to_string())
+    }
+
+    fn rotate(&self) -> Result<KeyEntry, String> {
+        let rotated = self.keyring.rotate(self.token_ttl_secs);
+        rotated.map_err(|error| error.to_string())
+    }
+
+    fn retire(&self, kid: &str) -> Result<Vec<KeyEntry>, String> {
+        self.keyring.retire(kid).map_err(|error| error.to_string())
+    }
+}
+
+fn keyring(
+    command: &cli::keyring::Command,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let ambient = Ambient::real();
+    let kept = Kept {
+        keyring: Keyring::existing(config, &ambient).map_err(Failure::of)?,
+        token_ttl_secs: config.token_ttl_secs,
+    };
+    cli::keyring::run(command, &kept, ambient.now(), out)
+}

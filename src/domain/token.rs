@@ -92,6 +92,19 @@ pub struct TokenKey {
     created_at: Timestamp,
 }
 
+/// One key, as lists show it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyEntry {
+    /// Its public name.
+    pub kid: String,
+    /// What it may be used for.
+    pub state: KeyState,
+    /// When it was made; `None` for one given from outside.
+    pub created_at: Option<Timestamp>,
+    /// True for the one that seals new tokens.
+    pub sealing: bool,
+}
+
 /// The key cannot be used. Says what to do, never the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {

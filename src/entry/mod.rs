@@ -1,5 +1,6 @@
 //! How work arrives: a call, a click, a webhook, the clock.
 
+pub mod cli;
 pub mod fields;
 pub mod gate;
 pub mod http;

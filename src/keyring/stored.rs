@@ -5,10 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::{KeyEntry, KeyringError};
+use super::KeyringError;
 use crate::config::secret::unhex;
 use crate::domain::time::Timestamp;
-use crate::domain::token::{KeyRing, KeyState, TokenKey};
+use crate::domain::token::{KeyEntry, KeyRing, KeyState, TokenKey};
 
 /// Version of the file.
 pub(super) const VERSION: u32 = 1;

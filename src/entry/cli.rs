@@ -1,0 +1,244 @@
+//! The command line: what can be typed, what it prints, and how it ends.
+//!
+//! Data goes to stdout and everything else to stderr, so that a pipe gets data alone. Each
+//! command that prints data takes `--json` and then prints exactly one JSON document on one line.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+//!
+//! Commands that work on the store take a [`Broker`](crate::broker::Broker) and the principal they
+//! act as; nothing here opens a store, reads a setting or looks at the environment. That is for
+//! `main`, which ties this to the rest.
+
+pub mod config;
+pub mod hash;
+pub mod key;
+pub mod keyring;
+pub mod lines;
+pub mod print;
+pub mod proposal;
+pub mod score;
+pub mod token;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::broker::Trouble;
+
+/// Pay exactly what was proposed, exactly once.
+///
+/// hundi stands between agents and tools that move money. An agent proposes a call and commits
+/// it with a token that is valid once, for these arguments, for a minute. What is refused, held or
+/// done is recorded, and every outcome is settled by evidence.
+///
+/// Start with `hundi demo` to see it work, or `hundi serve` to use it. Nothing needs configuring:
+/// without a Razorpay key a sandbox bank answers, and no money moves.
+#[derive(Parser, Debug)]
+#[command(name = "hundi", version, verbatim_doc_comment)]
+#[command(after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage.")]
+pub struct Cli {
+    /// Settings that every command takes.
+    #[command(flatten)]
+    pub settings: SettingFlags,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Settings as flags; they win over the environment and the configuration file.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Settings (also as HUNDI_* variables and in hundi.toml)")]
+pub struct SettingFlags {
+    /// Configuration file [default: hundi.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder for the store and the keys [default: ./hundi-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// sqlite://PATH or postgres://USER@HOST/NAME [default: hundi.db in the data folder]
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    pub database_url: Option<String>,
+    /// redis://HOST:PORT, where several nodes share windows and caches
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    pub redis_url: Option<String>,
+    /// Where the server answers [default: 127.0.0.1:8787]
+    #[arg(long, global = true, value_name = "ADDRESS", hide_short_help = true)]
+    pub listen: Option<String>,
+    /// Where the sandbox bank answers [default: 127.0.0.1:8788]
+    #[arg(long, global = true, value_name = "ADDRESS", hide_short_help = true)]
+    pub sandbox_listen: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true)]
+    pub log_format: Option<String>,
+    /// Any other setting by its key; `hundi config` lists them
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value, hide_short_help = true)]
+    pub set: Vec<(String, String)>,
+}
+
+impl SettingFlags {
+    /// Each setting that was given: its key, its value, and how it was spelt.
+    pub fn given(&self) -> Vec<(String, String, String)> {
+        let named = [
+            ("data_dir", "--data-dir", &self.data_dir),
+            ("database_url", "--database-url", &self.database_url),
+            ("redis_url", "--redis-url", &self.redis_url),
+            ("listen", "--listen", &self.listen),
+            ("sandbox_listen", "--sandbox-listen", &self.sandbox_listen),
+            ("log_format", "--log-format", &self.log_format),
+        ];
+        let named = named.into_iter().filter_map(|(key, flag, value)| {
+            Some((key.to_owned(), value.clone()?, flag.to_owned()))
+        });
+        let set = self.set.iter().map(|(key, value)| {
+            let flag = format!("--set {key}");
+            (key.clone(), value.clone(), flag)
+        });
+        named.chain(set).collect()
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        // The text itself stays out of the message: it may be half a secret.
+        _ => Err("it has to look like KEY=VALUE, for example token_ttl_secs=30".to_owned()),
+    }
+}
+
+/// What can be done.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Canonical form and SHA-256 of JSON documents, one a line
+    Hash(hash::Args),
+    /// How far an agent's own answers disagree, one case a line
+    Score(score::Args),
+    /// Look into commit tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// API keys of agents and people
+    #[command(subcommand)]
+    Key(key::Command),
+    /// The keys that sign commit tokens
+    #[command(subcommand)]
+    Keyring(keyring::Command),
+    /// What was proposed, and deciding on what is held
+    #[command(subcommand)]
+    Proposal(proposal::Command),
+    /// Print the effective configuration, secrets hidden
+    Config(config::Args),
+    /// Print a completion script for your shell
+    ///
+    /// For bash: hundi completions bash > ~/.local/share/bash-completion/completions/hundi
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `--json`, the same everywhere.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Json {
+    /// Print one JSON document instead of text for people
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// As whom a command acts on the store.
+#[derive(Args, Clone, Default)]
+pub struct Actor {
+    /// Act as the holder of this API key, within its role; without it, as `cli:local`, who owns
+    /// the data folder and is an admin
+    #[arg(
+        long = "key",
+        value_name = "hk_...",
+        env = "HUNDI_API_KEY",
+        hide_env_values = true
+    )]
+    pub key: Option<String>,
+}
+
+impl std::fmt::Debug for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = self.key.as_ref().map(|_| "(hidden)");
+        f.debug_struct("Actor").field("key", &key).finish()
+    }
+}
+
+/// How a command ended that did not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command itself makes no sense: exit code 2.
+    Usage(String),
+    /// Refused or failed; the text says what to do: exit code 1.
+    Failed(String),
+    /// The answer is on stdout already, and it is a no: exit code 1.
+    Told,
+    /// Nobody reads our output any more (`hundi hash | head`): not a failure.
+    Unread,
+}
+
+impl Failure {
+    /// A refusal with its reason.
+    pub fn of(reason: impl std::fmt::Display) -> Self {
+        Failure::Failed(reason.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Failure::Unread
+        } else {
+            Failure::Failed(format!("reading or writing failed: {error}"))
+        }
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Failure::Failed(format!("{trouble} ({})", trouble.code()))
+    }
+}
+
+/// Writes the completion script of a shell.
+pub fn completions(shell: clap_complete::Shell, out: &mut dyn std::io::Write) {
+    clap_complete::generate(shell, &mut Cli::command(), "hundi", out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_setting_keeps_how_it_was_spelt() {
+        let cli = Cli::parse_from([
+            "hundi",
+            "config",
+            "--listen",
+            "127.0.0.1:1",
+            "--set",
+            "log=debug,sqlx=warn",
+        ]);
+        let given = cli.settings.given();
+        assert_eq!(
+            given[0],
+            ("listen".into(), "127.0.0.1:1".into(), "--listen".into())
+        );
+        assert_eq!(
+            given[1],
+            ("log".into(), "debug,sqlx=warn".into(), "--set log".into())
+        );
+    }
+
+    #[test]
+    fn an_api_key_is_hidden_in_debug() {
+        let actor = Actor {
+            key: Some("hk_1_canary".into()),
+        };
+        assert!(!format!("{actor:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,182 @@
+//! `hundi key`: API keys of agents and people. A key's text is shown once, when it is made.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::{Actor, Failure, Json, print};
+use crate::broker::Broker;
+use crate::broker::keys::KeyInfo;
+use crate::domain::principal::{Principal, Role};
+
+/// What to do with API keys.
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// Make a key and show it, once
+    #[command(after_help = "Example:\n  hundi key create --role agent --name reconciler")]
+    Create {
+        /// What its holder may do
+        #[arg(long, value_parser = role, value_name = "agent|approver|auditor|operator|admin")]
+        role: Role,
+        /// What you call it; for an agent this becomes its id
+        #[arg(long)]
+        name: String,
+        /// The Slack user who decides with this key's rights
+        #[arg(long, value_name = "U...")]
+        slack_user: Option<String>,
+        /// As whom.
+        #[command(flatten)]
+        actor: Actor,
+        /// How to print.
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show every key, without its secret
+    List {
+        /// As whom.
+        #[command(flatten)]
+        actor: Actor,
+        /// How to print.
+        #[command(flatten)]
+        json: Json,
+    },
+    /// End a key at once
+    Revoke {
+        /// The key's id: the part between hk_ and the next underscore
+        id: String,
+        /// As whom.
+        #[command(flatten)]
+        actor: Actor,
+        /// How to print.
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+fn role(name: &str) -> Result<Role, String> {
+    Role::parse(name).ok_or_else(|| {
+        let names: Vec<&str> = Role::ALL.iter().map(|role| role.name()).collect();
+        format!("the roles are {}", names.join(", "))
+    })
+}
+
+impl Command {
+    /// As whom to act.
+    pub fn actor(&self) -> &Actor {
+        match self {
+            Command::Create { actor, .. }
+            | Command::List { actor, .. }
+            | Command::Revoke { actor, .. } => actor,
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(
+    command: &Command,
+    broker: &Broker,
+    who: &Principal,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    match command {
+        Command::Create {
+            role,
+            name,
+            slack_user,
+            json,
+            ..
+        } => {
+            let made = broker
+                .create_key(who, *role, name, slack_user.as_deref())
+                .await?;
+            created(made, *json, out)?;
+        }
+        Command::List { json, .. } => {
+            let keys = broker.keys(who).await?;
+            if json.json {
+                print::json(out, &Value::Array(keys.iter().map(spell).collect()))?;
+            } else {
+                list(&keys, out)?;
+            }
+        }
+        Command::Revoke { id, json, .. } => {
+            let key = broker.revoke_key(who, bare(id)).await?;
+            if json.json {
+                print::json(out, &spell(&key))?;
+            } else {
+                writeln!(out, "{} is revoked; nothing accepts it any more", key.id)?;
+            }
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// A whole key pasted by mistake still names itself; its secret half goes no further.
+fn bare(id: &str) -> &str {
+    let id = id.strip_prefix("hk_").unwrap_or(id);
+    id.split('_').next().unwrap_or(id)
+}
+
+fn created(made: (KeyInfo, String), json: Json, out: &mut dyn Write) -> std::io::Result<()> {
+    let (info, text) = made;
+    if json.json {
+        let mut told = spell(&info);
+        told["key"] = json!(text);
+        return print::json(out, &told);
+    }
+    let mut pairs = vec![
+        ("key", text),
+        ("id", info.id),
+        ("role", info.role.name().to_owned()),
+        ("name", info.name),
+    ];
+    if let Some(agent) = info.agent_id {
+        pairs.push(("agent", agent.to_string()));
+    }
+    if let Some(user) = info.slack_user {
+        pairs.push(("slack user", user));
+    }
+    print::pairs(out, &pairs)?;
+    writeln!(
+        out,
+        "\nKeep the key now: it is stored hashed and never shown again."
+    )
+}
+
+fn list(keys: &[KeyInfo], out: &mut dyn Write) -> std::io::Result<()> {
+    let rows = keys.iter().map(|key| {
+        let state = key
+            .revoked_at
+            .map_or("in use".to_owned(), |at| format!("revoked {at}"));
+        let holder = key.agent_id.as_ref().map(ToString::to_string);
+        vec![
+            key.id.clone(),
+            key.role.name().to_owned(),
+            key.name.clone(),
+            holder
+                .or_else(|| key.slack_user.clone())
+                .unwrap_or_default(),
+            key.created_at.to_string(),
+            state,
+        ]
+    });
+    let heading = ["id", "role", "name", "agent or slack user", "made", "state"];
+    print::table(
+        out,
+        &heading,
+        rows.collect(),
+        "there are no keys yet; `hundi key create` makes one",
+    )
+}
+
+fn spell(key: &KeyInfo) -> Value {
+    json!({
+        "id": key.id,
+        "role": key.role.name(),
+        "name": key.name,
+        "agent_id": key.agent_id,
+        "slack_user": key.slack_user,
+        "created_at": key.created_at.to_string(),
+        "revoked_at": key.revoked_at.map(|at| at.to_string()),
+    })
+}

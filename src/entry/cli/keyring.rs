@@ -1,0 +1,125 @@
+//! `hundi keyring`: the keys that sign commit tokens. Where they are kept is handed in; a change
+//! holds at once in every process that shares the data folder.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::{Failure, Json, print};
+use crate::domain::time::Timestamp;
+use crate::domain::token::{KeyEntry, KeyState};
+
+/// What to do with the keys that sign commit tokens.
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// Show every key, oldest first
+    List(Json),
+    /// Put a new key in front; the ones before verify until their last token has expired
+    Rotate(Json),
+    /// End a key at once: no token it signed is honoured any more
+    ///
+    /// Use it when a key may have leaked. If it is the one that signs, a new one takes its place.
+    Retire {
+        /// The key's name, as `hundi keyring list` shows it
+        kid: String,
+        /// How to print.
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+/// The keys, wherever they are kept.
+pub trait Ring {
+    /// Every key, oldest first.
+    fn list(&self) -> Result<Vec<KeyEntry>, String>;
+    /// A new key in front.
+    fn rotate(&self) -> Result<KeyEntry, String>;
+    /// Ends a key at once.
+    fn retire(&self, kid: &str) -> Result<Vec<KeyEntry>, String>;
+}
+
+/// Runs the command.
+pub fn run(
+    command: &Command,
+    ring: &dyn Ring,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    match command {
+        Command::List(json) => {
+            let keys = ring.list().map_err(Failure::Failed)?;
+            keys_out(&keys, *json, now, out)
+        }
+        Command::Rotate(json) => {
+            let key = ring.rotate().map_err(Failure::Failed)?;
+            if json.json {
+                print::json(out, &spell(&key))?;
+            } else {
+                writeln!(out, "{} signs from now on", key.kid)?;
+            }
+            Ok(out.flush()?)
+        }
+        Command::Retire { kid, json } => {
+            let keys = ring.retire(kid).map_err(Failure::Failed)?;
+            if !json.json {
+                writeln!(
+                    out,
+                    "{kid} is retired; no token it signed is honoured any more\n"
+                )?;
+            }
+            keys_out(&keys, *json, now, out)
+        }
+    }
+}
+
+fn keys_out(
+    keys: &[KeyEntry],
+    json: Json,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    if json.json {
+        print::json(out, &Value::Array(keys.iter().map(spell).collect()))?;
+        return Ok(out.flush()?);
+    }
+    let rows = keys.iter().map(|key| {
+        let made = key
+            .created_at
+            .map_or("given from outside".to_owned(), |at| at.to_string());
+        vec![key.kid.clone(), state(key, now), made]
+    });
+    print::table(
+        out,
+        &["key", "state", "made"],
+        rows.collect(),
+        "there are no token keys",
+    )?;
+    Ok(out.flush()?)
+}
+
+fn state(key: &KeyEntry, now: Timestamp) -> String {
+    match key.state {
+        KeyState::Active if key.sealing => "signs and verifies".to_owned(),
+        KeyState::Active => "verifies".to_owned(),
+        KeyState::Rotated(until) if now.secs() < until => {
+            format!("verifies until {}", Timestamp::from_secs(until))
+        }
+        KeyState::Rotated(until) => format!("expired {}", Timestamp::from_secs(until)),
+        KeyState::Retired => "retired".to_owned(),
+    }
+}
+
+fn spell(key: &KeyEntry) -> Value {
+    let (state, until) = match key.state {
+        KeyState::Active => ("active", None),
+        KeyState::Rotated(until) => ("rotated", Some(Timestamp::from_secs(until).to_string())),
+        KeyState::Retired => ("retired", None),
+    };
+    json!({
+        "kid": key.kid,
+        "state": state,
+        "sealing": key.sealing,
+        "verifies_until": until,
+        "created_at": key.created_at.map(|at| at.to_string()),
+    })
+}
