@@ -49,6 +49,7 @@ impl Broker {
         let Executor::Upstream {
             upstream,
             tool: name,
+            ..
         } = &tool.executor
         else {
             return Err(Trouble::UnknownTool(tool.name.to_string()));

@@ -9,6 +9,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::Connector;
+use super::mcp::UpstreamTool;
 use super::noop::Noop;
 use super::razorpay::Razorpay;
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};
@@ -43,8 +44,11 @@ pub fn connector_for(tool: &Tool) -> Arc<dyn Connector> {
                 Arc::new(kind)
             })
         }
-        // Upstream MCP servers: their row goes here.
-        Executor::Upstream { .. } => Arc::new(Nobody),
+        Executor::Upstream {
+            upstream,
+            tool,
+            rule,
+        } => Arc::new(UpstreamTool::new(upstream, tool, rule.clone())),
     }
 }
 

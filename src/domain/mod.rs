@@ -23,3 +23,4 @@ pub mod strict;
 pub mod time;
 pub mod token;
 pub mod tool;
+pub mod upstream;

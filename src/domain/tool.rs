@@ -13,6 +13,7 @@ use super::canonical::Canonical;
 use super::ids::ToolName;
 use super::money::{Currency, Effective, Money};
 use super::schema::Checker;
+use super::upstream::ToolRule;
 
 /// Whether a call needs the two steps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -39,8 +40,7 @@ pub enum Standing {
 }
 
 /// Which connector translates the tool's calls.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Executor {
     /// Done in process, no effect: the load test's tool.
     Noop,
@@ -52,6 +52,8 @@ pub enum Executor {
         upstream: String,
         /// Its own name for the tool.
         tool: String,
+        /// How the operator reads its answers.
+        rule: Arc<ToolRule>,
     },
 }
 

@@ -1,0 +1,442 @@
+//! Any tool of any upstream MCP server, read by the operator's rules.
+//!
+//! A generic tool tells little: many servers answer `{}` to what they never did, call failures
+//! results and timeouts errors. So without a rule only a result that says something counts as a
+//! yes, and only a refusal of the protocol itself (unknown tool, invalid parameters) as a no. The
+//! operator's rule can demand an id, demand that the result repeats what was ordered, name the
+//! errors that are final, and name a call that can be asked later.
+//!
+//! The call is the order's arguments, with our reference where the operator has a place for it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{Connector, Malformed};
+use crate::domain::call::{
+    Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
+};
+use crate::domain::tool::at_path;
+use crate::domain::upstream::{FoundIf, ResultId, ToolRule};
+
+/// JSON-RPC: there is no such method or tool, so nothing was done.
+const METHOD_NOT_FOUND: i64 = -32601;
+/// JSON-RPC: the parameters were refused, so nothing was done.
+const INVALID_PARAMS: i64 = -32602;
+/// Longest description that is kept of an upstream's error.
+const MAX_WORDS: usize = 500;
+
+/// One tool of one upstream.
+pub struct UpstreamTool {
+    upstream: String,
+    tool: String,
+    rule: Arc<ToolRule>,
+}
+
+impl UpstreamTool {
+    /// The tool named `tool` there, read by `rule`.
+    pub fn new(upstream: &str, tool: &str, rule: Arc<ToolRule>) -> Self {
+        Self {
+            upstream: upstream.to_owned(),
+            tool: tool.to_owned(),
+            rule,
+        }
+    }
+
+    /// What a result that is no error proves.
+    fn accomplished(&self, order: &Order, content: &Value) -> Result<Receipt, String> {
+        let provider_id = match &self.rule.result_id {
+            Some(rule) => Some(id_of(rule, content)?),
+            None if says_nothing(content) => {
+                return Err("the answer says nothing about what was done".to_owned());
+            }
+            None => None,
+        };
+        let args = order.args.value();
+        for (path, term) in &self.rule.echoes {
+            let Some(expected) = term.value(&args, &order.reference()) else {
+                continue;
+            };
+            let told = at_path(content, path).unwrap_or_default();
+            if told.is_empty() || told.iter().any(|value| **value != expected) {
+                return Err(format!("the answer's `{path}` is not what was ordered"));
+            }
+        }
+        Ok(receipt(provider_id, content))
+    }
+
+    fn is_final(&self, words: &str) -> bool {
+        let named = self.rule.error_final.as_ref();
+        self.rule.errors_are_final || named.is_some_and(|pattern| pattern.matches(words))
+    }
+}
+
+impl Connector for UpstreamTool {
+    fn call(&self, order: &Order) -> Result<Call, Malformed> {
+        let Value::Object(mut fields) = order.args.value() else {
+            return Err(Malformed("the arguments are not an object".to_owned()));
+        };
+        if let Some(field) = &self.rule.reference {
+            let given = fields.insert(field.clone(), order.reference().into());
+            if given.is_some() {
+                return Err(Malformed(format!(
+                    "`{field}` is not the caller's to choose"
+                )));
+            }
+        }
+        let arguments = Value::Object(fields);
+        Ok(Call::new(&self.upstream, &self.tool, &arguments))
+    }
+
+    fn enquiry(&self, order: &Order) -> Option<Call> {
+        let rule = self.rule.readback.as_ref()?;
+        let args = order.args.value();
+        let mut fields = Map::new();
+        for (name, term) in &rule.arguments {
+            // A question with a hole in it could find another effect than ours.
+            fields.insert(name.clone(), term.value(&args, &order.reference())?);
+        }
+        Some(Call::new(
+            &self.upstream,
+            &rule.tool,
+            &Value::Object(fields),
+        ))
+    }
+
+    fn outcome(&self, order: &Order, reply: &Reply) -> Outcome {
+        match reply {
+            Reply::Result {
+                content,
+                is_error: false,
+            } => match self.accomplished(order, content) {
+                Ok(receipt) => Outcome::Executed(receipt),
+                Err(why) => Outcome::Unknown(why),
+            },
+            Reply::Result {
+                content,
+                is_error: true,
+            } => {
+                let words = words_of(content);
+                if self.is_final(&words) {
+                    Outcome::Refused(refusal("upstream_error", &words))
+                } else {
+                    Outcome::Unknown(format!("it called it an error: {}", shortened(&words)))
+                }
+            }
+            Reply::RpcError { code, message } => match *code {
+                METHOD_NOT_FOUND => Outcome::Refused(refusal("unknown_tool", message)),
+                INVALID_PARAMS => Outcome::Refused(refusal("invalid_params", message)),
+                code => Outcome::Unknown(format!("error {code}: {}", shortened(message))),
+            },
+            Reply::NotSent(why) => Outcome::NotSent(why.clone()),
+            Reply::Lost(why) => Outcome::Unknown(why.clone()),
+        }
+    }
+
+    fn sighting(&self, order: &Order, reply: &Reply) -> Sighting {
+        let Some(rule) = &self.rule.readback else {
+            return Sighting::Unclear("nobody can be asked about it".to_owned());
+        };
+        match reply {
+            Reply::Result {
+                content,
+                is_error: false,
+            } => self.seen(order, &rule.found_if, content),
+            Reply::Result { content, .. } => {
+                let words = words_of(content);
+                Sighting::Unclear(format!("it called it an error: {}", shortened(&words)))
+            }
+            Reply::RpcError { code, message } => {
+                Sighting::Unclear(format!("error {code}: {}", shortened(message)))
+            }
+            Reply::NotSent(why) | Reply::Lost(why) => Sighting::Unclear(why.clone()),
+        }
+    }
+
+    fn recovery(&self) -> RecoveryContract {
+        RecoveryContract {
+            lookup: self.rule.readback.is_some(),
+            replay_secs: self.rule.replay_secs,
+        }
+    }
+}
+
+impl UpstreamTool {
+    fn seen(&self, order: &Order, test: &FoundIf, content: &Value) -> Sighting {
+        let expected = match &test.equals {
+            None => None,
+            Some(term) => match term.value(&order.args.value(), &order.reference()) {
+                Some(expected) => Some(expected),
+                None => return Sighting::Unclear("the order does not say what to look for".into()),
+            },
+        };
+        let fits = |value: &Value| {
+            let equal = expected.as_ref().is_none_or(|expected| value == expected);
+            let alike = test
+                .pattern
+                .as_ref()
+                .is_none_or(|pattern| value.as_str().is_some_and(|text| pattern.matches(text)));
+            equal && alike
+        };
+        match looked_at(content, &test.path) {
+            None => Sighting::Unclear(format!("the answer has nothing at `{}`", test.path)),
+            Some(values) if values.iter().any(|value| fits(value)) => {
+                let id = self.rule.result_id.as_ref();
+                let id = id.and_then(|rule| id_of(rule, content).ok());
+                Sighting::Found(receipt(id, content))
+            }
+            Some(_) => Sighting::Absent,
+        }
+    }
+}
+
+/// The values at a path, or `None` if the answer does not have the shape that the path says: an
+/// empty list is an answer, a missing one is not.
+fn looked_at<'a>(content: &'a Value, path: &str) -> Option<Vec<&'a Value>> {
+    let values = at_path(content, path).ok()?;
+    if !values.is_empty() {
+        return Some(values);
+    }
+    let (list, _) = path.split_once("[]")?;
+    let items = at_path(content, list).ok()?;
+    let empty = |value: &&Value| value.as_array().is_some_and(Vec::is_empty);
+    items.first().filter(|items| empty(items)).map(|_| values)
+}
+
+/// The id that the rule expects, which must be one text that matches.
+fn id_of(rule: &ResultId, content: &Value) -> Result<String, String> {
+    let values = at_path(content, &rule.path).unwrap_or_default();
+    match values.as_slice() {
+        [Value::String(id)] if rule.pattern.matches(id) => Ok(id.clone()),
+        _ => Err(format!(
+            "the answer lacks the id expected at `{}`",
+            rule.path
+        )),
+    }
+}
+
+fn receipt(provider_id: Option<String>, content: &Value) -> Receipt {
+    let state = content.get("status").and_then(Value::as_str);
+    Receipt {
+        provider_id,
+        provider_state: state.map(str::to_owned),
+        reversed: false,
+        settled_minor: None,
+        result: content.clone(),
+    }
+}
+
+fn says_nothing(content: &Value) -> bool {
+    match content {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// An error result as one text: its words, or its JSON.
+fn words_of(content: &Value) -> String {
+    content
+        .as_str()
+        .map_or_else(|| content.to_string(), str::to_owned)
+}
+
+fn refusal(code: &str, words: &str) -> ProviderError {
+    ProviderError {
+        code: code.to_owned(),
+        description: shortened(words),
+    }
+}
+
+fn shortened(words: &str) -> String {
+    match words.char_indices().nth(MAX_WORDS) {
+        Some((at, _)) => format!("{}...", &words[..at]),
+        None => words.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::canonical::Canonical;
+    use crate::domain::ids::ProposalId;
+    use crate::domain::money::Effective;
+    use crate::domain::time::Timestamp;
+    use serde_json::json;
+
+    fn tool(rule: Value) -> UpstreamTool {
+        let rule: ToolRule = serde_json::from_value(rule).unwrap();
+        UpstreamTool::new("bank", "create_refund", Arc::new(rule))
+    }
+
+    fn order(args: Value) -> Order {
+        Order {
+            proposal: ProposalId::at(Timestamp::from_secs(1), [7; 10]),
+            tool: "create_refund".parse().unwrap(),
+            args: Canonical::of(&args),
+            effective: Effective::Nothing,
+        }
+    }
+
+    fn refund() -> Order {
+        order(json!({"payment_id": "pay_1", "amount": 500}))
+    }
+
+    fn result(content: Value) -> Reply {
+        Reply::Result {
+            content,
+            is_error: false,
+        }
+    }
+
+    fn error(content: Value) -> Reply {
+        Reply::Result {
+            content,
+            is_error: true,
+        }
+    }
+
+    fn careful() -> UpstreamTool {
+        tool(json!({
+            "result_id": {"path": "id", "pattern": "rfnd_[0-9]+"},
+            "echoes": {"amount": "$args.amount", "payment_id": "$args.payment_id",
+                       "receipt": "$reference"},
+            "error_final": "(?s)Validation errors:.+|refund failed: The id .+",
+            "reference": "receipt",
+        }))
+    }
+
+    fn told(outcome: &Outcome) -> &'static str {
+        match outcome {
+            Outcome::Executed(_) => "executed",
+            Outcome::Refused(_) => "refused",
+            Outcome::NotSent(_) => "not sent",
+            Outcome::Unknown(_) => "unknown",
+        }
+    }
+
+    #[test]
+    fn the_call_is_the_order_with_our_reference_in_its_place() {
+        let order = refund();
+        let plain = tool(json!({})).call(&order).unwrap();
+        assert_eq!(
+            plain,
+            Call::new("bank", "create_refund", &order.args.value())
+        );
+        let reference = order.reference();
+        let call = careful().call(&order).unwrap();
+        let sent: Value = serde_json::from_str(&call.arguments).unwrap();
+        assert_eq!(
+            sent,
+            json!({"payment_id": "pay_1", "amount": 500, "receipt": reference})
+        );
+        let theirs = super::tests::order(json!({"receipt": "mine"}));
+        assert!(careful().call(&theirs).is_err());
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn without_a_rule_only_a_telling_result_and_a_protocol_refusal_are_clear() {
+        let lenient = tool(json!({}));
+        let cases = [
+            (result(json!({"id": "x"})),        "executed"),
+            (result(json!("done")),             "executed"),
+            (result(json!(0)),                  "executed"),
+            (result(json!({})),                 "unknown"),
+            (result(json!([])),                 "unknown"),
+            (result(json!(null)),               "unknown"),
+            (result(json!(" ")),                "unknown"),
+            (error(json!("no such payment")),   "unknown"),
+            (Reply::RpcError { code: -32601, message: "x".into() }, "refused"),
+            (Reply::RpcError { code: -32602, message: "x".into() }, "refused"),
+            (Reply::RpcError { code: -32603, message: "x".into() }, "unknown"),
+            (Reply::RpcError { code: -32000, message: "x".into() }, "unknown"),
+            (Reply::NotSent("x".into()),        "not sent"),
+            (Reply::Lost("x".into()),           "unknown"),
+        ];
+        for (reply, expected) in cases {
+            assert_eq!(told(&lenient.outcome(&refund(), &reply)), expected, "{reply:?}");
+        }
+        assert_eq!(lenient.recovery(), RecoveryContract::NONE);
+        assert_eq!(lenient.enquiry(&refund()), None);
+        let every = tool(json!({"errors_are_final": true}));
+        assert_eq!(told(&every.outcome(&refund(), &error(json!("no")))), "refused");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn with_a_rule_the_result_must_be_the_one_that_was_ordered() {
+        let ours = refund().reference();
+        let good = json!({"id": "rfnd_1", "amount": 500, "payment_id": "pay_1", "receipt": ours, "status": "processed"});
+        let but = |field: &str, value: Value| {
+            let mut other = good.clone();
+            other[field] = value;
+            result(other)
+        };
+        let cases = [
+            (result(good.clone()),                      "executed"),
+            (but("id", json!("rfnd_x")),                "unknown"),
+            (but("id", json!(null)),                    "unknown"),
+            (but("id", json!(["rfnd_1"])),              "unknown"),
+            (but("amount", json!(501)),                 "unknown"),
+            (but("amount", json!("500")),               "unknown"),
+            (but("payment_id", json!("pay_2")),         "unknown"),
+            (but("receipt", json!("other")),            "unknown"),
+            (result(json!({})),                         "unknown"),
+            (result(json!("rfnd_1")),                   "unknown"),
+            (result(json!([good.clone()])),             "unknown"),
+            (error(json!("Validation errors:\n- missing required parameter: amount")), "refused"),
+            (error(json!("refund failed: The id provided does not exist")), "refused"),
+            (error(json!("refund failed: ")),           "unknown"),
+            (error(json!("refund failed: EOF")),        "unknown"),
+            (error(json!("x Validation errors:\n- y")), "unknown"),
+        ];
+        for (reply, expected) in cases {
+            assert_eq!(told(&careful().outcome(&refund(), &reply)), expected, "{reply:?}");
+        }
+        let Outcome::Executed(receipt) = careful().outcome(&refund(), &result(good)) else {
+            panic!("not executed");
+        };
+        assert_eq!(receipt.provider_id.as_deref(), Some("rfnd_1"));
+        assert_eq!(receipt.provider_state.as_deref(), Some("processed"));
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_readback_finds_misses_or_cannot_tell() {
+        let tool = tool(json!({"readback": {
+            "tool": "fetch_refunds",
+            "arguments": {"payment_id": "$args.payment_id", "count": 100},
+            "found_if": {"path": "items[].receipt", "equals": "$reference"},
+        }}));
+        assert!(tool.recovery().lookup);
+        let call = tool.enquiry(&refund()).unwrap();
+        assert_eq!(call, Call::new("bank", "fetch_refunds", &json!({"payment_id": "pay_1", "count": 100})));
+        assert_eq!(tool.enquiry(&order(json!({"amount": 5}))), None, "no question with a hole");
+        let ours = refund().reference();
+        let cases = [
+            (result(json!({"items": [{"receipt": "x"}, {"receipt": ours}]})), "found"),
+            (result(json!({"items": [{"receipt": "x"}]})),  "absent"),
+            (result(json!({"items": []})),                  "absent"),
+            (result(json!({"items": [{}]})),                "unclear"),
+            (result(json!({})),                             "unclear"),
+            (result(json!({"items": null})),                "unclear"),
+            (result(json!([])),                             "unclear"),
+            (error(json!({"items": [{"receipt": ours}]})),  "unclear"),
+            (Reply::RpcError { code: -32602, message: String::new() }, "unclear"),
+            (Reply::NotSent(String::new()),                 "unclear"),
+            (Reply::Lost(String::new()),                    "unclear"),
+        ];
+        for (reply, expected) in cases {
+            let told = match tool.sighting(&refund(), &reply) {
+                Sighting::Found(_) => "found",
+                Sighting::Absent => "absent",
+                Sighting::Refused(_) => "refused",
+                Sighting::Unclear(_) => "unclear",
+            };
+            assert_eq!(told, expected, "{reply:?}");
+        }
+    }
+}

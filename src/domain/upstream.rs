@@ -1,0 +1,453 @@
+//! The operator's word about another MCP server's tools: how risky each is, what it moves, which
+//! answers prove an effect, and who can be asked later.
+//!
+//! Nothing here is learned from the upstream. Where the operator is silent the careful reading
+//! holds: high risk, an error proves nothing, nobody can be asked, nothing is sent twice.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::time::Timestamp;
+use super::tool::{MoneyRule, PayeeRule, Risk, at_path};
+
+/// Memory for one compiled pattern.
+const MAX_PATTERN_BYTES: usize = 1024 * 1024;
+
+/// What the operator says about one upstream.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamRules {
+    /// Put before the name of each of its tools. Without it a tool keeps its own name, unless
+    /// another tool has that name already; then it is called `<upstream>.<name>`.
+    pub prefix: Option<String>,
+    /// Accept everything it offers at the very first contact, when nothing of it was ever
+    /// accepted. What is new or changed later waits for an operator all the same.
+    pub trust_on_first_use: bool,
+    /// Leave out tools that have no rule below.
+    pub only_listed: bool,
+    /// Rules by the upstream's own tool names.
+    pub tools: BTreeMap<String, ToolRule>,
+}
+
+/// What the operator says about one tool.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ToolRule {
+    /// `low` passes through, everything else takes two steps. The upstream's hints may raise it.
+    pub risk: Option<Risk>,
+    /// Every proposal waits for a person.
+    pub hold: bool,
+    /// What a call can move at most.
+    pub money: MoneyRule,
+    /// Whom a call pays.
+    pub payee: PayeeRule,
+    /// Patterns that the texts at these paths (`a.b`, `a[].b`) must match in full.
+    pub patterns: BTreeMap<String, Pattern>,
+    /// Used instead of the upstream's schema of arguments.
+    pub schema: Option<Value>,
+    /// The name of an argument into which our reference goes. Callers may not give it.
+    pub reference: Option<String>,
+    /// Where a result that proves an effect carries the effect's id.
+    pub result_id: Option<ResultId>,
+    /// What a result that proves an effect must repeat: path in the result -> what stands there.
+    pub echoes: BTreeMap<String, Term>,
+    /// Every error result is a clear no.
+    pub errors_are_final: bool,
+    /// An error result whose text matches this in full is a clear no.
+    pub error_final: Option<Pattern>,
+    /// How to ask whether an effect exists.
+    pub readback: Option<Readback>,
+    /// The upstream carries a repeated call with the same reference out once, for so many seconds.
+    pub replay_secs: Option<i64>,
+}
+
+/// Where a result carries the id of the effect.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultId {
+    /// Its path in the result.
+    pub path: String,
+    /// What it must look like.
+    pub pattern: Pattern,
+}
+
+/// A read-only call that shows whether an effect exists.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Readback {
+    /// The upstream's own tool.
+    pub tool: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, Term>,
+    /// What its result shows if the effect exists.
+    pub found_if: FoundIf,
+}
+
+/// A test of a result: one of the values at `path` equals `equals` or matches `pattern`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FoundIf {
+    /// A path in the result, `items[].receipt` for lists.
+    pub path: String,
+    /// The value itself.
+    #[serde(default)]
+    pub equals: Option<Term>,
+    /// What it looks like.
+    #[serde(default)]
+    pub pattern: Option<Pattern>,
+}
+
+/// A regular expression that a text must match from its first to its last character. Matching
+/// takes linear time.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern {
+    text: String,
+    regex: Arc<Regex>,
+}
+
+impl Pattern {
+    /// The compiled pattern, anchored at both ends.
+    pub fn regex(&self) -> &Arc<Regex> {
+        &self.regex
+    }
+
+    /// Whether the whole text matches.
+    pub fn matches(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let compiled = RegexBuilder::new(&format!("^(?:{text})$"))
+            .size_limit(MAX_PATTERN_BYTES)
+            .build();
+        match compiled {
+            Ok(regex) => Ok(Self {
+                text,
+                regex: Arc::new(regex),
+            }),
+            Err(error) => Err(format!("`{text}` is no usable pattern: {error}")),
+        }
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> String {
+        pattern.text
+    }
+}
+
+/// A value in a rule: `"$args.a.b"` is taken from the order's arguments, `"$reference"` is our
+/// reference, `"$$x"` is the text `$x`, and everything else is itself.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub enum Term {
+    /// What the order's arguments say at this path.
+    Argument(String),
+    /// Our reference.
+    Reference,
+    /// This value.
+    Literal(Value),
+}
+
+impl Term {
+    /// The value for an order; `None` where its arguments have none.
+    pub fn value(&self, args: &Value, reference: &str) -> Option<Value> {
+        match self {
+            Term::Argument(path) => {
+                let values = at_path(args, path).ok()?;
+                values.first().map(|value| (*value).clone())
+            }
+            Term::Reference => Some(Value::String(reference.to_owned())),
+            Term::Literal(value) => Some(value.clone()),
+        }
+    }
+}
+
+impl TryFrom<Value> for Term {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let Some(name) = value.as_str().and_then(|text| text.strip_prefix('$')) else {
+            return Ok(Term::Literal(value));
+        };
+        if name.starts_with('$') {
+            return Ok(Term::Literal(Value::String(name.to_owned())));
+        }
+        match name.strip_prefix("args.") {
+            Some(path) if !path.is_empty() => Ok(Term::Argument(path.to_owned())),
+            _ if name == "reference" => Ok(Term::Reference),
+            _ => Err(format!(
+                "`${name}` is neither `$args.<path>` nor `$reference`"
+            )),
+        }
+    }
+}
+
+impl From<Term> for Value {
+    fn from(term: Term) -> Value {
+        match term {
+            Term::Argument(path) => Value::String(format!("$args.{path}")),
+            Term::Reference => Value::String("$reference".to_owned()),
+            Term::Literal(Value::String(text)) if text.starts_with('$') => {
+                Value::String(format!("${text}"))
+            }
+            Term::Literal(value) => value,
+        }
+    }
+}
+
+impl UpstreamRules {
+    /// What is wrong with the rules, as sentences for whoever wrote them.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let plain = |text: &String| text.parse::<super::ids::ToolName>().is_ok();
+        if self.prefix.as_ref().is_some_and(|prefix| !plain(prefix)) {
+            problems.push("prefix: letters, digits and any of . _ / - belong here".to_owned());
+        }
+        for (name, rule) in &self.tools {
+            let mut complain = |what: &str| problems.push(format!("tools.{name}: {what}"));
+            if rule
+                .readback
+                .as_ref()
+                .is_some_and(|rule| rule.found_if.is_empty())
+            {
+                complain("readback.found_if needs `equals` or `pattern`");
+            }
+            if rule.replay_secs.is_some_and(|secs| secs <= 0) {
+                complain("replay_secs counts seconds, at least 1");
+            }
+            if rule.replay_secs.is_some() && rule.reference.is_none() {
+                complain(
+                    "replay_secs needs `reference`, or the upstream cannot know the call again",
+                );
+            }
+            if rule.risk == Some(Risk::Low) && rule.money != MoneyRule::default() {
+                complain("a tool that moves money cannot be low risk");
+            }
+        }
+        problems
+    }
+
+    /// The rule for one tool, if it may be in the catalogue at all.
+    pub fn rule(&self, tool: &str) -> Option<ToolRule> {
+        match self.tools.get(tool) {
+            Some(rule) => Some(rule.clone()),
+            None if self.only_listed => None,
+            None => Some(ToolRule::default()),
+        }
+    }
+}
+
+impl FoundIf {
+    fn is_empty(&self) -> bool {
+        self.equals.is_none() && self.pattern.is_none()
+    }
+}
+
+/// A tool as its upstream describes it: what an operator accepts, word by word.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Definition {
+    /// Its name there.
+    pub name: String,
+    /// Its words.
+    pub description: String,
+    /// Its schema of arguments.
+    pub input_schema: Value,
+    /// Its schema of results, if it has one.
+    pub output_schema: Option<Value>,
+    /// Its hints, or null.
+    pub annotations: Value,
+}
+
+impl Definition {
+    /// SHA-256 (hex) over everything in it.
+    pub fn digest(&self) -> String {
+        super::tool::Tool::digest_of(&json!(self))
+    }
+
+    /// Which parts differ from `other`, by name.
+    pub fn differences(&self, other: &Definition) -> Vec<&'static str> {
+        let parts = [
+            ("name", self.name != other.name),
+            ("description", self.description != other.description),
+            ("input_schema", self.input_schema != other.input_schema),
+            ("output_schema", self.output_schema != other.output_schema),
+            ("annotations", self.annotations != other.annotations),
+        ];
+        let differing = parts.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(part, _)| part).collect()
+    }
+
+    /// The risk of the tool: the operator's word, which its hints may only raise.
+    pub fn risk(&self, word: Option<Risk>) -> Risk {
+        let hint = |name: &str| self.annotations.get(name).and_then(Value::as_bool);
+        let admits = hint("readOnlyHint") == Some(false) || hint("destructiveHint") == Some(true);
+        match word {
+            Some(Risk::Low) if !admits => Risk::Low,
+            Some(Risk::Low | Risk::High) | None => Risk::High,
+        }
+    }
+}
+
+/// What an operator accepted, and when. Kept as a document of kind [`Pin::KIND`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pin {
+    /// Digest of the definition.
+    pub digest: String,
+    /// The definition itself, so that a change can be shown.
+    pub definition: Definition,
+    /// Who accepted it.
+    pub accepted_by: String,
+    /// When.
+    pub accepted_at: Timestamp,
+    /// The latest other definition that was reported, by its digest, so that each is told once.
+    #[serde(default)]
+    pub reported: Option<String>,
+}
+
+impl Pin {
+    /// The kind of its document.
+    pub const KIND: &'static str = "pin";
+
+    /// The id of its document.
+    pub fn id(upstream: &str, tool: &str) -> String {
+        format!("{upstream}/{tool}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(annotations: Value) -> Definition {
+        Definition {
+            name: "x".into(),
+            description: "does x".into(),
+            input_schema: json!({"type": "object"}),
+            output_schema: None,
+            annotations,
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn hints_only_raise_the_risk() {
+        let cases = [
+            (Some(Risk::Low),  json!(null),                          Risk::Low),
+            (Some(Risk::Low),  json!({"readOnlyHint": true}),        Risk::Low),
+            (Some(Risk::Low),  json!({"readOnlyHint": false}),       Risk::High),
+            (Some(Risk::Low),  json!({"destructiveHint": true}),     Risk::High),
+            (Some(Risk::Low),  json!({"destructiveHint": true, "readOnlyHint": true}), Risk::High),
+            (Some(Risk::High), json!({"readOnlyHint": true}),        Risk::High),
+            (None,             json!({"readOnlyHint": true}),        Risk::High),
+            (None,             json!({"destructiveHint": false}),    Risk::High),
+        ];
+        for (word, hints, risk) in cases {
+            assert_eq!(definition(hints.clone()).risk(word), risk, "{word:?} {hints}");
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_definition_is_in_its_digest() {
+        let base = definition(json!(null));
+        let mut others = vec![base.clone(); 5];
+        others[0].name = "y".into();
+        others[1].description = "does y".into();
+        others[2].input_schema = json!({"type": "object", "properties": {}});
+        others[3].output_schema = Some(json!({}));
+        others[4].annotations = json!({"readOnlyHint": true});
+        let parts = [
+            "name",
+            "description",
+            "input_schema",
+            "output_schema",
+            "annotations",
+        ];
+        for (other, part) in others.iter().zip(parts) {
+            assert_ne!(other.digest(), base.digest(), "{part}");
+            assert_eq!(other.differences(&base), [part]);
+        }
+        assert_eq!(base.digest(), definition(json!(null)).digest());
+    }
+
+    #[test]
+    fn a_term_is_a_path_our_reference_or_itself() {
+        let args = json!({"a": {"b": 7}});
+        let value = |text: Value| {
+            let term: Term = serde_json::from_value(text).unwrap();
+            let again = serde_json::from_value(serde_json::to_value(&term).unwrap());
+            assert_eq!(term, again.unwrap());
+            term.value(&args, "ref")
+        };
+        assert_eq!(value(json!("$args.a.b")), Some(json!(7)));
+        assert_eq!(value(json!("$args.a.c")), None);
+        assert_eq!(value(json!("$reference")), Some(json!("ref")));
+        assert_eq!(value(json!("$$args.a")), Some(json!("$args.a")));
+        assert_eq!(value(json!({"n": 1})), Some(json!({"n": 1})));
+        for bad in ["$arg.a", "$args.", "$", "$Reference"] {
+            assert!(serde_json::from_value::<Term>(json!(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_the_whole_text_and_alternatives_do_not_escape_it() {
+        let pattern = |text: &str| Pattern::try_from(text.to_owned());
+        let either = pattern("pay_[0-9]+|order_[0-9]+").unwrap();
+        assert!(either.matches("pay_1") && either.matches("order_1"));
+        for bad in ["xpay_1", "order_1/../x", "pay_1\n", "pay_1x", ""] {
+            assert!(!either.matches(bad), "{bad:?}");
+        }
+        assert!(pattern("(").is_err() && pattern("(?=a)b").is_err());
+    }
+
+    #[test]
+    fn rules_that_would_weaken_a_promise_are_named() {
+        let rules: UpstreamRules = serde_json::from_value(json!({
+            "prefix": "a b",
+            "tools": {
+                "ask": {"readback": {"tool": "get", "found_if": {"path": "id"}}},
+                "pay": {"replay_secs": 0},
+                "see": {"risk": "low", "money": {"always": true}},
+                "fine": {"replay_secs": 60, "reference": "receipt"},
+            },
+        }))
+        .unwrap();
+        let problems = rules.problems();
+        for part in ["prefix", "tools.ask", "tools.pay", "tools.see"] {
+            assert!(
+                problems.iter().any(|problem| problem.starts_with(part)),
+                "{part}"
+            );
+        }
+        assert!(
+            !problems
+                .iter()
+                .any(|problem| problem.starts_with("tools.fine"))
+        );
+        let unknown = serde_json::from_value::<UpstreamRules>(json!({"tool": {}}));
+        assert!(unknown.unwrap_err().to_string().contains("unknown field"));
+    }
+}
