@@ -77,7 +77,12 @@ impl Broker {
             return Ok(0);
         };
         let sealed = records.len();
-        let docs = self.sealing(key, &cursor, records, last, now).await?;
+        let docs = match self.sealing(key, &cursor, records, last, now).await {
+            Ok(docs) => docs,
+            // What does not fit together may have been read while another node sealed.
+            Err(_) if self.cursor().await?.version != cursor.version => return Ok(0),
+            Err(error) => return Err(error),
+        };
         match self.ports().store.apply(documents(docs)).await {
             Ok(_) => {
                 metrics::gauge!("hundi_audit_unsealed").set(0.0);
@@ -287,7 +292,8 @@ mod tests {
             seq,
             record: Record::new(now.plus_millis(-age_ms), &OrgId::default(), "proposed", "x"),
         };
-        let cases: &[(&[(i64, i64)], &[i64])] = &[
+        type Case<'a> = (&'a [(i64, i64)], &'a [i64]);
+        let cases: &[Case<'_>] = &[
             (&[(5, 0), (6, 0)],              &[5, 6]),
             (&[(6, 0)],                      &[]),
             (&[(6, 4_999)],                  &[]),

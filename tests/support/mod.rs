@@ -1,0 +1,3 @@
+//! Helpers that more than one test module uses.
+
+pub mod house;
