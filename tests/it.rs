@@ -8,8 +8,7 @@
     reason = "a test may fail loudly, in its helpers too"
 )]
 
-mod audit;
 mod connectors;
 mod store_conformance;
-mod support;
 mod upstream;
+mod simulation;

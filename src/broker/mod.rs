@@ -4,7 +4,6 @@
 //! and get a value back. Nothing here knows HTTP, MCP or SQL: the broker sees ports.
 
 pub mod approve;
-pub mod audit;
 pub mod automatic;
 pub mod catalogue;
 pub mod commit;

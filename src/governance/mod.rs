@@ -27,7 +27,6 @@ pub mod integrity;
 pub mod policy;
 pub mod rate;
 pub mod reputation;
-pub mod risk;
 
 use serde_json::Value;
 

@@ -1,3 +1,0 @@
-//! Helpers that more than one test module uses.
-
-pub mod house;
