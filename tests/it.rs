@@ -9,6 +9,6 @@
 )]
 
 mod connectors;
+mod simulation;
 mod store_conformance;
 mod upstream;
-mod simulation;
