@@ -8,7 +8,9 @@
     reason = "a test may fail loudly, in its helpers too"
 )]
 
+mod audit;
 mod connectors;
-mod simulation;
 mod store_conformance;
+mod support;
+mod tools;
 mod upstream;

@@ -4,6 +4,7 @@
 //! and get a value back. Nothing here knows HTTP, MCP or SQL: the broker sees ports.
 
 pub mod approve;
+pub mod audit;
 pub mod automatic;
 pub mod catalogue;
 pub mod commit;
@@ -17,8 +18,10 @@ pub mod propose;
 pub mod query;
 pub mod reconcile;
 pub mod standing;
+pub mod tend;
 pub mod tokens;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +36,7 @@ use crate::domain::reason::{Reason, Recovery, Refusal};
 use crate::domain::secret::Secret;
 use crate::domain::token::KeyRing;
 use crate::domain::tool::Tool;
+use crate::domain::upstream::UpstreamRules;
 use crate::ephemeral::Ephemeral;
 use crate::store::{Spool, Store, StoreError};
 use crate::wire::{EntitySource, Outbound, ReputationSource, Wire};
@@ -333,6 +337,9 @@ pub struct Settings {
     pub people: People,
     /// What is known of the bank beyond our own calls.
     pub bank: Bank,
+    /// The upstream MCP servers whose tools are in the catalogue, and the operator's word about
+    /// them.
+    pub upstreams: BTreeMap<String, UpstreamRules>,
 }
 
 /// How people are told and asked.
@@ -420,6 +427,7 @@ impl Default for Settings {
             block_threshold: 0.45,
             people: People::default(),
             bank: Bank::default(),
+            upstreams: BTreeMap::new(),
         }
     }
 }
@@ -436,6 +444,7 @@ struct Inner {
     catalogue: catalogue::Catalogue,
     key_cache: key_cache::KeyCache,
     memory: memory::Memory,
+    tending: tend::Tending,
 }
 
 impl Broker {
@@ -448,6 +457,7 @@ impl Broker {
         catalogue.replace(named.collect());
         let key_cache = key_cache::KeyCache::default();
         let memory = memory::Memory::default();
+        let tending = tend::Tending::new(ports.wire.as_ref(), settings.upstreams.keys());
         Self {
             inner: Arc::new(Inner {
                 ports,
@@ -455,6 +465,7 @@ impl Broker {
                 catalogue,
                 key_cache,
                 memory,
+                tending,
             }),
         }
     }
@@ -472,6 +483,10 @@ impl Broker {
     /// The tools it knows.
     pub fn catalogue(&self) -> &catalogue::Catalogue {
         &self.inner.catalogue
+    }
+
+    fn tending(&self) -> &tend::Tending {
+        &self.inner.tending
     }
 
     fn memory(&self) -> &memory::Memory {

@@ -12,8 +12,9 @@ use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::schema::{self, Checker};
 use super::time::Timestamp;
-use super::tool::{MoneyRule, PayeeRule, Risk, at_path};
+use super::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool, at_path};
 
 /// Memory for one compiled pattern.
 const MAX_PATTERN_BYTES: usize = 1024 * 1024;
@@ -285,7 +286,7 @@ pub struct Definition {
 impl Definition {
     /// SHA-256 (hex) over everything in it.
     pub fn digest(&self) -> String {
-        super::tool::Tool::digest_of(&json!(self))
+        Tool::digest_of(&json!(self))
     }
 
     /// Which parts differ from `other`, by name.
@@ -301,6 +302,56 @@ impl Definition {
         differing.map(|(part, _)| part).collect()
     }
 
+    /// The tool of the catalogue that this definition and the operator's rules make, and why it
+    /// cannot be used, if it cannot. `None` if it may not be in the catalogue at all: the rules
+    /// leave it out, or its name cannot be a tool's.
+    pub fn tool(
+        &self,
+        upstream: &str,
+        rules: &UpstreamRules,
+        standing: Standing,
+    ) -> Option<(Tool, Option<String>)> {
+        let rule = Arc::new(rules.rule(&self.name)?);
+        let prefix = rules.prefix.as_deref().unwrap_or_default();
+        let name = format!("{prefix}{}", self.name).parse().ok()?;
+        let mut schema = rule.schema.as_ref().unwrap_or(&self.input_schema).clone();
+        if let Some(field) = &rule.reference {
+            withhold(&mut schema, field);
+        }
+        let (input_schema, problem) = match schema::strict(&schema, &rule.money) {
+            Ok(strict) => {
+                let problem = schema::usable(&strict, &rule.money).err();
+                (strict, problem)
+            }
+            Err(why) => (schema, Some(why)),
+        };
+        let patterns = rule.patterns.iter();
+        let patterns = patterns.map(|(path, pattern)| (path.clone(), pattern.regex().clone()));
+        let tool = Tool {
+            name,
+            description: self.description.clone(),
+            input_schema,
+            output_schema: self.output_schema.clone(),
+            risk: self.risk(rule.risk),
+            money: rule.money.clone(),
+            payee: rule.payee.clone(),
+            patterns: patterns.collect(),
+            hold: rule.hold,
+            standing,
+            digest: Tool::digest_of(&json!({"definition": self, "rule": *rule})),
+            executor: Executor::Upstream {
+                upstream: upstream.to_owned(),
+                tool: self.name.clone(),
+                rule,
+            },
+            checker: Checker::default(),
+        };
+        Some((
+            tool,
+            problem.map(|why| format!("its schema cannot be used: {why}")),
+        ))
+    }
+
     /// The risk of the tool: the operator's word, which its hints may only raise.
     pub fn risk(&self, word: Option<Risk>) -> Risk {
         let hint = |name: &str| self.annotations.get(name).and_then(Value::as_bool);
@@ -309,6 +360,16 @@ impl Definition {
             Some(Risk::Low) if !admits => Risk::Low,
             Some(Risk::Low | Risk::High) | None => Risk::High,
         }
+    }
+}
+
+/// Takes an argument out of a schema, so that a caller who gives it is refused.
+fn withhold(schema: &mut Value, field: &str) {
+    if let Some(named) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        named.remove(field);
+    }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| name != field);
     }
 }
 
@@ -368,6 +429,44 @@ mod tests {
         for (word, hints, risk) in cases {
             assert_eq!(definition(hints.clone()).risk(word), risk, "{word:?} {hints}");
         }
+    }
+
+    #[test]
+    fn the_tool_is_as_strict_as_the_rules_and_its_reference_is_not_the_callers() {
+        let mut definition = definition(json!({"readOnlyHint": true}));
+        definition.input_schema = json!({
+            "type": "object",
+            "properties": {"amount": {"type": "number"}, "receipt": {"type": "string"}},
+            "required": ["amount", "receipt"],
+        });
+        let mut rules: UpstreamRules = serde_json::from_value(json!({
+            "prefix": "bank.",
+            "tools": {"x": {"money": {"amounts": ["amount"]}, "reference": "receipt"}},
+        }))
+        .unwrap();
+        let (tool, problem) = definition.tool("u", &rules, Standing::New).unwrap();
+        assert_eq!((tool.name.as_str(), problem), ("bank.x", None));
+        assert_eq!(schema::validate(&tool, &json!({"amount": 5})), Ok(()));
+        for bad in [
+            json!({"amount": 5, "receipt": "mine"}),
+            json!({"amount": 5.5}),
+            json!({}),
+        ] {
+            assert!(schema::validate(&tool, &bad).is_err(), "{bad}");
+        }
+        let digest = tool.digest;
+        rules.tools.get_mut("x").unwrap().money.always = true;
+        let (tool, _) = definition.tool("u", &rules, Standing::New).unwrap();
+        assert_ne!(tool.digest, digest, "another rule is another tool");
+
+        definition.input_schema = json!({"$ref": "https://example.com/x"});
+        let (tool, problem) = definition.tool("u", &rules, Standing::New).unwrap();
+        assert!(problem.is_some() && schema::validate(&tool, &json!({"amount": 5})).is_err());
+        definition.name = "not a name".into();
+        assert!(definition.tool("u", &rules, Standing::New).is_none());
+        rules.only_listed = true;
+        definition.name = "y".into();
+        assert!(definition.tool("u", &rules, Standing::New).is_none());
     }
 
     #[test]

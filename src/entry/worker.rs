@@ -64,6 +64,13 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("refresh", millis(250), |broker| async move {
             broker.refresh().await
         }),
+        // Three turns within the second in which a record has to be sealed.
+        Duty::new("seal", millis(300), |broker| async move {
+            broker.seal().await.map(drop)
+        }),
+        Duty::new("tools", millis(250), |broker| async move {
+            broker.tend_tools().await
+        }),
         Duty::new("prune", millis(30_000), |broker| async move {
             broker.prune(PRUNE_BATCH).await.map(drop)
         }),

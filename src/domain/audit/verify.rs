@@ -682,6 +682,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case checks three signatures, which is slow without optimisation.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         /// Whatever is done to the lines, unless it leaves the records as they were, is noticed.
         #[test]
         fn no_change_passes(at in any::<prop::sample::Index>(), to in any::<prop::sample::Index>(), what in 0..4) {

@@ -1,25 +1,71 @@
-//! Audit records over REST.
+//! The audit over REST: records in three formats, the signed head, and proofs.
+//!
+//! `format=jsonl` without any filter is the whole sealed log, with heads, as `hundi audit verify`
+//! reads it. With filters it is just the records, and nothing to verify.
+
+use std::collections::VecDeque;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
+use futures_util::stream;
 use serde_json::{Value, json};
 
-use super::answer::ok;
-use super::caller::Caller;
+use super::answer::{ok, text};
+use super::caller::{Caller, Named};
 use super::openapi::{Op, Param};
+use super::query::Params;
 use super::{Door, Problem, Query};
-use crate::domain::principal::Right;
+use crate::broker::audit::{Consistency, Export};
+use crate::broker::{Broker, Trouble};
+use crate::domain::audit::export::{csv_header, csv_line, head_json};
+use crate::domain::audit::record_line;
+use crate::domain::principal::{Principal, Right};
 use crate::domain::time::Timestamp;
 use crate::entry::shapes;
-use crate::store::RecordFilter;
+use crate::store::{RecordFilter, StoredRecord};
 
 /// Records in an answer unless said otherwise, and at most.
 const PAGE: (u32, u32) = (100, 1000);
+/// Records per read while everything that matches is streamed.
+const STREAM_PAGE: u32 = 500;
+/// The parameters that pick records.
+const FILTERS: [&str; 8] = [
+    "agent", "proposal", "payout", "decision", "tool", "since", "until", "after",
+];
 
 pub(super) fn routes() -> Router<Door> {
-    Router::new().route("/v1/audit", get(list))
+    Router::new()
+        .route("/v1/audit", get(list))
+        .route("/v1/audit/head", get(head))
+        .route("/v1/audit/proof/{seq}", get(proof))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Jsonl,
+    Csv,
+}
+
+impl Format {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "json" => Some(Self::Json),
+            "jsonl" => Some(Self::Jsonl),
+            "csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+
+    fn line(self, record: &StoredRecord) -> String {
+        match self {
+            Self::Csv => csv_line(record.seq, &record.record),
+            Self::Json | Self::Jsonl => record_line(record.seq, &record.record) + "\n",
+        }
+    }
 }
 
 async fn list(
@@ -27,13 +73,40 @@ async fn list(
     Caller { who, .. }: Caller,
     query: Query,
 ) -> Result<Response, Problem> {
-    let params = query.params(&[
-        "agent", "proposal", "payout", "decision", "tool", "since", "until", "after", "limit",
-    ])?;
+    let mut names = FILTERS.to_vec();
+    names.extend(["limit", "format"]);
+    let params = query.params(&names)?;
+    let format = params.read("format", "json, jsonl or csv", Format::parse)?;
+    let format = format.unwrap_or(Format::Json);
     let (usual, most) = PAGE;
+    let limit = params.limit(most)?;
+    let filter = filter(&who, &params, limit.unwrap_or(usual))?;
+    let filtered = FILTERS.iter().any(|name| params.text(name).is_some());
+    match (format, limit) {
+        (Format::Json, _) => {
+            let records = door.broker.records(&who, filter).await?;
+            let records: Vec<Value> = records.iter().map(shapes::record).collect();
+            Ok(ok(&json!({"records": records})))
+        }
+        (Format::Jsonl, None) if !filtered && who.may(Right::ReadAll) => {
+            let export = door.broker.audit_export(&who).await?;
+            Ok(text("application/jsonl", whole_log(export)))
+        }
+        (Format::Jsonl | Format::Csv, Some(_)) => {
+            let records = door.broker.records(&who, filter).await?;
+            Ok(page(format, &records))
+        }
+        (Format::Jsonl | Format::Csv, None) => {
+            let broker = door.broker.clone();
+            Ok(text(media(format), everything(broker, who, filter, format)))
+        }
+    }
+}
+
+fn filter(who: &Principal, params: &Params, limit: u32) -> Result<RecordFilter, Problem> {
     let owned = |name| params.text(name).map(str::to_owned);
     let time = "an RFC 3339 time, such as 2026-11-20T10:00:00Z";
-    let filter = RecordFilter {
+    Ok(RecordFilter {
         org: Some(who.org.clone()),
         agent: params.read("agent", "an agent id", |text| text.parse().ok())?,
         proposal: params.read("proposal", "a proposal id", |text| text.parse().ok())?,
@@ -43,31 +116,184 @@ async fn list(
         since: params.read("since", time, Timestamp::parse)?,
         until: params.read("until", time, Timestamp::parse)?,
         after_seq: params.read("after", "a record's `seq`", |text| text.parse().ok())?,
-        limit: params.limit(most)?.unwrap_or(usual),
-    };
-    let records = door.broker.records(&who, filter).await?;
-    let records: Vec<Value> = records.iter().map(shapes::record).collect();
-    Ok(ok(&json!({"records": records})))
+        limit,
+    })
 }
 
-pub(super) const OPS: &[Op] = &[Op {
-    id: "list_audit",
-    method: "get",
-    path: "/v1/audit",
-    summary: "Audit records, newest first; an agent sees those of its own proposals.",
-    right: Some(Right::ReadOwn),
-    params: &[
-        Param::query("agent", "Only about this agent."),
-        Param::query("proposal", "Only about this proposal."),
-        Param::query("payout", "Only about this provider's id."),
-        Param::query("decision", "Only APPROVED, REJECTED, HELD or SKIPPED."),
-        Param::query("tool", "Only about this tool."),
-        Param::query("since", "At or after, RFC 3339."),
-        Param::query("until", "Before, RFC 3339."),
-        Param::query("after", "Only with a higher `seq`; then oldest first."),
-        Param::query("limit", "1 to 1000; 100 if absent."),
-    ],
-    answers: &[(200, "the records", "RecordList")],
-    problems: &[400],
-    ..Op::NONE
-}];
+fn media(format: Format) -> &'static str {
+    match format {
+        Format::Csv => "text/csv; charset=utf-8",
+        Format::Json | Format::Jsonl => "application/jsonl",
+    }
+}
+
+fn page(format: Format, records: &[StoredRecord]) -> Response {
+    let mut body = match format {
+        Format::Csv => csv_header(),
+        Format::Json | Format::Jsonl => String::new(),
+    };
+    for record in records {
+        body.push_str(&format.line(record));
+    }
+    text(media(format), body)
+}
+
+/// The sealed log, chunk by chunk. A failure in the middle ends the stream early, which the
+/// verifier reports as truncated: the newest head came first.
+fn whole_log(export: Export) -> Body {
+    Body::from_stream(stream::try_unfold(export, |mut export| async move {
+        let chunk = export.next().await.map_err(broken)?;
+        Ok::<_, std::io::Error>(chunk.map(|chunk| (chunk, export)))
+    }))
+}
+
+/// Everything that matches, oldest first.
+fn everything(broker: Broker, who: Principal, filter: RecordFilter, format: Format) -> Body {
+    let begin = match format {
+        Format::Csv => VecDeque::from([csv_header()]),
+        Format::Json | Format::Jsonl => VecDeque::new(),
+    };
+    let after = Some(filter.after_seq.unwrap_or(0));
+    let state = (broker, who, filter, begin, after);
+    Body::from_stream(stream::try_unfold(
+        state,
+        move |(broker, who, filter, mut ready, after)| async move {
+            if let Some(chunk) = ready.pop_front() {
+                return Ok(Some((chunk, (broker, who, filter, ready, after))));
+            }
+            let Some(after) = after else { return Ok(None) };
+            let asked = RecordFilter {
+                after_seq: Some(after),
+                limit: STREAM_PAGE,
+                ..filter.clone()
+            };
+            let records = broker.records(&who, asked).await.map_err(broken)?;
+            let full = records.len() >= STREAM_PAGE as usize;
+            let next = records.last().map(|last| last.seq).filter(|_| full);
+            let chunk: String = records.iter().map(|record| format.line(record)).collect();
+            Ok::<_, std::io::Error>(Some((chunk, (broker, who, filter, ready, next))))
+        },
+    ))
+}
+
+fn broken(trouble: Trouble) -> std::io::Error {
+    std::io::Error::other(trouble.to_string())
+}
+
+async fn head(
+    State(door): State<Door>,
+    Caller { who, .. }: Caller,
+    query: Query,
+) -> Result<Response, Problem> {
+    let params = query.params(&["from"])?;
+    let head = door.broker.audit_head(&who).await?;
+    let head = head.ok_or(Trouble::NotFound("signed head yet"))?;
+    let mut body = head_json(&head);
+    body["public_key"] = json!(door.broker.audit_public_key().map(|key| key.to_string()));
+    if let Some(from) = older(&params)? {
+        let proof = door.broker.audit_consistency(&who, from).await?;
+        body = head_json(&proof.head);
+        body["public_key"] = json!(door.broker.audit_public_key().map(|key| key.to_string()));
+        body["consistency"] = consistency(&proof);
+    }
+    Ok(ok(&body))
+}
+
+async fn proof(
+    State(door): State<Door>,
+    Caller { who, .. }: Caller,
+    Named(seq): Named,
+    query: Query,
+) -> Result<Response, Problem> {
+    let params = query.params(&["from"])?;
+    let unknown = || Trouble::NotFound("sealed record");
+    let seq: i64 = seq.parse().map_err(|_| unknown())?;
+    let proof = door.broker.audit_inclusion(&who, seq).await?;
+    let mut body = json!({
+        "seq": seq,
+        "leaf_index": proof.index,
+        "leaf_hash": proof.leaf.hash,
+        "tree_size": proof.head.head.tree_size,
+        "root_hash": proof.head.head.root_hash,
+        "proof": proof.path,
+        "head": head_json(&proof.head),
+        "record": proof.record.as_ref().map(|stored| record_line(stored.seq, &stored.record)),
+    });
+    if let Some(from) = older(&params)? {
+        let proof = door.broker.audit_consistency(&who, from).await?;
+        body["consistency"] = consistency(&proof);
+    }
+    Ok(ok(&body))
+}
+
+fn older(params: &Params) -> Result<Option<u64>, Problem> {
+    params.read("from", "an older `tree_size`", |text| text.parse().ok())
+}
+
+fn consistency(proof: &Consistency) -> Value {
+    json!({
+        "from": {"tree_size": proof.from, "root_hash": proof.from_root},
+        "to": {
+            "tree_size": proof.head.head.tree_size,
+            "root_hash": proof.head.head.root_hash,
+        },
+        "proof": proof.path,
+    })
+}
+
+pub(super) const OPS: &[Op] = &[
+    Op {
+        id: "list_audit",
+        method: "get",
+        path: "/v1/audit",
+        summary: "Audit records, newest first; an agent sees those of its own proposals. \
+                  `format=jsonl` without filters is the whole sealed log, to be verified offline.",
+        right: Some(Right::ReadOwn),
+        params: &[
+            Param::query("agent", "Only about this agent."),
+            Param::query("proposal", "Only about this proposal."),
+            Param::query("payout", "Only about this provider's id."),
+            Param::query("decision", "Only APPROVED, REJECTED, HELD or SKIPPED."),
+            Param::query("tool", "Only about this tool."),
+            Param::query("since", "At or after, RFC 3339."),
+            Param::query("until", "Before, RFC 3339."),
+            Param::query("after", "Only with a higher `seq`; then oldest first."),
+            Param::query(
+                "limit",
+                "1 to 1000; 100 if absent, and for jsonl and csv everything, oldest first.",
+            ),
+            Param::query("format", "json, jsonl or csv; json if absent."),
+        ],
+        answers: &[(200, "the records", "RecordList")],
+        problems: &[400],
+        ..Op::NONE
+    },
+    Op {
+        id: "audit_head",
+        method: "get",
+        path: "/v1/audit/head",
+        summary: "The newest signed head of the sealed log, and the key that verifies it.",
+        right: Some(Right::ReadAll),
+        params: &[Param::query(
+            "from",
+            "An older `tree_size`: adds the proof that it is the beginning of this one.",
+        )],
+        answers: &[(200, "the head", "AuditHead")],
+        problems: &[400, 404],
+        ..Op::NONE
+    },
+    Op {
+        id: "audit_proof",
+        method: "get",
+        path: "/v1/audit/proof/{seq}",
+        summary: "Proof (RFC 9162) that a record is in the sealed log.",
+        right: Some(Right::ReadAll),
+        params: &[
+            Param::path("seq", "The record's `seq`."),
+            Param::query("from", "An older `tree_size`: adds a consistency proof."),
+        ],
+        answers: &[(200, "the proof", "AuditProof")],
+        problems: &[400, 404],
+        ..Op::NONE
+    },
+];

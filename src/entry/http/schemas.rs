@@ -180,6 +180,24 @@ fn rest() -> Value {
             "detail": {},
         }), &["seq", "at", "org", "kind", "decision", "reason", "actor"]),
         "RecordList": list("records", "Record"),
+        "SignedHead": closed(signed_head(), HEAD),
+        "AuditHead": audit_head(),
+        "AuditProof": closed(json!({
+            "seq": {"type": "integer"},
+            "leaf_index": {"type": "integer"},
+            "leaf_hash": hash(),
+            "tree_size": {"type": "integer"},
+            "root_hash": hash(),
+            "proof": {"type": "array", "items": hash()},
+            "head": reference("SignedHead"),
+            "record": {"type": ["string", "null"], "description": "the bytes that were hashed"},
+            "consistency": reference("Consistency"),
+        }), &["seq", "leaf_index", "leaf_hash", "tree_size", "root_hash", "proof", "head"]),
+        "Consistency": closed(json!({
+            "from": tree(),
+            "to": tree(),
+            "proof": {"type": "array", "items": hash()},
+        }), &["from", "to", "proof"]),
         "Alive": closed(json!({"status": {"const": "ok"}}), &["status"]),
         "Ready": closed(json!({
             "status": {"enum": ["ready", "degraded", "down"]},
@@ -274,6 +292,31 @@ fn uuid() -> Value {
 
 fn time() -> Value {
     json!({"type": "string", "format": "date-time"})
+}
+
+/// What every signed head has.
+const HEAD: &[&str] = &["at", "key_id", "root_hash", "signature", "tree_size"];
+
+fn signed_head() -> Value {
+    json!({
+        "at": time(),
+        "key_id": {"type": "string"},
+        "root_hash": hash(),
+        "signature": {"type": "string", "pattern": "^[0-9a-f]{128}$"},
+        "tree_size": {"type": "integer"},
+    })
+}
+
+fn audit_head() -> Value {
+    let mut head = signed_head();
+    head["public_key"] = json!({"type": ["string", "null"]});
+    head["consistency"] = reference("Consistency");
+    closed(head, HEAD)
+}
+
+fn tree() -> Value {
+    let fields = json!({"tree_size": {"type": "integer"}, "root_hash": hash()});
+    closed(fields, &["tree_size", "root_hash"])
 }
 
 fn hash() -> Value {
