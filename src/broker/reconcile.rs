@@ -16,14 +16,14 @@ use crate::domain::ids::ProposalId;
 use crate::domain::notice::{Notice, NoticeKind};
 use crate::domain::proposal::{Ending, Proposal, State};
 use crate::domain::time::Timestamp;
-use crate::store::ApplyError;
+use crate::store::{ApplyError, LEASE_HORIZON_MS};
 
 /// Attempts asked about at once, so that a dead provider does not hold up everything.
 const AT_ONCE: usize = 16;
 /// Longest pause between two enquiries about one doubt: doubts end within 60 s of healing.
 const LONGEST_PAUSE_MS: i64 = 10_000;
 /// Pause between looks where only a person can tell.
-const PERSON_PAUSE_MS: i64 = 60_000;
+const PERSON_PAUSE_MS: i64 = 30_000;
 
 /// What the resolver decided to do about one attempt.
 enum Next {
@@ -53,8 +53,9 @@ impl Broker {
     /// Extends the lease in our name; `None` if somebody else has it or has settled it.
     async fn take_over(&self, proposal: &Proposal, sending: bool) -> Option<Proposal> {
         let now = self.ports().ambient.now();
-        // Room for an enquiry and a sending, each with its own deadline.
-        let lease = now.plus_millis(millis(self.settings().call_deadline * 3));
+        // Room for one enquiry or one sending; the lease is taken anew before each sending.
+        let room = millis(self.settings().call_deadline * 2).min(LEASE_HORIZON_MS);
+        let lease = now.plus_millis(room);
         let (change, next) = Change::lease(proposal, lease, now, sending).ok()?;
         match self.ports().store.apply(change).await {
             Ok(_) => {

@@ -8,6 +8,7 @@
 //! act as; nothing here opens a store, reads a setting or looks at the environment. That is for
 //! `main`, which ties this to the rest.
 
+pub mod bench;
 pub mod config;
 pub mod hash;
 pub mod key;
@@ -123,6 +124,8 @@ pub enum Command {
     /// What was proposed, and deciding on what is held
     #[command(subcommand)]
     Proposal(proposal::Command),
+    /// Measure how many propose-and-commit cycles a running server reaches
+    Bench(bench::Args),
     /// Print the effective configuration, secrets hidden
     Config(config::Args),
     /// Print a completion script for your shell

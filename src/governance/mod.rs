@@ -27,6 +27,7 @@ pub mod integrity;
 pub mod policy;
 pub mod rate;
 pub mod reputation;
+pub mod risk;
 
 use serde_json::Value;
 

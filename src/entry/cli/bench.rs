@@ -1,0 +1,248 @@
+//! `hundi bench`: a closed-loop load test against a running server. Each caller proposes, commits
+//! what it proposed, and begins again; a cycle counts when both were done.
+//!
+//! The client shares the machine with the server it measures, so it is one thread, speaks plain
+//! HTTP/1.1 over kept connections, and reads no more of an answer than it needs.
+//!
+//! The floor (what bare grouped transactions of the same rows reach on the same kind of store) is
+//! measured by whoever is handed in, half of it before the load and half after, because the speed
+//! of a disk drifts.
+#![allow(
+    clippy::float_arithmetic,
+    reason = "speeds are estimates for people to read; none of them is an amount"
+)]
+
+mod client;
+mod histogram;
+mod load;
+mod progress;
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{Actor, Failure, Json, print};
+use histogram::Histogram;
+use load::Outcome;
+
+/// Measure how many propose-and-commit cycles a running server reaches
+///
+/// Start a server with `hundi serve`, then give its address and an agent's key. Every caller
+/// keeps one connection and waits for each answer. Exit code 1 if any cycle failed.
+#[derive(clap::Args, Debug)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Example:\n  HUNDI_API_KEY=hk_... hundi bench --concurrency 64 --seconds 10 --floor"
+)]
+pub struct Args {
+    /// The server
+    #[arg(long, default_value = "http://127.0.0.1:8787")]
+    pub url: String,
+    /// The agent.
+    #[command(flatten)]
+    pub actor: Actor,
+    /// Run for so long
+    #[arg(long, value_name = "N", conflicts_with = "cycles", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: Option<u64>,
+    /// Run so many cycles instead
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub cycles: Option<u64>,
+    /// Callers at the same time
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub concurrency: u16,
+    /// Which door to come in by
+    #[arg(long, value_enum, default_value_t = Door::Rest)]
+    pub door: Door,
+    /// Which tool to call; noop has no effect, transfer_funds moves the sandbox bank's money
+    #[arg(long, value_enum, default_value_t = Tool::Noop)]
+    pub tool: Tool,
+    /// Also measure what bare grouped transactions of the same rows reach, and print the ratio
+    #[arg(long)]
+    pub floor: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// The door the load comes in by.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Door {
+    /// POST /v1/proposals and .../commit
+    Rest,
+    /// tools/call over streamable HTTP
+    Mcp,
+}
+
+impl Door {
+    fn name(self) -> &'static str {
+        match self {
+            Door::Rest => "rest",
+            Door::Mcp => "mcp",
+        }
+    }
+}
+
+/// The tool that is called.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+#[value(rename_all = "snake_case")]
+pub enum Tool {
+    /// Done in process, no effect
+    Noop,
+    /// Through the sidecar to the sandbox bank
+    TransferFunds,
+}
+
+impl Tool {
+    fn name(self) -> &'static str {
+        match self {
+            Tool::Noop => "noop",
+            Tool::TransferFunds => "transfer_funds",
+        }
+    }
+}
+
+/// Measures the floor: callers, how long, and the cycles a second it reached.
+pub type Floor<'a> = &'a dyn Fn(usize, Duration) -> Result<f64, String>;
+
+/// How long to run when nobody said.
+const DEFAULT_SECONDS: u64 = 10;
+/// Longest of each of the two halves of the floor's measurement.
+const MAX_FLOOR_HALF: Duration = Duration::from_secs(5);
+
+/// Runs the load and prints what came of it.
+pub fn run(args: &Args, floor: Floor<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let Some(key) = &args.actor.key else {
+        let text = "bench proposes as an agent: give its key as HUNDI_API_KEY or --key hk_...; `hundi key create --role agent --name bench` makes one";
+        return Err(Failure::Usage(text.to_owned()));
+    };
+    let target = client::Target::new(&args.url, key).map_err(Failure::Usage)?;
+    let half = args.seconds.unwrap_or(DEFAULT_SECONDS).div_ceil(2);
+    let half = Duration::from_secs(half).min(MAX_FLOOR_HALF);
+    let floor = || {
+        args.floor
+            .then(|| floor(usize::from(args.concurrency), half))
+            .transpose()
+    };
+    let before = floor().map_err(Failure::Failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime
+        .block_on(load::run(args, &target))
+        .map_err(Failure::Failed)?;
+    let after = floor().map_err(Failure::Failed)?;
+    let floor = before
+        .zip(after)
+        .map(|(before, after)| (before + after) / 2.0);
+    if args.json.json {
+        print::json(out, &spell(args, &outcome, floor))?;
+    } else {
+        people(args, &outcome, floor, out)?;
+    }
+    out.flush()?;
+    verdict(&outcome)
+}
+
+fn verdict(outcome: &Outcome) -> Result<(), Failure> {
+    if outcome.errors.is_empty() {
+        return Ok(());
+    }
+    let failed: u64 = outcome.errors.values().sum();
+    let mut text = format!("{failed} cycles failed:");
+    for (error, count) in &outcome.errors {
+        text.push_str(&format!("\n  {count} x {}", print::plain(error)));
+    }
+    Err(Failure::Failed(text))
+}
+
+fn per_second(outcome: &Outcome) -> f64 {
+    let seconds = outcome.took.as_secs_f64();
+    if seconds > 0.0 {
+        count(outcome.cycles) / seconds
+    } else {
+        0.0
+    }
+}
+
+/// Exact up to 2^53, which no run reaches.
+fn count(n: u64) -> f64 {
+    u32::try_from(n).map_or(f64::from(u32::MAX), f64::from)
+}
+
+fn spell(args: &Args, outcome: &Outcome, floor: Option<f64>) -> Value {
+    let phase = |histogram: &Histogram| {
+        json!({
+            "p50_ms": millis(histogram, 50),
+            "p95_ms": millis(histogram, 95),
+            "p99_ms": millis(histogram, 99),
+        })
+    };
+    let mut told = Map::new();
+    let mut say = |name: &str, value: Value| told.insert(name.to_owned(), value);
+    say("cycles", json!(outcome.cycles));
+    say("seconds", json!(rounded(outcome.took.as_secs_f64())));
+    say("cycles_per_s", json!(rounded(per_second(outcome))));
+    if let Some(floor) = floor {
+        say("floor_per_s", json!(rounded(floor)));
+        say("ratio", json!(ratio(outcome, floor)));
+    }
+    say(
+        "phases",
+        json!({"propose": phase(&outcome.propose), "commit": phase(&outcome.commit)}),
+    );
+    say("failed", json!(outcome.errors.values().sum::<u64>()));
+    say("errors", json!(outcome.errors));
+    say("concurrency", json!(args.concurrency));
+    say("door", json!(args.door.name()));
+    say("tool", json!(args.tool.name()));
+    Value::Object(told)
+}
+
+fn ratio(outcome: &Outcome, floor: f64) -> Option<f64> {
+    (floor > 0.0).then(|| rounded(per_second(outcome) / floor))
+}
+
+/// Three decimals: more would be noise.
+fn rounded(x: f64) -> f64 {
+    (x * 1000.0).round() / 1000.0
+}
+
+fn millis(histogram: &Histogram, percent: u64) -> f64 {
+    rounded(histogram.percentile(percent).as_secs_f64() * 1000.0)
+}
+
+fn people(
+    args: &Args,
+    outcome: &Outcome,
+    floor: Option<f64>,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "{} cycles in {:.1} s: {:.0} a second, {} callers, {} by {}",
+        outcome.cycles,
+        outcome.took.as_secs_f64(),
+        per_second(outcome),
+        args.concurrency,
+        args.tool.name(),
+        args.door.name(),
+    )?;
+    if let Some(floor) = floor {
+        let ratio = ratio(outcome, floor).unwrap_or_default();
+        writeln!(
+            out,
+            "the floor is {floor:.0} a second; the ratio is {ratio:.2}"
+        )?;
+    }
+    writeln!(out)?;
+    let row = |name: &str, histogram: &Histogram| {
+        let cell = |percent| format!("{:.2} ms", millis(histogram, percent));
+        vec![name.to_owned(), cell(50), cell(95), cell(99)]
+    };
+    let rows = vec![
+        row("propose", &outcome.propose),
+        row("commit", &outcome.commit),
+    ];
+    print::table(out, &["phase", "p50", "p95", "p99"], rows, "")
+}

@@ -1,0 +1,370 @@
+//! The callers: propose, commit, again, until the time or the cycles are used up.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::client::{Client, Target};
+use super::histogram::Histogram;
+use super::progress::Progress;
+use super::{Args, DEFAULT_SECONDS, Door, Tool};
+
+/// Pause of a caller whose cycle failed, so that a server that is down is not flooded.
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
+/// Different errors that are told apart; the rest is counted together.
+const MAX_ERRORS: usize = 20;
+/// Longest text of one error, in characters.
+const MAX_ERROR: usize = 200;
+
+/// What came of a run.
+#[derive(Default)]
+pub struct Outcome {
+    /// Cycles that were done.
+    pub cycles: u64,
+    /// From the first request to the last answer.
+    pub took: Duration,
+    /// Latencies of proposing.
+    pub propose: Histogram,
+    /// Latencies of committing.
+    pub commit: Histogram,
+    /// Cycles that failed, by what was said.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// What is left to do; shared by the callers of one thread.
+pub struct Plan {
+    until: Option<Instant>,
+    cycles: Cell<u64>,
+    /// Cycles done so far.
+    pub done: Cell<u64>,
+    /// Cycles failed so far.
+    pub failed: Cell<u64>,
+}
+
+impl Plan {
+    fn of(args: &Args, start: Instant) -> Self {
+        let seconds = args.seconds.unwrap_or(DEFAULT_SECONDS);
+        let until = args
+            .cycles
+            .is_none()
+            .then(|| start + Duration::from_secs(seconds));
+        Self {
+            until,
+            cycles: Cell::new(args.cycles.unwrap_or(u64::MAX)),
+            done: Cell::new(0),
+            failed: Cell::new(0),
+        }
+    }
+
+    fn take(&self) -> Option<u64> {
+        let left = self.cycles.get().checked_sub(1)?;
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return None;
+        }
+        self.cycles.set(left);
+        Some(left)
+    }
+}
+
+/// Runs all callers on this thread. Fails only if the very first connection does.
+pub async fn run(args: &Args, target: &Target) -> Result<Outcome, String> {
+    let start = Instant::now();
+    let plan = Plan::of(args, start);
+    let callers = (0..args.concurrency).map(|index| {
+        let caller = Caller {
+            door: args.door,
+            tool: args.tool,
+            index,
+            client: Client::new(target),
+        };
+        caller.run(&plan)
+    });
+    let progress = Progress::new(args.cycles, args.seconds.unwrap_or(DEFAULT_SECONDS), start);
+    let parts = tokio::select! {
+        parts = join_all(callers) => parts,
+        () = progress.draw(&plan) => Vec::new(),
+    };
+    progress.clear();
+    let mut all = Outcome {
+        took: start.elapsed(),
+        ..Outcome::default()
+    };
+    for part in parts {
+        all.cycles += part.cycles;
+        all.propose.merge(&part.propose);
+        all.commit.merge(&part.commit);
+        for (error, count) in part.errors {
+            count_error(&mut all.errors, error, count);
+        }
+    }
+    Ok(all)
+}
+
+fn count_error(errors: &mut BTreeMap<String, u64>, error: String, count: u64) {
+    let error = if errors.len() < MAX_ERRORS || errors.contains_key(&error) {
+        error
+    } else {
+        "other errors".to_owned()
+    };
+    *errors.entry(error).or_default() += count;
+}
+
+struct Caller<'a> {
+    door: Door,
+    tool: Tool,
+    index: u16,
+    client: Client<'a>,
+}
+
+impl Caller<'_> {
+    async fn run(mut self, plan: &Plan) -> Outcome {
+        let mut outcome = Outcome::default();
+        while let Some(number) = plan.take() {
+            match self.cycle(number, &mut outcome).await {
+                Ok(()) => {
+                    outcome.cycles += 1;
+                    plan.done.set(plan.done.get() + 1);
+                }
+                Err(error) => {
+                    let error = error.chars().take(MAX_ERROR).collect();
+                    count_error(&mut outcome.errors, error, 1);
+                    plan.failed.set(plan.failed.get() + 1);
+                    sleep(AFTER_FAILURE).await;
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn cycle(&mut self, number: u64, outcome: &mut Outcome) -> Result<(), String> {
+        let arguments = match self.tool {
+            Tool::Noop => json!({"note": format!("bench {} {number}", self.index)}),
+            Tool::TransferFunds => json!({"amount": 100, "to": "acct_bench"}),
+        };
+        let before = Instant::now();
+        let (id, token) = self
+            .propose(&arguments)
+            .await
+            .map_err(|why| format!("propose: {why}"))?;
+        let between = Instant::now();
+        let committed = self.commit(&id, &token, &arguments).await;
+        committed.map_err(|why| format!("commit: {why}"))?;
+        outcome.propose.record(between - before);
+        outcome.commit.record(between.elapsed());
+        Ok(())
+    }
+
+    async fn propose(&mut self, arguments: &Value) -> Result<(String, String), String> {
+        let (door, tool) = (self.door, self.tool.name());
+        let (status, body) = match door {
+            Door::Rest => {
+                let body = json!({"tool": tool, "arguments": arguments});
+                self.rest("/v1/proposals", &body).await?
+            }
+            Door::Mcp => {
+                let name = format!("{tool}_propose");
+                self.mcp(&name, &json!({"arguments": arguments})).await?
+            }
+        };
+        let answer = Answer::read(door, body)?;
+        match (&answer.proposal_id, &answer.commit_token) {
+            (Some(id), Some(token)) if answer.is("allowed") => {
+                Ok((id.to_string(), token.to_string()))
+            }
+            _ => Err(answer.complaint(status)),
+        }
+    }
+
+    async fn commit(&mut self, id: &str, token: &str, arguments: &Value) -> Result<(), String> {
+        let (door, tool) = (self.door, self.tool.name());
+        let (status, body) = match door {
+            Door::Rest => {
+                let body = json!({"commit_token": token, "arguments": arguments});
+                self.rest(&format!("/v1/proposals/{id}/commit"), &body)
+                    .await?
+            }
+            Door::Mcp => {
+                let name = format!("{tool}_commit");
+                let body =
+                    json!({"proposal_id": id, "commit_token": token, "arguments": arguments});
+                self.mcp(&name, &body).await?
+            }
+        };
+        let answer = Answer::read(door, body)?;
+        if answer.is("committed") {
+            Ok(())
+        } else {
+            Err(answer.complaint(status))
+        }
+    }
+
+    async fn rest(&mut self, path: &str, body: &Value) -> Result<(u16, &[u8]), String> {
+        self.client
+            .post(path, "", body.to_string().as_bytes())
+            .await
+    }
+
+    async fn mcp(&mut self, name: &str, arguments: &Value) -> Result<(u16, &[u8]), String> {
+        let headers = format!(
+            "mcp-protocol-version: {PROTOCOL}\r\nmcp-method: tools/call\r\nmcp-name: {name}\r\n"
+        );
+        let body = json!({
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {
+                "name": name,
+                "arguments": arguments,
+                "_meta": {
+                    "io.modelcontextprotocol/protocolVersion": PROTOCOL,
+                    "io.modelcontextprotocol/clientInfo": {"name": "hundi bench", "version": env!("CARGO_PKG_VERSION")},
+                    "io.modelcontextprotocol/clientCapabilities": {},
+                },
+            },
+        });
+        self.client
+            .post("/mcp", &headers, body.to_string().as_bytes())
+            .await
+    }
+}
+
+/// The revision of MCP that needs no session.
+const PROTOCOL: &str = "2026-07-28";
+
+/// What is needed of an answer, whatever else it says.
+#[derive(Deserialize, Default)]
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    status: Option<Status<'a>>,
+    #[serde(borrow, default)]
+    proposal_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    commit_token: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    code: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    detail: Option<Cow<'a, str>>,
+}
+
+/// A word in answers, a number in problem documents.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Status<'a> {
+    Word(#[serde(borrow)] Cow<'a, str>),
+    Number(serde::de::IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Rpc<'a> {
+    #[serde(borrow, default)]
+    result: Option<RpcResult<'a>>,
+    #[serde(borrow, default)]
+    error: Option<RpcError<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RpcResult<'a> {
+    #[serde(borrow, default)]
+    structured_content: Option<Answer<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RpcError<'a> {
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+}
+
+impl<'a> Answer<'a> {
+    fn read(door: Door, body: &'a [u8]) -> Result<Self, String> {
+        let unreadable = |_| "the answer is not what hundi answers".to_owned();
+        if door == Door::Rest {
+            return serde_json::from_slice(body).map_err(unreadable);
+        }
+        let rpc: Rpc<'a> = serde_json::from_slice(message(body)).map_err(unreadable)?;
+        match (rpc.result, rpc.error) {
+            (_, Some(error)) => Err(error.message.into_owned()),
+            (Some(result), None) => Ok(result.structured_content.unwrap_or_default()),
+            (None, None) => Ok(Answer::default()),
+        }
+    }
+
+    fn is(&self, word: &str) -> bool {
+        matches!(&self.status, Some(Status::Word(status)) if status == word)
+    }
+
+    fn complaint(&self, http: u16) -> String {
+        let status = match &self.status {
+            Some(Status::Word(word)) => word.as_ref(),
+            Some(Status::Number(_)) | None => "refused",
+        };
+        let mut text = format!("HTTP {http}, {status}");
+        for part in [&self.reason, &self.code, &self.detail]
+            .into_iter()
+            .flatten()
+        {
+            text.push_str(", ");
+            text.push_str(part);
+        }
+        text
+    }
+}
+
+/// The JSON-RPC message of a body, which may be a stream of events with the message in the last.
+fn message(body: &[u8]) -> &[u8] {
+    if body.first() == Some(&b'{') {
+        return body;
+    }
+    let lines = body.split(|byte| *byte == b'\n');
+    let mut data = lines.filter_map(|line| line.strip_prefix(b"data:"));
+    data.rfind(|data| !data.trim_ascii().is_empty())
+        .unwrap_or(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_both_doors_are_understood() {
+        let allowed = r#"{"status":"allowed","proposal_id":"p","commit_token":"t","findings":[]}"#;
+        let rest = Answer::read(Door::Rest, allowed.as_bytes()).unwrap();
+        assert!(rest.is("allowed") && rest.commit_token.as_deref() == Some("t"));
+        let plain =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"structuredContent":{allowed}}}}}"#);
+        let stream = format!("id: 0\ndata:\n\nevent: message\ndata: {plain}\n\n");
+        for body in [plain, stream] {
+            let mcp = Answer::read(Door::Mcp, body.as_bytes()).unwrap();
+            assert!(
+                mcp.is("allowed") && mcp.proposal_id.as_deref() == Some("p"),
+                "{body}"
+            );
+        }
+        let problem = br#"{"status":429,"code":"overloaded","detail":"too many"}"#;
+        let refused = Answer::read(Door::Rest, problem).unwrap();
+        assert_eq!(
+            refused.complaint(429),
+            "HTTP 429, refused, overloaded, too many"
+        );
+        let error = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}"#;
+        assert_eq!(Answer::read(Door::Mcp, error).err(), Some("no".to_owned()));
+    }
+
+    #[test]
+    fn errors_are_counted_in_bounded_memory() {
+        let mut errors = BTreeMap::new();
+        for index in 0..1_000 {
+            count_error(&mut errors, format!("error {index}"), 1);
+        }
+        assert!(errors.len() <= MAX_ERRORS + 1);
+        assert_eq!(errors.values().sum::<u64>(), 1_000);
+    }
+}
