@@ -7,7 +7,7 @@ use super::time::Timestamp;
 
 /// Requests an agent may make in a sliding window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct RateLimit {
     /// Most requests in the window; 0 is off.
     pub max: u32,
@@ -47,9 +47,11 @@ pub struct Policy {
     pub rate_limit: RateLimit,
     /// Hold payees that GLEIF does not know as active legal entities.
     pub require_verified_entity: bool,
-    /// In force from, inclusive.
+    /// In force from, inclusive. RFC 3339 or epoch seconds.
+    #[serde(with = "instant")]
     pub valid_from: Option<Timestamp>,
-    /// In force until, exclusive.
+    /// In force until, exclusive. RFC 3339 or epoch seconds.
+    #[serde(with = "instant")]
     pub valid_until: Option<Timestamp>,
     /// The currency of every amount here; `None` is INR.
     pub currency: Option<Currency>,
@@ -68,5 +70,88 @@ impl Policy {
     /// The currency its limits are in.
     pub fn currency(&self) -> Currency {
         self.currency.unwrap_or(Currency::INR)
+    }
+}
+
+/// An instant as operators write it, in the stored form as well: a policy has one spelling.
+mod instant {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use super::Timestamp;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Spelling {
+        Text(String),
+        Secs(i64),
+    }
+
+    pub fn serialize<S: Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => to.serialize_str(&at.to_string()),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+        /// 31 December 9999: beyond it somebody wrote milliseconds.
+        const LAST_SECOND: i64 = 253_402_207_200;
+        let wrong = || de::Error::custom("an instant is RFC 3339 text or epoch seconds");
+        match Option::<Spelling>::deserialize(from).map_err(|_| wrong())? {
+            None => Ok(None),
+            Some(Spelling::Text(text)) => Timestamp::parse(&text).map(Some).ok_or_else(wrong),
+            Some(Spelling::Secs(secs)) if (0..=LAST_SECOND).contains(&secs) => {
+                Ok(Some(Timestamp::from_secs(secs)))
+            }
+            Some(Spelling::Secs(_)) => Err(wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_reads_back_as_it_was_written() {
+        let policy = Policy {
+            daily_limit: Some(5),
+            valid_until: Some(Timestamp::from_secs(1_000)),
+            currency: Currency::parse("USD"),
+            ..Policy::default()
+        };
+        let stored = serde_json::to_value(&policy).unwrap();
+        assert_eq!(stored["valid_until"], "1970-01-01T00:16:40Z");
+        assert_eq!(serde_json::from_value::<Policy>(stored).unwrap(), policy);
+    }
+
+    #[test]
+    fn what_is_misspelt_is_refused() {
+        let read = |value| serde_json::from_value::<Policy>(value);
+        let until = |value| read(json!({"valid_until": value})).map(|p| p.valid_until);
+        assert_eq!(
+            until(json!(1_000)).unwrap(),
+            Some(Timestamp::from_secs(1_000))
+        );
+        assert_eq!(until(json!(null)).unwrap(), None);
+        for bad in [
+            json!("tomorrow"),
+            json!(1_000_000_000_000_000_i64),
+            json!(-1),
+            json!(1.5),
+        ] {
+            assert!(until(bad.clone()).is_err(), "{bad}");
+        }
+        for bad in [
+            json!({"dayly_limit": 1}),
+            json!({"daily_limit": 1.5}),
+            json!({"daily_limit": "1"}),
+            json!({"currency": "inr"}),
+            json!({"rate_limit": {"max": -1}}),
+        ] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
     }
 }

@@ -4,14 +4,14 @@
 //! and that nobody agrees to their own request, is the broker's to see to.
 
 use super::policy::{exceeds, shown};
-use super::{Request, mandate};
+use super::{Request, policy_of};
 use crate::domain::facts::Facts;
 use crate::domain::money::Money;
 use crate::domain::reason::{Finding, Reason};
 
 /// `APPROVAL_REQUIRED`: above the policy's threshold, or a tool that always waits.
 pub fn required(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
-    let threshold = mandate(facts).and_then(|policy| {
+    let threshold = policy_of(facts).and_then(|policy| {
         let above = policy.require_approval_above?;
         exceeds(&request.effective, above).then(|| {
             let above = Money {
@@ -38,7 +38,7 @@ pub fn required(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
 
 /// How many different people have to agree to what is held, for whatever reason it is.
 pub fn needed(facts: &Facts) -> u32 {
-    mandate(facts).map_or(1, |policy| policy.approvals_needed.max(1))
+    policy_of(facts).map_or(1, |policy| policy.approvals_needed.max(1))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! they looked cannot both be admitted when only one does.
 
 use super::policy::{exceeds, shown};
-use super::{Request, mandate};
+use super::{Request, policy_of};
 use crate::domain::change::{BudgetMove, Pot};
 use crate::domain::facts::{Fact, Facts};
 use crate::domain::money::{Currency, Effective, Money};
@@ -14,7 +14,7 @@ use crate::domain::reason::{Finding, Reason};
 /// `LIMIT_EXCEEDED`: reserved and spent plus this is over the daily limit, or what is reserved
 /// and spent could not be read.
 pub fn daily_limit(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
-    let policy = mandate(facts)?;
+    let policy = policy_of(facts)?;
     let limit = policy.daily_limit?;
     if !request.effective.moves_money() {
         return None;
@@ -43,7 +43,7 @@ pub fn reserve(request: &Request<'_>, facts: &Facts, pot: Pot) -> Option<BudgetM
         Effective::Amount(money) => money.minor,
         Effective::Unbounded(_) => 0,
     };
-    let limit = mandate(facts).and_then(|policy| policy.daily_limit);
+    let limit = policy_of(facts).and_then(|policy| policy.daily_limit);
     Some(BudgetMove::Reserve { pot, amount, limit })
 }
 

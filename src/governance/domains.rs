@@ -11,13 +11,13 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use url::{Host, Url};
 
-use super::{Request, mandate};
+use super::{Request, policy_of};
 use crate::domain::facts::Facts;
 use crate::domain::reason::{Finding, Reason};
 
 /// `DOMAIN_BLOCKED`: on the block list, or not on the allow list, or unreadable while there is one.
 pub fn listed(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
-    let policy = mandate(facts)?;
+    let policy = policy_of(facts)?;
     let (blocked, allowed) = (&policy.blocked_domains, &policy.allowed_domains);
     let block = |why: String| Some(Finding::block(Reason::DomainBlocked, why));
     if blocked.is_empty() && allowed.is_empty() {

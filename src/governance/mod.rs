@@ -24,10 +24,12 @@ pub mod contradiction;
 pub mod domains;
 pub mod freeze;
 pub mod integrity;
+pub mod mandate;
 pub mod policy;
 pub mod rate;
 pub mod reputation;
 pub mod risk;
+pub mod simulate;
 
 use serde_json::Value;
 
@@ -133,7 +135,7 @@ pub fn recheck(request: &Request<'_>, moment: &Moment<'_>) -> Option<(Refusal, S
 }
 
 /// The policy, if there is one and it could be read; whether it is in force is its own check.
-fn mandate(facts: &Facts) -> Option<&Policy> {
+fn policy_of(facts: &Facts) -> Option<&Policy> {
     match &facts.policy {
         Fact::Known(policy) => policy.as_ref(),
         Fact::Missing => None,

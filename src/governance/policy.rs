@@ -3,7 +3,7 @@
 //! Policies govern what moves money. Another high-risk tool is governed once an operator lists it
 //! in `allowed_tools`; until then nobody may use it. A missing policy is no permission.
 
-use super::{Request, mandate};
+use super::{Request, policy_of};
 use crate::domain::facts::{Fact, Facts};
 use crate::domain::money::{Effective, Money};
 use crate::domain::reason::{Finding, Reason};
@@ -25,7 +25,7 @@ pub fn in_force(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
 
 /// `TOOL_NOT_ALLOWED`: moves no money, and nobody listed it.
 pub fn tool_allowed(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
-    let policy = mandate(facts)?;
+    let policy = policy_of(facts)?;
     let name = request.tool.name.as_str();
     let listed = policy
         .allowed_tools
@@ -39,7 +39,7 @@ pub fn tool_allowed(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
 
 /// `CURRENCY_NOT_ALLOWED`: limits in one currency say nothing about another.
 pub fn currency_allowed(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
-    let ours = mandate(facts)?.currency();
+    let ours = policy_of(facts)?.currency();
     let asked = request.effective.currency()?;
     (asked != ours).then(|| {
         let why = format!("the request is in {asked}, the policy in {ours}");
@@ -54,7 +54,7 @@ pub fn amount_limit(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
         let why = "a negative amount is no amount";
         return Some(Finding::block(Reason::TxnLimitExceeded, why));
     }
-    let policy = mandate(facts)?;
+    let policy = policy_of(facts)?;
     let limit = policy.per_txn_limit?;
     exceeds(&request.effective, limit).then(|| {
         let limit = Money {

@@ -3,7 +3,7 @@
 //! The window itself is counted in `ephemeral`, on the broker's clock and not on a caller's, and a
 //! refused request is not counted, so waiting always helps.
 
-use super::{Request, mandate};
+use super::{Request, policy_of};
 use crate::domain::facts::{Fact, Facts};
 use crate::domain::policy::{Policy, RateLimit};
 use crate::domain::reason::{Finding, Reason};
@@ -16,7 +16,7 @@ pub fn limit(policy: Option<&Policy>) -> Option<RateLimit> {
 
 /// `RATE_LIMITED`: the window is full, or nobody could count.
 pub fn within_window(_request: &Request<'_>, facts: &Facts) -> Option<Finding> {
-    let limit = limit(Some(mandate(facts)?))?;
+    let limit = limit(Some(policy_of(facts)?))?;
     let detail = match facts.recent_requests {
         Fact::Known(earlier) if earlier < limit.max => return None,
         Fact::Known(earlier) => format!(

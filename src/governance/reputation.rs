@@ -3,7 +3,7 @@
 //! The questions are asked by `wire`; here it is only said what an answer, or none, means. A
 //! listed URL is refused. Silence is not safety: a person decides.
 
-use super::{Request, mandate};
+use super::{Request, policy_of};
 use crate::domain::facts::{Entity, Fact, Facts, Reputation};
 use crate::domain::reason::{Finding, Reason};
 
@@ -26,7 +26,7 @@ pub fn risk(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
 
 /// `ENTITY_UNVERIFIED`, where the policy asks for a verified legal entity.
 pub fn entity(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
-    let asked = mandate(facts)?.require_verified_entity && request.effective.moves_money();
+    let asked = policy_of(facts)?.require_verified_entity && request.effective.moves_money();
     if !asked {
         return None;
     }
