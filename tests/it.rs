@@ -10,6 +10,7 @@
 
 mod audit;
 mod connectors;
+mod sandbox;
 mod simulation;
 mod store_conformance;
 mod support;
