@@ -27,7 +27,7 @@ use layers::{Environment, Flag, Layers};
 use secret::{ConnUrl, KeyBytes, Secret};
 
 pub use show::{Row, Shown};
-pub use upstream::{ToolOverride, Transport, Upstream};
+pub use upstream::{Handshake, ToolOverride, Transport, Upstream};
 
 /// The store's file in the data folder, unless `database_url` names another.
 const DATABASE_FILE: &str = "hundi.db";
@@ -114,7 +114,7 @@ pub struct Razorpay {
     pub key: Option<RazorpayKey>,
     /// Secrets of its webhooks, the newest first; none means webhooks are refused.
     pub webhook_secrets: Vec<Secret>,
-    /// The account payouts leave from.
+    /// The account payouts leave from; there whenever the key is.
     pub account_number: Option<String>,
     /// Where it answers, without a trailing slash.
     pub api_base: String,
@@ -254,10 +254,6 @@ impl Config {
         say(
             self.sandbox_mode(),
             "sandbox mode: HUNDI_RAZORPAY_KEY_ID is not set, so payouts go to the built-in sandbox bank and no money moves",
-        );
-        say(
-            !self.sandbox_mode() && self.razorpay.account_number.is_none(),
-            "create_payout is off: HUNDI_RAZORPAY_ACCOUNT_NUMBER is not set",
         );
         say(
             !self.sandbox_mode() && self.razorpay.webhook_secrets.is_empty(),

@@ -116,11 +116,18 @@ impl Reader<'_> {
                 config.token_ttl_secs, config.allowed_ttl_secs
             ));
         }
-        if config.auto_poll && !config.sandbox_mode() && config.razorpay.account_number.is_none() {
-            self.problems.push(
-                "auto_poll is on, and HUNDI_RAZORPAY_ACCOUNT_NUMBER, the account to poll, is missing"
-                    .to_owned(),
-            );
+        if let Some(key) = &config.razorpay.key {
+            if config.razorpay.account_number.is_none() {
+                self.missing("razorpay.account_number", "razorpay.key_id is set");
+            }
+            // Test keys move no money, and a sandbox in the next container speaks no TLS.
+            let test = key.id.starts_with("rzp_test_");
+            if is_clear_to_others(&config.razorpay.api_base) && !test {
+                let place = self.place("razorpay.api_base");
+                self.problems.push(format!(
+                    "{place} is http://, and a live key would travel in clear text: use https://"
+                ));
+            }
         }
     }
 
@@ -139,14 +146,6 @@ impl Reader<'_> {
             self.warnings.push(format!(
                 "listening on {} for other machines, and public_hosts is empty: requests under any other name than localhost are refused on /mcp",
                 config.listen
-            ));
-        }
-        if let Some(key) = &config.razorpay.key
-            && is_clear_to_others(&config.razorpay.api_base)
-        {
-            self.warnings.push(format!(
-                "the secret of {} goes to {} in clear text: use https://",
-                key.id, config.razorpay.api_base
             ));
         }
     }
@@ -427,7 +426,7 @@ impl Reader<'_> {
 
     fn missing(&mut self, key: &str, because: &str) {
         self.problems.push(format!(
-            "{} (`{key}`) is missing, and {because}: give both or neither",
+            "{} (`{key}`) is missing, and {because}: give all of them or none",
             settings::variable(key)
         ));
     }

@@ -109,6 +109,8 @@ fn mistakes_stop_the_start_and_say_what_to_do() {
         (None, &[("HUNDI_RAZORPAY_KEY_SECRET", "")],        &["HUNDI_RAZORPAY_KEY_SECRET", "is empty"]),
         (None, &[("HUNDI_RAZORPAY_KEY_ID", "rzp_test_1"), ("HUNDI_RAZORPAY_KEY_SECRET", "short")], &["HUNDI_RAZORPAY_KEY_SECRET", "too short"]),
         (None, &[("HUNDI_RAZORPAY_KEY_ID", "rzp_test_1")],  &["HUNDI_RAZORPAY_KEY_SECRET", "missing"]),
+        (None, &[("HUNDI_RAZORPAY_KEY_ID", "rzp_live_1"), ("HUNDI_RAZORPAY_KEY_SECRET", "canary-4711")], &["HUNDI_RAZORPAY_ACCOUNT_NUMBER", "missing"]),
+        (None, &[("HUNDI_RAZORPAY_KEY_ID", "rzp_live_1"), ("HUNDI_RAZORPAY_KEY_SECRET", "canary-4711"), ("HUNDI_RAZORPAY_API_BASE", "http://bank")], &["HUNDI_RAZORPAY_API_BASE", "https://"]),
         (None, &[("HUNDI_RAZORPAY_WEBHOOK_SECRET", "canary-4711-x,")], &["HUNDI_RAZORPAY_WEBHOOK_SECRET", "is empty"]),
         (None, &[("HUNDI_RAZORPAY_WEBHOOK_SECRET", "canary-4711")], &["HUNDI_RAZORPAY_WEBHOOK_SECRET", "at least 12"]),
         (None, &[("HUNDI_SLACK_SIGNING_SECRET", "dev-secret")], &["HUNDI_SLACK_SIGNING_SECRET", "guessable"]),
@@ -125,6 +127,10 @@ fn mistakes_stop_the_start_and_say_what_to_do() {
         (Some("[upstream.x]\ncomand = 'a'"), &[],            &["did you mean `command`", "needs a `command`"]),
         (Some("[upstream.x]\nurl = 'http://h'\ntoken = 'changeme'"), &[], &["`upstream.x.token`", "guessable"]),
         (Some("[upstream.x]\ncommand = 'a'\npass_env = ['NOT_THERE']"), &[], &["NOT_THERE"]),
+        (Some("[upstream.razorpay]\ncommand = 'a'"), &[],   &["`[upstream.razorpay]`", "taken"]),
+        (Some("[upstream.X]\ncommand = 'a'"), &[],          &["`[upstream.X]`", "small letters"]),
+        (Some("[upstream.x]\ncommand = 'a'\n[upstream.x.tools.pay]\nrisc = 'low'"), &[], &["`[upstream.x]`", "risc"]),
+        (Some("[upstream.x]\ncommand = 'a'\nhandshake = 'firm'"), &[], &["`upstream.x.handshake`"]),
         (Some("[tools.create_payout]\nhold = 'yes'"), &[],   &["`tools.create_payout.hold`", "true or false"]),
     ];
     for (file, variables, expected) in cases {
@@ -139,7 +145,7 @@ fn mistakes_stop_the_start_and_say_what_to_do() {
 #[test]
 fn a_secret_can_come_from_a_file_and_a_higher_layer_still_wins() {
     let mut given = given(
-        Some("[razorpay]\nkey_id = 'rzp_1'\nkey_secret = 'from-the-file'"),
+        Some("[razorpay]\naccount_number = '1'\nkey_id = 'rzp_1'\nkey_secret = 'from-the-file'"),
         &[],
         &[],
     );
@@ -168,6 +174,7 @@ fn no_view_of_the_configuration_shows_a_secret() {
     let variables = [
         ("HUNDI_RAZORPAY_KEY_ID", "rzp_live_1"),
         ("HUNDI_RAZORPAY_KEY_SECRET", CANARY),
+        ("HUNDI_RAZORPAY_ACCOUNT_NUMBER", "7878780080316316"),
         (
             "HUNDI_RAZORPAY_WEBHOOK_SECRET",
             "canary-4711-new,canary-4711-old",
@@ -228,4 +235,29 @@ fn a_file_that_was_named_has_to_be_there() {
         error.contains("/nowhere/hundi.toml cannot be read"),
         "{error}"
     );
+}
+
+#[test]
+fn an_upstream_has_a_way_to_reach_it_and_rules() {
+    let toml = r#"
+        [upstream.bank]
+        command = "razorpay-mcp-server"
+        args = ["stdio"]
+        env = { LOG_LEVEL = "warn" }
+        handshake = "initialize"
+        only_listed = true
+        [upstream.bank.tools.fetch_payment]
+        risk = "low"
+        [upstream.bank.tools.create_refund]
+        hold = true
+        money = { amounts = ["amount"], always = true }
+        [tools.create_payout]
+        hold = true
+    "#;
+    let config = given(Some(toml), &[], &[]).load().unwrap();
+    let bank = &config.upstreams["bank"];
+    assert_eq!(bank.handshake, Handshake::Initialize);
+    assert!(bank.rules.only_listed && bank.rules.tools["create_refund"].hold);
+    assert_eq!(bank.rules.tools.len(), 2);
+    assert_eq!(config.tools["create_payout"].hold, Some(true));
 }

@@ -7,9 +7,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::Deserialize;
+
 use super::layers::Environment;
 use super::secret::{self, Secret};
 use super::settings::nearest;
+use crate::domain::upstream::UpstreamRules;
 
 /// What the operator says about one tool.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -23,6 +26,22 @@ pub struct ToolOverride {
 pub struct Upstream {
     /// How to reach it.
     pub transport: Transport,
+    /// How it shakes hands.
+    pub handshake: Handshake,
+    /// The operator's word about its tools.
+    pub rules: UpstreamRules,
+}
+
+/// How an upstream shakes hands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Handshake {
+    /// Found out by trying.
+    #[default]
+    Auto,
+    /// `initialize`: revisions up to 2025-11-25.
+    Initialize,
+    /// `server/discover`: revision 2026-07-28.
+    Discover,
 }
 
 /// How to reach an upstream.
@@ -56,7 +75,8 @@ pub struct Http {
     pub token: Option<Secret>,
 }
 
-const UPSTREAM_KEYS: [&str; 8] = [
+/// How to reach it; every other key of the table is a rule.
+const REACH_KEYS: [&str; 9] = [
     "command",
     "args",
     "env",
@@ -65,7 +85,14 @@ const UPSTREAM_KEYS: [&str; 8] = [
     "url",
     "token",
     "token_file",
+    "handshake",
 ];
+/// The keys of [`UpstreamRules`].
+const RULE_KEYS: [&str; 4] = ["prefix", "trust_on_first_use", "only_listed", "tools"];
+/// Names that mean something else already.
+const TAKEN: [&str; 2] = ["noop", "razorpay"];
+/// Longest name; it goes before the names of tools.
+const MAX_NAME: usize = 32;
 
 pub(super) fn tools(
     table: &toml::Table,
@@ -89,9 +116,17 @@ pub(super) fn upstreams(
     let mut upstreams = BTreeMap::new();
     for (name, value) in table {
         let mut section = Section::open(format!("upstream.{name}"), value, problems);
-        section.known(&UPSTREAM_KEYS);
+        section.known(&[&REACH_KEYS[..], &RULE_KEYS].concat());
+        section.name(name);
+        let rules = section.rules();
+        let handshake = section.handshake();
         if let Some(transport) = section.transport(environment) {
-            upstreams.insert(name.clone(), Upstream { transport });
+            let upstream = Upstream {
+                transport,
+                handshake,
+                rules,
+            };
+            upstreams.insert(name.clone(), upstream);
         }
     }
     upstreams
@@ -173,6 +208,57 @@ impl<'a> Section<'a> {
             self.wrong(key, "a list of texts");
             Vec::new()
         })
+    }
+
+    fn name(&mut self, name: &str) {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        let path = &self.path;
+        if TAKEN.contains(&name) {
+            self.problems.push(format!(
+                "`[{path}]`: the name {name} is taken; choose another"
+            ));
+        } else if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+            self.problems.push(format!(
+                "`[{path}]`: a name is 1 to {MAX_NAME} small letters, digits, `-` or `_`"
+            ));
+        }
+    }
+
+    /// What serde says about rules may be repeated: there is no secret among them.
+    fn rules(&mut self) -> UpstreamRules {
+        let rules = self
+            .table
+            .iter()
+            .filter(|(key, _)| RULE_KEYS.contains(&key.as_str()));
+        let rules: toml::Table = rules
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let path = &self.path;
+        match UpstreamRules::deserialize(toml::Value::Table(rules)) {
+            Ok(rules) => {
+                let problems = rules.problems().into_iter();
+                self.problems
+                    .extend(problems.map(|problem| format!("`[{path}]`: {problem}")));
+                rules
+            }
+            Err(error) => {
+                let error = error.to_string().trim_end().replace('\n', ", ");
+                self.problems.push(format!("`[{path}]`: {error}"));
+                UpstreamRules::default()
+            }
+        }
+    }
+
+    fn handshake(&mut self) -> Handshake {
+        match self.text("handshake").as_deref() {
+            None | Some("auto") => Handshake::Auto,
+            Some("initialize") => Handshake::Initialize,
+            Some("discover") => Handshake::Discover,
+            Some(_) => {
+                self.wrong("handshake", "auto, initialize or discover");
+                Handshake::Auto
+            }
+        }
     }
 
     fn transport(&mut self, environment: &Environment) -> Option<Transport> {
