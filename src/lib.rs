@@ -1,6 +1,7 @@
 //! hundi: a two-phase propose/commit transaction broker.
 
 pub mod ambient;
+pub mod app;
 pub mod broker;
 pub mod config;
 pub mod connector;

@@ -1,6 +1,8 @@
 //! The `hundi` program: parse the command line, load the configuration, build what the command
 //! needs, run it, and end with 0 (done), 1 (refused or failed) or 2 (wrong usage).
 
+mod run;
+
 use std::io::{self, BufRead, BufWriter, Write};
 use std::process::ExitCode;
 
@@ -47,9 +49,17 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
         Command::Keyring(command) => keyring(command, &load(&cli.settings)?, &mut out),
         Command::Config(args) => config(args, &load(&cli.settings)?, &mut out),
-        Command::Key(_) | Command::Proposal(_) => {
-            Err(Failure::of("the store cannot be opened by this build"))
+        Command::Key(command) => run::on_store::key(command, &load(&cli.settings)?, &mut out),
+        Command::Proposal(command) => {
+            run::on_store::proposal(command, &load(&cli.settings)?, &mut out)
         }
+        Command::Migrate => run::on_store::migrate(&load(&cli.settings)?, &mut out),
+        Command::Serve(args) => run::serve::run(args, &load(&cli.settings)?, &mut out),
+        Command::Mcp(args) => run::mcp::run(args, &load(&cli.settings)?),
+        Command::Sandbox(args) => run::sandbox::run(args, &load(&cli.settings)?, &mut out),
+        // The child has no configuration file and no data folder: only its variables.
+        Command::Sidecar(cli::SidecarCommand::Razorpay) => run::sidecar::razorpay(),
+        Command::Demo => run::demo::run(&mut out),
     }
 }
 

@@ -42,7 +42,7 @@ impl LogFormat {
 }
 
 /// What is logged when nothing else was said.
-pub const DEFAULT_FILTER: &str = "info";
+pub const DEFAULT_FILTER: &str = "info,rmcp=warn";
 
 /// Starts logging to stderr; stdout belongs to the protocol or to the command's output. A second
 /// call changes nothing. A filter that does not parse is replaced by the default and said so.

@@ -177,7 +177,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("integrity.on_missing", Kind::OneOf(&["hold", "allow", "block"]), Some("hold"), "what to do when nothing could be scored"),
     setting("integrity.block_threshold", Kind::Share, Some("0.45"), "block at or above this composite score"),
 
-    setting("log",           Kind::Text, Some("info"), "what to log: error, warn, info, debug, or a tracing filter"),
+    setting("log",           Kind::Text, Some("info,rmcp=warn"), "what to log: error, warn, info, debug, or a tracing filter"),
     setting("log_format",    Kind::OneOf(&["text", "json"]), Some("text"), "how logs look on stderr"),
     setting("otlp_endpoint", Kind::HttpUrl, None, "OpenTelemetry collector that gets traces"),
 ];

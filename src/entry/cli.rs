@@ -108,6 +108,19 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 /// What can be done.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Run the broker: MCP and REST over HTTP, and the sandbox bank where no bank is configured
+    Serve(ServeArgs),
+    /// Run the broker as an MCP server on standard input and output, as the first agent
+    Mcp(McpArgs),
+    /// See it work: every part of the story, on real parts, in a folder that is thrown away
+    Demo,
+    /// Run the sandbox bank alone: a RazorpayX that moves no money
+    Sandbox(SandboxArgs),
+    /// Run a sidecar, the process that alone holds a provider's credentials
+    #[command(subcommand)]
+    Sidecar(SidecarCommand),
+    /// Bring the store's schema up to date, and tell where it stands
+    Migrate,
     /// Canonical form and SHA-256 of JSON documents, one a line
     Hash(hash::Args),
     /// How far an agent's own answers disagree, one case a line
@@ -135,6 +148,40 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// How to serve.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArgs {
+    /// On the first start, also write the keys that are shown once to this file (0600)
+    #[arg(long, value_name = "FILE")]
+    pub bootstrap: Option<PathBuf>,
+}
+
+/// As whom to serve on standard input and output.
+#[derive(Args, Clone, Debug, Default)]
+pub struct McpArgs {
+    /// Act as the holder of this API key instead of the first agent
+    #[command(flatten)]
+    pub actor: Actor,
+}
+
+/// How the sandbox bank behaves.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SandboxArgs {
+    /// Milliseconds that a payout stays in `processing`
+    #[arg(long, value_name = "MS")]
+    pub step_ms: Option<u64>,
+    /// Where to post signed webhooks; needs HUNDI_RAZORPAY_WEBHOOK_SECRET
+    #[arg(long, value_name = "URL")]
+    pub webhook_url: Option<String>,
+}
+
+/// The sidecars there are.
+#[derive(Subcommand, Clone, Copy, Debug)]
+pub enum SidecarCommand {
+    /// RazorpayX; reads HUNDI_RAZORPAY_KEY_ID, _KEY_SECRET, _ACCOUNT_NUMBER and _API_BASE
+    Razorpay,
 }
 
 /// `--json`, the same everywhere.

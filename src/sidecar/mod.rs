@@ -15,7 +15,7 @@ use rmcp::ServiceExt;
 use rmcp::transport::io::stdio_pipes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use settings::{Settings, SettingsError};
+pub use settings::{ACCOUNT_NUMBER, API_BASE, KEY_ID, KEY_SECRET, Settings, SettingsError};
 
 /// Why the sidecar could not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -12,10 +12,14 @@ use zeroize::Zeroizing;
 /// Where RazorpayX is. Only an address other than this can be a sandbox.
 const RAZORPAY: &str = "https://api.razorpay.com";
 
-const KEY_ID: &str = "HUNDI_RAZORPAY_KEY_ID";
-const KEY_SECRET: &str = "HUNDI_RAZORPAY_KEY_SECRET";
-const ACCOUNT_NUMBER: &str = "HUNDI_RAZORPAY_ACCOUNT_NUMBER";
-const API_BASE: &str = "HUNDI_RAZORPAY_API_BASE";
+/// Variable of the API key.
+pub const KEY_ID: &str = "HUNDI_RAZORPAY_KEY_ID";
+/// Variable of the API key's secret.
+pub const KEY_SECRET: &str = "HUNDI_RAZORPAY_KEY_SECRET";
+/// Variable of the account that pays.
+pub const ACCOUNT_NUMBER: &str = "HUNDI_RAZORPAY_ACCOUNT_NUMBER";
+/// Variable of the bank's address.
+pub const API_BASE: &str = "HUNDI_RAZORPAY_API_BASE";
 
 /// Everything the sidecar knows.
 pub struct Settings {

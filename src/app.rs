@@ -1,0 +1,297 @@
+//! The composition root: configuration in, a working broker out. Everything but `entry` meets here
+//! and nowhere else.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::ambient::Ambient;
+use crate::broker::keys::FirstKeys;
+use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
+use crate::config::Config;
+use crate::connector::registry;
+use crate::domain::change::{Change, DocKey, DocWrite, Record};
+use crate::domain::ids::{OrgId, ToolName};
+use crate::domain::policy::{Policy, RateLimit};
+use crate::domain::tool::Tool;
+use crate::ephemeral::local::Local;
+use crate::keyring::Keyring;
+use crate::sandbox::{self, SandboxOptions};
+use crate::sidecar;
+use crate::store::sqlite::Sqlite;
+use crate::store::{ApplyError, Store};
+use crate::wire::mcp::{UpstreamSpec, Upstreams};
+
+/// The upstream that our own sidecar is.
+const BANK: &str = "razorpay";
+/// The account that the sandbox bank pays from.
+const SANDBOX_ACCOUNT: &str = "2323230000000000";
+/// How long to wait for a sandbox bank that another process runs.
+const SANDBOX_PROBE: Duration = Duration::from_secs(2);
+
+/// A working broker and what keeps it going.
+pub struct App {
+    /// The use cases.
+    pub broker: Broker,
+    /// The sandbox bank's address, in sandbox mode.
+    pub sandbox_url: Option<String>,
+    upstreams: Arc<Upstreams>,
+    closing: CancellationToken,
+    bank: Option<JoinHandle<()>>,
+}
+
+impl App {
+    /// Builds everything the configuration asks for. `program` is this very program, which is
+    /// started again as the sidecar.
+    pub async fn build(config: &Config, program: &Path) -> Result<Self> {
+        // Fails only if a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let ambient = Ambient::real();
+        private_folder(&config.data_dir)?;
+        let keys = Keyring::open(config, &ambient).context("the token keys")?;
+        let (store, audience) = open_store(config, &ambient).await?;
+        let closing = CancellationToken::new();
+        let (sandbox_url, bank) = if config.sandbox_mode() {
+            let (url, bank) = open_sandbox(config, &ambient, &closing).await?;
+            (Some(url), bank)
+        } else {
+            (None, None)
+        };
+        let upstreams = Arc::new(Upstreams::new(specs(
+            config,
+            program,
+            sandbox_url.as_deref(),
+        )));
+        let ports = Ports {
+            ambient,
+            store,
+            ephemeral: Arc::new(Local::new()),
+            wire: upstreams.clone(),
+            keys: Arc::new(keys),
+            sampler: config
+                .sandbox_mode()
+                .then(|| Arc::new(SandboxModel) as Arc<dyn Sampler>),
+            reputation: None,
+            entities: None,
+            outbound: None,
+            audit_key: None,
+            spool: None,
+        };
+        let broker = Broker::new(ports, settings(config, audience), tools(config));
+        Ok(Self {
+            broker,
+            sandbox_url,
+            upstreams,
+            closing,
+            bank,
+        })
+    }
+
+    /// Makes the first keys, once per store; and in sandbox mode a policy for the first agent, so
+    /// that a newcomer's first proposal is allowed.
+    pub async fn welcome(&self) -> Result<Option<FirstKeys>, Trouble> {
+        let first = self.broker.bootstrap_keys().await?;
+        if let (Some(first), Some(_)) = (&first, &self.sandbox_url) {
+            let org = OrgId::default();
+            let key = DocKey::new("policy", &org, first.agent_id.as_str());
+            let policy = serde_json::to_value(sample_policy()).unwrap_or_default();
+            let now = self.broker.ports().ambient.now();
+            let mut record = Record::new(now, &org, "policy_set", "hundi")
+                .with(serde_json::json!({"before": null, "after": policy}));
+            record.agent = Some(first.agent_id.clone());
+            let write = DocWrite {
+                key,
+                expect: Some(0),
+                body: Some(policy),
+            };
+            let change = Change::documents(vec![write], Vec::new(), vec![record], Vec::new());
+            if let Err(ApplyError::Store(error)) = self.broker.ports().store.apply(change).await {
+                return Err(error.into());
+            }
+        }
+        Ok(first)
+    }
+
+    /// Ends children and the sandbox bank. Call it when no commit is under way any more.
+    pub async fn shut_down(self) {
+        self.upstreams.shut_down().await;
+        self.closing.cancel();
+        if let Some(bank) = self.bank {
+            // It ends by itself once told; a panic of the bank is not ours to pass on.
+            let _ = bank.await;
+        }
+    }
+}
+
+/// The sandbox's built-in model, as the broker's own.
+struct SandboxModel;
+
+#[async_trait]
+impl Sampler for SandboxModel {
+    async fn samples(
+        &self,
+        tool: &ToolName,
+        args: &Value,
+        prompt: Option<&str>,
+    ) -> Result<Vec<String>, String> {
+        Ok(sandbox::model::samples(tool.as_str(), args, prompt).to_vec())
+    }
+}
+
+fn settings(config: &Config, audience: String) -> Settings {
+    Settings {
+        token_ttl_secs: config.token_ttl_secs,
+        allowed_ttl_secs: config.allowed_ttl_secs,
+        held_ttl_secs: config.held_ttl_secs,
+        call_deadline: config.call_deadline,
+        audience,
+        zone: config.budget_timezone.clone(),
+        on_missing: config.on_missing,
+        block_threshold: config.block_threshold,
+        ..Settings::default()
+    }
+}
+
+/// Wide enough for load tests, and no limit on the rate: nothing real moves.
+fn sample_policy() -> Policy {
+    Policy {
+        daily_limit: Some(10_000_000_000_000),
+        per_txn_limit: Some(100_000_000_000),
+        allowed_tools: vec!["*".to_owned()],
+        rate_limit: RateLimit {
+            max: 0,
+            window_secs: 60,
+        },
+        ..Policy::default()
+    }
+}
+
+/// Built-in tools with the operator's word about them.
+fn tools(config: &Config) -> Vec<Tool> {
+    let mut tools = registry::tools(config.sandbox_mode());
+    for tool in &mut tools {
+        if let Some(told) = config.tools.get(tool.name.as_str()) {
+            tool.hold = told.hold.unwrap_or(tool.hold);
+        }
+    }
+    tools
+}
+
+async fn open_store(config: &Config, ambient: &Ambient) -> Result<(Arc<dyn Store>, String)> {
+    let Some(path) = config.sqlite_path() else {
+        bail!("a Postgres store is not supported by this build; use sqlite://PATH");
+    };
+    let opened = if config.grouped_writes {
+        Sqlite::open(&path, ambient).await
+    } else {
+        Sqlite::open_limited(&path, ambient, 1).await
+    };
+    let store = opened.with_context(|| format!("the store in {}", path.display()))?;
+    let audience = store.instance().to_owned();
+    Ok((Arc::new(store), audience))
+}
+
+/// Makes a folder that only its owner can enter.
+fn private_folder(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.with_context(|| format!("the data folder {} cannot be made", path.display()))
+}
+
+/// Starts the sandbox bank, or finds the one that another process of this data folder runs.
+async fn open_sandbox(
+    config: &Config,
+    ambient: &Ambient,
+    closing: &CancellationToken,
+) -> Result<(String, Option<JoinHandle<()>>)> {
+    let listener = match TcpListener::bind(config.sandbox_listen).await {
+        Ok(listener) => listener,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            let url = format!("http://{}", config.sandbox_listen);
+            if is_sandbox(&url).await {
+                return Ok((url, None));
+            }
+            bail!(
+                "{} is in use by something that is not a hundi sandbox; set \
+                 HUNDI_SANDBOX_LISTEN to a free address (port 0 picks one)",
+                config.sandbox_listen
+            );
+        }
+        Err(error) => {
+            return Err(error).context(format!("cannot listen on {}", config.sandbox_listen));
+        }
+    };
+    let address: SocketAddr = listener.local_addr()?;
+    let mut options = SandboxOptions::new(&config.data_dir);
+    options.ambient = ambient.clone();
+    let stop = closing.clone();
+    let bank = tokio::spawn(async move {
+        if let Err(error) = sandbox::serve(listener, options, stop.cancelled_owned()).await {
+            tracing::error!(%error, "the sandbox bank stopped");
+        }
+    });
+    Ok((format!("http://{address}"), Some(bank)))
+}
+
+async fn is_sandbox(url: &str) -> bool {
+    let client = reqwest::Client::builder()
+        .timeout(SANDBOX_PROBE)
+        .no_proxy()
+        .build();
+    let Ok(client) = client else { return false };
+    match client.get(format!("{url}/sandbox/health")).send().await {
+        Ok(answer) => answer.status().is_success(),
+        Err(_) => false,
+    }
+}
+
+/// Our sidecar, which alone gets the bank's credentials, and the configured upstreams.
+fn specs(config: &Config, program: &Path, sandbox_url: Option<&str>) -> Vec<UpstreamSpec> {
+    let razorpay = &config.razorpay;
+    let (id, secret, account, base) = match (sandbox_url, &razorpay.key) {
+        (None, Some(key)) => (
+            key.id.clone(),
+            key.secret.expose().to_owned(),
+            razorpay.account_number.clone().unwrap_or_default(),
+            razorpay.api_base.clone(),
+        ),
+        (url, _) => (
+            "rzp_test_sandbox".to_owned(),
+            "sandbox".to_owned(),
+            razorpay
+                .account_number
+                .clone()
+                .unwrap_or_else(|| SANDBOX_ACCOUNT.to_owned()),
+            url.unwrap_or(&razorpay.api_base).to_owned(),
+        ),
+    };
+    let env = [
+        (sidecar::KEY_ID, id),
+        (sidecar::KEY_SECRET, secret),
+        (sidecar::ACCOUNT_NUMBER, account),
+        (sidecar::API_BASE, base),
+    ];
+    let env = env
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let program = program.to_string_lossy();
+    vec![UpstreamSpec::stdio(
+        BANK,
+        &program,
+        ["sidecar", "razorpay"],
+        env,
+    )]
+}

@@ -1,0 +1,37 @@
+//! `hundi mcp`: the same broker as an MCP server on standard input and output, for clients that
+//! start their servers themselves. Logs go to stderr alone.
+
+use hundi::app::App;
+use hundi::config::Config;
+use hundi::entry::cli::{Failure, McpArgs};
+use hundi::entry::mcp::stdio;
+use hundi::entry::worker;
+use tokio::sync::watch;
+
+use super::{block_on, program, start_logs, told};
+
+/// Serves until standard input ends.
+pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
+    start_logs(config);
+    let program = program()?;
+    block_on(async {
+        let app = App::build(config, &program)
+            .await
+            .map_err(|error| told(&error))?;
+        app.welcome().await?;
+        let who = match &args.actor.key {
+            Some(key) => app.broker.authenticate(key).await?,
+            None => app.broker.first_agent().await?,
+        };
+        let (stop_duties, stop) = watch::channel(false);
+        let duties = tokio::spawn(worker::run(app.broker.clone(), worker::duties(), stop));
+        let served = stdio(app.broker.clone(), who).await;
+        // Fails only if the duties have ended already.
+        let _ = stop_duties.send(true);
+        if let Err(error) = duties.await {
+            tracing::error!(%error, "the duties ended abnormally");
+        }
+        app.shut_down().await;
+        served.map_err(|error| told(&error))
+    })
+}

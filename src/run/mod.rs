@@ -1,0 +1,46 @@
+//! Commands that need a running broker: where `app` (what there is) meets `entry` (what is asked).
+
+pub mod demo;
+pub mod mcp;
+pub mod on_store;
+pub mod sandbox;
+pub mod serve;
+pub mod sidecar;
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use hundi::config::{Config, LogFormat};
+use hundi::entry::cli::Failure;
+use hundi::telemetry;
+
+/// Runs a command on a multi-threaded runtime.
+pub fn block_on<F>(work: F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime.map_err(Failure::of)?.block_on(work)
+}
+
+/// Sends logs to stderr as the configuration says.
+pub fn start_logs(config: &Config) {
+    let format = match config.log_format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::start(format, &config.log);
+}
+
+/// This very program, which is started again as the sidecar.
+pub fn program() -> Result<PathBuf, Failure> {
+    std::env::current_exe()
+        .map_err(|error| Failure::of(format!("this program cannot find itself: {error}")))
+}
+
+/// An error with its causes, for people.
+pub fn told(error: &anyhow::Error) -> Failure {
+    Failure::of(format!("{error:#}"))
+}

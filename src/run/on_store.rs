@@ -1,0 +1,73 @@
+//! Commands that work on the configured store, next to a running server or without one.
+
+use std::io::Write;
+
+use hundi::app::App;
+use hundi::config::Config;
+use hundi::domain::ids::OrgId;
+use hundi::domain::principal::{Principal, Role};
+use hundi::entry::cli::{self, Actor, Failure};
+
+use super::{block_on, program, start_logs, told};
+
+/// `hundi key ...`
+pub fn key(
+    command: &cli::key::Command,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    on_store(config, async |app| {
+        let who = acting(&app, command.actor()).await?;
+        cli::key::run(command, &app.broker, &who, out).await
+    })
+}
+
+/// `hundi proposal ...`
+pub fn proposal(
+    command: &cli::proposal::Command,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    on_store(config, async |app| {
+        let who = acting(&app, command.actor()).await?;
+        cli::proposal::run(command, &app.broker, &who, out).await
+    })
+}
+
+/// `hundi migrate`: opening the store is what migrates it.
+pub fn migrate(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+    on_store(config, async |_| {
+        writeln!(out, "the store is up to date")?;
+        Ok(out.flush()?)
+    })
+}
+
+fn on_store(
+    config: &Config,
+    work: impl AsyncFnOnce(&App) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    start_logs(config);
+    let program = program()?;
+    block_on(async {
+        let app = App::build(config, &program)
+            .await
+            .map_err(|error| told(&error))?;
+        let ended = work(&app).await;
+        app.shut_down().await;
+        ended
+    })
+}
+
+/// The holder of `--key`, or whoever owns the data folder.
+async fn acting(app: &App, actor: &Actor) -> Result<Principal, Failure> {
+    match &actor.key {
+        Some(key) => Ok(app.broker.authenticate(key).await?),
+        None => Ok(Principal {
+            id: "cli:local".to_owned(),
+            name: "the command line".to_owned(),
+            org: OrgId::default(),
+            role: Role::Admin,
+            agent: None,
+        }),
+    }
+}

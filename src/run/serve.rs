@@ -1,0 +1,212 @@
+//! `hundi serve`: every door, the duties, and a shutdown that finishes what was claimed.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use axum::Router;
+use hundi::app::App;
+use hundi::broker::keys::FirstKeys;
+use hundi::config::Config;
+use hundi::entry::cli::{Failure, ServeArgs};
+use hundi::entry::http::{self, HttpOptions};
+use hundi::entry::mcp::{McpHttp, McpHttpOptions};
+use hundi::entry::origin::Names;
+use hundi::entry::worker;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{block_on, program, start_logs, told};
+
+/// Serves until it is told to stop.
+pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+    start_logs(config);
+    let program = program()?;
+    block_on(async {
+        // Bound before anything is made, so that a port in use leaves no trace.
+        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+            let hint = "set HUNDI_LISTEN to a free address";
+            Failure::of(format!(
+                "cannot listen on {}: {error}; {hint}",
+                config.listen
+            ))
+        })?;
+        let app = App::build(config, &program)
+            .await
+            .map_err(|error| told(&error))?;
+        let first = app.welcome().await?;
+        let server = Server::start(app, config, listener)?;
+        if let (Some(path), Some(first)) = (&args.bootstrap, &first) {
+            write_private(path, &server.bootstrap(first))?;
+        }
+        server.greet(config, first.as_ref(), out)?;
+        told_to_stop().await;
+        tracing::info!("stopping: no new work; finishing what was claimed");
+        server.stop().await;
+        Ok(())
+    })
+}
+
+/// A running server.
+pub struct Server {
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// What it serves.
+    pub app: App,
+    mcp: McpHttp,
+    closing: CancellationToken,
+    stop_duties: watch::Sender<bool>,
+    doors: JoinHandle<()>,
+    duties: JoinHandle<()>,
+}
+
+impl Server {
+    /// Opens the doors and starts the duties.
+    pub fn start(app: App, config: &Config, listener: TcpListener) -> Result<Self, Failure> {
+        let address = listener.local_addr()?;
+        let closing = CancellationToken::new();
+        let names = Names::new(config.public_hosts.clone(), config.allowed_origins.clone());
+        let options = McpHttpOptions {
+            names,
+            shutdown: closing.clone(),
+        };
+        let mcp = McpHttp::new(app.broker.clone(), options);
+        let options = HttpOptions {
+            behind_tls: config.tls_in_front,
+            open_metrics: address.ip().is_loopback(),
+            closing: closing.clone(),
+            ..HttpOptions::default()
+        };
+        let rest = http::routes(app.broker.clone(), options.clone());
+        let routes: Router = rest.nest("/mcp", mcp.router.clone());
+        let router = http::harden(routes, &options);
+        let limits = http::Limits::default();
+        let doors = tokio::spawn(http::serve(listener, router, limits, closing.clone()));
+        let (stop_duties, stop) = watch::channel(false);
+        let duties = tokio::spawn(worker::run(app.broker.clone(), worker::duties(), stop));
+        Ok(Self {
+            address,
+            app,
+            mcp,
+            closing,
+            stop_duties,
+            doors,
+            duties,
+        })
+    }
+
+    /// The server's own address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What `--bootstrap` writes.
+    fn bootstrap(&self, first: &FirstKeys) -> Value {
+        json!({
+            "admin_key": first.admin_key,
+            "agent_key": first.agent_key,
+            "agent_id": first.agent_id,
+            "url": self.url(),
+            "mcp_url": format!("{}/mcp", self.url()),
+            "sandbox_url": self.app.sandbox_url,
+        })
+    }
+
+    fn greet(
+        &self,
+        config: &Config,
+        first: Option<&FirstKeys>,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let url = self.url();
+        writeln!(out, "hundi {}", env!("CARGO_PKG_VERSION"))?;
+        writeln!(out, "  MCP   {url}/mcp")?;
+        writeln!(
+            out,
+            "  REST  {url}/v1      (description: {url}/openapi.json)"
+        )?;
+        if let Some(sandbox) = &self.app.sandbox_url {
+            writeln!(out, "  bank  {sandbox}   sandbox: no money moves")?;
+        }
+        for line in config.off().iter().chain(&config.warnings) {
+            writeln!(out, "  note  {line}")?;
+        }
+        if let Some(first) = first {
+            writeln!(
+                out,
+                "\nThese keys are shown once and stored hashed. Keep them now."
+            )?;
+            writeln!(out, "  admin key  {}", first.admin_key)?;
+            writeln!(
+                out,
+                "  agent key  {}   (agent {})",
+                first.agent_key, first.agent_id
+            )?;
+            writeln!(out, "\nConnect an MCP client:")?;
+            writeln!(
+                out,
+                "  {{\"mcpServers\": {{\"hundi\": {{\"type\": \"http\", \"url\": \"{url}/mcp\", \
+                 \"headers\": {{\"Authorization\": \"Bearer {}\"}}}}}}}}",
+                first.agent_key
+            )?;
+            writeln!(
+                out,
+                "Then ask it to call transfer_funds_propose, and to commit.\n"
+            )?;
+        }
+        writeln!(out, "listening on {url}")?;
+        Ok(out.flush()?)
+    }
+
+    /// Takes no new work, finishes what was claimed, then ends the duties and the children.
+    pub async fn stop(self) {
+        self.closing.cancel();
+        if let Err(error) = self.doors.await {
+            tracing::error!(%error, "the doors ended abnormally");
+        }
+        self.mcp.drained().await;
+        // Fails only if the duties have ended already.
+        let _ = self.stop_duties.send(true);
+        if let Err(error) = self.duties.await {
+            tracing::error!(%error, "the duties ended abnormally");
+        }
+        self.app.shut_down().await;
+    }
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, value: &Value) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let beside = path.with_extension("new");
+    let written = || {
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        writeln!(file, "{value}")?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    written().map_err(|error| Failure::of(format!("cannot write {}: {error}", path.display())))
+}
+
+/// Resolves on SIGINT or SIGTERM.
+pub async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => {
+            if interrupted.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
