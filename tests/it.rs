@@ -10,6 +10,7 @@
 
 mod audit;
 mod connectors;
+mod mcp_door;
 mod sandbox;
 mod simulation;
 mod store_conformance;

@@ -129,8 +129,7 @@ impl Porter {
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, TurnedAway> {
-        let bearer = headers.get(header::AUTHORIZATION).and_then(bearer);
-        match bearer {
+        match bearer(headers) {
             None => Err(TurnedAway::NoKey { given: false }),
             Some(bearer) => match self.broker.authenticate(bearer).await {
                 Ok(who) => Ok(who),
@@ -159,8 +158,14 @@ impl Porter {
     }
 }
 
-/// The text after `Bearer`, if there is one.
-fn bearer(value: &HeaderValue) -> Option<&str> {
+/// The text after `Bearer`, if there is exactly one such header: of two, nobody knows which one
+/// a proxy in front has looked at.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
     let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
     let text = text.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !text.is_empty()).then_some(text)

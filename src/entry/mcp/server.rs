@@ -30,6 +30,7 @@ use super::surface::{Route, Surface};
 use super::tools::{Call, Effect};
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
+use crate::domain::reason::Recovery;
 use crate::entry::fields::{self, Fields};
 use crate::entry::shapes;
 
@@ -173,15 +174,20 @@ async fn run(
         Route::Through(tool) => {
             let arguments = arguments.unwrap_or_else(|| json!({}));
             let invoked = broker.invoke(who, tool.name.as_str(), &arguments).await?;
-            let content = match invoked.content {
-                content @ Value::Object(_) => content,
-                other => json!({"content": other}),
-            };
-            return Ok(if invoked.is_error {
-                CallToolResult::structured_error(content)
+            if invoked.is_error {
+                return Ok(CallToolResult::structured_error(json!({
+                    "code": "upstream_refused",
+                    "detail": "the tool answered with an error, attached as `content`",
+                    "recovery": Recovery::FixArgs.code(),
+                    "content": invoked.content,
+                })));
+            }
+            // Structured answers are objects; what is none becomes a field of one.
+            if invoked.content.is_object() {
+                invoked.content
             } else {
-                CallToolResult::structured(content)
-            });
+                json!({"content": invoked.content})
+            }
         }
     };
     Ok(CallToolResult::structured(body))
