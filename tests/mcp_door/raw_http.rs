@@ -56,10 +56,7 @@ impl Answer {
             .text
             .lines()
             .filter_map(|line| line.strip_prefix("data:"));
-        let last = data
-            .map(str::trim)
-            .filter(|data| !data.is_empty())
-            .next_back();
+        let last = data.map(str::trim).rfind(|data| !data.is_empty());
         serde_json::from_str(last.unwrap()).unwrap()
     }
 }
@@ -271,7 +268,8 @@ async fn headers_that_do_not_fit_are_refused_properly() {
     let plain = plain(&bearer);
     let version = ("mcp-protocol-version", "2026-07-28");
     let method = ("mcp-method", "tools/list");
-    let cases: Vec<(Vec<(&str, &str)>, u16, Option<i64>)> = vec![
+    type Headers<'a> = Vec<(&'a str, &'a str)>;
+    let cases: Vec<(Headers<'_>, u16, Option<i64>)> = vec![
         ([&plain[..], &[version, method]].concat(),                                                200, None),
         ([&plain[..], &[version]].concat(),                                                        400, Some(-32020)),
         ([&plain[..], &[version, ("mcp-method", "tools/call")]].concat(),                          400, Some(-32020)),
