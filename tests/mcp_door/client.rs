@@ -16,8 +16,8 @@ use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::raw_http::{Open, open};
 use super::house::House;
+use super::raw_http::{Open, open};
 
 /// A client that hears when the list of tools has changed.
 #[derive(Clone, Default)]
