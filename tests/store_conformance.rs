@@ -5,6 +5,7 @@
 
 mod books;
 mod given;
+mod model;
 mod promises;
 mod sqlite_only;
 

@@ -42,9 +42,9 @@ impl Prepared {
             attempt.map(spell).transpose()
         };
         let bodies = rows.docs.iter().map(|doc| doc.body.as_ref());
-        let details = rows.records.iter().map(|record| match &record.detail {
-            Value::Null => None,
-            detail => Some(spell(detail)),
+        let details = rows.records.iter().map(|record| {
+            let told = Some(&record.detail).filter(|detail| **detail != Value::Null);
+            told.map(spell)
         });
         Ok(Self {
             fixed: insert.map(|p| spell(&p.fixed)).transpose()?,

@@ -78,12 +78,12 @@ pub(super) fn durable(path: &Path) -> SqliteConnectOptions {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
 }
 
 /// Fills in what does not concern durability.
 pub(super) fn tuned(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
-        .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false)
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging()
