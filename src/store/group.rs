@@ -77,3 +77,72 @@ fn record_size(size: usize) {
     let size = u32::try_from(size).unwrap_or(u32::MAX);
     metrics::histogram!("hundi_store_batch_size").record(f64::from(size));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::change::{Conflict, Record};
+    use crate::domain::ids::OrgId;
+    use crate::domain::time::Timestamp;
+    use futures_util::future::join_all;
+    use std::sync::{Arc, Mutex};
+
+    /// Refuses what `bad` names, notes the sizes of batches, dies on `die`.
+    struct Fake(Arc<Mutex<Vec<usize>>>);
+
+    impl Bulk for Fake {
+        async fn write(&mut self, batch: &[Prepared]) -> Vec<Result<Applied, ApplyError>> {
+            self.0.lock().unwrap().push(batch.len());
+            let kinds = batch
+                .iter()
+                .map(|change| change.rows.records[0].kind.clone());
+            kinds
+                .map(|kind| match kind.as_str() {
+                    "bad" => Err(Conflict::Stale.into()),
+                    "die" => panic!("the writer dies"),
+                    _ => Ok(Applied { first_seq: 1 }),
+                })
+                .collect()
+        }
+    }
+
+    fn change(kind: &str) -> Change {
+        let at = Timestamp::from_secs(1);
+        Change::record(Record::new(at, &OrgId::default(), kind, "x"), None)
+    }
+
+    #[tokio::test]
+    async fn what_waits_together_is_written_together() {
+        for limit in [256, 64, 1] {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let group = Group::start(Fake(seen.clone()), limit);
+            let fates = join_all((0..70).map(|n| {
+                let kind = if n == 7 { "bad" } else { "good" };
+                group.apply(change(kind))
+            }));
+            let fates = fates.await;
+            let refused = fates.iter().filter(|fate| fate.is_err()).count();
+            assert_eq!(refused, 1, "each caller gets its own fate");
+            assert!(fates[7].is_err());
+            let sizes = seen.lock().unwrap().clone();
+            assert_eq!(sizes.iter().sum::<usize>(), 70);
+            assert!(sizes.iter().all(|size| *size <= limit), "{sizes:?}");
+            assert!(limit == 1 || sizes.len() < 10, "{sizes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_dies_leaves_doubt_and_then_refuses() {
+        let group = Group::start(Fake(Arc::default()), 8);
+        let fate = group.apply(change("die")).await;
+        assert!(
+            matches!(fate, Err(ApplyError::Store(StoreError::Unknown(_)))),
+            "{fate:?}"
+        );
+        let fate = group.apply(change("good")).await;
+        assert!(
+            matches!(fate, Err(ApplyError::Store(StoreError::Unavailable(_)))),
+            "{fate:?}"
+        );
+    }
+}

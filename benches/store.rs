@@ -1,0 +1,79 @@
+//! How many cycles the bare store takes, by concurrency, grouped and not, empty and full.
+//!
+//! `cargo bench --bench store --profile fast -- [cycles]`
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::float_arithmetic,
+    reason = "a bench prints figures and may fail loudly"
+)]
+
+use std::sync::Arc;
+
+use hundi::ambient::Ambient;
+use hundi::store::floor::{self, Floor, Load};
+use hundi::store::sqlite::Sqlite;
+
+fn per_second(floor: Floor) -> f64 {
+    floor.cycles as f64 / floor.elapsed.as_secs_f64()
+}
+
+/// User plus system time of this process so far, in ms.
+fn cpu_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split(' ').collect();
+    let ticks = |at: usize| {
+        fields
+            .get(at)
+            .and_then(|f| f.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    (ticks(12) + ticks(13)) * 10.0
+}
+
+#[tokio::main]
+async fn main() {
+    let cycles = std::env::args()
+        .filter_map(|arg| arg.parse().ok())
+        .next()
+        .unwrap_or(4_000);
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let ambient = Ambient::real();
+    for money in [false, true] {
+        for (concurrency, limit) in [(1, 256), (64, 1), (64, 256), (256, 256)] {
+            let name = format!("{money}-{concurrency}-{limit}.db");
+            let path = folder.path().join(name);
+            let store = Sqlite::open_limited(&path, &ambient, limit).await.unwrap();
+            let store = Arc::new(store);
+            let few = if concurrency == 1 || limit == 1 {
+                cycles / 8
+            } else {
+                cycles
+            };
+            let load = Load {
+                concurrency,
+                cycles: few,
+                money,
+            };
+            floor::run(
+                store.clone(),
+                Load {
+                    cycles: few / 8,
+                    ..load
+                },
+                &ambient,
+            )
+            .await
+            .unwrap();
+            let before = cpu_ms();
+            let floor = floor::run(store, load, &ambient).await.unwrap();
+            println!(
+                "money {money:5}  callers {concurrency:3}  batch <= {limit:3}: {:7.0} cycles/s  {:5.1} us CPU/cycle (making them included)",
+                per_second(floor),
+                (cpu_ms() - before) * 1000.0 / floor.cycles as f64,
+            );
+        }
+    }
+}
