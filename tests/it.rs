@@ -11,6 +11,7 @@
 mod audit;
 mod connectors;
 mod mcp_door;
+mod rest;
 mod sandbox;
 mod simulation;
 mod store_conformance;

@@ -74,6 +74,9 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("prune", millis(30_000), |broker| async move {
             broker.prune(PRUNE_BATCH).await.map(drop)
         }),
+        Duty::new("gauges", millis(5_000), |broker| async move {
+            broker.gauges().await
+        }),
     ]
 }
 

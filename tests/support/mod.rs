@@ -1,5 +1,6 @@
 //! Helpers that more than one test module uses.
 
 pub mod bank;
+pub mod fixture;
 pub mod house;
 pub mod nasty;

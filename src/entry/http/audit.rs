@@ -28,7 +28,7 @@ use crate::entry::shapes;
 use crate::store::{RecordFilter, StoredRecord};
 
 /// Records in an answer unless said otherwise, and at most.
-const PAGE: (u32, u32) = (100, 1000);
+const PAGE: (u32, u32) = (100, 500);
 /// Records per read while everything that matches is streamed.
 const STREAM_PAGE: u32 = 500;
 /// The parameters that pick records.
@@ -260,7 +260,7 @@ pub(super) const OPS: &[Op] = &[
             Param::query("after", "Only with a higher `seq`; then oldest first."),
             Param::query(
                 "limit",
-                "1 to 1000; 100 if absent, and for jsonl and csv everything, oldest first.",
+                "1 to 500; 100 if absent, and for jsonl and csv everything, oldest first.",
             ),
             Param::query("format", "json, jsonl or csv; json if absent."),
         ],

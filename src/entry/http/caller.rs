@@ -1,8 +1,11 @@
 //! Who calls, and what the path names.
 
+use std::convert::Infallible;
+
 use axum::extract::{FromRequestParts, Path};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use uuid::Uuid;
 
 use super::{Door, Problem};
 use crate::broker::Trouble;
@@ -58,17 +61,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// The proposal that the path names. A malformed id is an unknown one.
+/// The proposal that the path names. What is no id becomes the one that names nothing, so that the
+/// broker answers it exactly as one that never existed.
 pub struct Id(pub ProposalId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
-    type Rejection = Problem;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let unknown = || Problem::Trouble(Trouble::NotFound("proposal"));
-        let Named(name) = Named::from_request_parts(parts, state)
-            .await
-            .map_err(|_| unknown())?;
-        name.parse().map(Self).map_err(|_| unknown())
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let name = Named::from_request_parts(parts, state).await.ok();
+        let id = name.and_then(|Named(name)| name.parse().ok());
+        Ok(Self(id.unwrap_or(ProposalId::from_uuid(Uuid::nil()))))
     }
 }

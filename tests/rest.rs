@@ -1,0 +1,9 @@
+//! The REST door as a client, an attacker and a prober see it.
+
+mod door;
+mod events;
+mod hardening;
+mod keys;
+mod openapi;
+mod proposals;
+mod roles;
