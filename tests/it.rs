@@ -13,6 +13,7 @@ mod connectors;
 mod mcp_door;
 mod rest;
 mod sandbox;
+mod sidecar;
 mod simulation;
 mod store_conformance;
 mod support;
