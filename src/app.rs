@@ -53,6 +53,15 @@ impl App {
     /// Builds everything the configuration asks for. `program` is this very program, which is
     /// started again as the sidecar.
     pub async fn build(config: &Config, program: &Path) -> Result<Self> {
+        Self::with_bank(config, program, true).await
+    }
+
+    /// The same for one command on the store, beside a server or without one: no bank is started.
+    pub async fn beside(config: &Config, program: &Path) -> Result<Self> {
+        Self::with_bank(config, program, false).await
+    }
+
+    async fn with_bank(config: &Config, program: &Path, start_bank: bool) -> Result<Self> {
         // Fails only if a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let ambient = Ambient::real();
@@ -60,7 +69,9 @@ impl App {
         let keys = Keyring::open(config, &ambient).context("the token keys")?;
         let (store, audience) = open_store(config, &ambient).await?;
         let closing = CancellationToken::new();
-        let (sandbox_url, bank) = if config.sandbox_mode() {
+        let (sandbox_url, bank) = if config.sandbox_mode() && !start_bank {
+            (Some(format!("http://{}", config.sandbox_listen)), None)
+        } else if config.sandbox_mode() {
             let (url, bank) = open_sandbox(config, &ambient, &closing).await?;
             (Some(url), bank)
         } else {

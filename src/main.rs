@@ -53,13 +53,14 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Proposal(command) => {
             run::on_store::proposal(command, &load(&cli.settings)?, &mut out)
         }
+        Command::Tool(command) => run::on_store::tool(command, &load(&cli.settings)?, &mut out),
         Command::Migrate => run::on_store::migrate(&load(&cli.settings)?, &mut out),
         Command::Serve(args) => run::serve::run(args, &load(&cli.settings)?, &mut out),
         Command::Mcp(args) => run::mcp::run(args, &load(&cli.settings)?),
         Command::Sandbox(args) => run::sandbox::run(args, &load(&cli.settings)?, &mut out),
         // The child has no configuration file and no data folder: only its variables.
         Command::Sidecar(cli::SidecarCommand::Razorpay) => run::sidecar::razorpay(),
-        Command::Demo => run::demo::run(&mut out),
+        Command::Demo(_) => run::demo::run(&mut out),
     }
 }
 

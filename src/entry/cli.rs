@@ -17,13 +17,17 @@ pub mod lines;
 pub mod print;
 pub mod proposal;
 pub mod score;
+mod service;
 pub mod token;
+pub mod tool;
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::broker::Trouble;
+
+pub use service::{DemoArgs, McpArgs, SandboxArgs, ServeArgs, SidecarCommand};
 
 /// Pay exactly what was proposed, exactly once.
 ///
@@ -108,15 +112,15 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 /// What can be done.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Run the broker: MCP and REST over HTTP, and the sandbox bank where no bank is configured
+    /// Serve MCP, REST, webhooks and metrics over HTTP
     Serve(ServeArgs),
-    /// Run the broker as an MCP server on standard input and output, as the first agent
+    /// Serve MCP on stdio, for a client that starts its servers itself
     Mcp(McpArgs),
-    /// See it work: every part of the story, on real parts, in a folder that is thrown away
-    Demo,
-    /// Run the sandbox bank alone: a RazorpayX that moves no money
+    /// Play the whole story on real parts, in a folder that is thrown away
+    Demo(DemoArgs),
+    /// Run the sandbox bank alone: RazorpayX's REST API, and no money
     Sandbox(SandboxArgs),
-    /// Run a sidecar, the process that alone holds a provider's credentials
+    /// The child process that alone holds a provider's credentials
     #[command(subcommand)]
     Sidecar(SidecarCommand),
     /// Bring the store's schema up to date, and tell where it stands
@@ -137,6 +141,9 @@ pub enum Command {
     /// What was proposed, and deciding on what is held
     #[command(subcommand)]
     Proposal(proposal::Command),
+    /// What can be proposed, and accepting what upstreams offer
+    #[command(subcommand)]
+    Tool(tool::Command),
     /// Measure how many propose-and-commit cycles a running server reaches
     Bench(bench::Args),
     /// Print the effective configuration, secrets hidden
@@ -148,40 +155,6 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-}
-
-/// How to serve.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ServeArgs {
-    /// On the first start, also write the keys that are shown once to this file (0600)
-    #[arg(long, value_name = "FILE")]
-    pub bootstrap: Option<PathBuf>,
-}
-
-/// As whom to serve on standard input and output.
-#[derive(Args, Clone, Debug, Default)]
-pub struct McpArgs {
-    /// Act as the holder of this API key instead of the first agent
-    #[command(flatten)]
-    pub actor: Actor,
-}
-
-/// How the sandbox bank behaves.
-#[derive(Args, Clone, Debug, Default)]
-pub struct SandboxArgs {
-    /// Milliseconds that a payout stays in `processing`
-    #[arg(long, value_name = "MS")]
-    pub step_ms: Option<u64>,
-    /// Where to post signed webhooks; needs HUNDI_RAZORPAY_WEBHOOK_SECRET
-    #[arg(long, value_name = "URL")]
-    pub webhook_url: Option<String>,
-}
-
-/// The sidecars there are.
-#[derive(Subcommand, Clone, Copy, Debug)]
-pub enum SidecarCommand {
-    /// RazorpayX; reads HUNDI_RAZORPAY_KEY_ID, _KEY_SECRET, _ACCOUNT_NUMBER and _API_BASE
-    Razorpay,
 }
 
 /// `--json`, the same everywhere.

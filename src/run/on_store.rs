@@ -17,7 +17,7 @@ pub fn key(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     on_store(config, async |app| {
-        let who = acting(&app, command.actor()).await?;
+        let who = acting(app, command.actor()).await?;
         cli::key::run(command, &app.broker, &who, out).await
     })
 }
@@ -29,8 +29,20 @@ pub fn proposal(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     on_store(config, async |app| {
-        let who = acting(&app, command.actor()).await?;
+        let who = acting(app, command.actor()).await?;
         cli::proposal::run(command, &app.broker, &who, out).await
+    })
+}
+
+/// `hundi tool ...`
+pub fn tool(
+    command: &cli::tool::Command,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    on_store(config, async |app| {
+        let who = acting(app, command.actor()).await?;
+        cli::tool::run(command, &app.broker, &who, out).await
     })
 }
 
@@ -49,7 +61,7 @@ fn on_store(
     start_logs(config);
     let program = program()?;
     block_on(async {
-        let app = App::build(config, &program)
+        let app = App::beside(config, &program)
             .await
             .map_err(|error| told(&error))?;
         let ended = work(&app).await;
