@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ambient::Ambient;
 use crate::broker::keys::FirstKeys;
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
-use crate::config::Config;
+use crate::config::{Config, Handshake, Transport, Upstream};
 use crate::connector::registry;
 use crate::domain::change::{Change, DocKey, DocWrite, Record};
 use crate::domain::ids::{OrgId, ToolName};
@@ -29,12 +29,14 @@ use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
 use crate::store::sqlite::Sqlite;
 use crate::store::{ApplyError, Store};
-use crate::wire::mcp::{UpstreamSpec, Upstreams};
+use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
 
 /// The upstream that our own sidecar is.
 const BANK: &str = "razorpay";
 /// The account that the sandbox bank pays from.
 const SANDBOX_ACCOUNT: &str = "2323230000000000";
+/// How long a start waits for upstreams to list their tools; those that are slower come later.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// How long to wait for a sandbox bank that another process runs.
 const SANDBOX_PROBE: Duration = Duration::from_secs(2);
 
@@ -132,6 +134,13 @@ impl App {
         Ok(first)
     }
 
+    /// Lists the tools of the upstreams for the first time, so that whoever connects next sees
+    /// them. Waits for slow ones only so long; the duties go on with it.
+    pub async fn first_look(&self) -> Result<(), Trouble> {
+        let looked = tokio::time::timeout(FIRST_LOOK, self.broker.tend_tools()).await;
+        looked.unwrap_or(Ok(()))
+    }
+
     /// Ends children and the sandbox bank. Call it when no commit is under way any more.
     pub async fn shut_down(self) {
         self.upstreams.shut_down().await;
@@ -168,6 +177,11 @@ fn settings(config: &Config, audience: String) -> Settings {
         zone: config.budget_timezone.clone(),
         on_missing: config.on_missing,
         block_threshold: config.block_threshold,
+        upstreams: config
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| (name.clone(), upstream.rules.clone()))
+            .collect(),
         ..Settings::default()
     }
 }
@@ -294,15 +308,36 @@ fn specs(config: &Config, program: &Path, sandbox_url: Option<&str>) -> Vec<Upst
         (sidecar::ACCOUNT_NUMBER, account),
         (sidecar::API_BASE, base),
     ];
-    let env = env
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
+    let env = env.map(|(name, value)| (name.to_owned(), value));
+    let env = config.inherited.iter().cloned().chain(env).collect();
     let program = program.to_string_lossy();
-    vec![UpstreamSpec::stdio(
-        BANK,
-        &program,
-        ["sidecar", "razorpay"],
-        env,
-    )]
+    let sidecar = UpstreamSpec::stdio(BANK, &program, ["sidecar", "razorpay"], env);
+    let configured = config.upstreams.iter();
+    let configured = configured.map(|(name, upstream)| spec(config, name, upstream));
+    std::iter::once(sidecar).chain(configured).collect()
+}
+
+fn spec(config: &Config, name: &str, upstream: &Upstream) -> UpstreamSpec {
+    let mut spec = match &upstream.transport {
+        Transport::Child(child) => {
+            // What is given by name wins over what is inherited.
+            let given = child.env.iter();
+            let given = given.map(|(name, value)| (name.clone(), value.expose().to_owned()));
+            let env = config.inherited.iter().cloned().chain(given).collect();
+            UpstreamSpec::stdio(name, &child.command, child.args.iter().cloned(), env)
+                .in_folder(child.cwd.clone())
+        }
+        Transport::Http(http) => {
+            let token = http.token.as_ref();
+            let bearer = token.map(|token| format!("Bearer {}", token.expose()));
+            let headers = bearer.map(|bearer| ("authorization".to_owned(), bearer));
+            UpstreamSpec::http(name, &http.url, headers.into_iter().collect())
+        }
+    };
+    spec.protocol = match upstream.handshake {
+        Handshake::Auto => Protocol::Auto,
+        Handshake::Initialize => Protocol::Initialize,
+        Handshake::Discover => Protocol::Discover,
+    };
+    spec
 }

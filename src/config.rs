@@ -98,6 +98,8 @@ pub struct Config {
     pub otlp_endpoint: Option<String>,
     /// What the operator says about single tools, by name.
     pub tools: BTreeMap<String, ToolOverride>,
+    /// The variables of our environment that every child process gets.
+    pub inherited: Vec<(String, String)>,
     /// Upstream MCP servers, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// What deserves a look and does not stop the start.

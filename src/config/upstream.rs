@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::layers::Environment;
 use super::secret::{self, Secret};
 use super::settings::nearest;
-use crate::domain::upstream::UpstreamRules;
+use crate::domain::upstream::{INHERITED, UpstreamRules};
 
 /// What the operator says about one tool.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -53,7 +53,7 @@ pub enum Transport {
     Http(Http),
 }
 
-/// A child process. It gets a clean environment with these variables and nothing else.
+/// A child process. It gets a clean environment with [`INHERITED`] and these variables.
 #[derive(Clone, Debug)]
 pub struct Child {
     /// The program.
@@ -106,6 +106,15 @@ pub(super) fn tools(
         tools.insert(name.clone(), ToolOverride { hold });
     }
     tools
+}
+
+/// What every child process gets of our environment.
+pub(super) fn inherited(environment: &Environment) -> Vec<(String, String)> {
+    let found = INHERITED.iter().filter_map(|name| {
+        let value = environment.get(*name)?.to_str()?;
+        Some(((*name).to_owned(), value.to_owned()))
+    });
+    found.collect()
 }
 
 pub(super) fn upstreams(

@@ -19,6 +19,10 @@ use super::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool, at_path}
 /// Memory for one compiled pattern.
 const MAX_PATTERN_BYTES: usize = 1024 * 1024;
 
+/// Variables of our own environment that a child process gets where they exist: what it needs to
+/// run at all, to keep its files, and to reach the network as we do. No secret is among them.
+pub const INHERITED: [&str; 5] = ["PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "HTTPS_PROXY"];
+
 /// What the operator says about one upstream.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -19,6 +19,7 @@ pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
             .await
             .map_err(|error| told(&error))?;
         app.welcome().await?;
+        app.first_look().await?;
         let who = match &args.actor.key {
             Some(key) => app.broker.authenticate(key).await?,
             None => app.broker.first_agent().await?,

@@ -38,6 +38,7 @@ pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(),
             .await
             .map_err(|error| told(&error))?;
         let first = app.welcome().await?;
+        app.first_look().await?;
         let server = Server::start(app, config, listener)?;
         if let (Some(path), Some(first)) = (&args.bootstrap, &first) {
             write_private(path, &server.bootstrap(first))?;

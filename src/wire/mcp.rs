@@ -31,10 +31,6 @@ const CHANGES: usize = 64;
 /// How long shutting down waits for children to leave.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Variables of our own environment that a child gets where they exist: what it needs to run at
-/// all, to keep its files, and to reach the network as we do. No secret is among them.
-pub const INHERITED: [&str; 5] = ["PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "HTTPS_PROXY"];
-
 /// One upstream as it is started and reached.
 #[derive(Clone)]
 pub struct UpstreamSpec {
@@ -63,6 +59,14 @@ impl UpstreamSpec {
             cwd: None,
         };
         Self::over(name, transport)
+    }
+
+    /// The same, running in this folder instead of ours.
+    pub fn in_folder(mut self, folder: Option<PathBuf>) -> Self {
+        if let Transport::Stdio { cwd, .. } = &mut self.transport {
+            *cwd = folder;
+        }
+        self
     }
 
     /// A server reached over streamable HTTP.
