@@ -11,6 +11,7 @@
 mod audit;
 mod connectors;
 mod mcp_door;
+mod people;
 mod rest;
 mod sandbox;
 mod sidecar;

@@ -48,11 +48,16 @@ impl Broker {
                 role: who.role.name(),
             });
         }
-        let (broker, who) = (self.clone(), who.clone());
+        let (broker, caller, who) = (self.clone(), who, who.clone());
         // A task of its own: a caller that hangs up must not stop a claimed commit half-way.
         let task = tokio::spawn(async move { broker.run_commit(&who, &request).await });
         match task.await {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                if let Err(trouble) = &answer {
+                    self.spool_unavailable(caller, "commit_refused", trouble);
+                }
+                answer
+            }
             Err(error) => {
                 tracing::error!(%error, "a commit ended abnormally; recovery settles it");
                 Err(Trouble::Overloaded {
@@ -400,14 +405,7 @@ impl Broker {
         // Only ids that exist for this caller: a stranger's guesses do not enter the log.
         let known = request.proposal_id.parse::<ProposalId>().ok();
         record.proposal = known.filter(|_| refusal != Refusal::UnknownProposal);
-        self.ports()
-            .store
-            .apply(Change::record(record, None))
-            .await
-            .map_err(|error| {
-                tracing::error!(%error, "a refusal could not be recorded");
-                Trouble::StoreUnavailable
-            })?;
+        self.note(record).await?;
         let answer = Committed::Refused {
             refusal,
             original,

@@ -8,6 +8,8 @@ pub mod audit;
 pub mod automatic;
 pub mod catalogue;
 pub mod commit;
+pub mod deliver;
+pub mod forged;
 pub mod gather;
 pub mod invoke;
 mod key_cache;
@@ -17,6 +19,8 @@ pub mod memory;
 pub mod propose;
 pub mod query;
 pub mod reconcile;
+pub mod slack;
+mod spool;
 pub mod standing;
 pub mod tend;
 pub mod tokens;
@@ -443,6 +447,7 @@ struct Inner {
     settings: Settings,
     catalogue: catalogue::Catalogue,
     key_cache: key_cache::KeyCache,
+    tally: forged::Tally,
     memory: memory::Memory,
     tending: tend::Tending,
 }
@@ -464,6 +469,7 @@ impl Broker {
                 settings,
                 catalogue,
                 key_cache,
+                tally: forged::Tally::default(),
                 memory,
                 tending,
             }),

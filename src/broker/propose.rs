@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::gather::{Answers, Gathered};
 use super::measure;
 use super::reconcile::notice;
-use super::{Broker, ProposeRequest, Proposed, Trouble};
+use super::{Broker, People, ProposeRequest, Proposed, Trouble};
 use crate::domain::canonical::Canonical;
 use crate::domain::change::{BudgetMove, Change, Conflict, Record};
 use crate::domain::facts::Fact;
@@ -44,6 +44,18 @@ struct Ready {
 impl Broker {
     /// Canonicalises, checks, decides, and writes what was decided.
     pub async fn propose(
+        &self,
+        who: &Principal,
+        request: ProposeRequest,
+    ) -> Result<Proposed, Trouble> {
+        let answer = self.run_propose(who, request).await;
+        if let Err(trouble) = &answer {
+            self.spool_unavailable(who, "propose_refused", trouble);
+        }
+        answer
+    }
+
+    async fn run_propose(
         &self,
         who: &Principal,
         request: ProposeRequest,
@@ -166,7 +178,8 @@ impl Broker {
             let proposal = self.drafted(id, who, tool, ready, request, &gathered, &verdict)?;
             self.dry_run(tool, &proposal)?;
             let reserve = self.reservation(&who.org, &asked, &gathered, proposal.state, now);
-            let change = admission(&proposal, reserve, &gathered, who, &verdict, now);
+            let people = &self.settings().people;
+            let change = admission(&proposal, reserve, &gathered, who, &verdict, people);
             match self.ports().store.apply(change).await {
                 Ok(_) => return Ok(Some(self.admitted(proposal, &gathered))),
                 Err(ApplyError::Conflict(Conflict::OverBudget { taken, .. })) => {
@@ -318,8 +331,9 @@ fn admission(
     gathered: &Gathered,
     who: &Principal,
     verdict: &Verdict,
-    now: Timestamp,
+    people: &People,
 ) -> Change {
+    let now = gathered.facts.now;
     let fixed = &proposal.fixed;
     let (decision, told) = match verdict {
         Verdict::Allow(_) => ("APPROVED", None),
@@ -336,6 +350,8 @@ fn admission(
             "policy_version": fixed.policy_version,
             "findings": fixed.findings,
         }));
+    // What nobody wants to hear is not even written: refusals can come by the thousand.
+    let told = told.filter(|kind| people.wants(*kind, fixed.reason.code()));
     let told = told.map(|kind| notice(proposal, kind, now, fixed.reason.text()));
     Change::admit(
         proposal.clone(),

@@ -21,6 +21,7 @@ mod proposals;
 mod query;
 mod schemas;
 mod serve;
+mod slack;
 mod tools;
 
 use std::ops::Deref;
@@ -110,6 +111,7 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
         .merge(tools::routes())
         .merge(keys::routes())
         .merge(audit::routes())
+        .merge(slack::routes())
         .merge(health::routes())
         .merge(openapi::routes())
         .with_state(door)
@@ -123,6 +125,7 @@ pub fn operations() -> impl Iterator<Item = &'static Op> {
         tools::OPS,
         keys::OPS,
         audit::OPS,
+        slack::OPS,
         health::OPS,
         openapi::OPS,
     ]

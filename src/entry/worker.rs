@@ -71,6 +71,12 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("tools", millis(250), |broker| async move {
             broker.tend_tools().await
         }),
+        Duty::new("spool", millis(2_000), |broker| async move {
+            broker.import_spool().await.map(drop)
+        }),
+        Duty::new("deliver", millis(500), |broker| async move {
+            broker.deliver().await.map(drop)
+        }),
         Duty::new("prune", millis(30_000), |broker| async move {
             broker.prune(PRUNE_BATCH).await.map(drop)
         }),

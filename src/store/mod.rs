@@ -18,6 +18,7 @@ pub mod floor;
 mod group;
 pub mod plan;
 mod prepared;
+pub mod spool;
 pub mod sqlite;
 
 /// What could not be found out or done.
@@ -137,6 +138,9 @@ pub struct Standings {
 pub trait Spool: Send + Sync {
     /// Appends one record. Bounded: a spool that is full counts what it drops.
     fn keep(&self, record: &Record) -> std::io::Result<()>;
+
+    /// Whether nothing was kept that is not imported yet. Cheap, and asked often.
+    fn is_empty(&self) -> bool;
 
     /// What waits for import, oldest first, in batches that keep their name and content until
     /// they are [`done`](Spool::done).

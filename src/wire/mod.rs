@@ -5,6 +5,7 @@ mod child;
 mod lines;
 pub mod mcp;
 mod pipes;
+pub mod post;
 mod session;
 mod streamable;
 mod supervisor;

@@ -20,6 +20,7 @@ pub(super) fn all() -> Value {
 fn requests() -> Value {
     json!({
         "Empty": {"type": "object", "additionalProperties": false},
+        "Heard": {"type": "object"},
         "ProposeRequest": closed(json!({
             "tool": {"type": "string"},
             "arguments": {"type": "object", "description": "as the tool's `input_schema` says"},

@@ -1,0 +1,230 @@
+//! People decide in Slack: a press that Slack signed becomes a decision of a principal.
+//!
+//! The user's id is mapped to a key (`hundi key create --slack-user`); whoever is not mapped acts
+//! on nothing, and is the only one who hears of it. A button works once: it is taken before the
+//! decision is made and given back only if nothing was decided. What it meant when it was made,
+//! proposal and arguments, must still be what is held.
+
+use std::time::Duration;
+
+use super::deliver::{StoredButton, button_id, button_key};
+use super::{Broker, Proposed, Trouble};
+use crate::domain::change::{DocWrite, Record};
+use crate::domain::ids::OrgId;
+use crate::domain::notice::Post;
+use crate::domain::principal::{Principal, Right};
+use crate::domain::proposal::State;
+use crate::notify::slack;
+pub use crate::notify::slack::{NotGenuine, Press};
+
+/// A press under way is believed to be dead after this, and the button works again.
+const PRESS_LEASE_SECS: i64 = 30;
+/// Longest that the answer to one user may take.
+const ASIDE_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Broker {
+    /// Checks the signature of a callback and reads the press. `Off` if Slack is not configured.
+    pub fn slack_press(
+        &self,
+        timestamp: &str,
+        signature: &str,
+        body: &[u8],
+    ) -> Result<Result<Press, NotGenuine>, Trouble> {
+        let slack = self.settings().people.slack.as_ref();
+        let secret = slack.and_then(|slack| slack.signing_secret.as_ref());
+        let secret = secret.ok_or_else(|| {
+            Trouble::Off("set HUNDI_SLACK_SIGNING_SECRET to accept buttons".to_owned())
+        })?;
+        let now = self.ports().ambient.now();
+        let genuine = slack::verify(secret, timestamp, signature, body, now);
+        Ok(genuine.and_then(|()| slack::press(body)))
+    }
+
+    /// Does what a genuine press asks for. Whatever cannot be done is told to that user alone.
+    pub async fn slack_decide(&self, press: &Press) -> Result<Proposed, Trouble> {
+        let decided = self.try_press(press).await;
+        match &decided {
+            Ok(answer) => {
+                let id = answer.proposal.fixed.id;
+                tracing::info!(proposal = %id, user = %press.user, "decided in Slack");
+                // Replaces the message now instead of at the next turn of the clock.
+                if let Err(error) = self.deliver().await {
+                    tracing::warn!(%error, "the message in Slack was not replaced yet");
+                }
+            }
+            Err(trouble) => {
+                self.record_press(press, trouble).await;
+                self.tell_aside(press, &words(trouble)).await;
+            }
+        }
+        decided
+    }
+
+    /// A refused press is on record as well. Slack's signature bounds who can cause one.
+    async fn record_press(&self, press: &Press, trouble: &Trouble) {
+        let now = self.ports().ambient.now();
+        let actor = format!("slack:{}", press.user.chars().take(40).collect::<String>());
+        let org = OrgId::default();
+        let record =
+            Record::new(now, &org, "press_refused", &actor).deciding("REJECTED", trouble.code());
+        if let Err(error) = self.note(record).await {
+            tracing::error!(%error, "a refused press in Slack could not be recorded");
+        }
+    }
+
+    async fn try_press(&self, press: &Press) -> Result<Proposed, Trouble> {
+        let who = self.slack_principal(&press.user).await?;
+        let who = who.filter(|who| who.may(Right::Decide));
+        let who = who.ok_or(Trouble::Unauthenticated)?;
+        let key = button_key(&button_id(&press.value));
+        let doc = self.ports().store.doc(&key).await?;
+        let doc = doc.ok_or(Trouble::NotFound("button"))?;
+        let button: StoredButton =
+            serde_json::from_value(doc.body).map_err(|_| Trouble::NotFound("button"))?;
+        let named = match press.action.as_str() {
+            slack::APPROVE => Some(true),
+            slack::REJECT => Some(false),
+            _ => None,
+        };
+        if named != Some(button.approves) || button.org != who.org {
+            return Err(Trouble::NotFound("button"));
+        }
+        let held = self.ports().store.proposal(button.proposal).await?;
+        let held = held.ok_or(Trouble::NotFound("proposal"))?;
+        if held.fixed.args_hash != button.args_hash {
+            return Err(Trouble::NotFound("button"));
+        }
+        if held.state != State::Held {
+            return Err(Trouble::WrongState(held.state));
+        }
+        let now = self.ports().ambient.now();
+        if let Some((_, since)) = &button.pressed
+            && now < since.plus_secs(PRESS_LEASE_SECS)
+        {
+            return Err(Trouble::Changed);
+        }
+        let taken = StoredButton {
+            pressed: Some((press.user.clone(), now)),
+            ..button.clone()
+        };
+        let write = |version, button: Option<&StoredButton>| DocWrite {
+            key: key.clone(),
+            expect: Some(version),
+            body: button.and_then(|button| serde_json::to_value(button).ok()),
+        };
+        self.write(vec![write(doc.version, Some(&taken))]).await?;
+        let decided = self.press_decides(&who, &button).await;
+        // Used up by a decision, free again for others where there was none.
+        let after = match decided {
+            Ok(_) => None,
+            Err(_) => Some(StoredButton {
+                pressed: None,
+                ..button
+            }),
+        };
+        if let Err(error) = self
+            .write(vec![write(doc.version + 1, after.as_ref())])
+            .await
+        {
+            tracing::warn!(%error, "a button in Slack was not put back; it frees itself");
+        }
+        decided
+    }
+
+    async fn press_decides(
+        &self,
+        who: &Principal,
+        button: &StoredButton,
+    ) -> Result<Proposed, Trouble> {
+        if button.approves {
+            self.approve(who, button.proposal).await
+        } else {
+            self.reject(who, button.proposal, "rejected in Slack").await
+        }
+    }
+
+    /// Tells one user something that nobody else sees. Best effort: the press was answered.
+    async fn tell_aside(&self, press: &Press, text: &str) {
+        let slack = self.settings().people.slack.as_ref();
+        let (Some(slack), Some(outbound)) = (slack, &self.ports().outbound) else {
+            return;
+        };
+        let url = press.response_url.as_deref();
+        let Some(url) = url.filter(|url| is_slacks(url, &slack.api_base)) else {
+            return;
+        };
+        let post = Post {
+            url: url.to_owned(),
+            bearer: None,
+            body: slack::aside(text),
+        };
+        if let Err(why) = outbound.post(&post, ASIDE_DEADLINE).await {
+            tracing::warn!(%why, "a Slack user could not be answered");
+        }
+    }
+}
+
+/// Where Slack may ask us to answer: its own hosts, or the host that was configured for it.
+fn is_slacks(url: &str, api_base: &str) -> bool {
+    let (Ok(url), Ok(base)) = (url::Url::parse(url), url::Url::parse(api_base)) else {
+        return false;
+    };
+    let Some(host) = url.host_str() else {
+        return false;
+    };
+    let official = host == "slack.com" || host.ends_with(".slack.com");
+    (official && url.scheme() == "https") || Some(host) == base.host_str()
+}
+
+fn words(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Unauthenticated => {
+            "You may not decide here: an operator has to map your Slack user to an approver's \
+             key (`hundi key create --role approver --slack-user ...`). Nothing was decided."
+                .to_owned()
+        }
+        Trouble::NotFound(_) => {
+            "This button is not in use any more. Nothing was decided by it.".to_owned()
+        }
+        Trouble::WrongState(state) => {
+            format!("Nothing to decide any more: it is {}.", state.name())
+        }
+        Trouble::Changed => {
+            "Somebody else is deciding at this very moment. Nothing was decided by you.".to_owned()
+        }
+        Trouble::InvalidArguments(_)
+        | Trouble::InvalidRequest(_)
+        | Trouble::UnknownTool(_)
+        | Trouble::ToolQuarantined(_)
+        | Trouble::Forbidden { .. }
+        | Trouble::SelfApproval
+        | Trouble::ApprovedAlready(_)
+        | Trouble::IdempotencyKeyReused(_)
+        | Trouble::StoreUnavailable
+        | Trouble::Overloaded { .. }
+        | Trouble::Upstream(_)
+        | Trouble::Off(_) => format!("Nothing was decided: {trouble}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn only_slack_is_answered() {
+        let cases = [
+            ("https://hooks.slack.com/actions/1",     "https://slack.com",     true),
+            ("http://hooks.slack.com/actions/1",      "https://slack.com",     false),
+            ("https://slack.com.evil.example/1",      "https://slack.com",     false),
+            ("https://evilslack.com/1",               "https://slack.com",     false),
+            ("http://169.254.169.254/latest",         "https://slack.com",     false),
+            ("http://127.0.0.1:9/x",                  "http://127.0.0.1:8080", true),
+            ("nonsense",                              "https://slack.com",     false),
+        ];
+        for (url, base, expected) in cases {
+            assert_eq!(is_slacks(url, base), expected, "{url}");
+        }
+    }
+}
