@@ -7,3 +7,4 @@ mod keys;
 mod openapi;
 mod proposals;
 mod roles;
+mod tools;

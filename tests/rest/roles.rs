@@ -34,6 +34,7 @@ async fn each_role_does_its_own_and_nothing_else() {
         cell("POST",   "/v1/proposals/{id}/cancel",  None,              [404, 403, 403, 200, 200, 401]),
         cell("POST",   "/v1/proposals/{id}/settle",  Some(settle),      [403, 403, 403, 409, 409, 401]),
         cell("GET",    "/v1/tools",                  None,              [200, 200, 200, 200, 200, 401]),
+        cell("POST",   "/v1/tools/noop/accept",      None,              [403, 403, 403, 400, 400, 401]),
         cell("GET",    "/v1/keys",                   None,              [403, 200, 200, 200, 200, 401]),
         cell("POST",   "/v1/keys",                   Some(key),         [403, 403, 403, 201, 201, 401]),
         cell("DELETE", "/v1/keys/{key}",             None,              [403, 403, 403, 200, 200, 401]),

@@ -1,6 +1,7 @@
 //! What integration tests share: a whole broker in process, on a real store, with a provider that
 //! does as it is told.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,11 +17,13 @@ use hundi::domain::ids::OrgId;
 use hundi::domain::principal::{Principal, Role};
 use hundi::domain::time::Timestamp;
 use hundi::domain::token::{KeyRing, KeyState, TokenKey};
+use hundi::domain::upstream::UpstreamRules;
 use hundi::ephemeral::local::Local;
 use hundi::store::Store;
 use hundi::store::sqlite::Sqlite;
 use hundi::wire::{Offered, UpstreamHealth, Wire};
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 
 /// A broker on a SQLite store in a folder of its own.
 pub struct Fixture {
@@ -105,6 +108,7 @@ pub fn broker(store: Arc<dyn Store>, wire: Arc<Provider>) -> Broker {
     let settings = Settings {
         audience: "test".to_owned(),
         on_missing: OnMissing::Allow,
+        upstreams: BTreeMap::from([("shop".to_owned(), UpstreamRules::default())]),
         ..Settings::default()
     };
     Broker::new(ports, settings, registry::tools(true))
@@ -139,11 +143,24 @@ impl Keys for OneKey {
 }
 
 /// A provider that answers `noop`, counts what it was sent, and can be told to answer otherwise.
-#[derive(Default)]
 pub struct Provider {
     sent: AtomicU64,
     next: Mutex<Option<Reply>>,
     down: Mutex<Option<String>>,
+    offers: Mutex<Vec<Offered>>,
+    changes: broadcast::Sender<String>,
+}
+
+impl Default for Provider {
+    fn default() -> Self {
+        Self {
+            sent: AtomicU64::default(),
+            next: Mutex::default(),
+            down: Mutex::default(),
+            offers: Mutex::default(),
+            changes: broadcast::channel(4).0,
+        }
+    }
 }
 
 impl Provider {
@@ -155,6 +172,12 @@ impl Provider {
     /// What every call hears from now on.
     pub fn answers(&self, reply: Option<Reply>) {
         *self.next.lock().unwrap() = reply;
+    }
+
+    /// What the upstream `shop` offers from now on.
+    pub fn offers(&self, tools: Vec<Offered>) {
+        *self.offers.lock().unwrap() = tools;
+        let _ = self.changes.send("shop".to_owned());
     }
 
     /// What `readyz` hears from now on; `None` is well.
@@ -175,11 +198,11 @@ impl Wire for Provider {
     }
 
     async fn offered(&self, _: &str, _: Duration) -> Result<Vec<Offered>, String> {
-        Ok(Vec::new())
+        Ok(self.offers.lock().unwrap().clone())
     }
 
-    fn changes(&self) -> tokio::sync::broadcast::Receiver<String> {
-        tokio::sync::broadcast::channel(1).1
+    fn changes(&self) -> broadcast::Receiver<String> {
+        self.changes.subscribe()
     }
 
     fn health(&self) -> Vec<UpstreamHealth> {

@@ -37,6 +37,10 @@ fn requests() -> Value {
             "outcome": {"enum": ["executed", "failed"]},
             "reason": {"type": "string"},
         }), &["outcome", "reason"]),
+        "AcceptRequest": closed(json!({"digest": {
+            "type": ["string", "null"],
+            "description": "of the definition you read; another one is not accepted",
+        }}), &[]),
         "NewKey": closed(json!({
             "role": role(),
             "name": {"type": "string", "minLength": 1, "maxLength": 100},
@@ -148,17 +152,31 @@ fn commits() -> Value {
 
 fn rest() -> Value {
     json!({
+        "Definition": closed(json!({
+            "name": {"type": "string"},
+            "description": {"type": "string"},
+            "input_schema": {},
+            "output_schema": {},
+            "annotations": {"type": ["object", "null"]},
+        }), &["name", "description", "input_schema", "output_schema", "annotations"]),
         "Tool": closed(json!({
             "name": {"type": "string"},
             "description": {"type": "string"},
             "risk": {"enum": ["low", "high"]},
+            "raised": {"type": "boolean", "description": "its own hints raised the risk"},
+            "always_held": {"type": "boolean"},
             "standing": {"enum": ["accepted", "new", "changed", "gone"]},
             "upstream": {"type": ["string", "null"]},
-            "always_held": {"type": "boolean"},
             "mcp_tools": {"type": "array", "items": {"type": "string"}},
-            "input_schema": {"type": "object"},
-            "output_schema": {"type": ["object", "null"]},
-            "digest": {"type": "string"},
+            "input_schema": {},
+            "output_schema": {},
+            "digest": {"type": "string", "description": "what accepting it would pin"},
+            "offered": or_null("Definition"),
+            "accepted": or_null("Definition"),
+            "differs": {"type": "array", "items": {"type": "string"}},
+            "accepted_by": {"type": ["string", "null"]},
+            "accepted_at": {"type": ["string", "null"]},
+            "problem": {"type": ["string", "null"]},
         }), &["name", "description", "risk", "standing", "mcp_tools", "input_schema", "digest"]),
         "ToolList": list("tools", "Tool"),
         "Key": closed(key(), KEY),
@@ -267,6 +285,10 @@ fn list(name: &str, of: &str) -> Value {
 
 fn reference(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+fn or_null(schema: &str) -> Value {
+    json!({"oneOf": [reference(schema), {"type": "null"}]})
 }
 
 fn codes(codes: impl Iterator<Item = &'static str>) -> Value {
