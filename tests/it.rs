@@ -15,6 +15,7 @@ mod people;
 mod rest;
 mod sandbox;
 mod sidecar;
+mod governance;
 mod simulation;
 mod store_conformance;
 mod support;

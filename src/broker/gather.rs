@@ -60,7 +60,8 @@ impl Broker {
         let policy_version = policy.as_ref().map(|doc| doc.version);
         let policy = match policy.map(|doc| serde_json::from_value(doc.body.clone())) {
             None => Fact::Known(None),
-            Some(Ok(policy)) => Fact::Known(Some(policy)),
+            // One that was taken away is an empty version.
+            Some(Ok(policy)) => Fact::Known(policy),
             Some(Err(_)) => Fact::Missing,
         };
         let guards = vec![policy_guard, freeze_guard];

@@ -406,13 +406,13 @@ fn record(kind: &str, who: &Principal, id: &str, stored: &StoredKey, at: Timesta
     record
 }
 
-fn forbidden(who: &Principal) -> Trouble {
+pub(super) fn forbidden(who: &Principal) -> Trouble {
     Trouble::Forbidden {
         role: who.role.name(),
     }
 }
 
-fn failed(error: ApplyError) -> Trouble {
+pub(super) fn failed(error: ApplyError) -> Trouble {
     match error {
         ApplyError::Conflict(_) => Trouble::Changed,
         ApplyError::Store(error) => error.into(),

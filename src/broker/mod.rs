@@ -3,6 +3,7 @@
 //! The doors (`entry`) hand in a [`Principal`](crate::domain::principal::Principal) and a request
 //! and get a value back. Nothing here knows HTTP, MCP or SQL: the broker sees ports.
 
+pub mod agents;
 pub mod approve;
 pub mod audit;
 pub mod automatic;
@@ -10,12 +11,14 @@ pub mod catalogue;
 pub mod commit;
 pub mod deliver;
 pub mod forged;
+pub mod freeze;
 pub mod gather;
 pub mod invoke;
 mod key_cache;
 pub mod keys;
 pub mod measure;
 pub mod memory;
+pub mod policy;
 pub mod propose;
 pub mod query;
 pub mod reconcile;

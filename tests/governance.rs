@@ -1,0 +1,587 @@
+//! Governance from the outside of the broker: policies and who may write them, budgets that add
+//! up, freezes that stop at once, and what is held for looking odd.
+
+use std::sync::Arc;
+
+use hundi::broker::{CommitRequest, Committed, ProposeRequest, Proposed, Settings, Trouble};
+use hundi::domain::facts::FreezeScope;
+use hundi::domain::ids::AgentId;
+use hundi::domain::principal::{Principal, Role};
+use hundi::domain::proposal::State;
+use hundi::domain::reason::{Reason, Refusal};
+use hundi::domain::tool::Payee;
+use hundi::store::RecordFilter;
+use serde_json::{Value, json};
+
+use crate::support::house::{House, Plan, agent_of, person};
+
+fn agent(name: &str) -> AgentId {
+    name.parse().unwrap()
+}
+
+async fn house(policy: Value) -> House {
+    let house = House::new().await;
+    let who = person(Role::Operator);
+    house
+        .broker
+        .set_policy(&who, &agent("a"), &policy, None)
+        .await
+        .unwrap();
+    house
+}
+
+/// No rate limit, so that a test can propose as often as it likes.
+fn unhurried(mut policy: Value) -> Value {
+    policy["rate_limit"] = json!({"max": 0});
+    policy
+}
+
+/// A payment that executes at once and moves nothing.
+async fn noop(house: &House, amount: i64) -> Proposed {
+    let request = ProposeRequest {
+        tool: "noop".to_owned(),
+        arguments: json!({"amount": amount}),
+        ..ProposeRequest::default()
+    };
+    house.broker.propose(&agent_of("a"), request).await.unwrap()
+}
+
+async fn commit(house: &House, proposed: &Proposed) -> Committed {
+    let token = proposed.token.as_ref().unwrap();
+    let request = CommitRequest {
+        proposal_id: proposed.proposal.id().to_string(),
+        commit_token: token.text.clone(),
+        tool: None,
+        arguments: proposed.proposal.fixed.args.value(),
+    };
+    house.broker.commit(&agent_of("a"), request).await.unwrap()
+}
+
+fn refusal(committed: &Committed) -> Option<Refusal> {
+    match committed {
+        Committed::Refused { refusal, .. } => Some(*refusal),
+        Committed::Settled(_) | Committed::InDoubt(_) => None,
+    }
+}
+
+async fn kinds(house: &House) -> Vec<String> {
+    let filter = RecordFilter {
+        limit: 100,
+        ..RecordFilter::default()
+    };
+    let records = house
+        .broker
+        .records(&person(Role::Auditor), filter)
+        .await
+        .unwrap();
+    records
+        .into_iter()
+        .rev()
+        .map(|stored| stored.record.kind)
+        .collect()
+}
+
+#[tokio::test]
+async fn only_operators_write_policies_and_agents_read_their_own() {
+    let house = House::new().await;
+    let broker = &house.broker;
+    let body = json!({"daily_limit": 100_000});
+    let a = agent("a");
+    for role in [Role::Approver, Role::Auditor] {
+        let refused = broker.set_policy(&person(role), &a, &body, None).await;
+        assert_eq!(refused, Err(Trouble::Forbidden { role: role.name() }));
+    }
+    let own = broker.set_policy(&agent_of("a"), &a, &body, None).await;
+    assert_eq!(own, Err(Trouble::Forbidden { role: "agent" }));
+    assert_eq!(
+        broker.policy(&agent_of("a"), &a).await,
+        Err(Trouble::NotFound("policy"))
+    );
+
+    let set = broker
+        .set_policy(&person(Role::Operator), &a, &body, None)
+        .await
+        .unwrap();
+    assert_eq!((set.version, set.policy.daily_limit), (1, Some(100_000)));
+    assert_eq!(broker.policy(&agent_of("a"), &a).await, Ok(set.clone()));
+    assert_eq!(
+        broker.policy(&person(Role::Auditor), &a).await,
+        Ok(set.clone())
+    );
+    assert_eq!(
+        broker.policy(&agent_of("b"), &a).await,
+        Err(Trouble::NotFound("policy"))
+    );
+    assert_eq!(broker.policies(&agent_of("b")).await, Ok(vec![]));
+    let stranger = Principal {
+        org: "other".parse().unwrap(),
+        ..person(Role::Admin)
+    };
+    assert_eq!(
+        broker.policy(&stranger, &a).await,
+        Err(Trouble::NotFound("policy"))
+    );
+    assert_eq!(broker.policies(&stranger).await, Ok(vec![]));
+    assert_eq!(
+        broker.budget(&agent_of("b"), &a).await,
+        Err(Trouble::NotFound("agent"))
+    );
+    assert_eq!(
+        broker.risk_profile(&agent_of("b"), &a).await,
+        Err(Trouble::NotFound("agent"))
+    );
+}
+
+#[tokio::test]
+async fn every_version_of_a_policy_is_kept_with_who_wrote_it() {
+    let house = House::new().await;
+    let (broker, a, who) = (&house.broker, agent("a"), person(Role::Operator));
+    let set = async |limit: i64, expect| {
+        broker
+            .set_policy(&who, &a, &json!({"daily_limit": limit}), expect)
+            .await
+    };
+    set(1, Some(0)).await.unwrap();
+    set(2, None).await.unwrap();
+    assert_eq!(
+        set(2, None).await.unwrap().version,
+        2,
+        "the same again changes nothing"
+    );
+    assert_eq!(set(3, Some(1)).await, Err(Trouble::Changed));
+    broker.delete_policy(&who, &a).await.unwrap();
+    assert_eq!(
+        broker.delete_policy(&who, &a).await,
+        Err(Trouble::NotFound("policy"))
+    );
+    assert_eq!(
+        set(4, None).await.unwrap().version,
+        4,
+        "no version number is used twice"
+    );
+
+    let versions = broker.policy_versions(&who, &a).await.unwrap();
+    let limits: Vec<Option<i64>> = versions
+        .iter()
+        .map(|version| {
+            version
+                .policy
+                .as_ref()
+                .and_then(|policy| policy.daily_limit)
+        })
+        .collect();
+    assert_eq!(limits, [Some(4), None, Some(2), Some(1)]);
+    assert!(versions.iter().all(|version| version.by == who.id));
+    let expected = ["policy_set", "policy_set", "policy_deleted", "policy_set"];
+    assert_eq!(kinds(&house).await, expected);
+}
+
+#[tokio::test]
+async fn a_policy_that_means_nothing_is_refused_and_changes_nothing() {
+    let house = house(json!({"daily_limit": 5})).await;
+    for body in [
+        json!({"daily_limit": -1}),
+        json!({"allowed_domains": ["*"]}),
+        json!({"dayly_limit": 1}),
+        json!("none"),
+    ] {
+        let refused = house
+            .broker
+            .set_policy(&person(Role::Admin), &agent("a"), &body, None)
+            .await;
+        assert!(matches!(refused, Err(Trouble::InvalidRequest(_))), "{body}");
+    }
+    let kept = house
+        .broker
+        .policy(&person(Role::Admin), &agent("a"))
+        .await
+        .unwrap();
+    assert_eq!((kept.version, kept.policy.daily_limit), (1, Some(5)));
+}
+
+#[tokio::test]
+async fn without_a_policy_nothing_is_allowed_and_a_decision_names_its_version() {
+    let house = House::new().await;
+    let blocked = house.transfer("a", 100).await;
+    assert_eq!(blocked.proposal.fixed.reason, Reason::NoPolicy);
+    let who = person(Role::Operator);
+    house
+        .broker
+        .set_policy(&who, &agent("a"), &json!({}), None)
+        .await
+        .unwrap();
+    house
+        .broker
+        .set_policy(&who, &agent("a"), &json!({"per_txn_limit": 100}), None)
+        .await
+        .unwrap();
+    let allowed = house.transfer("a", 100).await;
+    assert_eq!(allowed.proposal.state, State::Allowed);
+    assert_eq!(allowed.proposal.fixed.policy_version, Some(2));
+    let over = house.transfer("a", 101).await;
+    assert_eq!(over.proposal.fixed.reason, Reason::TxnLimitExceeded);
+}
+
+#[tokio::test]
+async fn what_was_allowed_is_not_committed_under_a_policy_that_would_not_allow_it() {
+    let narrower = [
+        json!({"per_txn_limit": 99}),
+        json!({"daily_limit": 299}),
+        json!({"require_approval_above": 99}),
+        json!({"valid_until": "2026-11-20T10:00:00Z"}),
+    ];
+    for policy in narrower {
+        let house = house(json!({})).await;
+        let first = house.transfer("a", 100).await;
+        house.transfer("a", 200).await;
+        let who = person(Role::Operator);
+        house
+            .broker
+            .set_policy(&who, &agent("a"), &policy, None)
+            .await
+            .unwrap();
+        let refused = commit(&house, &first).await;
+        assert_eq!(refusal(&refused), Some(Refusal::PolicyChanged), "{policy}");
+        // The token stays good for when the policy allows it again.
+        house
+            .broker
+            .set_policy(&who, &agent("a"), &json!({"daily_limit": 300}), None)
+            .await
+            .unwrap();
+        assert_eq!(refusal(&commit(&house, &first).await), None, "{policy}");
+    }
+    let house = house(json!({})).await;
+    let first = house.transfer("a", 100).await;
+    house
+        .broker
+        .delete_policy(&person(Role::Operator), &agent("a"))
+        .await
+        .unwrap();
+    assert_eq!(
+        refusal(&commit(&house, &first).await),
+        Some(Refusal::PolicyChanged)
+    );
+    assert_eq!(
+        house.transfer("a", 1).await.proposal.fixed.reason,
+        Reason::NoPolicy
+    );
+}
+
+#[tokio::test]
+async fn a_freeze_stops_proposals_and_commits_until_it_is_lifted() {
+    use FreezeScope::{Agent, All, Tool, Vendor};
+    let cases = [
+        (All, None, true),
+        (Agent, Some("a"), true),
+        (Agent, Some("b"), false),
+        (Tool, Some("transfer_funds"), true),
+        (Tool, Some("create_payout"), false),
+        (Vendor, Some("acct_123"), true),
+        (Vendor, Some("acct_999"), false),
+    ];
+    for (scope, id, covered) in cases {
+        let house = house(json!({})).await;
+        let who = person(Role::Operator);
+        let first = house.transfer("a", 100).await;
+        house.broker.freeze(&who, scope, id, "drill").await.unwrap();
+        let frozen = house.transfer("a", 100).await.proposal.fixed.reason;
+        assert_eq!(frozen == Reason::Frozen, covered, "{scope:?} {id:?}");
+        let refused = refusal(&commit(&house, &first).await);
+        assert_eq!(
+            refused,
+            covered.then_some(Refusal::Frozen),
+            "{scope:?} {id:?}"
+        );
+        let left = house
+            .broker
+            .unfreeze(&who, scope, id, "over")
+            .await
+            .unwrap();
+        assert!(left.0.is_empty());
+        if covered {
+            assert_eq!(refusal(&commit(&house, &first).await), None);
+        }
+        let told = kinds(&house).await;
+        assert!(told.contains(&"frozen".to_owned()) && told.contains(&"unfrozen".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn another_node_honours_a_freeze_it_has_not_heard_of() {
+    let house = house(json!({})).await;
+    let other = house.again(Plan::default()).await;
+    let first = other.transfer("a", 100).await;
+    house
+        .broker
+        .freeze(&person(Role::Admin), FreezeScope::All, None, "now")
+        .await
+        .unwrap();
+    // No refresh, no waiting: the claim itself is written under a guard on the freezes.
+    assert_eq!(
+        refusal(&commit(&other, &first).await),
+        Some(Refusal::Frozen)
+    );
+    assert_eq!(
+        other.transfer("a", 100).await.proposal.fixed.reason,
+        Reason::Frozen
+    );
+}
+
+#[tokio::test]
+async fn freezes_are_for_operators_and_say_what_they_need() {
+    use FreezeScope::{Agent, All, Tool, Vendor};
+    let house = House::new().await;
+    let broker = &house.broker;
+    for who in [person(Role::Approver), person(Role::Auditor), agent_of("a")] {
+        let refused = broker.freeze(&who, All, None, "x").await;
+        assert_eq!(
+            refused,
+            Err(Trouble::Forbidden {
+                role: who.role.name()
+            })
+        );
+        assert!(broker.unfreeze(&who, All, None, "x").await.is_err());
+    }
+    let who = person(Role::Operator);
+    for (scope, id, reason) in [
+        (All, Some("a"), "x"),
+        (Agent, None, "x"),
+        (Agent, Some("a b"), "x"),
+        (Tool, Some(""), "x"),
+        (Vendor, None, "x"),
+        (All, None, " "),
+    ] {
+        let refused = broker.freeze(&who, scope, id, reason).await;
+        assert!(
+            matches!(refused, Err(Trouble::InvalidRequest(_))),
+            "{scope:?} {id:?}"
+        );
+    }
+    let none = broker.unfreeze(&who, All, None, "x").await;
+    assert_eq!(none, Err(Trouble::NotFound("freeze")));
+    broker.freeze(&who, All, None, "first").await.unwrap();
+    let twice = broker.freeze(&who, All, None, "second").await.unwrap();
+    assert_eq!(twice.0.len(), 1, "freezing again renews the reason");
+    assert_eq!(twice.0[0].reason, "second");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_at_once_against_a_budget_for_ten_let_exactly_ten_pass() {
+    let house = Arc::new(house(unhurried(json!({"daily_limit": 100_000}))).await);
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let house = Arc::clone(&house);
+            tokio::spawn(async move { noop(&house, 10_000).await })
+        })
+        .collect();
+    let mut allowed = Vec::new();
+    for task in tasks {
+        let proposed = task.await.unwrap();
+        match proposed.proposal.state {
+            State::Allowed => allowed.push(proposed),
+            _ => assert_eq!(proposed.proposal.fixed.reason, Reason::LimitExceeded),
+        }
+    }
+    assert_eq!(allowed.len(), 10);
+    let view = async || {
+        house
+            .broker
+            .budget(&agent_of("a"), &agent("a"))
+            .await
+            .unwrap()
+    };
+    let full = view().await;
+    assert_eq!(
+        (full.reserved, full.posted, full.remaining),
+        (100_000, 0, Some(0))
+    );
+
+    let committed = commit(&house, &allowed[0]).await;
+    assert!(matches!(committed, Committed::Settled(_)));
+    house
+        .broker
+        .cancel(&agent_of("a"), allowed[1].proposal.id())
+        .await
+        .unwrap();
+    let left = view().await;
+    assert_eq!((left.reserved, left.posted), (80_000, 10_000));
+    assert_eq!(left.remaining, Some(10_000));
+    assert_eq!(
+        noop(&house, 10_001).await.proposal.fixed.reason,
+        Reason::LimitExceeded
+    );
+    assert_eq!(noop(&house, 10_000).await.proposal.state, State::Allowed);
+}
+
+#[tokio::test]
+async fn a_reservation_belongs_to_the_day_it_was_made_on() {
+    let settings = Settings {
+        zone: jiff::tz::TimeZone::get("Asia/Kolkata").unwrap(),
+        allowed_ttl_secs: 48 * 3_600,
+        ..Settings::default()
+    };
+    let house = House::with(Plan {
+        settings,
+        ..Plan::default()
+    })
+    .await;
+    let (broker, who) = (&house.broker, person(Role::Operator));
+    broker
+        .set_policy(&who, &agent("a"), &json!({"daily_limit": 1_000}), None)
+        .await
+        .unwrap();
+    // 10:00 UTC is 15:30 in Kolkata: to 23:59:59, then over midnight.
+    house.clock.forward(8 * 3_600 + 1_799);
+    let before = house.transfer("a", 1_000).await;
+    assert_eq!(
+        house.transfer("a", 1).await.proposal.fixed.reason,
+        Reason::LimitExceeded
+    );
+    let view = async || broker.budget(&who, &agent("a")).await.unwrap();
+    assert_eq!(view().await.day.to_string(), "2026-11-20");
+    house.clock.forward(1);
+    assert_eq!(view().await.day.to_string(), "2026-11-21");
+    assert_eq!(view().await.remaining, Some(1_000));
+    assert_eq!(
+        house.transfer("a", 400).await.proposal.state,
+        State::Allowed
+    );
+    // What comes back comes back to yesterday.
+    broker
+        .cancel(&agent_of("a"), before.proposal.id())
+        .await
+        .unwrap();
+    assert_eq!(
+        (view().await.reserved, view().await.remaining),
+        (400, Some(600))
+    );
+}
+
+#[tokio::test]
+async fn the_eleventh_request_in_a_minute_waits_and_waiting_helps() {
+    let house = house(json!({})).await;
+    for _ in 0..10 {
+        assert_eq!(house.transfer("a", 1).await.proposal.state, State::Allowed);
+    }
+    house.clock.forward(20);
+    for _ in 0..30 {
+        let limited = house.transfer("a", 1).await;
+        assert_eq!(limited.proposal.fixed.reason, Reason::RateLimited);
+        assert_eq!(limited.retry_after_secs, Some(40));
+    }
+    house.clock.forward(40);
+    assert_eq!(house.transfer("a", 1).await.proposal.state, State::Allowed);
+}
+
+#[tokio::test]
+async fn an_amount_far_outside_the_history_is_held_and_a_usual_one_is_not() {
+    let house = house(unhurried(json!({}))).await;
+    for index in 0..30 {
+        let usual = house.transfer("a", 9_900 + index * 10).await;
+        assert_eq!(usual.proposal.state, State::Allowed);
+    }
+    let (who, a) = (agent_of("a"), agent("a"));
+    let asked = async |minor| {
+        let payee = Payee::default();
+        let risk = house.broker.score_risk(&who, &a, minor, &payee).await;
+        risk.unwrap()["is_anomalous"].clone()
+    };
+    for _ in 0..50 {
+        assert_eq!(asked(10_000_000).await, true, "asking teaches nothing");
+    }
+    assert_eq!(asked(10_500).await, false);
+    let odd = house.transfer("a", 10_000_000).await;
+    assert_eq!(odd.proposal.state, State::Held);
+    assert_eq!(odd.proposal.fixed.reason, Reason::AnomalyDetected);
+    assert_eq!(
+        house.transfer("a", 10_500).await.proposal.state,
+        State::Allowed
+    );
+    let profile = house
+        .broker
+        .risk_profile(&person(Role::Auditor), &agent("a"))
+        .await
+        .unwrap();
+    assert_eq!(profile["total_transactions"], 31);
+}
+
+#[tokio::test]
+async fn a_prompt_that_names_another_amount_holds_whatever_the_samples_say() {
+    let house = house(json!({})).await;
+    let request = |prompt: &str| ProposeRequest {
+        tool: "transfer_funds".to_owned(),
+        arguments: json!({"amount": 1_000_000, "to": "acct_123"}),
+        prompt: Some(prompt.to_owned()),
+        samples: vec!["Paid 10,000.".to_owned(), "Paid 10,000.".to_owned()],
+        ..ProposeRequest::default()
+    };
+    let who = agent_of("a");
+    let held = house
+        .broker
+        .propose(&who, request("Pay Rs 100 to acct_123"))
+        .await
+        .unwrap();
+    assert_eq!(held.proposal.fixed.reason, Reason::PromptContradicted);
+    let other = house
+        .broker
+        .propose(&who, request("Pay Rs 10,000 to acct_124"))
+        .await
+        .unwrap();
+    assert_eq!(other.proposal.fixed.reason, Reason::PromptContradicted);
+    let fine = house
+        .broker
+        .propose(&who, request("Pay Rs 10,000 to acct_123"))
+        .await
+        .unwrap();
+    assert_eq!(fine.proposal.state, State::Allowed);
+}
+
+#[tokio::test]
+async fn samples_are_seeded_once_and_never_over_what_is_there() {
+    let house = House::new().await;
+    let (broker, who) = (&house.broker, person(Role::Operator));
+    let own = json!({"daily_limit": 1});
+    broker
+        .set_policy(&who, &agent("cursor-finance-bot"), &own, None)
+        .await
+        .unwrap();
+    let given = |seeded: Vec<(_, bool)>| seeded.into_iter().filter(|(_, given)| *given).count();
+    assert_eq!(given(broker.seed_policies(&who).await.unwrap()), 3);
+    assert_eq!(given(broker.seed_policies(&who).await.unwrap()), 0);
+    let kept = broker
+        .policy(&who, &agent("cursor-finance-bot"))
+        .await
+        .unwrap();
+    assert_eq!(kept.policy.daily_limit, Some(1));
+    let names: Vec<String> = broker
+        .agents(&who)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|view| view.agent.to_string())
+        .collect();
+    let expected = [
+        "cursor-finance-bot",
+        "demo-agent-restricted",
+        "openclaw-agent-001",
+        "openclaw-agent-002",
+    ];
+    assert_eq!(names, expected);
+    assert!(broker.seed_policies(&agent_of("a")).await.is_err());
+
+    assert_eq!(
+        broker.seed_sandbox_policy(&who, &agent("agent-1")).await,
+        Ok(true)
+    );
+    assert_eq!(
+        broker.seed_sandbox_policy(&who, &agent("agent-1")).await,
+        Ok(false)
+    );
+    broker.delete_policy(&who, &agent("agent-1")).await.unwrap();
+    let again = broker.seed_sandbox_policy(&who, &agent("agent-1")).await;
+    assert_eq!(
+        again,
+        Ok(false),
+        "what an operator took away does not come back by itself"
+    );
+}
