@@ -19,16 +19,15 @@ use crate::broker::keys::FirstKeys;
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
 use crate::config::{Config, Handshake, Transport, Upstream};
 use crate::connector::registry;
-use crate::domain::change::{Change, DocKey, DocWrite, Record};
 use crate::domain::ids::{OrgId, ToolName};
-use crate::domain::policy::{Policy, RateLimit};
+use crate::domain::principal::{Principal, Role};
 use crate::domain::tool::Tool;
 use crate::ephemeral::local::Local;
 use crate::keyring::Keyring;
 use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
+use crate::store::Store;
 use crate::store::sqlite::Sqlite;
-use crate::store::{ApplyError, Store};
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
 
 /// The upstream that our own sidecar is.
@@ -114,22 +113,16 @@ impl App {
     pub async fn welcome(&self) -> Result<Option<FirstKeys>, Trouble> {
         let first = self.broker.bootstrap_keys().await?;
         if let (Some(first), Some(_)) = (&first, &self.sandbox_url) {
-            let org = OrgId::default();
-            let key = DocKey::new("policy", &org, first.agent_id.as_str());
-            let policy = serde_json::to_value(sample_policy()).unwrap_or_default();
-            let now = self.broker.ports().ambient.now();
-            let mut record = Record::new(now, &org, "policy_set", "hundi")
-                .with(serde_json::json!({"before": null, "after": policy}));
-            record.agent = Some(first.agent_id.clone());
-            let write = DocWrite {
-                key,
-                expect: Some(0),
-                body: Some(policy),
+            let ours = Principal {
+                id: "hundi".to_owned(),
+                name: "hundi".to_owned(),
+                org: OrgId::default(),
+                role: Role::Admin,
+                agent: None,
             };
-            let change = Change::documents(vec![write], Vec::new(), vec![record], Vec::new());
-            if let Err(ApplyError::Store(error)) = self.broker.ports().store.apply(change).await {
-                return Err(error.into());
-            }
+            self.broker
+                .seed_sandbox_policy(&ours, &first.agent_id)
+                .await?;
         }
         Ok(first)
     }
@@ -183,20 +176,6 @@ fn settings(config: &Config, audience: String) -> Settings {
             .map(|(name, upstream)| (name.clone(), upstream.rules.clone()))
             .collect(),
         ..Settings::default()
-    }
-}
-
-/// Wide enough for load tests, and no limit on the rate: nothing real moves.
-fn sample_policy() -> Policy {
-    Policy {
-        daily_limit: Some(10_000_000_000_000),
-        per_txn_limit: Some(100_000_000_000),
-        allowed_tools: vec!["*".to_owned()],
-        rate_limit: RateLimit {
-            max: 0,
-            window_secs: 60,
-        },
-        ..Policy::default()
     }
 }
 

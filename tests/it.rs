@@ -10,12 +10,12 @@
 
 mod audit;
 mod connectors;
+mod governance;
 mod mcp_door;
 mod people;
 mod rest;
 mod sandbox;
 mod sidecar;
-mod governance;
 mod simulation;
 mod store_conformance;
 mod support;
