@@ -33,7 +33,7 @@ use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
 /// The upstream that our own sidecar is.
 const BANK: &str = "razorpay";
 /// The account that the sandbox bank pays from.
-const SANDBOX_ACCOUNT: &str = "2323230000000000";
+const SANDBOX_ACCOUNT: &str = sandbox::ACCOUNT_NUMBER;
 /// How long a start waits for upstreams to list their tools; those that are slower come later.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// How long to wait for a sandbox bank that another process runs.

@@ -532,3 +532,81 @@ async fn webhooks_are_signed_named_repeated_and_chosen() {
         "a repeated delivery keeps its event id: {told:?}"
     );
 }
+
+/// The bank as its own process, on a port of its own.
+struct Process {
+    child: std::process::Child,
+    url: String,
+}
+
+impl Process {
+    fn start(folder: &std::path::Path) -> Self {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_hundi"))
+            .arg("sandbox")
+            .env("HUNDI_DATA_DIR", folder)
+            .env("HUNDI_SANDBOX_LISTEN", "127.0.0.1:0")
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+        Self { child, url }
+    }
+
+    fn kill_9(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_before_a_kill_9_is_in_the_ledger_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path());
+    let bank = TestBank::at(&process.url);
+    let answered: Mutex<Vec<Value>> = Mutex::default();
+    let paying = futures_util::future::join_all((0..16).map(|worker| {
+        let (bank, answered) = (&bank, &answered);
+        async move {
+            for number in 0.. {
+                let name = format!("key-{worker}-{number}");
+                let request = bank.post("/v1/payouts", &payout(&name));
+                let Ok(answer) = request.header("X-Payout-Idempotency", &name).send().await else {
+                    return;
+                };
+                let Ok(made) = answer.json::<Value>().await else {
+                    return;
+                };
+                answered.lock().unwrap().push(made["id"].clone());
+            }
+        }
+    }));
+    let killing = async {
+        while answered.lock().unwrap().len() < 200 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        process.kill_9();
+    };
+    tokio::join!(paying, killing);
+
+    let process = Process::start(folder.path());
+    let bank = TestBank::at(&process.url);
+    let rows = bank.ledger().await;
+    let kept: std::collections::BTreeSet<String> =
+        rows.iter().map(|row| row["id"].to_string()).collect();
+    assert_eq!(kept.len(), rows.len(), "one row per payout");
+    for id in answered.lock().unwrap().iter() {
+        assert!(
+            kept.contains(&id.to_string()),
+            "{id} was answered and is gone"
+        );
+    }
+    let sequence: Vec<u64> = rows
+        .iter()
+        .map(|row| row["seq"].as_u64().unwrap())
+        .collect();
+    assert!(sequence.windows(2).all(|pair| pair[0] < pair[1]));
+    process.kill_9();
+}

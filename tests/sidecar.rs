@@ -409,3 +409,94 @@ async fn many_calls_fly_at_once_and_each_gets_its_own_answer() {
     futures_util::future::join_all(calls).await;
     assert_eq!(bank.ledger().await.len(), 96);
 }
+
+/// Not a word of what the sidecar holds, wherever it could be printed.
+const SECRETS: [&str; 3] = [
+    "rzp_test_canary_id",
+    "canary-secret-4711",
+    "2323230041626905",
+];
+
+/// The real process, with nothing in its environment but this.
+fn process(base: Option<&str>) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hundi"));
+    command
+        .args(["sidecar", "razorpay"])
+        .env_clear()
+        .env("HUNDI_RAZORPAY_KEY_ID", SECRETS[0])
+        .env("HUNDI_RAZORPAY_KEY_SECRET", SECRETS[1])
+        .env("HUNDI_RAZORPAY_ACCOUNT_NUMBER", SECRETS[2])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true);
+    if let Some(base) = base {
+        command.env("HUNDI_RAZORPAY_API_BASE", base);
+    }
+    command
+}
+
+#[tokio::test]
+async fn as_a_process_it_speaks_mcp_on_stdout_and_tells_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = TestBank::start(folder.path()).await;
+    let mut child = process(Some(&bank.url)).spawn().unwrap();
+    let (output, input) = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
+    let sidecar = TestSidecar {
+        client: ().serve((output, input)).await.unwrap(),
+    };
+    let order = order("create_payout", &payment(), 1);
+    let connector = connector_for(&tool("create_payout"));
+    let call = connector.call(&order).unwrap();
+    let outcome = connector.outcome(&order, &sidecar.send(&call).await);
+    assert!(matches!(outcome, Outcome::Executed(_)), "{outcome:?}");
+    bank.arm(json!({"kind": "reset"})).await;
+    let (lost, _) = sidecar.call("fetch_balance", &json!({})).await;
+    assert_eq!(
+        (&lost["error"]["kind"], &lost["error"]["sent"]),
+        (&json!("transport"), &json!(true))
+    );
+    sidecar.client.cancel().await.unwrap();
+
+    let ended = child.wait_with_output().await.unwrap();
+    assert!(ended.status.success(), "the end of input is a good end");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &lost.to_string();
+    for secret in SECRETS {
+        assert!(!said.contains(secret), "{said}");
+    }
+    assert!(
+        !said.contains("fa_00000000000001"),
+        "no arguments in the log: {said}"
+    );
+}
+
+#[tokio::test]
+async fn without_credentials_or_in_the_clear_it_does_not_start() {
+    for (command, named) in [
+        (
+            process(None).env("HUNDI_RAZORPAY_KEY_SECRET", ""),
+            "HUNDI_RAZORPAY_KEY_SECRET",
+        ),
+        (
+            process(None).env_remove("HUNDI_RAZORPAY_KEY_ID"),
+            "HUNDI_RAZORPAY_KEY_ID",
+        ),
+        (
+            process(None).env_remove("HUNDI_RAZORPAY_ACCOUNT_NUMBER"),
+            "HUNDI_RAZORPAY_ACCOUNT_NUMBER",
+        ),
+        (
+            process(Some("http://bank.example")).env("HUNDI_RAZORPAY_KEY_ID", "rzp_live_1"),
+            "HUNDI_RAZORPAY_API_BASE",
+        ),
+    ] {
+        let ended = command.output().await.unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{named}");
+        assert!(
+            said.contains(named) && !said.contains(SECRETS[1]),
+            "{named}: {said}"
+        );
+        assert!(ended.stdout.is_empty(), "standard output is for MCP alone");
+    }
+}

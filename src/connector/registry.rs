@@ -29,7 +29,7 @@ const MAX_NOTE: usize = 256;
 
 const FUND_ACCOUNT_ID: &str = "^fa_[A-Za-z0-9]{14}$";
 const PAYOUT_ID: &str = "^pout_[A-Za-z0-9]{14}$";
-const SANDBOX_ACCOUNT: &str = "^[A-Za-z0-9_.@-]{1,64}$";
+const ACCOUNT_PATTERN: &str = "^[A-Za-z0-9_.@-]{1,64}$";
 
 /// The connector that carries a tool's orders out. A tool that none knows gets one that refuses
 /// every order, at propose.
@@ -237,7 +237,7 @@ fn transfer_funds() -> Row {
             json!({
                 "amount": {"type": "integer", "minimum": 1, "maximum": MAX_AMOUNT},
                 "to": {
-                    "type": "string", "pattern": SANDBOX_ACCOUNT,
+                    "type": "string", "pattern": ACCOUNT_PATTERN,
                     "description": "1 to 64 letters, digits or any of _ . @ -",
                 },
             }),
@@ -264,7 +264,7 @@ fn transfer_funds() -> Row {
             account: Some("to".to_owned()),
             ..PayeeRule::default()
         },
-        pattern: Some(("to", SANDBOX_ACCOUNT)),
+        pattern: Some(("to", ACCOUNT_PATTERN)),
     }
 }
 

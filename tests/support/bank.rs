@@ -36,6 +36,14 @@ impl TestBank {
             };
             sandbox::serve(listener, options, shutdown).await.unwrap();
         });
+        let mut bank = Self::at(&url);
+        bank.stop = Some(stop);
+        bank.served = Some(served);
+        bank
+    }
+
+    /// One that runs elsewhere.
+    pub fn at(url: &str) -> Self {
         // Fails only if another test was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -46,10 +54,10 @@ impl TestBank {
             .build()
             .unwrap();
         Self {
-            url,
+            url: url.to_owned(),
             client,
-            stop: Some(stop),
-            served: Some(served),
+            stop: None,
+            served: None,
         }
     }
 
