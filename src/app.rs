@@ -262,7 +262,7 @@ async fn is_sandbox(url: &str) -> bool {
 }
 
 /// Our sidecar, which alone gets the bank's credentials, and the configured upstreams.
-fn specs(config: &Config, program: &Path, sandbox_url: Option<&str>) -> Vec<UpstreamSpec> {
+pub fn specs(config: &Config, program: &Path, sandbox_url: Option<&str>) -> Vec<UpstreamSpec> {
     let razorpay = &config.razorpay;
     let (id, secret, account, base) = match (sandbox_url, &razorpay.key) {
         (None, Some(key)) => (

@@ -45,6 +45,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             Ok(out.flush()?)
         }
         Command::Bench(args) => cli::bench::run(args, &floor, &mut out),
+        Command::Doctor(args) => run::doctor::run(args, &cli.settings, &mut out),
         Command::Score(_) => score(&load(&cli.settings)?, &mut out),
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
         Command::Keyring(command) => keyring(command, &load(&cli.settings)?, &mut out),

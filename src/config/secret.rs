@@ -113,7 +113,7 @@ pub enum Weak {
     #[error("is empty: give the real secret, or leave the setting out altogether")]
     Empty,
     /// Too few characters.
-    #[error("has {len} characters, which is too short: at least {min} are needed")]
+    #[error("is too short: it has {len} of the {min} characters it needs at least")]
     Short {
         /// How many it has.
         len: usize,
@@ -131,7 +131,7 @@ pub enum Weak {
     NotHex,
     /// Too few bytes.
     #[error(
-        "has {0} bytes, which is too short: at least {MIN_KEY_BYTES} are needed (`openssl rand -hex 32` makes a good one)"
+        "is too short: it has {0} of the {MIN_KEY_BYTES} bytes it needs at least (`openssl rand -hex 32` makes a good one)"
     )]
     ShortKey(usize),
 }

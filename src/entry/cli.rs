@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod config;
+pub mod doctor;
 pub mod hash;
 pub mod key;
 pub mod keyring;
@@ -146,6 +147,8 @@ pub enum Command {
     Tool(tool::Command),
     /// Measure how many propose-and-commit cycles a running server reaches
     Bench(bench::Args),
+    /// Examine the configuration and everything hundi needs, and say what to do
+    Doctor(doctor::Args),
     /// Print the effective configuration, secrets hidden
     Config(config::Args),
     /// Print a completion script for your shell

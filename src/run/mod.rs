@@ -1,6 +1,7 @@
 //! Commands that need a running broker: where `app` (what there is) meets `entry` (what is asked).
 
 pub mod demo;
+pub mod doctor;
 pub mod mcp;
 pub mod on_store;
 pub mod sandbox;

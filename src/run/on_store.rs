@@ -74,12 +74,17 @@ fn on_store(
 async fn acting(app: &App, actor: &Actor) -> Result<Principal, Failure> {
     match &actor.key {
         Some(key) => Ok(app.broker.authenticate(key).await?),
-        None => Ok(Principal {
-            id: "cli:local".to_owned(),
-            name: "the command line".to_owned(),
-            org: OrgId::default(),
-            role: Role::Admin,
-            agent: None,
-        }),
+        None => Ok(local_admin()),
+    }
+}
+
+/// Whoever owns the data folder.
+pub fn local_admin() -> Principal {
+    Principal {
+        id: "cli:local".to_owned(),
+        name: "the command line".to_owned(),
+        org: OrgId::default(),
+        role: Role::Admin,
+        agent: None,
     }
 }
