@@ -13,6 +13,7 @@ mod connectors;
 mod governance;
 mod mcp_door;
 mod people;
+mod razorpay_mcp;
 mod rest;
 mod sandbox;
 mod sidecar;

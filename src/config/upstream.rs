@@ -88,7 +88,15 @@ const REACH_KEYS: [&str; 9] = [
     "handshake",
 ];
 /// The keys of [`UpstreamRules`].
-const RULE_KEYS: [&str; 4] = ["prefix", "trust_on_first_use", "only_listed", "tools"];
+const RULE_KEYS: [&str; 7] = [
+    "prefix",
+    "trust_on_first_use",
+    "only_listed",
+    "whole_numbers",
+    "patterns",
+    "error_final",
+    "tools",
+];
 /// Names that mean something else already.
 const TAKEN: [&str; 2] = ["noop", "razorpay"];
 /// Longest name; it goes before the names of tools.

@@ -35,6 +35,13 @@ pub struct UpstreamRules {
     pub trust_on_first_use: bool,
     /// Leave out tools that have no rule below.
     pub only_listed: bool,
+    /// It truncates fractions: a number in the arguments must be whole wherever its schemas name
+    /// one.
+    pub whole_numbers: bool,
+    /// Patterns of arguments by their path, for every tool that has no other for that path.
+    pub patterns: BTreeMap<String, Pattern>,
+    /// What a final error looks like, for every tool that says nothing else.
+    pub error_final: Option<Pattern>,
     /// Rules by the upstream's own tool names.
     pub tools: BTreeMap<String, ToolRule>,
 }
@@ -53,6 +60,8 @@ pub struct ToolRule {
     pub payee: PayeeRule,
     /// Patterns that the texts at these paths (`a.b`, `a[].b`) must match in full.
     pub patterns: BTreeMap<String, Pattern>,
+    /// A number in the arguments must be whole wherever the schema names one.
+    pub whole_numbers: bool,
     /// Used instead of the upstream's schema of arguments.
     pub schema: Option<Value>,
     /// The name of an argument into which our reference goes. Callers may not give it.
@@ -256,13 +265,22 @@ impl UpstreamRules {
         problems
     }
 
-    /// The rule for one tool, if it may be in the catalogue at all.
+    /// The rule for one tool, with what holds for all, if it may be in the catalogue at all.
     pub fn rule(&self, tool: &str) -> Option<ToolRule> {
-        match self.tools.get(tool) {
-            Some(rule) => Some(rule.clone()),
-            None if self.only_listed => None,
-            None => Some(ToolRule::default()),
+        let mut rule = match self.tools.get(tool) {
+            Some(rule) => rule.clone(),
+            None if self.only_listed => return None,
+            None => ToolRule::default(),
+        };
+        rule.whole_numbers |= self.whole_numbers;
+        for (path, pattern) in &self.patterns {
+            let own = rule.patterns.entry(path.clone());
+            own.or_insert_with(|| pattern.clone());
         }
+        if rule.error_final.is_none() {
+            rule.error_final.clone_from(&self.error_final);
+        }
+        Some(rule)
     }
 }
 
@@ -322,6 +340,9 @@ impl Definition {
         if let Some(field) = &rule.reference {
             withhold(&mut schema, field);
         }
+        if rule.whole_numbers {
+            make_whole(&mut schema);
+        }
         let (input_schema, problem) = match schema::strict(&schema, &rule.money) {
             Ok(strict) => {
                 let problem = schema::usable(&strict, &rule.money).err();
@@ -374,6 +395,27 @@ fn withhold(schema: &mut Value, field: &str) {
     }
     if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
         required.retain(|name| name != field);
+    }
+}
+
+/// Says `integer` wherever a schema says `number`.
+fn make_whole(schema: &mut Value) {
+    let whole = |kind: &mut Value| {
+        if *kind == "number" {
+            *kind = json!("integer");
+        }
+    };
+    match schema {
+        Value::Object(map) => {
+            match map.get_mut("type") {
+                Some(Value::Array(kinds)) => kinds.iter_mut().for_each(whole),
+                Some(kind) => whole(kind),
+                None => {}
+            }
+            map.values_mut().for_each(make_whole);
+        }
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -471,6 +513,52 @@ mod tests {
         rules.only_listed = true;
         definition.name = "y".into();
         assert!(definition.tool("u", &rules, Standing::New).is_none());
+    }
+
+    #[test]
+    fn what_holds_for_all_tools_holds_where_a_tool_says_nothing_else() {
+        let rules: UpstreamRules = serde_json::from_value(json!({
+            "whole_numbers": true,
+            "patterns": {"id": "x_[0-9]+", "other": "y"},
+            "error_final": "no",
+            "tools": {"own": {"patterns": {"id": "z"}, "error_final": "never"}},
+        }))
+        .unwrap();
+        let text = |pattern: &Pattern| String::from(pattern.clone());
+        let own = rules.rule("own").unwrap();
+        assert_eq!(
+            (text(&own.patterns["id"]), text(&own.patterns["other"])),
+            ("z".into(), "y".into())
+        );
+        assert_eq!(own.error_final.as_ref().map(text), Some("never".into()));
+        let any = rules.rule("any").unwrap();
+        assert_eq!(
+            (
+                text(&any.patterns["id"]),
+                any.error_final.as_ref().map(text)
+            ),
+            ("x_[0-9]+".into(), Some("no".into()))
+        );
+
+        let mut definition = definition(json!(null));
+        definition.input_schema = json!({"properties": {
+            "count": {"type": "number"}, "size": {"type": ["number", "null"]},
+            "number": {"type": "string"},
+        }});
+        let (tool, _) = definition.tool("u", &rules, Standing::New).unwrap();
+        for good in [
+            json!({"count": 2, "size": null, "number": "1.5"}),
+            json!({"size": 3}),
+        ] {
+            assert_eq!(schema::validate(&tool, &good), Ok(()), "{good}");
+        }
+        for bad in [
+            json!({"count": 2.5}),
+            json!({"size": 0.1}),
+            json!({"id": "x_1/../y"}),
+        ] {
+            assert!(schema::validate(&tool, &bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
