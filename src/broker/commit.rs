@@ -13,9 +13,10 @@ use crate::domain::canonical::Canonical;
 use crate::domain::change::{
     Applied, Change, Claim, Conflict, Guard, Intent, PendingClaim, Pot, Record,
 };
+use crate::domain::facts::Facts;
 use crate::domain::ids::{CommitId, ProposalId, ToolName};
 use crate::domain::principal::{Principal, Right};
-use crate::domain::proposal::{Proposal, State};
+use crate::domain::proposal::{Origin, Proposal, State};
 use crate::domain::reason::Refusal;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Claims, Verified};
@@ -435,6 +436,16 @@ impl Broker {
             effective: fixed.effective,
             payee: &fixed.payee,
         };
+        if fixed.origin == Origin::Consequence {
+            let facts = Facts {
+                freezes: local.freezes,
+                ..Facts::missing(now)
+            };
+            let verdict = governance::follow(&request, &facts);
+            let stopped = verdict.findings().first();
+            let refusal = stopped.map(|finding| (Refusal::Frozen, finding.detail.clone()));
+            return Ok((refusal, local.guards));
+        }
         let spent_besides = if local.policy_version == fixed.policy_version {
             None
         } else {

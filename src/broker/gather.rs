@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::{Broker, Trouble};
 use crate::domain::change::{DocKey, DocWrite, Guard, Pot};
-use crate::domain::facts::{Entity, Fact, Facts, Freezes, Integrity, PastPayout, Reputation};
+use crate::domain::facts::{
+    Entity, Fact, Facts, Freezes, Integrity, OnMissing, PastPayout, Reputation,
+};
 use crate::domain::ids::{AgentId, OrgId};
 use crate::domain::policy::Policy;
 use crate::domain::proposal::Score;
@@ -41,6 +43,8 @@ pub(super) struct Gathered {
 pub(super) struct Answers<'a> {
     pub(super) prompt: Option<&'a str>,
     pub(super) samples: &'a [String],
+    /// There is no agent, so there is nothing to score and nothing missing.
+    pub(super) nobody: bool,
 }
 
 impl Broker {
@@ -70,6 +74,27 @@ impl Broker {
             policy,
             policy_version,
             guards,
+        })
+    }
+
+    /// The one fact that can stop what follows from a decision.
+    pub(super) async fn gather_freezes(
+        &self,
+        org: &OrgId,
+        request: &governance::Request<'_>,
+        now: Timestamp,
+    ) -> Result<Gathered, Trouble> {
+        let local = self.local_facts(org, request.agent).await?;
+        let facts = Facts {
+            freezes: local.freezes,
+            ..Facts::missing(now)
+        };
+        Ok(Gathered {
+            facts,
+            guards: local.guards,
+            docs: Vec::new(),
+            policy_version: None,
+            retry_after_secs: 0,
         })
     }
 
@@ -222,14 +247,14 @@ impl Broker {
             integrity::score(samples, hash, baseline)
         };
         let own = match &self.ports().sampler {
-            Some(sampler) => {
+            Some(sampler) if !answers.nobody => {
                 let tool = &request.tool.name;
                 sampler
                     .samples(tool, request.args, answers.prompt)
                     .await
                     .ok()
             }
-            None => None,
+            Some(_) | None => None,
         };
         let own = own.map(|samples| score(&samples));
         let shown = if answers.samples.is_empty() {
@@ -249,7 +274,10 @@ impl Broker {
             } else {
                 shown
             },
-            on_missing: self.settings().on_missing,
+            on_missing: match answers.nobody {
+                true => OnMissing::Allow,
+                false => self.settings().on_missing,
+            },
             block_threshold: threshold,
             prompt: answers.prompt.map(str::to_owned),
         };

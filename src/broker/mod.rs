@@ -38,7 +38,7 @@ use crate::ambient::Ambient;
 use crate::connector::{Connector, registry};
 use crate::domain::audit::AuditKey;
 use crate::domain::ids::{AgentId, ProposalId, ToolName};
-use crate::domain::proposal::{Proposal, State};
+use crate::domain::proposal::{Origin, Proposal, State};
 use crate::domain::reason::{Reason, Recovery, Refusal};
 use crate::domain::secret::Secret;
 use crate::domain::token::KeyRing;
@@ -107,6 +107,8 @@ pub struct ProposeRequest {
     pub samples: Vec<String>,
     /// The caller's name for this request.
     pub idempotency_key: Option<String>,
+    /// Who asks; doors leave it at `Agent`.
+    pub origin: Origin,
 }
 
 /// A request to commit.

@@ -13,7 +13,7 @@ use crate::domain::ids::{AgentId, ProposalId};
 use crate::domain::money::Effective;
 use crate::domain::notice::NoticeKind;
 use crate::domain::principal::{Principal, Right};
-use crate::domain::proposal::{Fixed, Moving, Proposal, State};
+use crate::domain::proposal::{Fixed, Moving, Origin, Proposal, State};
 use crate::domain::reason::{Reason, Verdict};
 use crate::domain::schema;
 use crate::domain::strict::MAX_SAFE_INTEGER;
@@ -169,12 +169,19 @@ impl Broker {
         let answers = Answers {
             prompt: request.prompt.as_deref(),
             samples: &request.samples,
+            nobody: request.origin != Origin::Agent,
         };
-        let mut gathered = self.gather(&who.org, &asked, &answers, now).await?;
+        let mut gathered = match request.origin {
+            Origin::Agent | Origin::Bank => self.gather(&who.org, &asked, &answers, now).await?,
+            Origin::Consequence => self.gather_freezes(&who.org, &asked, now).await?,
+        };
         let id = ProposalId::at(now, self.ports().ambient.bytes());
         // Second round only if the budget was taken between the look and the reservation.
         for _ in 0..2 {
-            let verdict = governance::decide(&asked, &gathered.facts);
+            let verdict = match request.origin {
+                Origin::Agent | Origin::Bank => governance::decide(&asked, &gathered.facts),
+                Origin::Consequence => governance::follow(&asked, &gathered.facts),
+            };
             let proposal = self.drafted(id, who, tool, ready, request, &gathered, &verdict)?;
             self.dry_run(tool, &proposal)?;
             let reserve = self.reservation(&who.org, &asked, &gathered, proposal.state, now);
@@ -257,7 +264,9 @@ impl Broker {
             lapses_at,
             day: now.day_in(&settings.zone),
             approvals_needed: needed,
-            execute_on_approval: policy.is_some_and(|policy| policy.execute_on_approval),
+            execute_on_approval: request.origin == Origin::Bank
+                || policy.is_some_and(|policy| policy.execute_on_approval),
+            origin: request.origin,
         };
         let moving = Moving {
             token,

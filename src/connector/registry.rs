@@ -183,6 +183,23 @@ fn approve_payout() -> Row {
         "description": "The payout's own amount in paise; refused if it is another. Without it \
                         the approval counts as unlimited.",
     });
+    // Who would be paid, for the checks on payees. Compared like the amount.
+    input["properties"]["fund_account_id"] = json!({
+        "type": "string", "pattern": FUND_ACCOUNT_ID,
+        "description": "The payout's own fund account; refused if it is another.",
+    });
+    input["properties"]["notes"] = json!({
+        "type": "object", "maxProperties": MAX_NOTES,
+        "propertyNames": {"maxLength": MAX_NOTE},
+        "additionalProperties": {"type": "string", "maxLength": MAX_NOTE},
+        "description": "Notes of the payout itself, vendor_name and vendor_url above all; refused \
+                        if they are others.",
+    });
+    input["properties"]["waits_as"] = json!({
+        "enum": ["pending", "queued"],
+        "description": "A queued payout waits for balance and needs no approval at the bank: it \
+                        is looked at and let go.",
+    });
     Row {
         name: Razorpay::Approve.tool(),
         description: "Approves a payout that waits at the bank in state pending, so that it goes \
@@ -195,7 +212,11 @@ fn approve_payout() -> Row {
             always: true,
             ..MoneyRule::default()
         },
-        payee: PayeeRule::default(),
+        payee: PayeeRule {
+            account: Some("fund_account_id".to_owned()),
+            name: Some("notes.vendor_name".to_owned()),
+            url: Some("notes.vendor_url".to_owned()),
+        },
         pattern: Some(("payout_id", PAYOUT_ID)),
     }
 }
@@ -476,6 +497,9 @@ mod tests {
             ("create_payout", without(payment(), "currency"),                              false),
             ("approve_payout", json!({"payout_id": pout, "remarks": "ok"}),                true),
             ("approve_payout", json!({"payout_id": pout, "remarks": "ok", "amount": 500}), true),
+            ("approve_payout", json!({"payout_id": pout, "remarks": "ok", "amount": 500, "fund_account_id": "fa_00000000000001",
+                                      "notes": {"vendor_name": "Acme"}, "waits_as": "queued"}), true),
+            ("approve_payout", json!({"payout_id": pout, "remarks": "ok", "waits_as": "processed"}), false),
             ("approve_payout", json!({"payout_id": pout, "remarks": ""}),                  false),
             ("approve_payout", json!({"payout_id": pout}),                                 false),
             ("approve_payout", json!({"payout_id": "../payments/pay_9/capture?x=", "remarks": "ok"}), false),

@@ -295,6 +295,25 @@ pub struct Fixed {
     /// Commit by the broker itself once approved.
     #[serde(default)]
     pub execute_on_approval: bool,
+    /// Who asked, and what that changes.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// Who asked for a proposal, and what that changes. Only the broker itself can be anything but an
+/// agent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// An agent.
+    #[default]
+    Agent,
+    /// A payout that somebody made at the bank: there is no agent whose answers could be scored,
+    /// and nobody but the broker to commit it once people agreed.
+    Bank,
+    /// What follows from a decision already taken (turning a payout down at the bank): only a
+    /// freeze can still stop it.
+    Consequence,
 }
 
 /// What moves.

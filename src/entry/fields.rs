@@ -142,6 +142,7 @@ pub fn propose(tool: String, mut fields: Fields) -> Result<ProposeRequest, Troub
         prompt: fields.text("prompt", MAX_PROMPT_BYTES)?,
         samples: fields.texts("samples", MAX_SAMPLES, MAX_SAMPLE_BYTES)?,
         idempotency_key: fields.text("idempotency_key", MAX_KEY_BYTES)?,
+        ..ProposeRequest::default()
     };
     if request.idempotency_key.as_deref() == Some("") {
         return Err(invalid("`idempotency_key` is empty"));

@@ -95,6 +95,11 @@ pub fn decide(request: &Request<'_>, facts: &Facts) -> Verdict {
     Verdict::of(findings.collect())
 }
 
+/// What follows from a decision that was taken already: only a freeze can stop it.
+pub fn follow(request: &Request<'_>, facts: &Facts) -> Verdict {
+    Verdict::of(freeze::frozen(request, facts).into_iter().collect())
+}
+
 /// What is at hand at commit.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {

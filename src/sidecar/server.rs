@@ -113,10 +113,12 @@ impl Inner {
         self.bank.ask(decide).await
     }
 
-    /// Where an amount was named: looks whether it is the payout's. An amount never changes at the
-    /// bank, so what is seen now still holds when the approval arrives.
+    /// Where more than the id was named: looks whether it is the payout's own. Amount, account and
+    /// notes never change at the bank, so what is seen now still holds when the approval arrives.
     async fn look(&self, fields: &Map<String, Value>) -> Option<Report> {
-        let amount = fields.get("amount")?;
+        if !COMPARED.iter().any(|field| fields.contains_key(*field)) {
+            return None;
+        }
         let seen = self.bank.ask(Request::get(payout(fields, ""))).await;
         let not_sent = |detail: String| Report::Transport {
             sent: false,
@@ -126,13 +128,7 @@ impl Inner {
             Report::Answer { body, .. } if body.get("id") != fields.get("payout_id") => Some(
                 not_sent("the payout could not be looked at first".to_owned()),
             ),
-            Report::Answer { body, .. } if body.get("amount") != Some(amount) => {
-                Some(Report::Precondition {
-                    code: "amount_mismatch",
-                    detail: "the payout is for another amount than the one to approve".to_owned(),
-                })
-            }
-            Report::Answer { .. } => None,
+            Report::Answer { body, .. } => mismatch(fields, &body),
             Report::Http { .. }
             | Report::Unreadable { .. }
             | Report::Transport { .. }
@@ -143,6 +139,32 @@ impl Inner {
             ))),
         }
     }
+}
+
+/// What an approval may say about its payout.
+const COMPARED: [&str; 3] = ["amount", "fund_account_id", "notes"];
+
+/// The first thing that an approval says about its payout and the bank does not.
+fn mismatch(fields: &Map<String, Value>, payout: &Value) -> Option<Report> {
+    let plain = |field: &str| match fields.get(field) {
+        Some(ours) => payout.get(field) == Some(ours),
+        None => true,
+    };
+    let notes = fields.get("notes").and_then(Value::as_object);
+    let notes = notes.is_none_or(|notes| {
+        let mut ours = notes.iter();
+        ours.all(|(name, value)| payout.get("notes").and_then(|all| all.get(name)) == Some(value))
+    });
+    let (code, what) = match (plain("amount"), plain("fund_account_id"), notes) {
+        (true, true, true) => return None,
+        (false, _, _) => ("amount_mismatch", "is for another amount"),
+        (_, false, _) => ("account_mismatch", "goes to another account"),
+        (_, _, false) => ("notes_mismatch", "carries other notes"),
+    };
+    Some(Report::Precondition {
+        code,
+        detail: format!("the payout {what} than the one to approve"),
+    })
 }
 
 /// The payout's path. Its id has matched the schema's pattern, so it cannot bend the path.

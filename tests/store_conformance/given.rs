@@ -85,6 +85,7 @@ pub fn proposal(n: u32) -> Proposal {
             day: DAY,
             approvals_needed: 0,
             execute_on_approval: false,
+            origin: Default::default(),
         },
         state: State::Allowed,
         version: 1,

@@ -155,7 +155,14 @@ impl Connector for Razorpay {
             }
             Self::Approve | Self::Reject | Self::Cancel => {
                 require(&fields, "payout_id", is_payout_id)?;
-                self.tool()
+                let waits_as = fields.remove("waits_as");
+                // The bank approves nothing that is queued: a look tells that it may still go.
+                if waits_as.as_ref().and_then(Value::as_str) == Some(State::Queued.name()) {
+                    fields.retain(|name, _| name == "payout_id");
+                    "fetch_payout"
+                } else {
+                    self.tool()
+                }
             }
         };
         Ok(Call::new(UPSTREAM, tool, &Value::Object(fields)))
@@ -287,6 +294,23 @@ impl State {
             }
         }
     }
+}
+
+/// The entities of a list that the bank showed, or why there is no such list. Nothing is said about
+/// each of them.
+pub fn items(reply: &Reply) -> Result<Vec<Value>, String> {
+    let body = match heard::hear(reply) {
+        Heard::Answer(body) => body,
+        Heard::No(refusal) => return Err(refusal.to_string()),
+        Heard::Precondition(error) => return Err(error.description),
+        Heard::NotSent(why) | Heard::Unclear(why) => return Err(why),
+    };
+    let is_list = body.get("entity").and_then(Value::as_str) == Some("collection");
+    let items = body.get("items").and_then(Value::as_array);
+    let items = items.filter(|_| is_list);
+    items
+        .cloned()
+        .ok_or_else(|| "the answer is not a list".to_owned())
 }
 
 fn created(read: Result<Receipt, String>) -> Sighting {
