@@ -7,6 +7,7 @@
 
 mod metrics;
 mod snapshot;
+mod traces;
 
 pub use metrics::{
     Breaker, BudgetCheck, Channel, CommitResult, Decision, Delivery, METRICS, Metric, MetricKind,
@@ -15,6 +16,7 @@ pub use metrics::{
     resolved, standings, store_batch, webhook,
 };
 pub use snapshot::snapshot_json;
+pub use traces::{NoTraces, Part, Step, TraceSender, trace, tracing_on};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;

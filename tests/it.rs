@@ -21,4 +21,5 @@ mod simulation;
 mod store_conformance;
 mod support;
 mod tools;
+mod traces;
 mod upstream;

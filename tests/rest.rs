@@ -5,6 +5,7 @@ mod events;
 mod hardening;
 mod keys;
 mod openapi;
+mod outage;
 mod proposals;
 mod roles;
 mod tools;

@@ -3,6 +3,7 @@
 //! The approver is never the proposer, nobody agrees twice, and a decision is bound to the
 //! arguments that were shown.
 
+use super::measure::{self, Timer};
 use super::reconcile::notice;
 use super::{Broker, Proposed, Trouble, Word};
 use crate::domain::call::{ProviderError, Receipt};
@@ -142,12 +143,14 @@ impl Broker {
         id: ProposalId,
         decide: impl Fn(&Proposal) -> Result<(Change, Proposal), Trouble>,
     ) -> Result<Proposal, Trouble> {
+        let timer = Timer::start();
         for _ in 0..TRIES {
             let proposal = self.visible(who, id).await?;
             let (change, next) = decide(&proposal)?;
             match self.ports().store.apply(change).await {
                 Ok(_) => {
                     self.memory().wrote(&next);
+                    measure::person(&next, &timer);
                     return Ok(next);
                 }
                 Err(ApplyError::Conflict(Conflict::Stale)) => {}

@@ -290,7 +290,7 @@ impl Broker {
             proposal if proposal.state.is_settled() => Committed::Settled(Box::new(proposal)),
             proposal => Committed::InDoubt(Box::new(proposal)),
         };
-        measure::commit(&answer);
+        measure::carried_out(&answer, timer);
         self.ports().ambient.step("s8");
         answer
     }

@@ -1,27 +1,27 @@
-//! What the broker counts, in terms of its own answers. Names and labels are `telemetry`'s.
+//! What the broker counts and traces, in terms of its own answers. Names and labels are `telemetry`'s.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Committed;
 use crate::domain::proposal::{Proposal, Settled, State};
-pub use crate::telemetry::Phase;
-use crate::telemetry::{self, CommitResult, Decision};
+use crate::telemetry::{self, CommitResult, Decision, Part};
+pub use crate::telemetry::{Phase, Step};
 
 /// Runs from the start of one request, on the monotonic clock.
 pub struct Timer {
     started: Instant,
-    lap: std::sync::Mutex<Instant>,
+    parts: Mutex<Vec<Part>>,
 }
 
 impl Timer {
     /// Starts.
     pub fn start() -> Self {
-        let started = Instant::now();
         Self {
-            started,
-            lap: std::sync::Mutex::new(started),
+            started: Instant::now(),
+            parts: Mutex::new(Vec::new()),
         }
     }
 
@@ -32,12 +32,21 @@ impl Timer {
 
     /// Ends a phase of a commit; the next begins.
     pub fn phase(&self, phase: Phase) {
-        let now = Instant::now();
-        if let Ok(mut lap) = self.lap.lock() {
-            let took = now.saturating_duration_since(*lap);
-            *lap = now;
-            telemetry::commit_phase(phase, took);
-        }
+        let now = self.elapsed();
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = parts
+            .last()
+            .map_or(Duration::ZERO, |last| last.began + last.took);
+        let took = now.saturating_sub(began);
+        telemetry::commit_phase(phase, took);
+        parts.push(Part { phase, began, took });
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        self.parts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -58,6 +67,50 @@ pub fn decision(proposal: &Proposal, timer: &Timer) {
     };
     let fixed = &proposal.fixed;
     telemetry::decided(decision, fixed.reason, &fixed.effective, timer.elapsed());
+    trace(proposal, Step::Propose, timer);
+}
+
+/// A person decided on a proposal.
+pub fn person(proposal: &Proposal, timer: &Timer) {
+    trace(proposal, Step::Decide, timer);
+}
+
+/// A claim was carried out, as far as it could be.
+pub fn carried_out(answer: &Committed, timer: &Timer) {
+    commit(answer);
+    match answer {
+        Committed::Settled(proposal) | Committed::InDoubt(proposal) => {
+            trace(proposal, Step::Commit, timer);
+        }
+        Committed::Refused { .. } => {}
+    }
+}
+
+/// A doubt was looked into, or the provider told something unasked. Counts if that ended it.
+pub fn looked_into(before: State, proposal: &Proposal, step: Step, timer: &Timer) {
+    if matches!(before, State::Committing | State::InDoubt) && proposal.state.is_settled() {
+        telemetry::resolved(proposal.state != State::Failed);
+    }
+    trace(proposal, step, timer);
+}
+
+fn trace(proposal: &Proposal, step: Step, timer: &Timer) {
+    if !telemetry::tracing_on() {
+        return;
+    }
+    let fixed = &proposal.fixed;
+    let commit = proposal
+        .execution
+        .as_ref()
+        .map(|execution| execution.commit_id.to_string());
+    let mut notes = vec![
+        ("hundi.state", proposal.state.name()),
+        ("hundi.reason", fixed.reason.code()),
+        ("hundi.tool", fixed.tool.as_str()),
+        ("hundi.agent_id", fixed.agent.as_str()),
+    ];
+    notes.extend(commit.as_deref().map(|commit| ("hundi.commit_id", commit)));
+    telemetry::trace(fixed.id, step, timer.elapsed(), &notes, &timer.parts());
 }
 
 /// One commit was answered.

@@ -9,6 +9,7 @@ use futures_util::stream;
 use serde_json::json;
 
 use super::commit::millis;
+use super::measure::{self, Step, Timer};
 use super::{Broker, Trouble};
 use crate::domain::call::{Evidence, Outcome, Receipt, Sighting};
 use crate::domain::change::{Change, Conflict};
@@ -71,6 +72,7 @@ impl Broker {
     }
 
     async fn resolve(&self, proposal: Proposal) {
+        let (timer, before) = (Timer::start(), proposal.state);
         self.ports().ambient.step("r1");
         let (proposal, next) = self.find_out(proposal).await;
         self.ports().ambient.step("r3");
@@ -93,6 +95,7 @@ impl Broker {
                 tracing::info!(
                     proposal = %settled.fixed.id, state = settled.state.name(), "doubt settled"
                 );
+                measure::looked_into(before, &settled, Step::Reconcile, &timer);
             }
         }
         self.ports().ambient.step("r4");
@@ -209,6 +212,7 @@ impl Broker {
             .as_deref()
             .and_then(|r| r.parse::<ProposalId>().ok());
         let Some(id) = named else { return Ok(None) };
+        let timer = Timer::start();
         loop {
             let Some(proposal) = self.ports().store.proposal(id).await? else {
                 return Ok(None);
@@ -219,6 +223,7 @@ impl Broker {
             match self.ports().store.apply(change).await {
                 Ok(_) => {
                     self.memory().wrote(&next);
+                    measure::looked_into(proposal.state, &next, Step::Evidence, &timer);
                     if next.state != State::Executed || !evidence.receipt.reversed {
                         return Ok(Some(next));
                     }

@@ -8,13 +8,13 @@ use hundi::entry::mcp::stdio;
 use hundi::entry::worker;
 use tokio::sync::watch;
 
-use super::{block_on, program, start_logs, told};
+use super::{block_on, program, start_logs, told, traced};
 
 /// Serves until standard input ends.
 pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
     start_logs(config);
     let program = program()?;
-    block_on(async {
+    block_on(traced(config, async {
         let app = App::build(config, &program)
             .await
             .map_err(|error| told(&error))?;
@@ -34,5 +34,5 @@ pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
         }
         app.shut_down().await;
         served.map_err(|error| told(&error))
-    })
+    }))
 }

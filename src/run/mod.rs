@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use hundi::config::{Config, LogFormat};
 use hundi::entry::cli::Failure;
-use hundi::telemetry;
+use hundi::telemetry::{self, TraceSender};
 
 /// Runs a command on a multi-threaded runtime.
 pub fn block_on<F>(work: F) -> Result<(), Failure>
@@ -33,6 +33,24 @@ pub fn start_logs(config: &Config) {
         LogFormat::Json => telemetry::LogFormat::Json,
     };
     telemetry::start(format, &config.log);
+}
+
+/// Runs a server with traces going to the configured collector, if there is one, until the last
+/// of them is sent.
+pub async fn traced<F>(config: &Config, work: F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let endpoint = config.otlp_endpoint.as_deref();
+    let traces = endpoint
+        .map(TraceSender::start)
+        .transpose()
+        .map_err(Failure::of)?;
+    let ended = work.await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    ended
 }
 
 /// This very program, which is started again as the sidecar.

@@ -19,13 +19,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{block_on, program, start_logs, told};
+use super::{block_on, program, start_logs, told, traced};
 
 /// Serves until it is told to stop.
 pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     start_logs(config);
     let program = program()?;
-    block_on(async {
+    block_on(traced(config, async {
         // Bound before anything is made, so that a port in use leaves no trace.
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             let hint = "set HUNDI_LISTEN to a free address";
@@ -48,7 +48,7 @@ pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(),
         tracing::info!("stopping: no new work; finishing what was claimed");
         server.stop().await;
         Ok(())
-    })
+    }))
 }
 
 /// A running server.

@@ -91,7 +91,7 @@ macro_rules! labels {
             impl $name {
                 const ALL: &[$name] = &[$($name::$variant),*];
 
-                fn label(self) -> &'static str {
+                pub(super) fn label(self) -> &'static str {
                     match self { $($name::$variant => $label),* }
                 }
             }

@@ -2,5 +2,6 @@
 
 pub mod bank;
 pub mod fixture;
+pub mod fragile;
 pub mod house;
 pub mod nasty;
