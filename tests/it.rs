@@ -8,12 +8,15 @@
     reason = "a test may fail loudly, in its helpers too"
 )]
 
+mod architecture;
 mod audit;
 mod connectors;
 mod governance;
+mod exactly_once;
 mod mcp_door;
 mod people;
 mod razorpay_mcp;
+mod replay_attacks;
 mod rest;
 mod sandbox;
 mod sidecar;

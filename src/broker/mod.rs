@@ -46,6 +46,9 @@ use crate::domain::tool::Tool;
 use crate::domain::upstream::UpstreamRules;
 use crate::ephemeral::Ephemeral;
 use crate::store::{Spool, Store, StoreError};
+
+// The doors ask for records in the store's own words, and need no store for that.
+pub use crate::store::{RecordFilter, StoredRecord};
 use crate::wire::{EntitySource, Outbound, ReputationSource, Wire};
 
 /// Where the token keys are kept. The ring is read anew whenever it changed, so that a key

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::broker::StoredRecord;
 use crate::broker::{Committed, Proposed, Trouble};
 use crate::domain::money::Effective;
 use crate::domain::proposal::{Execution, Proposal, Settled, Signals, State};
 use crate::domain::reason::{Recovery, Verdict};
 use crate::domain::time::Timestamp;
-use crate::store::StoredRecord;
 
 /// Answer to a propose (contract section 6).
 pub fn proposed(answer: &Proposed) -> Value {

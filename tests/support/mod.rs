@@ -5,3 +5,4 @@ pub mod fixture;
 pub mod fragile;
 pub mod house;
 pub mod nasty;
+pub mod server;

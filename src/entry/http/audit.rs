@@ -20,12 +20,12 @@ use super::query::Params;
 use super::{Door, Problem, Query};
 use crate::broker::audit::{Consistency, Export};
 use crate::broker::{Broker, Trouble};
+use crate::broker::{RecordFilter, StoredRecord};
 use crate::domain::audit::export::{csv_header, csv_line, head_json};
 use crate::domain::audit::record_line;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::time::Timestamp;
 use crate::entry::shapes;
-use crate::store::{RecordFilter, StoredRecord};
 
 /// Records in an answer unless said otherwise, and at most.
 const PAGE: (u32, u32) = (100, 500);

@@ -22,10 +22,10 @@ use super::openapi::{Op, Param};
 use super::proposals::PROPOSAL;
 use super::{Door, Problem};
 use crate::broker::Trouble;
+use crate::broker::{RecordFilter, StoredRecord};
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Right};
 use crate::entry::shapes;
-use crate::store::{RecordFilter, StoredRecord};
 
 /// Silence after which a comment is sent, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
