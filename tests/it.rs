@@ -11,8 +11,8 @@
 mod architecture;
 mod audit;
 mod connectors;
-mod governance;
 mod exactly_once;
+mod governance;
 mod mcp_door;
 mod people;
 mod razorpay_mcp;
