@@ -36,7 +36,8 @@ fn say(text: &str, code: u8) -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
-    let mut out = BufWriter::with_capacity(OUT_BYTES, io::stdout().lock());
+    // Not locked for good: `hundi mcp` writes its answers from another thread.
+    let mut out = BufWriter::with_capacity(OUT_BYTES, io::stdout());
     match &cli.command {
         // These three need nothing, so that a mistake in the configuration cannot stop them.
         Command::Hash(args) => cli::hash::run(args, &mut input(), &mut out),

@@ -387,6 +387,9 @@ async fn lists_go_on_page_by_page() {
 #[tokio::test]
 async fn a_changed_catalogue_is_told_to_those_who_listen() {
     let open = open().await;
+    let with = (*open.house.broker.catalogue().tools()).clone();
+    let mut without = with.clone();
+    without.remove("look");
     for client in [
         over_http(&open, &open.house.agent.key, LEGACY).await,
         over_pipe(&open.house, LEGACY).await,
@@ -394,9 +397,8 @@ async fn a_changed_catalogue_is_told_to_those_who_listen() {
         let heard = client.service().heard.clone();
         let told = async {
             // The server begins to listen once it has read `initialized`; say it until it hears.
-            loop {
-                let tools = (*open.house.broker.catalogue().tools()).clone();
-                open.house.broker.catalogue().replace(tools);
+            for tools in [&without, &with].into_iter().cycle() {
+                open.house.broker.catalogue().replace(tools.clone());
                 let waited = tokio::time::timeout(Duration::from_millis(100), heard.notified());
                 if waited.await.is_ok() {
                     return;
@@ -450,5 +452,42 @@ async fn a_caller_who_leaves_neither_undoes_nor_repeats_the_effect() {
         assert_eq!(said(&replayed)["reason"], "nonce_replay");
         assert_eq!(house.far.reached(), before + 1);
         house.far.release();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_goes_down_answers_the_commit_under_way() {
+    for mode in [LEGACY, modern()] {
+        let open = open().await;
+        let house = &open.house;
+        let client = over_http(&open, &house.agent.key, mode).await;
+        let proposed = call(&client, "noop_propose", json!({"arguments": {}})).await;
+        house.hold("transfer_funds");
+        let transfer = json!({"arguments": {"amount": 100, "to": "acct_123"}});
+        let held = call(&client, "transfer_funds_propose", transfer).await;
+        let commit = json!({
+            "proposal_id": said(&proposed)["proposal_id"],
+            "commit_token": said(&proposed)["commit_token"], "arguments": {},
+        });
+        house.far.hold();
+        let committing = call(&client, "noop_commit", commit);
+        let waiting = call(
+            &client,
+            "await_proposal",
+            json!({"proposal_id": said(&held)["proposal_id"], "timeout_secs": 55}),
+        );
+        let going_down = async {
+            while house.far.reached() == 0 {
+                tokio::task::yield_now().await;
+            }
+            open.shutdown.cancel();
+            tokio::task::yield_now().await;
+            house.far.answer();
+        };
+        let all = async { tokio::join!(committing, waiting, going_down) };
+        let soon = tokio::time::timeout(Duration::from_secs(20), all);
+        let (committed, waited, ()) = soon.await.expect("nobody is kept waiting");
+        assert_eq!(said(&committed)["status"], "committed");
+        assert_eq!(said(&waited)["state"], "held");
     }
 }

@@ -4,6 +4,7 @@ use hundi::entry::mcp::{self, McpHttpOptions};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::house::House;
 
@@ -12,6 +13,7 @@ pub struct Open {
     pub house: House,
     pub url: String,
     pub http: reqwest::Client,
+    pub shutdown: CancellationToken,
     serving: JoinHandle<()>,
 }
 
@@ -27,7 +29,9 @@ pub async fn open() -> Open {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-    let door = mcp::router(house.broker.clone(), McpHttpOptions::default());
+    let options = McpHttpOptions::default();
+    let shutdown = options.shutdown.clone();
+    let door = mcp::router(house.broker.clone(), options);
     let app = axum::Router::new().nest("/mcp", door);
     let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     let http = reqwest::Client::new();
@@ -35,6 +39,7 @@ pub async fn open() -> Open {
         house,
         url,
         http,
+        shutdown,
         serving,
     }
 }
@@ -308,7 +313,7 @@ async fn a_session_is_good_only_with_the_key_that_opened_it() {
     assert_eq!(end(bert).await.unwrap().status(), 404);
     let answer = open.in_session(anna, &session, list.clone()).await;
     assert_eq!(answer.status, 200, "bert did not end it");
-    assert!(end(anna).await.unwrap().status().is_success());
+    assert_eq!(end(anna).await.unwrap().status(), 204);
     assert_eq!(open.in_session(anna, &session, list).await.status, 404);
 }
 

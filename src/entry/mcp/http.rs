@@ -14,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Told to a client that has too many sessions.
 const RETRY_AFTER_SECS: u32 = 30;
 
+/// How long calls under way may take to be answered once the server goes down.
+const LAST_ANSWERS: Duration = Duration::from_secs(18);
+
 const SESSION_ID: &str = "mcp-session-id";
 
 /// How the door is set up.
@@ -42,7 +46,8 @@ const SESSION_ID: &str = "mcp-session-id";
 pub struct McpHttpOptions {
     /// Names and pages that may talk to it, beside this machine's own.
     pub names: Names,
-    /// Cancelled to close every stream and session. Calls under way run on; see [`McpHttp::drained`].
+    /// Cancelled when the server goes down: calls under way are answered, then every stream and
+    /// session is closed.
     pub shutdown: CancellationToken,
 }
 
@@ -54,9 +59,11 @@ pub struct McpHttp {
 }
 
 impl McpHttp {
-    /// A door to this broker.
+    /// A door to this broker. Must be called inside a runtime.
     pub fn new(broker: Broker, options: McpHttpOptions) -> Self {
-        let shared = Shared::new(broker.clone());
+        let shared = Shared::new(broker.clone(), options.shutdown.clone());
+        let streams = CancellationToken::new();
+        tokio::spawn(close(options.shutdown, shared.clone(), streams.clone()));
         let sessions = Arc::new(Sessions::default());
         let made_of = shared.clone();
         let mut config = StreamableHttpServerConfig::default()
@@ -67,7 +74,7 @@ impl McpHttp {
             .with_sse_keep_alive(Some(KEEP_ALIVE))
             .with_sse_retry(Some(RESUME_AFTER))
             .with_max_request_body_bytes(MAX_BYTES)
-            .with_cancellation_token(options.shutdown);
+            .with_cancellation_token(streams);
         config.legacy_session_mode = true;
         let service = StreamableHttpService::new(
             move || Ok(Door::new(made_of.clone())),
@@ -77,6 +84,7 @@ impl McpHttp {
         let porter = Arc::new(Porter {
             broker,
             sessions,
+            shared: shared.clone(),
             names: options.names,
         });
         let router = Router::new()
@@ -91,6 +99,18 @@ impl McpHttp {
     }
 }
 
+/// Closing a stream early would turn the answer of a commit under way into an error.
+async fn close(shutdown: CancellationToken, shared: Arc<Shared>, streams: CancellationToken) {
+    shutdown.cancelled().await;
+    if tokio::time::timeout(LAST_ANSWERS, shared.drained())
+        .await
+        .is_err()
+    {
+        tracing::warn!("closing streams whose calls are still under way");
+    }
+    streams.cancel();
+}
+
 /// The door as a router, to be nested at `/mcp`.
 pub fn router(broker: Broker, options: McpHttpOptions) -> Router {
     McpHttp::new(broker, options).router
@@ -99,6 +119,7 @@ pub fn router(broker: Broker, options: McpHttpOptions) -> Router {
 struct Porter {
     broker: Broker,
     sessions: Arc<Sessions>,
+    shared: Arc<Shared>,
     names: Names,
 }
 
@@ -120,12 +141,19 @@ impl Porter {
             }
         }
         let owner = who.id.clone();
-        let request = if request.method() == Method::POST {
-            self.read(request, who).await?
-        } else {
-            request
-        };
-        Ok(Sessions::acting_as(owner, next.run(request)).await)
+        let method = request.method().clone();
+        if method == Method::POST {
+            let (request, listens) = self.read(request, who).await?;
+            let answering = (!listens).then(|| self.shared.answering());
+            let response = Sessions::acting_as(owner, next.run(request)).await;
+            return Ok(response.map(|body| held(body, answering)));
+        }
+        let mut response = Sessions::acting_as(owner, next.run(request)).await;
+        // The session is gone by now, and some clients take "accepted" for a failure.
+        if method == Method::DELETE && response.status() == StatusCode::ACCEPTED {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+        }
+        Ok(response)
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, TurnedAway> {
@@ -139,14 +167,18 @@ impl Porter {
         }
     }
 
-    /// Reads the message strictly and hands its bytes on, unchanged, with what they say.
-    async fn read(&self, request: Request, who: Principal) -> Result<Request, TurnedAway> {
+    /// Reads the message strictly and hands its bytes on, unchanged, with what they say; and
+    /// whether its answer is a stream that ends only with the server.
+    async fn read(&self, request: Request, who: Principal) -> Result<(Request, bool), TurnedAway> {
         gate::says_json(request.headers())?;
         let (mut parts, body) = request.into_parts();
         let (bytes, document) = gate::read_strict(body).await?;
-        if let Message::Request { method, .. } = message::look(&document)?
-            && method == "initialize"
-        {
+        let method = match message::look(&document)? {
+            Message::Request { method, .. } => method,
+            Message::Notification { .. } | Message::Answer => "",
+        };
+        let listens = method == "subscriptions/listen";
+        if method == "initialize" {
             let made = self.sessions.make_room(&who.id).await;
             made.map_err(|Full| TurnedAway::TooManySessions)?;
         }
@@ -154,7 +186,18 @@ impl Porter {
             who: Arc::new(who),
             document: Arc::new(document),
         });
-        Ok(Request::from_parts(parts, Body::from(bytes)))
+        Ok((Request::from_parts(parts, Body::from(bytes)), listens))
+    }
+}
+
+/// A body that keeps `guard` until it has been sent or given up.
+fn held<G: Send + 'static>(body: Body, guard: Option<G>) -> Body {
+    match guard {
+        None => body,
+        Some(guard) => Body::new(body.map_frame(move |frame| {
+            let _held = &guard;
+            frame
+        })),
     }
 }
 

@@ -69,15 +69,15 @@ pub fn commit_input(arguments: &Value) -> Value {
 /// Output of `T_propose`.
 pub fn propose_output() -> Value {
     let properties = json!({
-        "status": {"enum": states()},
+        "status": one_of(&states()),
         "proposal_id": proposal_id(),
         "tool_name": {"type": "string"},
         "tool_args_hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "composite_score": {"type": ["number", "null"]},
+        "composite_score": or_null("number"),
         "signals": signals(),
         "findings": findings(),
         "reason": {"type": "string"},
-        "action": {"const": "create_draft"},
+        "action": one_of(&["create_draft"]),
         "draft": {
             "type": "object",
             "properties": {"tool": {"type": "string"}, "arguments": {"type": "object"}},
@@ -168,7 +168,7 @@ pub fn list_input() -> Value {
     let name = json!({"type": "string", "maxLength": MAX_NAME_BYTES});
     closed(
         json!({
-            "state": {"enum": states()},
+            "state": one_of(&states()),
             "tool": name,
             "agent": name,
             "cursor": {"type": "string", "description": "The `next_cursor` of the page before."},
@@ -207,22 +207,26 @@ fn trouble() -> Value {
     json!({
         "code": {"type": "string"},
         "detail": {"type": "string"},
-        "recovery": {
-            "enum": [
-                "fix_args", "propose_again", "get_approval", "wait", "read_outcome",
-                "reduce_scope", "stop",
-            ],
-        },
+        "recovery": one_of(&[
+            "fix_args", "propose_again", "get_approval", "wait", "read_outcome", "reduce_scope",
+            "stop",
+        ]),
     })
 }
 
 fn outcome() -> Value {
     json!({
-        "status": {"enum": ["committed", "failed", "in_doubt", "blocked"]},
-        "commit_id": {"type": ["string", "null"]},
+        "status": one_of(&["committed", "failed", "in_doubt", "blocked"]),
+        "commit_id": or_null("string"),
         "proposal_id": proposal_id(),
-        "outcome": {"enum": ["executed", "reversed"]},
-        "result": {"description": "What the provider answered."},
+        "outcome": one_of(&["executed", "reversed"]),
+        "result": {
+            "description": "What the provider answered.",
+            "anyOf": [
+                {"type": "object"}, {"type": "array"}, {"type": "string"}, {"type": "number"},
+                {"type": "boolean"}, {"type": "null"},
+            ],
+        },
         "replayed": {"type": "boolean"},
         "reason": {"type": "string"},
         "provider": {
@@ -235,20 +239,20 @@ fn outcome() -> Value {
 fn proposal_properties() -> Value {
     json!({
         "proposal_id": proposal_id(),
-        "status": {"enum": states()},
-        "state": {"enum": states()},
+        "status": one_of(&states()),
+        "state": one_of(&states()),
         "version": {"type": "integer"},
         "agent_id": {"type": "string"},
         "tool_name": {"type": "string"},
         "arguments": {"type": "object"},
         "tool_args_hash": {"type": "string"},
-        "effective_amount": {"type": ["object", "null"]},
+        "effective_amount": or_null("object"),
         "payee": {"type": "object"},
         "reason": {"type": "string"},
         "findings": findings(),
-        "composite_score": {"type": ["number", "null"]},
+        "composite_score": or_null("number"),
         "signals": signals(),
-        "policy_version": {},
+        "policy_version": or_null("integer"),
         "created_at": {"type": "string"},
         "lapses_at": {"type": "string"},
         "approval": approval(),
@@ -264,12 +268,23 @@ fn proposal_id() -> Value {
     json!({"type": "string", "description": "A UUID, as the propose answered it."})
 }
 
+// Spelled so that clients with a narrower idea of schemas, where a type is one word and an
+// enumeration has one, understand them too.
+
+fn one_of(texts: &[&str]) -> Value {
+    json!({"type": "string", "enum": texts})
+}
+
+fn or_null(kind: &str) -> Value {
+    json!({"anyOf": [{"type": kind}, {"type": "null"}]})
+}
+
 fn states() -> Vec<&'static str> {
     State::ALL.into_iter().map(State::name).collect()
 }
 
 fn signals() -> Value {
-    let signal = json!({"type": ["number", "null"]});
+    let signal = or_null("number");
     json!({
         "type": "object",
         "properties": {
@@ -285,7 +300,7 @@ fn findings() -> Value {
             "type": "object",
             "properties": {
                 "reason": {"type": "string"},
-                "severity": {"enum": ["note", "hold", "block"]},
+                "severity": one_of(&["note", "hold", "block"]),
                 "detail": {"type": "string"},
                 "threats": {"type": "array", "items": {"type": "string"}},
             },
@@ -300,7 +315,7 @@ fn approval() -> Value {
         "properties": {
             "needed": {"type": "integer"},
             "given": {"type": "integer"},
-            "by": {"type": "array"},
+            "by": {"type": "array", "items": {"type": "string"}},
             "expires_at": {"type": "string"},
         },
         "required": ["needed", "given", "expires_at"],

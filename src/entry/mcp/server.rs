@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::surface::{Route, Surface};
 use super::tools::{Call, Effect};
@@ -66,12 +67,14 @@ pub struct Shared {
     calls: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     tasks: TaskTracker,
+    closing: CancellationToken,
 }
 
 impl Shared {
-    /// A door to this broker.
-    pub fn new(broker: Broker) -> Arc<Self> {
+    /// A door to this broker. Once `closing` is cancelled, nobody waits for people any longer.
+    pub fn new(broker: Broker, closing: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
+            closing,
             broker,
             surface: ArcSwapOption::empty(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
@@ -80,7 +83,12 @@ impl Shared {
         })
     }
 
-    /// Resolves once every call under way has ended.
+    /// Held while an answer is on its way to its reader, so that [`Shared::drained`] waits for it.
+    pub fn answering(&self) -> TaskTrackerToken {
+        self.tasks.token()
+    }
+
+    /// Resolves once every call under way has ended, and every answer is out.
     pub async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -137,7 +145,13 @@ impl Door {
             return Ok(troubled(&Trouble::Overloaded { retry_after_secs }));
         };
         let broker = self.shared.broker.clone();
-        let call = Call { broker, who, gone };
+        let closing = self.shared.closing.clone();
+        let call = Call {
+            broker,
+            who,
+            gone,
+            closing,
+        };
         let task = self.shared.tasks.spawn(async move {
             let _permit = permit;
             run(route, call, arguments).await
@@ -346,13 +360,7 @@ impl ServerHandler for Door {
         request: CustomRequest,
         _context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        let known = [
-            "initialize",
-            "ping",
-            "server/discover",
-            "tools/list",
-            "tools/call",
-        ];
+        let known = ["server/discover", "tools/list", "tools/call"];
         if known.contains(&request.method.as_str()) {
             let text = format!("the parameters of {} are not what it takes", request.method);
             return Err(ErrorData::invalid_params(text, None));

@@ -22,6 +22,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::message::{self, Message, Refused};
 use super::server::{Admitted, Door, Shared};
@@ -60,7 +61,8 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    let shared = Shared::new(broker);
+    let closing = CancellationToken::new();
+    let shared = Shared::new(broker, closing.clone());
     let lines = Lines::new(read, write, principal);
     let served = rmcp::serve_server(Door::new(shared.clone()), lines).await;
     match served {
@@ -70,6 +72,7 @@ where
         // Stdin closed, or something else came, before a first proper request.
         Err(error) => tracing::warn!(%error, "no MCP session came about"),
     }
+    closing.cancel();
     if tokio::time::timeout(DRAIN, shared.drained()).await.is_err() {
         tracing::error!("calls were still under way when the time to finish them was over");
     }

@@ -26,6 +26,8 @@ pub struct Call {
     /// Cancelled when the caller no longer waits for the answer. Only waiting may end because of
     /// it, never an effect.
     pub gone: CancellationToken,
+    /// Cancelled when the server goes down: whoever waits for people is answered now.
+    pub closing: CancellationToken,
 }
 
 /// What a tool's function looks like.
@@ -154,6 +156,7 @@ fn await_proposal(call: &Call, mut fields: Fields) -> BoxFuture<'_, Result<Value
         let waiting = call.broker.await_proposal(&call.who, id, timeout);
         let found = tokio::select! {
             found = waiting => found?,
+            () = call.closing.cancelled() => call.broker.proposal(&call.who, id).await?,
             // Nobody listens any more, so no fresh token may be put out: it would retire the one
             // that the caller still has.
             () = call.gone.cancelled() => {
