@@ -479,3 +479,23 @@ async fn a_child_that_says_its_list_changed_is_looked_at_again() {
     );
     wire.shut_down().await;
 }
+
+#[test]
+fn every_sample_configuration_is_one() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let given = ["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET"];
+        let environment = given.map(|name| (name.to_owned(), "rzp_test_x".into()));
+        let environment = environment.into_iter().collect();
+        let loaded = hundi::config::Config::load(Some(&path), &environment, &[]);
+        let loaded = loaded.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(loaded.upstreams.len(), 1);
+        seen += 1;
+    }
+    assert_eq!(seen, 2);
+}
