@@ -78,7 +78,7 @@ fn input() -> impl BufRead {
 }
 
 fn load(flags: &SettingFlags) -> Result<Config, Failure> {
-    let given = flags.given().into_iter();
+    let given = flags.given()?.into_iter();
     let given = given.map(|(key, value, flag)| Flag { key, value, flag });
     let given: Vec<Flag> = given.collect();
     Config::load(flags.config.as_deref(), &environment(), &given).map_err(Failure::of)

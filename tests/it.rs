@@ -10,6 +10,7 @@
 
 mod architecture;
 mod audit;
+mod cli;
 mod connectors;
 mod exactly_once;
 mod governance;

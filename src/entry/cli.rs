@@ -76,13 +76,13 @@ pub struct SettingFlags {
     #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true)]
     pub log_format: Option<String>,
     /// Any other setting by its key; `hundi config` lists them
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value, hide_short_help = true)]
-    pub set: Vec<(String, String)>,
+    #[arg(long, global = true, value_name = "KEY=VALUE", hide_short_help = true)]
+    pub set: Vec<String>,
 }
 
 impl SettingFlags {
     /// Each setting that was given: its key, its value, and how it was spelt.
-    pub fn given(&self) -> Vec<(String, String, String)> {
+    pub fn given(&self) -> Result<Vec<(String, String, String)>, Failure> {
         let named = [
             ("data_dir", "--data-dir", &self.data_dir),
             ("database_url", "--database-url", &self.database_url),
@@ -94,19 +94,20 @@ impl SettingFlags {
         let named = named.into_iter().filter_map(|(key, flag, value)| {
             Some((key.to_owned(), value.clone()?, flag.to_owned()))
         });
-        let set = self.set.iter().map(|(key, value)| {
-            let flag = format!("--set {key}");
-            (key.clone(), value.clone(), flag)
-        });
-        named.chain(set).collect()
-    }
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        // The text itself stays out of the message: it may be half a secret.
-        _ => Err("it has to look like KEY=VALUE, for example token_ttl_secs=30".to_owned()),
+        let mut given: Vec<_> = named.collect();
+        for text in &self.set {
+            // Read here rather than by clap, which would repeat the text: it may be a secret.
+            let pair = text
+                .split_once('=')
+                .filter(|(key, _)| !key.trim().is_empty());
+            let (key, value) = pair.ok_or_else(|| {
+                let text = "--set takes KEY=VALUE, for example --set token_ttl_secs=30";
+                Failure::Usage(text.to_owned())
+            })?;
+            let key = key.trim();
+            given.push((key.to_owned(), value.to_owned(), format!("--set {key}")));
+        }
+        Ok(given)
     }
 }
 
@@ -249,7 +250,7 @@ mod tests {
             "--set",
             "log=debug,sqlx=warn",
         ]);
-        let given = cli.settings.given();
+        let given = cli.settings.given().unwrap();
         assert_eq!(
             given[0],
             ("listen".into(), "127.0.0.1:1".into(), "--listen".into())
