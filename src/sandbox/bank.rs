@@ -10,19 +10,16 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::index::{Index, MAX_ACCOUNTS, Number, Slot};
-use super::ledger::{self, Brief, Entry, Kind, Ledger, Place, Row, Rows};
+use super::ledger::{self, Entry, Kind, Ledger, Place, Row, Rows};
 use super::payout::State;
 use super::refusal::Refusal;
 use super::request::{self, Filter};
+use super::show;
 use crate::domain::canonical::Canonical;
 use crate::domain::time::Timestamp;
 
 /// Payouts moved on in one go, so that the lock is never held for long.
 const MAX_STEPS_AT_ONCE: usize = 500;
-/// What the bank takes for a payout, in paise, and the tax within.
-const FEES: i64 = 590;
-const TAX: i64 = 90;
-
 /// How this bank behaves.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
@@ -355,7 +352,7 @@ impl Bank {
             }
             items.push(entity);
         }
-        Ok(collection(items))
+        Ok(show::collection(items))
     }
 
     fn passes(&self, slot: &Slot, filter: &Filter) -> bool {
@@ -380,15 +377,8 @@ impl Bank {
             .map(|one| (&one.number, one.balance));
         let items = known
             .chain(unused.map(|number| (number, self.rules.opening_balance)))
-            .map(|(number, balance)| {
-                json!({
-                    "entity": "banking_balance", "account_number": number, "currency": "INR",
-                    "account_type": "current_account", "bank_name": "Sandbox Bank",
-                    "bank_code": "SNDB", "amount": balance, "available_amount": balance,
-                    "refreshed_at": now.secs(),
-                })
-            });
-        collection(items.collect())
+            .map(|(number, balance)| show::balance(number, balance, now));
+        show::collection(items.collect())
     }
 
     /// The public ledger, as it is now.
@@ -483,12 +473,8 @@ impl Bank {
         let slot = self.index.slot(number).ok_or_else(Refusal::unknown_id)?;
         let id = self.index.id(slot.kind, number);
         Ok(match slot.kind {
-            Kind::Payout => payout(&id, number, slot, body),
-            Kind::Transfer => json!({
-                "id": id, "entity": "transfer", "amount": body["amount"], "currency": "INR",
-                "to": body["to"], "reference_id": body["reference_id"],
-                "status": slot.state.name(), "created_at": slot.created.secs(),
-            }),
+            Kind::Payout => show::payout(&id, number, slot, body),
+            Kind::Transfer => show::transfer(&id, slot, body),
         })
     }
 
@@ -532,94 +518,6 @@ impl Bank {
     }
 }
 
-impl Entry {
-    fn brief(self) -> Entry<Brief> {
-        match self {
-            Entry::Opened { at, salt } => Entry::Opened { at, salt },
-            Entry::Row(row) => Entry::Row(Row {
-                body: Brief::of(&row.body),
-                seq: row.seq,
-                at: row.at,
-                kind: row.kind,
-                id: row.id,
-                idempotency_key: row.idempotency_key,
-                reference_id: row.reference_id,
-                replayed: row.replayed,
-            }),
-            Entry::Made {
-                id,
-                at,
-                status,
-                body,
-            } => Entry::Made {
-                body: Brief::of(&body),
-                id,
-                at,
-                status,
-            },
-            Entry::State {
-                id,
-                at,
-                to,
-                remarks,
-            } => Entry::State {
-                id,
-                at,
-                to,
-                remarks,
-            },
-            Entry::Balance {
-                at,
-                account_number,
-                minor,
-            } => Entry::Balance {
-                at,
-                account_number,
-                minor,
-            },
-            Entry::KeysForgotten { at } => Entry::KeysForgotten { at },
-        }
-    }
-}
-
-fn payout(id: &str, number: Number, slot: &Slot, body: &Value) -> Value {
-    let state = slot.state;
-    let (reason, source, description) = state.details();
-    let charged = state.is_debited();
-    let arrived = matches!(state, State::Processed | State::Reversed);
-    // The real bank shows empty notes as an empty list.
-    let notes = match body.get("notes") {
-        Some(Value::Object(notes)) if !notes.is_empty() => json!(notes),
-        Some(_) | None => json!([]),
-    };
-    json!({
-        "id": id,
-        "entity": "payout",
-        "fund_account_id": body["fund_account_id"],
-        "amount": body["amount"],
-        "currency": body["currency"],
-        "notes": notes,
-        "fees": if charged { FEES } else { 0 },
-        "tax": if charged { TAX } else { 0 },
-        "status": state.name(),
-        "purpose": body["purpose"],
-        "utr": if arrived { json!(format!("{number:012}")) } else { Value::Null },
-        "mode": body["mode"],
-        "reference_id": body["reference_id"],
-        "narration": body["narration"],
-        "debit_account_number": body["account_number"],
-        "batch_id": null,
-        "status_details": {"reason": reason, "source": source, "description": description},
-        "failure_reason": null,
-        "fee_type": "",
-        "created_at": slot.created.secs(),
-    })
-}
-
-fn collection(items: Vec<Value>) -> Value {
-    json!({"entity": "collection", "count": items.len(), "items": items})
-}
-
 fn state_entry(id: &str, to: State, now: Timestamp, remarks: Option<String>) -> Entry {
     Entry::State {
         id: id.to_owned(),
@@ -633,3 +531,7 @@ fn trouble(error: io::Error) -> Refusal {
     tracing::error!(%error, "the sandbox's ledger failed");
     Refusal::trouble(500)
 }
+
+#[cfg(test)]
+#[path = "bank_tests.rs"]
+mod tests;

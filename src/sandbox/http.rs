@@ -1,18 +1,16 @@
-//! The bank's doors: RazorpayX under `/v1`, the sandbox's own calls and controls under `/sandbox`.
+//! The bank's doors: RazorpayX under `/v1`, and the sandbox's own kind of call under `/sandbox`.
 //!
 //! Every bank call goes through one place, `call`, where the credentials are checked and where an
 //! armed fault strikes. A request that has begun runs to its end even if the client hangs up, as
 //! it would at a bank.
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, Request, State as Shared};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use axum::extract::{DefaultBodyLimit, Path, State as Shared};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
 use base64::Engine;
@@ -21,21 +19,14 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::bank::Bank;
-use super::connection::Breaks;
 use super::faults::{Fault, Faults, Kind as FaultKind, Operation, When};
 use super::ledger::Kind;
-use super::payout::State;
 use super::refusal::Refusal;
 use super::request::{self, Filter};
-use super::webhooks::{Webhook, Webhooks};
+use super::webhooks::Webhooks;
+use super::{controls, spoil};
 use crate::ambient::Ambient;
-use crate::domain::ids::hex;
 use crate::domain::strict;
-
-/// Ledger text handed to a client at a time.
-const CHUNK: usize = 64 * 1024;
-/// Chunks of the ledger read ahead of a slow client.
-const CHUNKS_AHEAD: usize = 4;
 
 /// What the doors share.
 pub(super) struct Desk {
@@ -90,15 +81,6 @@ impl Desk {
 
 /// All routes.
 pub(super) fn router(desk: Arc<Desk>) -> Router {
-    let controls = Router::new()
-        .route("/ledger", get(ledger))
-        .route("/faults", get(faults).post(arm).delete(disarm))
-        .route("/reset", post(reset))
-        .route("/payouts", post(make))
-        .route("/payouts/{id}/state", post(push))
-        .route("/balance", post(set_balance))
-        .route("/webhook", post(aim).delete(silence))
-        .layer(from_fn(no_browsers));
     Router::new()
         .route("/v1/payouts", post(create_payout).get(list_payouts))
         .route("/v1/payouts/{id}", get(fetch_payout))
@@ -110,19 +92,11 @@ pub(super) fn router(desk: Arc<Desk>) -> Router {
         )
         .route("/sandbox/transfers/{id}", get(fetch_transfer))
         .route("/sandbox/health", get(health))
-        .nest("/sandbox", controls)
+        .nest("/sandbox", controls::router())
         .fallback(async || refused(&Refusal::no_such_page()))
         .method_not_allowed_fallback(async || refused(&Refusal::no_such_page()))
         .layer(DefaultBodyLimit::max(strict::MAX_BYTES))
         .with_state(desk)
-}
-
-/// A page in a browser must not steer the sandbox of the person who looks at it.
-async fn no_browsers(request: Request, next: Next) -> Response {
-    if request.headers().contains_key("origin") {
-        return text(StatusCode::FORBIDDEN, "not from a browser".to_owned());
-    }
-    next.run(request).await
 }
 
 /// One bank call: credentials, then fault, then work, then fault.
@@ -176,7 +150,7 @@ async fn spoilt_before(desk: &Desk, fault: &Fault, work: impl FnOnce(&Desk) -> A
         | FaultKind::Empty
         | FaultKind::Duplicate
         | FaultKind::WrongId
-        | FaultKind::Redirect => spoilt(fault),
+        | FaultKind::Redirect => spoil::instead(fault),
     }
 }
 
@@ -186,8 +160,8 @@ async fn spoilt_after(fault: &Fault, answer: Answer) -> Response {
             tokio::time::sleep(fault.delay()).await;
             answered(&answer)
         }
-        (FaultKind::Duplicate, Ok(body)) => doubled(body),
-        (FaultKind::WrongId, Ok(body)) => answered(&Ok(swapped(body))),
+        (FaultKind::Duplicate, Ok(body)) => spoil::doubled(body),
+        (FaultKind::WrongId, Ok(body)) => answered(&Ok(spoil::swapped(body))),
         (FaultKind::Duplicate | FaultKind::WrongId | FaultKind::ForgetKeys, answer) => {
             answered(&answer)
         }
@@ -199,69 +173,8 @@ async fn spoilt_after(fault: &Fault, answer: Answer) -> Response {
             | FaultKind::Empty
             | FaultKind::Redirect,
             _,
-        ) => spoilt(fault),
+        ) => spoil::instead(fault),
     }
-}
-
-/// The answer that a fault gives whatever was done.
-fn spoilt(fault: &Fault) -> Response {
-    match fault.kind {
-        FaultKind::Error => {
-            let refusal = Refusal::trouble(fault.status());
-            match &fault.body {
-                Some(body) => text(code(refusal.status), body.clone()),
-                None => refused(&refusal),
-            }
-        }
-        FaultKind::Reset => broken(Breaks::Reset),
-        FaultKind::Hang => broken(Breaks::AfterSilence(fault.delay())),
-        FaultKind::Garbage => {
-            let page = "<html><body>Something went wrong</body></html>";
-            let body = fault.body.clone().unwrap_or_else(|| page.to_owned());
-            text(StatusCode::OK, body)
-        }
-        FaultKind::Empty => text(StatusCode::OK, String::new()),
-        FaultKind::Redirect => {
-            let mut response = text(code(fault.status()), String::new());
-            // Whoever follows makes a payout that nobody can find under its name.
-            let elsewhere = HeaderValue::from_static("/v1/payouts?redirected=true");
-            response.headers_mut().insert(LOCATION, elsewhere);
-            response
-        }
-        FaultKind::Slow | FaultKind::Duplicate | FaultKind::WrongId | FaultKind::ForgetKeys => {
-            refused(&Refusal::trouble(500))
-        }
-    }
-}
-
-/// Shows the same thing twice: list items doubled, anything else answered twice over.
-fn doubled(mut body: Value) -> Response {
-    if let Some(items) = body.get_mut("items").and_then(Value::as_array_mut) {
-        let again = items.clone();
-        items.extend(again);
-        body["count"] = json!(body["items"].as_array().map_or(0, Vec::len));
-        return answered(&Ok(body));
-    }
-    json_text(StatusCode::OK, format!("{body}{body}"))
-}
-
-/// Another payout's answer: its id and reference, the rest as it was.
-fn swapped(mut body: Value) -> Value {
-    if let Some(items) = body.get_mut("items").and_then(Value::as_array_mut) {
-        for item in items {
-            *item = swapped(item.take());
-        }
-        return body;
-    }
-    if let Some(id) = body.get("id").and_then(Value::as_str) {
-        let (prefix, rest) = id.split_once('_').unwrap_or(("", id));
-        body["id"] = json!(format!(
-            "{prefix}_{}",
-            rest.chars().rev().collect::<String>()
-        ));
-        body["reference_id"] = json!("another-payouts-reference");
-    }
-    body
 }
 
 async fn create_payout(
@@ -382,176 +295,30 @@ async fn health(Shared(desk): Shared<Arc<Desk>>) -> Response {
     })))
 }
 
-/// The ledger can be long, so it is streamed from the file.
-async fn ledger(Shared(desk): Shared<Arc<Desk>>) -> Response {
-    let rows = match desk.bank().rows() {
-        Ok(rows) => rows,
-        Err(error) => {
-            tracing::error!(%error, "the sandbox's ledger cannot be read");
-            return refused(&Refusal::trouble(500));
-        }
-    };
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<io::Result<Bytes>>(CHUNKS_AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let mut chunk = String::from("[");
-        let mut first = true;
-        for row in rows {
-            let row = match row {
-                Ok(row) => row,
-                Err(error) => {
-                    let _ = sender.blocking_send(Err(error));
-                    return;
-                }
-            };
-            chunk.push_str(if first { "\n" } else { ",\n" });
-            first = false;
-            chunk.push_str(&row);
-            if chunk.len() >= CHUNK {
-                let full = std::mem::take(&mut chunk);
-                if sender.blocking_send(Ok(full.into())).is_err() {
-                    return;
-                }
-            }
-        }
-        chunk.push_str("\n]\n");
-        let _ = sender.blocking_send(Ok(chunk.into()));
-    });
-    let stream = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-    let mut response = Response::new(Body::from_stream(stream));
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
-}
-
-async fn faults(Shared(desk): Shared<Arc<Desk>>) -> Response {
-    answered(&Ok(desk.faults.list()))
-}
-
-async fn arm(Shared(desk): Shared<Arc<Desk>>, body: Bytes) -> Response {
-    let read = strict::parse(&body).map_err(|why| Refusal::body(why.to_string()));
-    let armed = read.and_then(|request| desk.faults.arm(&request));
-    answered(&armed.map(|()| desk.faults.list()))
-}
-
-async fn disarm(Shared(desk): Shared<Arc<Desk>>) -> Response {
-    desk.faults.clear();
-    answered(&Ok(desk.faults.list()))
-}
-
-/// Empties the bank and disarms every fault. The file keeps what was.
-async fn reset(Shared(desk): Shared<Arc<Desk>>) -> Response {
-    desk.faults.clear();
-    let salt = hex(&desk.ambient.bytes::<8>());
-    let now = desk.ambient.now();
-    let begun = desk.bank().begin(now, &salt);
-    answered(&match begun {
-        Ok(()) => Ok(json!({"status": "ok"})),
-        Err(_) => Err(Refusal::trouble(500)),
-    })
-}
-
-/// A payout that a person made at the bank: `status` is `pending` (default), `queued` or
-/// `scheduled`; every other field is that of a create, with something sensible where it is left
-/// out.
-async fn make(Shared(desk): Shared<Arc<Desk>>, body: Bytes) -> Response {
-    let made = request::object(&body).and_then(|mut fields| {
-        let status = match fields.remove("status") {
-            None => State::Pending,
-            Some(status) => match serde_json::from_value(status) {
-                Ok(status @ (State::Pending | State::Queued | State::Scheduled)) => status,
-                Ok(_) | Err(_) => {
-                    let words = "It is pending, queued or scheduled.";
-                    return Err(Refusal::field("status", words));
-                }
-            },
-        };
-        let usual = json!({
-            "account_number": super::ACCOUNT_NUMBER, "fund_account_id": "fa_00000000000001",
-            "amount": 10_000, "currency": "INR", "mode": "IMPS", "purpose": "vendor bill",
-        });
-        for (field, value) in usual.as_object().into_iter().flatten() {
-            fields.entry(field.clone()).or_insert_with(|| value.clone());
-        }
-        desk.bank().make(status, fields, desk.ambient.now())
-    });
-    desk.tell();
-    answered(&made)
-}
-
-/// `{"status": "reversed"}`: moves a payout on, along the ways that payouts go.
-async fn push(Shared(desk): Shared<Arc<Desk>>, Path(id): Path<String>, body: Bytes) -> Response {
-    let pushed = request::object(&body).and_then(|mut fields| {
-        let status = fields.remove("status").unwrap_or_default();
-        let to = serde_json::from_value(status)
-            .map_err(|_| Refusal::field("status", "It is a state of a payout."))?;
-        desk.bank().push(&id, to, desk.ambient.now())
-    });
-    desk.tell();
-    answered(&pushed)
-}
-
-/// `{"account_number"?, "balance"}` in minor units.
-async fn set_balance(Shared(desk): Shared<Arc<Desk>>, body: Bytes) -> Response {
-    let set = request::object(&body).and_then(|fields| {
-        let account = fields.get("account_number").and_then(Value::as_str);
-        let minor = fields.get("balance").and_then(Value::as_i64);
-        let minor = minor.ok_or_else(|| Refusal::field("balance", "It is an integer."))?;
-        let now = desk.ambient.now();
-        let mut bank = desk.bank();
-        bank.set_balance(account.unwrap_or(super::ACCOUNT_NUMBER), minor, now)?;
-        Ok(bank.balances(now))
-    });
-    desk.tell();
-    answered(&set)
-}
-
-/// `{"url", "secret", "events"?}`: where webhooks go from now on.
-async fn aim(Shared(desk): Shared<Arc<Desk>>, body: Bytes) -> Response {
-    let read = request::object(&body).and_then(|fields| {
-        serde_json::from_value::<Webhook>(Value::Object(fields))
-            .map_err(|_| Refusal::body("It is {\"url\", \"secret\", \"events\"?}."))
-    });
-    let aimed = read.and_then(|target| desk.webhooks.aim(Some(target)));
-    desk.bank().listening = desk.webhooks.are_wanted();
-    answered(&aimed.map(|()| json!({"status": "ok"})))
-}
-
-async fn silence(Shared(desk): Shared<Arc<Desk>>) -> Response {
-    let aimed = desk.webhooks.aim(None);
-    desk.bank().listening = false;
-    answered(&aimed.map(|()| json!({"status": "ok"})))
-}
-
-fn answered(answer: &Answer) -> Response {
+pub(super) fn answered(answer: &Answer) -> Response {
     match answer {
         Ok(body) => json_text(StatusCode::OK, body.to_string()),
         Err(refusal) => refused(refusal),
     }
 }
 
-fn refused(refusal: &Refusal) -> Response {
+pub(super) fn refused(refusal: &Refusal) -> Response {
     json_text(code(refusal.status), refusal.json().to_string())
 }
 
-fn broken(how: Breaks) -> Response {
-    let mut response = Response::new(Body::empty());
-    response.extensions_mut().insert(how);
-    response
-}
-
-fn json_text(status: StatusCode, body: String) -> Response {
+pub(super) fn json_text(status: StatusCode, body: String) -> Response {
     let mut response = text(status, body);
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
     response
 }
 
-fn text(status: StatusCode, body: String) -> Response {
+pub(super) fn text(status: StatusCode, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response
 }
 
-fn code(status: u16) -> StatusCode {
+pub(super) fn code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -65,6 +65,57 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// As the index takes it in.
+    pub(super) fn brief(self) -> Entry<Brief> {
+        match self {
+            Entry::Opened { at, salt } => Entry::Opened { at, salt },
+            Entry::Row(row) => Entry::Row(Row {
+                body: Brief::of(&row.body),
+                seq: row.seq,
+                at: row.at,
+                kind: row.kind,
+                id: row.id,
+                idempotency_key: row.idempotency_key,
+                reference_id: row.reference_id,
+                replayed: row.replayed,
+            }),
+            Entry::Made {
+                id,
+                at,
+                status,
+                body,
+            } => Entry::Made {
+                body: Brief::of(&body),
+                id,
+                at,
+                status,
+            },
+            Entry::State {
+                id,
+                at,
+                to,
+                remarks,
+            } => Entry::State {
+                id,
+                at,
+                to,
+                remarks,
+            },
+            Entry::Balance {
+                at,
+                account_number,
+                minor,
+            } => Entry::Balance {
+                at,
+                account_number,
+                minor,
+            },
+            Entry::KeysForgotten { at } => Entry::KeysForgotten { at },
+        }
+    }
+}
+
 /// A row of the public ledger: one accepted request.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Row<B = Value> {

@@ -18,6 +18,7 @@
 
 mod bank;
 mod connection;
+mod controls;
 mod faults;
 mod http;
 mod index;
@@ -26,6 +27,8 @@ pub mod model;
 mod payout;
 mod refusal;
 mod request;
+mod show;
+mod spoil;
 mod webhooks;
 
 use std::fmt;
