@@ -18,6 +18,7 @@ mod mcp_door;
 mod people;
 mod razorpay_mcp;
 mod replay_attacks;
+mod reputation;
 mod rest;
 mod sandbox;
 mod sidecar;

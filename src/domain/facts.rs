@@ -80,6 +80,28 @@ pub enum Entity {
     Unverified,
 }
 
+/// One legal entity, as a register has it. None of it is trusted beyond being shown.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EntityRecord {
+    /// Its legal entity identifier.
+    pub lei: String,
+    /// Its name.
+    pub legal_name: String,
+    /// `ACTIVE` or `INACTIVE`.
+    pub entity_status: String,
+    /// `ISSUED`, `LAPSED`, `RETIRED`...
+    pub registration_status: String,
+    /// Two letters, or empty.
+    pub country: String,
+}
+
+impl EntityRecord {
+    /// Whether it exists now, by a registration that is kept up.
+    pub fn is_verified(&self) -> bool {
+        self.entity_status == "ACTIVE" && self.registration_status == "ISSUED"
+    }
+}
+
 /// One earlier payout of the agent, settled or allowed; never a query.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PastPayout {

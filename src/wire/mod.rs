@@ -1,11 +1,15 @@
 //! How calls leave: the only code that reaches outward. It sends bytes and reports what it heard;
 //! what that means is for a connector to say.
 
+pub mod breaker;
 mod child;
+mod fetch;
+pub mod gleif;
 mod lines;
 pub mod mcp;
 mod pipes;
 pub mod post;
+pub mod reputation;
 mod session;
 mod streamable;
 mod supervisor;
@@ -17,7 +21,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::domain::call::{Call, Reply};
-use crate::domain::facts::{Entity, Fact, Reputation};
+use crate::domain::facts::{Entity, EntityRecord, Fact, Reputation};
 use crate::domain::notice::{Answer, Post};
 
 /// Sends calls to upstreams.
@@ -76,11 +80,28 @@ pub struct UpstreamHealth {
 pub trait ReputationSource: Send + Sync {
     /// What is known of the URL; `Missing` when nobody could be asked in time.
     async fn reputation(&self, url: &str) -> Fact<Reputation>;
+
+    /// How it is doing.
+    fn health(&self) -> UpstreamHealth;
 }
 
 /// Who knows whether a name is that of an active legal entity.
 #[async_trait]
 pub trait EntitySource: Send + Sync {
-    /// What is known of the name; `Missing` when nobody could be asked in time.
-    async fn entity(&self, name: &str) -> Fact<Entity>;
+    /// The entities of this name, or of this LEI; `Missing` when nobody could be asked in time.
+    async fn records(&self, name: &str) -> Fact<Vec<EntityRecord>>;
+
+    /// Whether any of them is active and its registration issued.
+    async fn entity(&self, name: &str) -> Fact<Entity> {
+        match self.records(name).await {
+            Fact::Known(records) if records.iter().any(EntityRecord::is_verified) => {
+                Fact::Known(Entity::Verified)
+            }
+            Fact::Known(_) => Fact::Known(Entity::Unverified),
+            Fact::Missing => Fact::Missing,
+        }
+    }
+
+    /// How it is doing.
+    fn health(&self) -> UpstreamHealth;
 }

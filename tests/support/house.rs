@@ -195,6 +195,8 @@ pub struct Plan {
     pub settings: Settings,
     pub outbound: Option<Arc<dyn hundi::wire::Outbound>>,
     pub spool: Option<Arc<dyn hundi::store::Spool>>,
+    pub reputation: Option<Arc<dyn hundi::wire::ReputationSource>>,
+    pub entities: Option<Arc<dyn hundi::wire::EntitySource>>,
     /// Instead of the bank in memory.
     pub wire: Option<Arc<dyn Wire>>,
 }
@@ -240,8 +242,8 @@ impl House {
             }),
             keys: Arc::new(FixedRing(Arc::new(KeyRing::new(vec![key])))),
             sampler: None,
-            reputation: None,
-            entities: None,
+            reputation: plan.reputation,
+            entities: plan.entities,
             outbound: plan.outbound,
             audit_key: AuditKey::from_bytes(&[7; 32]).map(Arc::new),
             spool: plan.spool,

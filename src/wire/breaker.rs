@@ -1,0 +1,196 @@
+//! A circuit breaker: after some failures in a row a service is left alone for a while, then asked
+//! once to see whether it is back.
+//!
+//! It never makes a refusal into an answer: whoever is not let through knows that nobody was asked.
+//! A call that is dropped half-way counts as failed and frees its place, so that a breaker cannot
+//! stay stuck on a probe that nobody waits for any more.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::telemetry;
+
+/// Failures in a row that open it.
+const FAILURES: u32 = 5;
+/// How long it stays open before one probe passes.
+const REST: Duration = Duration::from_secs(30);
+
+/// Counts failures of one service.
+pub struct Breaker {
+    name: &'static str,
+    state: Mutex<State>,
+}
+
+/// Whether calls pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// They do.
+    Closed,
+    /// One does, to see whether the service is back.
+    HalfOpen,
+    /// They do not.
+    Open,
+}
+
+enum State {
+    Closed { failures: u32 },
+    Open { since: Instant },
+    Probing,
+}
+
+/// The right to call once. Say how it went; dropped, it went wrong.
+pub struct Pass<'a> {
+    breaker: &'a Breaker,
+    told: bool,
+}
+
+impl Breaker {
+    /// A closed breaker; the name is its metric's label.
+    pub fn new(name: &'static str) -> Self {
+        telemetry::breaker(name, telemetry::Breaker::Closed);
+        Self {
+            name,
+            state: Mutex::new(State::Closed { failures: 0 }),
+        }
+    }
+
+    /// Lets a call through, or `None` while the service is left alone.
+    pub fn pass(&self) -> Option<Pass<'_>> {
+        let mut state = self.lock();
+        match *state {
+            State::Closed { .. } => {}
+            State::Open { since } if since.elapsed() >= REST => {
+                *state = State::Probing;
+                self.report(&state);
+            }
+            State::Open { .. } | State::Probing => return None,
+        }
+        Some(Pass {
+            breaker: self,
+            told: false,
+        })
+    }
+
+    /// Whether calls pass now.
+    pub fn standing(&self) -> Standing {
+        match *self.lock() {
+            State::Closed { .. } => Standing::Closed,
+            State::Open { since } if since.elapsed() < REST => Standing::Open,
+            State::Open { .. } | State::Probing => Standing::HalfOpen,
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn went(&self, well: bool) {
+        let mut state = self.lock();
+        *state = match (&*state, well) {
+            (State::Closed { failures }, false) if failures + 1 < FAILURES => State::Closed {
+                failures: failures + 1,
+            },
+            (State::Closed { .. } | State::Probing, false) => State::Open {
+                since: Instant::now(),
+            },
+            (State::Closed { .. } | State::Probing, true) => State::Closed { failures: 0 },
+            // A call from before it opened came back late; only the probe's word counts now.
+            (State::Open { since }, _) => State::Open { since: *since },
+        };
+        self.report(&state);
+    }
+
+    fn report(&self, state: &State) {
+        let shown = match state {
+            State::Closed { .. } => telemetry::Breaker::Closed,
+            State::Probing => telemetry::Breaker::HalfOpen,
+            State::Open { .. } => telemetry::Breaker::Open,
+        };
+        telemetry::breaker(self.name, shown);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass<'_> {
+    /// The service answered as it should.
+    pub fn succeeded(mut self) {
+        self.told = true;
+        self.breaker.went(true);
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.breaker.went(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn rest(millis: u64) {
+        tokio::time::advance(Duration::from_millis(millis)).await;
+    }
+
+    fn fail(breaker: &Breaker, times: u32) {
+        for _ in 0..times {
+            drop(breaker.pass().unwrap());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_failures_in_a_row_open_it_and_one_probe_closes_it() {
+        let breaker = Breaker::new("test");
+        fail(&breaker, 4);
+        breaker.pass().unwrap().succeeded();
+        fail(&breaker, 4);
+        assert_eq!(breaker.standing(), Standing::Closed, "not in a row");
+        fail(&breaker, 1);
+        assert_eq!(breaker.standing(), Standing::Open);
+        rest(29_999).await;
+        assert!(breaker.pass().is_none());
+        rest(1).await;
+        assert_eq!(breaker.standing(), Standing::HalfOpen);
+        let probe = breaker.pass().unwrap();
+        assert!(breaker.pass().is_none(), "one probe at a time");
+        probe.succeeded();
+        assert_eq!(breaker.standing(), Standing::Closed);
+        fail(&breaker, 4);
+        assert_eq!(
+            breaker.standing(),
+            Standing::Closed,
+            "it counts from nothing again"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_or_forgotten_probe_leaves_it_open_for_another_while() {
+        let breaker = Breaker::new("test");
+        fail(&breaker, 5);
+        rest(30_000).await;
+        fail(&breaker, 1);
+        assert_eq!(breaker.standing(), Standing::Open);
+        rest(29_999).await;
+        assert!(breaker.pass().is_none());
+        rest(1).await;
+        assert!(breaker.pass().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_answer_from_before_changes_nothing() {
+        let breaker = Breaker::new("test");
+        let late = breaker.pass().unwrap();
+        fail(&breaker, 5);
+        late.succeeded();
+        assert_eq!(breaker.standing(), Standing::Open);
+    }
+}
