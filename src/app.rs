@@ -28,7 +28,10 @@ use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
+use crate::wire::ReputationSource;
+use crate::wire::gleif::Gleif;
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
+use crate::wire::reputation::SafeBrowsing;
 
 /// The upstream that our own sidecar is.
 const BANK: &str = "razorpay";
@@ -92,8 +95,10 @@ impl App {
             sampler: config
                 .sandbox_mode()
                 .then(|| Arc::new(SandboxModel) as Arc<dyn Sampler>),
-            reputation: None,
-            entities: None,
+            reputation: reputation(config)?,
+            entities: Some(Arc::new(
+                Gleif::new(&config.gleif_api_base).context("GLEIF")?,
+            )),
             outbound: None,
             audit_key: None,
             spool: None,
@@ -177,6 +182,15 @@ fn settings(config: &Config, audience: String) -> Settings {
             .collect(),
         ..Settings::default()
     }
+}
+
+/// Safe Browsing, if there is a key for it.
+fn reputation(config: &Config) -> Result<Option<Arc<dyn ReputationSource>>> {
+    let Some(key) = &config.safe_browsing.key else {
+        return Ok(None);
+    };
+    let source = SafeBrowsing::new(&config.safe_browsing.api_base, key.clone());
+    Ok(Some(Arc::new(source.context("Safe Browsing")?)))
 }
 
 /// Built-in tools with the operator's word about them.

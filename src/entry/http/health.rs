@@ -63,11 +63,20 @@ async fn ready(State(door): State<Door>, watcher: Watcher) -> Response {
     let store = door.readiness.store_answers(&door).await;
     let mut checks = vec![json!({"name": "store", "ok": store})];
     let mut all = store;
-    for upstream in door.broker.ports().wire.health() {
-        all &= upstream.ok;
-        let mut check = json!({"name": format!("upstream {}", upstream.name), "ok": upstream.ok});
+    let ports = door.broker.ports();
+    let upstreams = ports.wire.health().into_iter();
+    let asked = [
+        ports.reputation.as_ref().map(|source| source.health()),
+        ports.entities.as_ref().map(|source| source.health()),
+    ];
+    let named = upstreams.map(|health| (format!("upstream {}", health.name), health));
+    let breakers = asked.into_iter().flatten();
+    let breakers = breakers.map(|health| (format!("breaker {}", health.name), health));
+    for (name, health) in named.chain(breakers) {
+        all &= health.ok;
+        let mut check = json!({"name": name, "ok": health.ok});
         if watcher.sees_detail {
-            check["detail"] = json!(upstream.detail);
+            check["detail"] = json!(health.detail);
         }
         checks.push(check);
     }
