@@ -18,9 +18,11 @@ pub use metrics::{
 pub use snapshot::snapshot_json;
 pub use traces::{NoTraces, Part, Step, TraceSender, trace, tracing_on};
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -54,11 +56,23 @@ pub fn start(format: LogFormat, filter: &str) {
     let filter = parsed.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let discreet = filter_fn(is_discreet);
     let started = match format {
-        LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Text => registry
+            .with(lines.with_target(false).with_filter(discreet))
+            .try_init(),
+        LogFormat::Json => registry
+            .with(lines.json().flatten_event(true).with_filter(discreet))
+            .try_init(),
     };
     if bad && started.is_ok() {
         tracing::warn!("the log filter does not parse; logging at `{DEFAULT_FILTER}`");
     }
+}
+
+/// The MCP library logs whole messages below `warn`, commit tokens and arguments included. No
+/// filter of an operator's may let those out.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    let library = metadata.target().split("::").next() == Some("rmcp");
+    !library || *metadata.level() <= Level::WARN
 }
