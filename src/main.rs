@@ -15,7 +15,7 @@ use hundi::config::{Config, Shown, environment};
 use hundi::domain::facts::OnMissing;
 use hundi::domain::token::KeyEntry;
 use hundi::entry::cli::{self, Cli, Command, Failure, SettingFlags};
-use hundi::governance::integrity;
+use hundi::governance::{integrity, simulate};
 use hundi::keyring::Keyring;
 
 fn main() -> ExitCode {
@@ -54,6 +54,14 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Key(command) => run::on_store::key(command, &load(&cli.settings)?, &mut out),
         Command::Proposal(command) => {
             run::on_store::proposal(command, &load(&cli.settings)?, &mut out)
+        }
+        Command::Policy(cli::policy::Command::Simulate) => {
+            let now = Ambient::real().now();
+            let decide = |line: &[u8]| simulate::simulate_line(line, now);
+            cli::policy::simulate(&mut input(), &mut out, decide)
+        }
+        Command::Policy(command) => {
+            run::on_store::policy(command, &load(&cli.settings)?, &mut input(), &mut out)
         }
         Command::Tool(command) => run::on_store::tool(command, &load(&cli.settings)?, &mut out),
         Command::Migrate => run::on_store::migrate(&load(&cli.settings)?, &mut out),

@@ -15,6 +15,7 @@ pub mod hash;
 pub mod key;
 pub mod keyring;
 pub mod lines;
+pub mod policy;
 pub mod print;
 pub mod proposal;
 pub mod score;
@@ -143,6 +144,9 @@ pub enum Command {
     /// What was proposed, and deciding on what is held
     #[command(subcommand)]
     Proposal(proposal::Command),
+    /// What agents may do, and trying policies out on paper
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// What can be proposed, and accepting what upstreams offer
     #[command(subcommand)]
     Tool(tool::Command),

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod fields;
 pub mod gate;
+pub mod govern;
 pub mod http;
 pub mod mcp;
 pub mod origin;

@@ -1,6 +1,6 @@
 //! Commands that work on the configured store, next to a running server or without one.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 
 use hundi::app::App;
 use hundi::config::Config;
@@ -31,6 +31,22 @@ pub fn proposal(
     on_store(config, async |app| {
         let who = acting(app, command.actor()).await?;
         cli::proposal::run(command, &app.broker, &who, out).await
+    })
+}
+
+/// `hundi policy ...`
+pub fn policy(
+    command: &cli::policy::Command,
+    config: &Config,
+    input: &mut dyn BufRead,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    on_store(config, async |app| {
+        let who = match command.actor() {
+            Some(actor) => acting(app, actor).await?,
+            None => local_admin(),
+        };
+        cli::policy::run(command, &app.broker, &who, input, out).await
     })
 }
 

@@ -1,0 +1,234 @@
+//! `hundi policy`: what agents may do, and trying a policy out on paper.
+
+use std::io::{BufRead, Read, Write};
+
+use serde_json::{Value, json};
+
+use super::lines::{self, BadLine};
+use super::{Actor, Failure, Json, print};
+use crate::broker::policy::PolicyView;
+use crate::broker::{Broker, Trouble};
+use crate::domain::ids::AgentId;
+use crate::domain::principal::Principal;
+use crate::domain::strict;
+use crate::entry::govern;
+
+/// What to do with policies.
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// Show the policy of an agent
+    Get(Named),
+    /// Show every version of an agent's policy, newest first, and who wrote it
+    History(Named),
+    /// Put a policy into force; it replaces the one before
+    ///
+    /// The policy is one JSON object, given or read from stdin:
+    /// {"daily_limit":500000,"per_txn_limit":100000,"require_approval_above":50000}
+    /// Amounts are in minor units (paise). What is left out is no limit.
+    #[command(verbatim_doc_comment)]
+    Set {
+        /// The agent's id
+        #[arg(value_parser = agent)]
+        agent: AgentId,
+        /// The policy as JSON; without it, stdin is read
+        policy: Option<String>,
+        /// As whom.
+        #[command(flatten)]
+        actor: Actor,
+        /// How to print.
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show every policy
+    List(Plain),
+    /// Take a policy away; the agent may then do nothing
+    Delete(Named),
+    /// Give four sample agents a policy each, where they have none
+    Seed(Plain),
+    /// Decide on paper: JSON lines of {policy, request, facts} in, verdicts out; nothing is done
+    ///
+    /// Needs no store and no server. A fact left out is missing, not good.
+    Simulate,
+}
+
+/// One agent's policy.
+#[derive(clap::Args, Debug)]
+pub struct Named {
+    /// The agent's id
+    #[arg(value_parser = agent)]
+    pub agent: AgentId,
+    /// As whom.
+    #[command(flatten)]
+    pub actor: Actor,
+    /// How to print.
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// Nothing but who and how.
+#[derive(clap::Args, Debug)]
+pub struct Plain {
+    /// As whom.
+    #[command(flatten)]
+    pub actor: Actor,
+    /// How to print.
+    #[command(flatten)]
+    pub json: Json,
+}
+
+fn agent(name: &str) -> Result<AgentId, String> {
+    let wrong = |_| "an agent's id is 1 to 128 letters, digits and any of ._:@-".to_owned();
+    name.parse().map_err(wrong)
+}
+
+impl Command {
+    /// As whom to act; `None` for what needs no store.
+    pub fn actor(&self) -> Option<&Actor> {
+        match self {
+            Command::Get(named) | Command::History(named) | Command::Delete(named) => {
+                Some(&named.actor)
+            }
+            Command::Set { actor, .. } => Some(actor),
+            Command::List(plain) | Command::Seed(plain) => Some(&plain.actor),
+            Command::Simulate => None,
+        }
+    }
+}
+
+/// Answers each line of `input` with what `decide` says of it.
+pub fn simulate(
+    input: &mut dyn BufRead,
+    out: &mut dyn Write,
+    decide: impl Fn(&[u8]) -> Value,
+) -> Result<(), Failure> {
+    let answer = |line: &[u8], told: &mut Vec<u8>| {
+        serde_json::to_writer(told, &decide(line))
+            .map_err(|error| BadLine::request(error.to_string()))
+    };
+    Ok(lines::each(input, out, answer)?)
+}
+
+/// Runs a command on the store.
+pub async fn run(
+    command: &Command,
+    broker: &Broker,
+    who: &Principal,
+    input: &mut dyn BufRead,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    match command {
+        Command::Get(named) => {
+            let view = broker.policy(who, &named.agent).await?;
+            show(out, named.json, &view)?;
+        }
+        Command::History(named) => {
+            let versions = broker.policy_versions(who, &named.agent).await?;
+            let versions: Vec<Value> = versions.iter().map(govern::version).collect();
+            if named.json.json {
+                print::json(out, &json!({"versions": versions}))?;
+            } else {
+                let row = |version: &Value| {
+                    let text = |name: &str| version[name].to_string().replace('"', "");
+                    vec![
+                        text("version"),
+                        text("at"),
+                        text("by"),
+                        version["policy"].to_string(),
+                    ]
+                };
+                let rows = versions.iter().map(row).collect();
+                print::table(out, &["version", "at", "by", "policy"], rows, "no versions")?;
+            }
+        }
+        Command::Set {
+            agent,
+            policy,
+            json,
+            ..
+        } => {
+            let body = body(policy.as_deref(), input)?;
+            let view = broker.set_policy(who, agent, &body, None).await?;
+            show(out, *json, &view)?;
+        }
+        Command::List(plain) => list(out, plain.json, &broker.policies(who).await?)?,
+        Command::Delete(named) => {
+            broker.delete_policy(who, &named.agent).await?;
+            if named.json.json {
+                print::json(out, &json!({"agent_id": named.agent, "deleted": true}))?;
+            } else {
+                writeln!(
+                    out,
+                    "{} has no policy any more and may do nothing",
+                    named.agent
+                )?;
+            }
+        }
+        Command::Seed(plain) => {
+            let seeded = broker.seed_policies(who).await?;
+            let views: Vec<PolicyView> = seeded.iter().map(|(view, _)| view.clone()).collect();
+            list(out, plain.json, &views)?;
+        }
+        Command::Simulate => {}
+    }
+    Ok(out.flush()?)
+}
+
+fn body(given: Option<&str>, input: &mut dyn BufRead) -> Result<Value, Failure> {
+    let mut text = Vec::new();
+    match given {
+        Some(given) => text.extend_from_slice(given.as_bytes()),
+        None => {
+            let most = u64::try_from(strict::MAX_BYTES).unwrap_or(u64::MAX);
+            input.take(most.saturating_add(1)).read_to_end(&mut text)?;
+        }
+    }
+    strict::parse(&text).map_err(|error| {
+        let text = format!("the policy is no JSON: {error}");
+        Failure::from(Trouble::InvalidRequest(text))
+    })
+}
+
+fn show(out: &mut dyn Write, json: Json, view: &PolicyView) -> Result<(), Failure> {
+    let body = govern::policy(view);
+    if json.json {
+        return Ok(print::json(out, &body)?);
+    }
+    let fields = body.as_object().into_iter().flatten();
+    let fields: Vec<(&str, String)> = fields
+        .map(|(name, value)| (name.as_str(), value.to_string().replace('"', "")))
+        .collect();
+    Ok(print::pairs(out, &fields)?)
+}
+
+fn list(out: &mut dyn Write, json: Json, views: &[PolicyView]) -> Result<(), Failure> {
+    if json.json {
+        let policies: Vec<Value> = views.iter().map(govern::policy).collect();
+        return Ok(print::json(out, &json!({"policies": policies}))?);
+    }
+    let limit = |limit: Option<i64>| limit.map_or("none".to_owned(), |limit| limit.to_string());
+    let row = |view: &PolicyView| {
+        vec![
+            view.agent.to_string(),
+            view.version.to_string(),
+            limit(view.policy.daily_limit),
+            limit(view.policy.per_txn_limit),
+            limit(view.policy.require_approval_above),
+            view.policy.currency().to_string(),
+        ]
+    };
+    let heading = [
+        "agent",
+        "version",
+        "daily",
+        "per txn",
+        "approval above",
+        "currency",
+    ];
+    let rows = views.iter().map(row).collect();
+    Ok(print::table(
+        out,
+        &heading,
+        rows,
+        "no policies; `hundi policy seed` makes samples",
+    )?)
+}

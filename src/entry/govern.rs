@@ -1,0 +1,57 @@
+//! How policies, budgets, agents and freezes are spelt at every door.
+
+use serde_json::{Value, json};
+
+use crate::broker::agents::{AgentView, BudgetView};
+use crate::broker::policy::{PolicyVersion, PolicyView};
+use crate::domain::facts::Freezes;
+
+/// A policy with the agent it governs and its version: what `PUT` takes, it gets back.
+pub fn policy(view: &PolicyView) -> Value {
+    let mut body = json!(view.policy);
+    body["agent_id"] = json!(view.agent);
+    body["version"] = json!(view.version);
+    body
+}
+
+/// One version of a policy's history.
+pub fn version(version: &PolicyVersion) -> Value {
+    json!({
+        "version": version.version,
+        "policy": version.policy,
+        "by": version.by,
+        "at": version.at.to_string(),
+    })
+}
+
+/// One day's budget.
+pub fn budget(view: &BudgetView) -> Value {
+    json!({
+        "agent_id": view.agent,
+        "daily_limit": view.daily_limit,
+        "reserved": view.reserved,
+        "posted": view.posted,
+        "remaining": view.remaining,
+        "day": view.day.to_string(),
+        "currency": view.currency,
+    })
+}
+
+/// One agent.
+pub fn agent(view: &AgentView) -> Value {
+    json!({"agent_id": view.agent, "policy_version": view.policy_version})
+}
+
+/// What is frozen.
+pub fn freezes(freezes: &Freezes) -> Value {
+    let all = freezes.0.iter().map(|freeze| {
+        json!({
+            "scope": freeze.scope,
+            "id": freeze.id,
+            "reason": freeze.reason,
+            "by": freeze.by,
+            "at": freeze.at.to_string(),
+        })
+    });
+    json!({"frozen": all.collect::<Vec<Value>>()})
+}
