@@ -88,7 +88,7 @@ impl Broker {
             match self.claim(who, *proposal, &verified).await? {
                 Claimed::Granted(claim) => {
                     timer.phase(measure::Phase::Claim);
-                    return Ok(self.carry_out(claim, &timer).await);
+                    return Ok(self.carry_out(*claim, &timer).await);
                 }
                 Claimed::Again => {}
                 Claimed::Unclear(proposal) => return Ok(Committed::InDoubt(proposal)),
@@ -213,7 +213,7 @@ impl Broker {
         let answer = self.ports().store.apply(change.clone()).await;
         self.ports().ambient.step("s2.after");
         match answer {
-            Ok(applied) => Ok(Claimed::Granted(pending.granted(&applied))),
+            Ok(applied) => Ok(Claimed::Granted(Box::new(pending.granted(&applied)))),
             Err(ApplyError::Conflict(conflict)) => {
                 self.forget_after(&conflict, proposal.fixed.id);
                 Ok(Claimed::Again)
@@ -241,7 +241,7 @@ impl Broker {
         let proposal = change.rows().update.clone();
         let again = self.ports().store.apply(change).await;
         if let Ok(applied) = &again {
-            return Ok(Claimed::Granted(pending.granted(applied)));
+            return Ok(Claimed::Granted(Box::new(pending.granted(applied))));
         }
         let stored = match id {
             Some(id) => self.ports().store.proposal(id).await.ok().flatten(),
@@ -250,7 +250,8 @@ impl Broker {
         let execution = stored.as_ref().and_then(|stored| stored.execution.as_ref());
         match (execution, &again, proposal) {
             (Some(execution), _, _) if execution.commit_id == commit_id => {
-                Ok(Claimed::Granted(pending.granted(&Applied { first_seq: 0 })))
+                let applied = Applied { first_seq: 0 };
+                Ok(Claimed::Granted(Box::new(pending.granted(&applied))))
             }
             (_, Err(ApplyError::Conflict(_)), _) => {
                 if let Some(id) = id {
@@ -493,7 +494,7 @@ impl Broker {
 
 /// How an attempt to claim ended.
 enum Claimed {
-    Granted(Claim),
+    Granted(Box<Claim>),
     /// Something moved; verify anew.
     Again,
     /// The store does not say, and nothing was sent.

@@ -240,10 +240,9 @@ impl Broker {
             Verdict::Block(_) => (State::Blocked, 0, 0),
         };
         let lapses_at = now.plus_secs(life);
-        let token = match state {
-            State::Allowed => Some(self.fresh_token(now, lapses_at)?),
-            _ => None,
-        };
+        let token = (state == State::Allowed)
+            .then(|| self.fresh_token(now, lapses_at))
+            .transpose()?;
         let fixed = Fixed {
             id,
             org: who.org.clone(),

@@ -20,7 +20,7 @@ impl Broker {
     ) -> Result<LiveToken, Trouble> {
         let ambient = &self.ports().ambient;
         let ring = self.ports().keys.ring();
-        let key = ring.sealing().ok_or_else(|| no_key())?;
+        let key = ring.sealing().ok_or_else(no_key)?;
         let until = now.secs().saturating_add(self.settings().token_ttl_secs);
         Ok(LiveToken {
             token_id: TokenId::at(now, ambient.bytes()),

@@ -214,7 +214,8 @@ mod tests {
             any::<bool>().prop_map(Value::from),
             (-strict::MAX_SAFE_INTEGER..=strict::MAX_SAFE_INTEGER).prop_map(Value::from),
             any::<f64>().prop_map(Value::from),
-            (any::<i32>(), -12_i32..12).prop_map(|(m, e)| json!(f64::from(m) * 10_f64.powi(e))),
+            (any::<i32>(), -12_i32..12)
+                .prop_map(|(m, e)| json!(format!("{m}e{e}").parse::<f64>().unwrap())),
             any::<String>().prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 48, 6, |inner| {

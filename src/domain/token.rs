@@ -295,9 +295,11 @@ impl Claims {
         }
         let map: &Map<String, Value> = value.as_object().filter(|map| map.len() == 10)?;
         let text = |name: &str| map.get(name)?.as_str();
-        let composite_score = match map.get("composite_score")? {
-            Value::Null => None,
-            score => Some(score.as_f64()?),
+        let score = map.get("composite_score")?;
+        let composite_score = if score.is_null() {
+            None
+        } else {
+            Some(score.as_f64()?)
         };
         Some(Self {
             agent_id: text("agent_id")?.parse().ok()?,

@@ -26,7 +26,15 @@ pub fn proposed(answer: &Proposed) -> Value {
             "approval": approval(&answer.proposal),
             "recovery": Recovery::GetApproval.code(),
         }),
-        state => json!({"status": state.name()}),
+        state @ (State::Allowed
+        | State::Committing
+        | State::InDoubt
+        | State::Executed
+        | State::Failed
+        | State::Rejected
+        | State::Cancelled
+        | State::Expired
+        | State::Reversed) => json!({"status": state.name()}),
     };
     if let Some(map) = body.as_object_mut() {
         map.insert("proposal_id".into(), json!(fixed.id));

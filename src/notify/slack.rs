@@ -362,7 +362,7 @@ mod tests {
         match message {
             Value::Object(map) => map.values().for_each(|value| texts(value, out)),
             Value::Array(items) => items.iter().for_each(|value| texts(value, out)),
-            _ => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 
