@@ -35,7 +35,7 @@ async fn refused(server: &Server, forged: &Transfer, honest: &Transfer, reason: 
         (200, &json!("committed")),
         "{answer}"
     );
-    assert_eq!(server.bank.paid().await, [honest.id.clone()]);
+    assert_eq!(server.bank.paid().await, [honest.id.as_str()]);
 }
 
 async fn with_token(change: impl Fn(&str) -> String) {
@@ -347,7 +347,7 @@ async fn presented_without_a_key() {
 async fn two_hundred_at_once() {
     let server = Arc::new(Server::start().await);
     let honest = server.transfer(100).await;
-    let outcomes = at_once(&[server.clone()], &honest, 200).await;
+    let outcomes = at_once(std::slice::from_ref(&server), &honest, 200).await;
     assert_eq!(
         outcomes
             .iter()

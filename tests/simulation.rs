@@ -261,6 +261,12 @@ fn check(history: &History) -> Result<(), String> {
     let mut seen = std::collections::HashSet::new();
     for paid in &bank {
         let reference = &paid.reference;
+        if paid.key != *reference {
+            return Err(format!(
+                "I1: {reference} has the idempotency key {}",
+                paid.key
+            ));
+        }
         if !seen.insert(reference.clone()) {
             return Err(format!("I1: {reference} was paid twice"));
         }

@@ -22,7 +22,7 @@ pub fn run(args: &SandboxArgs, config: &Config, out: &mut dyn Write) -> Result<(
             let text = "--webhook-url needs HUNDI_RAZORPAY_WEBHOOK_SECRET to sign with";
             Failure::Usage(text.to_owned())
         })?;
-        let secret = secret.expose().to_owned().into();
+        let secret = secret.expose().to_owned();
         options.webhook = Some(Webhook {
             url: url.clone(),
             secret,

@@ -100,6 +100,7 @@ fn close(told: &Value, expected: Option<f64>, what: &str) {
 #[rustfmt::skip]
 fn score_weighs_what_there_is() {
     //                                                                        instability variance    drift       composite          decision
+    #[allow(clippy::type_complexity, reason = "a table reads best in one place")]
     let cases: &[(Value, Option<f64>, Option<f64>, Option<f64>, Option<f64>, &str)] = &[
         (json!({"samples": ["a b", "a b"]}),                                  Some(0.0),  None,       None,       Some(0.0),         "allow"),
         (json!({"samples": ["a b", "c d"]}),                                  Some(1.0),  None,       None,       Some(1.0),         "block"),
