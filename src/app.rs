@@ -1,6 +1,8 @@
 //! The composition root: configuration in, a working broker out. Everything but `entry` meets here
 //! and nowhere else.
 
+mod outside;
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,10 +29,12 @@ use crate::keyring::Keyring;
 use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
 use crate::store::Store;
+use crate::store::spool::Folder;
 use crate::store::sqlite::Sqlite;
 use crate::wire::ReputationSource;
 use crate::wire::gleif::Gleif;
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
+use crate::wire::post::Poster;
 use crate::wire::reputation::SafeBrowsing;
 
 /// The upstream that our own sidecar is.
@@ -86,6 +90,8 @@ impl App {
             program,
             sandbox_url.as_deref(),
         )));
+        let audit_key = outside::audit_key(config, &ambient)?;
+        let spool = Arc::new(Folder::new(&config.data_dir, ambient.clone()));
         let ports = Ports {
             ambient,
             store,
@@ -99,9 +105,9 @@ impl App {
             entities: Some(Arc::new(
                 Gleif::new(&config.gleif_api_base).context("GLEIF")?,
             )),
-            outbound: None,
-            audit_key: None,
-            spool: None,
+            outbound: Some(Arc::new(Poster::new().context("the HTTP client")?)),
+            audit_key: Some(audit_key),
+            spool: Some(spool),
         };
         let broker = Broker::new(ports, settings(config, audience), tools(config));
         Ok(Self {
@@ -180,7 +186,8 @@ fn settings(config: &Config, audience: String) -> Settings {
             .iter()
             .map(|(name, upstream)| (name.clone(), upstream.rules.clone()))
             .collect(),
-        ..Settings::default()
+        people: outside::people(config),
+        bank: outside::bank(config),
     }
 }
 
