@@ -48,9 +48,10 @@ impl LogFormat {
 /// What is logged when nothing else was said.
 pub const DEFAULT_FILTER: &str = "info,rmcp=warn";
 
-/// Starts logging to stderr; stdout belongs to the protocol or to the command's output. A second
+/// Starts counting, and logging to stderr; stdout belongs to the protocol or to the command's output. A second
 /// call changes nothing. A filter that does not parse is replaced by the default and said so.
 pub fn start(format: LogFormat, filter: &str) {
+    metrics::install();
     let parsed = EnvFilter::try_new(filter);
     let bad = parsed.is_err();
     let filter = parsed.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));

@@ -15,6 +15,7 @@ mod connectors;
 mod exactly_once;
 mod governance;
 mod mcp_door;
+mod metrics;
 mod people;
 mod razorpay_mcp;
 mod replay_attacks;

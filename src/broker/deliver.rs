@@ -22,6 +22,7 @@ use crate::domain::time::Timestamp;
 use crate::notify::slack::{Buttons, Place};
 use crate::notify::{ntfy, slack};
 use crate::store::Waiting;
+use crate::telemetry::{self, Channel, Delivery};
 
 /// Messages per turn.
 const BATCH: u32 = 20;
@@ -110,7 +111,7 @@ impl Broker {
         let mut after = None;
         if let Some(slack) = people.slack.as_ref().filter(|_| !turn.slack_is_down) {
             let told = self.tell_slack(slack, notice, proposal.as_ref()).await;
-            count("slack", &told);
+            count(Channel::Slack, &told);
             match told {
                 Told::Failed(secs) => {
                     turn.slack_is_down = true;
@@ -301,7 +302,7 @@ impl Broker {
                 Told::Failed(None)
             }
         };
-        count("ntfy", &told);
+        count(Channel::Ntfy, &told);
         told
     }
 
@@ -361,12 +362,11 @@ fn written(key: DocKey, body: Option<Value>) -> DocWrite {
     }
 }
 
-fn count(channel: &'static str, told: &Told) {
+fn count(channel: Channel, told: &Told) {
     let result = match told {
-        Told::Yes => "sent",
+        Told::Yes => Delivery::Sent,
         Told::Moot => return,
-        Told::Failed(_) => "failed",
+        Told::Failed(_) => Delivery::Failed,
     };
-    metrics::counter!("hundi_notifications_total", "channel" => channel, "result" => result)
-        .increment(1);
+    telemetry::notification(channel, result);
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Broker, Trouble};
+use super::{Broker, Trouble, measure};
 use crate::domain::change::{DocKey, DocWrite, Guard, Pot};
 use crate::domain::facts::{
     Entity, Fact, Facts, Freezes, Integrity, OnMissing, PastPayout, Reputation,
@@ -124,8 +124,13 @@ impl Broker {
                 earlier: 0,
                 retry_after_secs: 0,
             }),
-            _ => self.ports().ephemeral.rate(&key, rate_limit, now).await,
+            _ => {
+                let window = self.ports().ephemeral.rate(&key, rate_limit, now).await;
+                measure::rate(window);
+                window
+            }
         };
+        measure::reputation(&reputation);
         let zone = &self.settings().zone;
         let history = history.map_or(Fact::Missing, Fact::Known);
         let hours = history

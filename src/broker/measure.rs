@@ -6,8 +6,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Committed;
+use crate::domain::facts::{Fact, Reputation};
 use crate::domain::proposal::{Proposal, Settled, State};
-use crate::telemetry::{self, CommitResult, Decision, Part};
+use crate::domain::reason::{Finding, Reason};
+use crate::ephemeral::Window;
+use crate::telemetry::{
+    self, BudgetCheck, CommitResult, Decision, Part, RateCheck, ReputationCheck,
+};
 pub use crate::telemetry::{Phase, Step};
 
 /// Runs from the start of one request, on the monotonic clock.
@@ -67,7 +72,32 @@ pub fn decision(proposal: &Proposal, timer: &Timer) {
     };
     let fixed = &proposal.fixed;
     telemetry::decided(decision, fixed.reason, &fixed.effective, timer.elapsed());
+    let over = |finding: &Finding| finding.reason == Reason::LimitExceeded;
+    if fixed.findings.iter().any(over) {
+        telemetry::budget_check(BudgetCheck::Exceeded);
+    } else if fixed.effective.moves_money() && decision != Decision::Rejected {
+        telemetry::budget_check(BudgetCheck::Reserved);
+    }
     trace(proposal, Step::Propose, timer);
+}
+
+/// A rate window was asked; `None` if it did not answer.
+pub fn rate(window: Option<Window>) {
+    telemetry::rate_check(match window {
+        Some(window) if window.retry_after_secs > 0 => RateCheck::Limited,
+        Some(_) => RateCheck::Allowed,
+        None => RateCheck::Unavailable,
+    });
+}
+
+/// A vendor's URL was looked up, unless there was none or nobody to ask.
+pub fn reputation(learned: &Fact<Reputation>) {
+    telemetry::reputation_check(match learned {
+        Fact::Known(Reputation::NotAsked) => return,
+        Fact::Known(Reputation::Safe) => ReputationCheck::Safe,
+        Fact::Known(Reputation::Unsafe(_)) => ReputationCheck::Unsafe,
+        Fact::Missing => ReputationCheck::Unavailable,
+    });
 }
 
 /// A person decided on a proposal.

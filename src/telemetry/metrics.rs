@@ -126,8 +126,6 @@ labels! {
         Reserved = "reserved",
         /// It does not fit.
         Exceeded = "exceeded",
-        /// There is no limit to keep.
-        Unlimited = "unlimited",
     }
     /// What was learned about a vendor.
     ReputationCheck {
@@ -137,8 +135,6 @@ labels! {
         Unsafe = "unsafe",
         /// No usable answer in time.
         Unavailable = "unavailable",
-        /// Known from a recent look-up.
-        Cached = "cached",
     }
     /// What a rate window said.
     RateCheck {
@@ -155,17 +151,13 @@ labels! {
         Slack = "slack",
         /// ntfy.
         Ntfy = "ntfy",
-        /// An outgoing webhook.
-        Webhook = "webhook",
     }
     /// What became of a message.
     Delivery {
         /// The channel took it.
         Sent = "sent",
-        /// It will be tried again.
-        Retried = "retried",
-        /// It was given up.
-        Dropped = "dropped",
+        /// It did not, and will be asked again.
+        Failed = "failed",
     }
     /// What became of an incoming webhook.
     WebhookResult {
@@ -331,6 +323,12 @@ pub fn render() -> String {
 struct Recorder {
     handle: PrometheusHandle,
     started: Instant,
+}
+
+/// Installs the recorder, so that what others count under a name of [`METRICS`] is kept from now
+/// on.
+pub(super) fn install() {
+    recorder();
 }
 
 /// The process's recorder, installed on first use.
