@@ -29,3 +29,4 @@ mod support;
 mod tools;
 mod traces;
 mod upstream;
+mod webhooks;

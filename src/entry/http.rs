@@ -23,6 +23,7 @@ mod schemas;
 mod serve;
 mod slack;
 mod tools;
+mod webhook;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -112,6 +113,7 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
         .merge(keys::routes())
         .merge(audit::routes())
         .merge(slack::routes())
+        .merge(webhook::routes())
         .merge(health::routes())
         .merge(openapi::routes())
         .with_state(door)
@@ -126,6 +128,7 @@ pub fn operations() -> impl Iterator<Item = &'static Op> {
         keys::OPS,
         audit::OPS,
         slack::OPS,
+        webhook::OPS,
         health::OPS,
         openapi::OPS,
     ]

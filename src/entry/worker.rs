@@ -71,6 +71,15 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("tools", millis(250), |broker| async move {
             broker.tend_tools().await
         }),
+        Duty::new("webhooks", millis(200), |broker| async move {
+            broker.work_webhooks().await.map(drop)
+        }),
+        Duty::new("cases", millis(500), |broker| async move {
+            broker.work_cases().await.map(drop)
+        }),
+        Duty::new("poll", millis(1_000), |broker| async move {
+            broker.poll_if_due().await
+        }),
         Duty::new("spool", millis(2_000), |broker| async move {
             broker.import_spool().await.map(drop)
         }),

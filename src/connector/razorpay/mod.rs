@@ -11,6 +11,7 @@
 //! The account that pays is not named here: the sidecar owns it, like the credentials.
 
 mod entity;
+pub mod event;
 mod heard;
 
 use serde_json::{Map, Value, json};
