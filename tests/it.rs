@@ -29,4 +29,5 @@ mod support;
 mod tools;
 mod traces;
 mod upstream;
+mod upstream_http;
 mod webhooks;

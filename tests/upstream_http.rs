@@ -1,0 +1,180 @@
+//! Upstreams over HTTP: nothing is followed, nothing repeated, and "not sent" is said only where no
+//! connection was made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use hundi::domain::call::{Call, Reply};
+use hundi::wire::Wire;
+use hundi::wire::mcp::{Pauses, UpstreamSpec, Upstreams};
+use serde_json::{Value, json};
+
+const PATIENT: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(400);
+const KEY: &str = "Bearer sekrit";
+
+/// An MCP server over HTTP that does with a call what the tool's name says.
+#[derive(Clone, Default)]
+struct Nasty {
+    calls: Arc<AtomicUsize>,
+    sessions: Arc<AtomicUsize>,
+    elsewhere: Arc<AtomicUsize>,
+}
+
+async fn answer(
+    State(nasty): State<Nasty>,
+    headers: HeaderMap,
+    Json(request): Json<Value>,
+) -> Response {
+    if headers
+        .get(header::AUTHORIZATION)
+        .is_none_or(|key| key != KEY)
+    {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let id = request["id"].clone();
+    let result =
+        |result: Value| Json(json!({"jsonrpc": "2.0", "id": id, "result": result})).into_response();
+    match request["method"].as_str() {
+        Some("initialize") => {
+            let session = nasty.sessions.fetch_add(1, Ordering::SeqCst).to_string();
+            let mut response = result(json!({
+                "protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                "serverInfo": {"name": "nasty", "version": "1"},
+            }));
+            response
+                .headers_mut()
+                .insert("mcp-session-id", session.parse().unwrap());
+            response
+        }
+        Some("tools/list") => result(json!({"tools": [
+            {"name": "echo", "inputSchema": {"type": "object"}},
+        ]})),
+        Some("tools/call") => {
+            nasty.calls.fetch_add(1, Ordering::SeqCst);
+            let text = request["params"]["arguments"].to_string();
+            match request["params"]["name"].as_str() {
+                Some("forgotten") => StatusCode::NOT_FOUND.into_response(),
+                Some("redirect") => Redirect::temporary("/elsewhere").into_response(),
+                Some("broken") => StatusCode::BAD_GATEWAY.into_response(),
+                Some("html") => "<html>sorry</html>".into_response(),
+                Some("hang") => std::future::pending().await,
+                Some("refused") => Json(json!({"jsonrpc": "2.0", "id": id,
+                    "error": {"code": -32602, "message": "no such tool"}}))
+                .into_response(),
+                _ => result(json!({"content": [{"type": "text", "text": text}]})),
+            }
+        }
+        _ => StatusCode::ACCEPTED.into_response(),
+    }
+}
+
+async fn elsewhere(State(nasty): State<Nasty>) -> StatusCode {
+    nasty.elsewhere.fetch_add(1, Ordering::SeqCst);
+    StatusCode::OK
+}
+
+struct Here {
+    url: String,
+    nasty: Nasty,
+    wire: Upstreams,
+}
+
+fn spec(url: &str, key: &str) -> UpstreamSpec {
+    let headers = vec![("authorization".to_owned(), key.to_owned())];
+    let mut spec = UpstreamSpec::http("far", url, headers);
+    spec.pauses = Pauses {
+        least: Duration::from_millis(20),
+        most: Duration::from_millis(50),
+    };
+    spec
+}
+
+impl Here {
+    async fn new() -> Self {
+        let nasty = Nasty::default();
+        let router = Router::new()
+            .route("/mcp", post(answer))
+            .route("/elsewhere", post(elsewhere))
+            .with_state(nasty.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let wire = Upstreams::new(vec![spec(&url, KEY)]);
+        Self { url, nasty, wire }
+    }
+
+    async fn call(&self, tool: &str, deadline: Duration) -> Reply {
+        let call = Call::new("far", tool, &json!({"a": 1}));
+        self.wire.send(&call, deadline).await
+    }
+
+    async fn works(&self) {
+        let content = json!({"a": 1});
+        let is_error = false;
+        let reply = self.call("echo", PATIENT).await;
+        assert_eq!(reply, Reply::Result { content, is_error });
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_brings_no_answer_is_lost_sent_once_and_followed_nowhere() {
+    let here = Here::new().await;
+    here.works().await;
+    for tool in ["forgotten", "redirect", "broken", "html", "hang"] {
+        let before = here.nasty.calls.load(Ordering::SeqCst);
+        let reply = here.call(tool, SHORT).await;
+        assert!(matches!(reply, Reply::Lost(_)), "{tool}: {reply:?}");
+        assert_eq!(
+            here.nasty.calls.load(Ordering::SeqCst),
+            before + 1,
+            "{tool}"
+        );
+        here.works().await;
+    }
+    assert_eq!(here.nasty.elsewhere.load(Ordering::SeqCst), 0);
+    assert!(
+        here.nasty.sessions.load(Ordering::SeqCst) > 1,
+        "it began anew"
+    );
+}
+
+#[tokio::test]
+async fn lists_refusals_and_results_come_as_from_a_child() {
+    let here = Here::new().await;
+    let tools = here.wire.offered("far", PATIENT).await.unwrap();
+    assert_eq!(tools[0].name, "echo");
+    let reply = here.call("refused", PATIENT).await;
+    assert!(
+        matches!(reply, Reply::RpcError { code: -32602, .. }),
+        "{reply:?}"
+    );
+    let calls = (0..100).map(|_| here.works());
+    futures_util::future::join_all(calls).await;
+}
+
+#[tokio::test]
+async fn what_found_no_server_or_no_entry_is_proven_not_sent() {
+    let here = Here::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let free = listener.local_addr().unwrap();
+    drop(listener);
+    let nobody = Upstreams::new(vec![spec(&format!("http://{free}/mcp"), KEY)]);
+    let reply = nobody
+        .send(&Call::new("far", "echo", &json!({})), SHORT)
+        .await;
+    assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+    assert!(!nobody.health()[0].ok);
+
+    let stranger = Upstreams::new(vec![spec(&here.url, "Bearer other")]);
+    let call = Call::new("far", "echo", &json!({}));
+    let reply = stranger.send(&call, SHORT).await;
+    assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+    assert_eq!(here.nasty.calls.load(Ordering::SeqCst), 0);
+}
