@@ -276,10 +276,11 @@ async fn is_sandbox(url: &str) -> bool {
         .no_proxy()
         .build();
     let Ok(client) = client else { return false };
-    match client.get(format!("{url}/sandbox/health")).send().await {
-        Ok(answer) => answer.status().is_success(),
-        Err(_) => false,
-    }
+    let Ok(answer) = client.get(format!("{url}/sandbox/health")).send().await else {
+        return false;
+    };
+    let told: Value = answer.json().await.unwrap_or_default();
+    told["service"] == "hundi-sandbox"
 }
 
 /// Our sidecar, which alone gets the bank's credentials, and the configured upstreams.

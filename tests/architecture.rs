@@ -47,7 +47,7 @@ const IMPURE: &[&str] = &[
     "Instant::now",
     "rand::",
     "std::fs",
-    "std::net",
+    "TcpStream",
     "reqwest",
     "sqlx",
     "crate::ambient",
@@ -97,7 +97,7 @@ fn code(text: &str) -> String {
 fn imports(code: &str) -> BTreeSet<String> {
     let group = Regex::new(r"crate::\{([^;]*)\};").unwrap();
     let single = Regex::new(r"crate::([a-z_]+)").unwrap();
-    let first = Regex::new(r"(?:^|, |\{ ?)([a-z_]+)(?:::|,| |$)").unwrap();
+    let first = Regex::new(r"(?:^|,|\{)\s*([a-z_]+)(?:::|,|\s|$)").unwrap();
     let mut found: BTreeSet<String> = single
         .captures_iter(code)
         .map(|found| found[1].to_owned())

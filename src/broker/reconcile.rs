@@ -11,7 +11,8 @@ use serde_json::json;
 use super::commit::millis;
 use super::measure::{self, Step, Timer};
 use super::{Broker, Trouble};
-use crate::domain::call::{Evidence, Outcome, Receipt, Sighting};
+use crate::connector::Connector;
+use crate::domain::call::{Evidence, Order, Outcome, ProviderError, Receipt, Sighting};
 use crate::domain::change::{Change, Conflict};
 use crate::domain::ids::ProposalId;
 use crate::domain::notice::{Notice, NoticeKind};
@@ -159,8 +160,37 @@ impl Broker {
             .wire
             .send(&call, self.settings().call_deadline)
             .await;
-        let outcome = connector.outcome(&order, &reply);
-        (proposal, Next::Settle(outcome))
+        let next = match connector.outcome(&order, &reply) {
+            // A refusal of this sending says nothing about an earlier one (the key may have been
+            // revoked in between). Only together with another look does it end the doubt.
+            Outcome::Refused(error) => self.after_refusal(connector.as_ref(), &order, error).await,
+            outcome => Next::Settle(outcome),
+        };
+        (proposal, next)
+    }
+
+    async fn after_refusal(
+        &self,
+        connector: &dyn Connector,
+        order: &Order,
+        error: ProviderError,
+    ) -> Next {
+        let Some(enquiry) = connector.enquiry(order) else {
+            return Next::Person(format!(
+                "sending again was refused ({}), and nobody can be asked about the first sending",
+                error.code
+            ));
+        };
+        let reply = self
+            .ports()
+            .wire
+            .send(&enquiry, self.settings().call_deadline)
+            .await;
+        match connector.sighting(order, &reply) {
+            Sighting::Found(receipt) => Next::Settle(Outcome::Executed(receipt)),
+            Sighting::Absent | Sighting::Refused(_) => Next::Settle(Outcome::Refused(error)),
+            Sighting::Unclear(why) => Next::Later(why),
+        }
     }
 
     fn may_send_again(&self, proposal: &Proposal, window_secs: Option<i64>) -> Replay {
