@@ -130,7 +130,6 @@ impl Broker {
                 window
             }
         };
-        measure::reputation(&reputation);
         let zone = &self.settings().zone;
         let history = history.map_or(Fact::Missing, Fact::Known);
         let hours = history

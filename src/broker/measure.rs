@@ -6,13 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Committed;
-use crate::domain::facts::{Fact, Reputation};
 use crate::domain::proposal::{Proposal, Settled, State};
 use crate::domain::reason::{Finding, Reason};
 use crate::ephemeral::Window;
-use crate::telemetry::{
-    self, BudgetCheck, CommitResult, Decision, Part, RateCheck, ReputationCheck,
-};
+use crate::telemetry::{self, BudgetCheck, CommitResult, Decision, Part, RateCheck};
 pub use crate::telemetry::{Phase, Step};
 
 /// Runs from the start of one request, on the monotonic clock.
@@ -87,16 +84,6 @@ pub fn rate(window: Option<Window>) {
         Some(window) if window.retry_after_secs > 0 => RateCheck::Limited,
         Some(_) => RateCheck::Allowed,
         None => RateCheck::Unavailable,
-    });
-}
-
-/// A vendor's URL was looked up, unless there was none or nobody to ask.
-pub fn reputation(learned: &Fact<Reputation>) {
-    telemetry::reputation_check(match learned {
-        Fact::Known(Reputation::NotAsked) => return,
-        Fact::Known(Reputation::Safe) => ReputationCheck::Safe,
-        Fact::Known(Reputation::Unsafe(_)) => ReputationCheck::Unsafe,
-        Fact::Missing => ReputationCheck::Unavailable,
     });
 }
 

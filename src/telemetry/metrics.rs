@@ -135,6 +135,8 @@ labels! {
         Unsafe = "unsafe",
         /// No usable answer in time.
         Unavailable = "unavailable",
+        /// Known from a recent look-up.
+        Cached = "cached",
     }
     /// What a rate window said.
     RateCheck {
