@@ -48,6 +48,11 @@ impl Fields {
         self.0.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Whatever nobody has taken out, as an object.
+    pub fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+
     /// A text of at most `max` bytes.
     pub fn text(&mut self, name: &str, max: usize) -> Result<Option<String>, Trouble> {
         match self.take(name) {

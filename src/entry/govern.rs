@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::broker::Trouble;
 use crate::broker::agents::{AgentView, BudgetView};
 use crate::broker::policy::{PolicyVersion, PolicyView};
 use crate::domain::facts::Freezes;
+use crate::domain::ids::AgentId;
+use crate::entry::fields::{Fields, MAX_NAME_BYTES};
 
 /// A policy with the agent it governs and its version: what `PUT` takes, it gets back.
 pub fn policy(view: &PolicyView) -> Value {
@@ -12,6 +15,19 @@ pub fn policy(view: &PolicyView) -> Value {
     body["agent_id"] = json!(view.agent);
     body["version"] = json!(view.version);
     body
+}
+
+/// A policy as a caller wrote it, and the version it must replace, if it named one. What `GET`
+/// answers can be sent back.
+pub fn asked(mut fields: Fields, agent: &AgentId) -> Result<(Value, Option<u64>), Trouble> {
+    let version = fields.integer("version", 0..=u32::MAX)?.map(u64::from);
+    match fields.text("agent_id", MAX_NAME_BYTES)? {
+        Some(named) if named != agent.as_str() => {
+            let text = "`agent_id` names another agent";
+            Err(Trouble::InvalidRequest(text.to_owned()))
+        }
+        Some(_) | None => Ok((fields.into_value(), version)),
+    }
 }
 
 /// One version of a policy's history.

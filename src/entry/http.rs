@@ -13,6 +13,7 @@ mod audit;
 mod body;
 mod caller;
 mod events;
+mod governance;
 mod harden;
 mod health;
 mod keys;
@@ -111,6 +112,7 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
         .merge(events::routes())
         .merge(tools::routes())
         .merge(keys::routes())
+        .merge(governance::routes())
         .merge(audit::routes())
         .merge(slack::routes())
         .merge(webhook::routes())
@@ -126,6 +128,7 @@ pub fn operations() -> impl Iterator<Item = &'static Op> {
         events::OPS,
         tools::OPS,
         keys::OPS,
+        governance::OPS,
         audit::OPS,
         slack::OPS,
         webhook::OPS,

@@ -5,6 +5,7 @@
 //! Whoever speaks is authenticated before anything is read, and everything is read strictly before
 //! the MCP library sees it. What a call decides or does is the broker's business.
 
+mod governance;
 mod http;
 mod message;
 mod schemas;

@@ -22,6 +22,7 @@ async fn each_role_does_its_own_and_nothing_else() {
     let commit = json!({"commit_token": "v1.k.x.y", "arguments": {}});
     let settle = json!({"outcome": "failed", "reason": "x"});
     let key = json!({"role": "agent", "name": "x"});
+    let freeze = json!({"scope": "tool", "id": "nothing", "reason": "drill"});
     let table = [
         //                                                              agent app  aud  ops  adm  none
         cell("POST",   "/v1/proposals",              Some(propose),     [200, 403, 403, 403, 403, 401]),
@@ -38,6 +39,17 @@ async fn each_role_does_its_own_and_nothing_else() {
         cell("GET",    "/v1/keys",                   None,              [403, 200, 200, 200, 200, 401]),
         cell("POST",   "/v1/keys",                   Some(key),         [403, 403, 403, 201, 201, 401]),
         cell("DELETE", "/v1/keys/{key}",             None,              [403, 403, 403, 200, 200, 401]),
+        cell("GET",    "/v1/agents",                 None,              [200, 200, 200, 200, 200, 401]),
+        cell("GET",    "/v1/agents/nobody/policy",   None,              [404, 404, 404, 404, 404, 401]),
+        cell("GET",    "/v1/agents/payer/policy",    None,              [404, 200, 200, 200, 200, 401]),
+        cell("GET",    "/v1/agents/payer/policy/versions", None,        [404, 200, 200, 200, 200, 401]),
+        cell("PUT",    "/v1/agents/other/policy",    Some(json!({})),   [403, 403, 403, 200, 200, 401]),
+        cell("DELETE", "/v1/agents/nobody/policy",   None,              [403, 403, 403, 404, 404, 401]),
+        cell("GET",    "/v1/agents/payer/budget",    None,              [404, 200, 200, 200, 200, 401]),
+        cell("GET",    "/v1/agents/payer/risk-profile", None,           [404, 200, 200, 200, 200, 401]),
+        cell("GET",    "/v1/freeze",                 None,              [403, 200, 200, 200, 200, 401]),
+        cell("POST",   "/v1/freeze",                 Some(freeze.clone()), [403, 403, 403, 200, 200, 401]),
+        cell("POST",   "/v1/unfreeze",               Some(freeze),      [403, 403, 403, 200, 404, 401]),
         cell("GET",    "/v1/audit",                  None,              [200, 200, 200, 200, 200, 401]),
         cell("GET",    "/metrics",                   None,              [403, 200, 200, 200, 200, 401]),
         cell("GET",    "/healthz",                   None,              [200, 200, 200, 200, 200, 200]),

@@ -9,7 +9,13 @@ use crate::domain::reason::{Reason, Refusal};
 /// Every schema by name.
 pub(super) fn all() -> Value {
     let mut all = json!({});
-    for part in [requests(), proposals(), commits(), rest()] {
+    for part in [
+        requests(),
+        proposals(),
+        commits(),
+        rest(),
+        super::governance::schemas(),
+    ] {
         if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
             all.extend(part);
         }

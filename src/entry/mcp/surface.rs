@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rmcp::model::{Tool as Listed, ToolAnnotations};
 
+use super::governance;
 use super::schemas;
 use super::tools::{self, ROWS, Row};
 use crate::domain::principal::{Right, Role};
@@ -66,7 +67,8 @@ impl Surface {
         let mut routes = HashMap::new();
         // The door's own names come first and pairs before what passes through, so that no
         // upstream can take a name that stands for something safer or stricter.
-        let own = ROWS.iter().map(|row| (Route::Own(row), own(row)));
+        let own = ROWS.iter().chain(governance::ROWS);
+        let own = own.map(|row| (Route::Own(row), own_tool(row)));
         let high = tools.values().filter(|tool| tool.risk == Risk::High);
         let pairs = high.flat_map(|tool| {
             [
@@ -120,7 +122,7 @@ impl Surface {
     }
 }
 
-fn own(row: &'static Row) -> Listed {
+fn own_tool(row: &'static Row) -> Listed {
     Listed::new(row.name, row.description, schemas::carried((row.input)()))
         .with_raw_output_schema(schemas::carried((row.output)()))
         .with_title(row.title)
