@@ -12,8 +12,10 @@ use crate::domain::tool::{Executor, Risk, Standing};
 /// What an upstream answered to a pass-through call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Invoked {
-    /// Its content.
+    /// Its structured content, or what its first text says.
     pub content: Value,
+    /// Its content blocks as they came; null where there are none.
+    pub blocks: Value,
     /// It called it an error.
     pub is_error: bool,
 }
@@ -55,13 +57,14 @@ impl Broker {
             return Err(Trouble::UnknownTool(tool.name.to_string()));
         };
         let call = Call::new(upstream, name, arguments);
-        match self
-            .ports()
-            .wire
-            .send(&call, self.settings().call_deadline)
-            .await
-        {
-            Reply::Result { content, is_error } => Ok(Invoked { content, is_error }),
+        let deadline = self.settings().call_deadline;
+        let heard = self.ports().wire.relay(&call, deadline).await;
+        match heard.reply {
+            Reply::Result { content, is_error } => Ok(Invoked {
+                content,
+                blocks: heard.blocks,
+                is_error,
+            }),
             Reply::RpcError { code, message } => {
                 Err(Trouble::Upstream(format!("error {code}: {message}")))
             }

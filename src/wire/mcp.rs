@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::supervisor::Supervisor;
-use super::{Offered, UpstreamHealth, Wire};
+use super::{Heard, Offered, UpstreamHealth, Wire};
 use crate::domain::call::{Call, Reply};
 
 /// The upstream that is answered in process: the load test's.
@@ -235,16 +235,20 @@ impl Drop for Upstreams {
 #[async_trait]
 impl Wire for Upstreams {
     async fn send(&self, call: &Call, deadline: Duration) -> Reply {
+        self.relay(call, deadline).await.reply
+    }
+
+    async fn relay(&self, call: &Call, deadline: Duration) -> Heard {
         let until = Instant::now() + deadline;
         let Ok(Value::Object(arguments)) = serde_json::from_str(&call.arguments) else {
-            return Reply::NotSent("the arguments are no JSON object".to_owned());
+            return Reply::NotSent("the arguments are no JSON object".to_owned()).into();
         };
         if call.upstream == NOOP {
-            return noop(arguments);
+            return noop(arguments).into();
         }
         match self.upstreams.get(&call.upstream) {
             Some(upstream) => upstream.call(&call.tool, arguments, until).await,
-            None => Reply::NotSent(format!("no upstream is named {}", call.upstream)),
+            None => Reply::NotSent(format!("no upstream is named {}", call.upstream)).into(),
         }
     }
 

@@ -31,6 +31,11 @@ pub trait Wire: Send + Sync {
     /// is answered even if the upstream hangs, dies or talks rubbish.
     async fn send(&self, call: &Call, deadline: Duration) -> Reply;
 
+    /// As [`Wire::send`], for whoever passes the answer on instead of reading it.
+    async fn relay(&self, call: &Call, deadline: Duration) -> Heard {
+        self.send(call, deadline).await.into()
+    }
+
     /// The tools that a configured upstream offers now.
     async fn offered(&self, upstream: &str, deadline: Duration) -> Result<Vec<Offered>, String>;
 
@@ -39,6 +44,22 @@ pub trait Wire: Send + Sync {
 
     /// Whether each configured upstream is up, for `readyz` and `doctor`: name, state, detail.
     fn health(&self) -> Vec<UpstreamHealth>;
+}
+
+/// A reply, and the content of a tool result as it came.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Heard {
+    /// What was read out of it.
+    pub reply: Reply,
+    /// Every content block: texts, images, links. Null where there are none.
+    pub blocks: Value,
+}
+
+impl From<Reply> for Heard {
+    fn from(reply: Reply) -> Self {
+        let blocks = Value::Null;
+        Self { reply, blocks }
+    }
 }
 
 /// Posts to the services that tell people: Slack, ntfy.

@@ -24,9 +24,9 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::Offered;
 use super::mcp::Protocol;
 use super::ticket::Ticket;
+use super::{Heard, Offered};
 use crate::domain::call::Reply;
 
 /// Most pages of a list of tools: more is a loop, not a list.
@@ -121,7 +121,7 @@ impl Session {
     }
 
     /// Calls a tool once.
-    pub(super) async fn call(&self, tool: &str, arguments: JsonObject, until: Instant) -> Reply {
+    pub(super) async fn call(&self, tool: &str, arguments: JsonObject, until: Instant) -> Heard {
         let ticket = Ticket::default();
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let mut request = CallToolRequest::new(params);
@@ -129,10 +129,10 @@ impl Session {
         let heard = self.heard.load(Ordering::Relaxed);
         let answer = self.ask(ClientRequest::CallToolRequest(request), until);
         let why = match answer.await {
-            Ok(ServerResult::CallToolResult(result)) => return reply_of(result),
+            Ok(ServerResult::CallToolResult(result)) => return whole(result),
             Ok(_) => "it answered with something that is no tool result".to_owned(),
             Err(Unanswered::Refused { code, message }) => {
-                return Reply::RpcError { code, message };
+                return Reply::RpcError { code, message }.into();
             }
             Err(Unanswered::Late) => {
                 if self.heard.load(Ordering::Relaxed) == heard {
@@ -142,11 +142,12 @@ impl Session {
             }
             Err(Unanswered::Broken(why)) => why,
         };
-        if ticket.withdraw() {
+        let reply = if ticket.withdraw() {
             Reply::NotSent(why)
         } else {
             Reply::Lost(why)
-        }
+        };
+        reply.into()
     }
 
     /// Every tool it offers now, over all pages.
@@ -281,6 +282,12 @@ fn not_opened(error: ClientInitializeError) -> NotOpened {
     }
     // What else it said is its own text, and long.
     NotOpened::Failed("its answer to the handshake makes no sense".to_owned())
+}
+
+fn whole(result: CallToolResult) -> Heard {
+    let blocks = serde_json::to_value(&result.content).unwrap_or(Value::Null);
+    let reply = reply_of(result);
+    Heard { reply, blocks }
 }
 
 /// The structured content, or the first text parsed as JSON, or that text.

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::mcp::{MAX_IN_FLIGHT, Protocol, Transport, UpstreamSpec};
 use super::session::{Listener, NotOpened, Session};
-use super::{Offered, UpstreamHealth, child, streamable};
+use super::{Heard, Offered, UpstreamHealth, child, streamable};
 use crate::domain::call::Reply;
 
 /// Longest that a start may take, handshake included.
@@ -83,16 +83,16 @@ impl Supervisor {
     }
 
     /// Sends one call once.
-    pub(super) async fn call(&self, tool: &str, arguments: JsonObject, until: Instant) -> Reply {
+    pub(super) async fn call(&self, tool: &str, arguments: JsonObject, until: Instant) -> Heard {
         let Ok(Ok(_permit)) = timeout_at(until, self.inner.permits.acquire()).await else {
-            return Reply::NotSent("too many calls to it are under way".to_owned());
+            return Reply::NotSent("too many calls to it are under way".to_owned()).into();
         };
         let session = match self.session(until).await {
             Ok(session) => session,
-            Err(why) => return Reply::NotSent(why),
+            Err(why) => return Reply::NotSent(why).into(),
         };
-        let reply = session.call(tool, arguments, until).await;
-        match &reply {
+        let heard = session.call(tool, arguments, until).await;
+        match &heard.reply {
             Reply::Result { .. } | Reply::RpcError { .. } => {}
             Reply::NotSent(why) | Reply::Lost(why) => {
                 self.lock().detail = why.clone();
@@ -100,7 +100,7 @@ impl Supervisor {
                 self.after_a_break(&session);
             }
         }
-        reply
+        heard
     }
 
     /// The tools it offers now.

@@ -20,7 +20,7 @@ use hundi::ephemeral::local::Local;
 use hundi::keyring::FileKeys;
 use hundi::store::Store;
 use hundi::store::sqlite::Sqlite;
-use hundi::wire::{Offered, UpstreamHealth, Wire};
+use hundi::wire::{Heard, Offered, UpstreamHealth, Wire};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -65,6 +65,14 @@ impl Wire for Far {
             content: json!({"did": call.tool, "with": arguments}),
             is_error: false,
         }
+    }
+
+    async fn relay(&self, call: &Call, deadline: Duration) -> Heard {
+        let reply = self.send(call, deadline).await;
+        let text = |text: &str| json!({"type": "text", "text": text});
+        let image = json!({"type": "image", "data": "aGk=", "mimeType": "image/png"});
+        let blocks = json!([text("one"), image, text("two")]);
+        Heard { reply, blocks }
     }
 
     async fn offered(&self, _: &str, _: Duration) -> Result<Vec<Offered>, String> {

@@ -13,8 +13,8 @@ use arc_swap::ArcSwapOption;
 use axum::http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
-    CompleteRequestParams, CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData,
-    Implementation, ListPromptsRequestMethod, ListPromptsResult,
+    CompleteRequestParams, CompleteResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
+    ErrorData, Implementation, ListPromptsRequestMethod, ListPromptsResult,
     ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod,
     ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
     SubscriptionFilter,
@@ -29,6 +29,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::surface::{Route, Surface};
 use super::tools::{Call, Effect};
+use crate::broker::invoke::Invoked;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
@@ -188,23 +189,34 @@ async fn run(
         Route::Through(tool) => {
             let arguments = arguments.unwrap_or_else(|| json!({}));
             let invoked = broker.invoke(who, tool.name.as_str(), &arguments).await?;
-            if invoked.is_error {
-                return Ok(CallToolResult::structured_error(json!({
-                    "code": "upstream_refused",
-                    "detail": "the tool answered with an error, attached as `content`",
-                    "recovery": Recovery::FixArgs.code(),
-                    "content": invoked.content,
-                })));
-            }
-            // Structured answers are objects; what is none becomes a field of one.
-            if invoked.content.is_object() {
-                invoked.content
-            } else {
-                json!({"content": invoked.content})
-            }
+            return Ok(passed_on(invoked));
         }
     };
     Ok(CallToolResult::structured(body))
+}
+
+/// An upstream's answer: its content blocks as they came, so that an image stays an image, beside
+/// a structured answer that fits the schema its tool is listed with.
+fn passed_on(invoked: Invoked) -> CallToolResult {
+    let mut result = if invoked.is_error {
+        CallToolResult::structured_error(json!({
+            "code": "upstream_refused",
+            "detail": "the tool answered with an error, attached as `content`",
+            "recovery": Recovery::FixArgs.code(),
+            "content": invoked.content,
+        }))
+    } else if invoked.content.is_object() {
+        CallToolResult::structured(invoked.content)
+    } else {
+        // Structured answers are objects; what is none becomes a field of one.
+        CallToolResult::structured(json!({"content": invoked.content}))
+    };
+    if let Ok(blocks) = serde_json::from_value::<Vec<ContentBlock>>(invoked.blocks)
+        && !blocks.is_empty()
+    {
+        result.content = blocks;
+    }
+    result
 }
 
 fn troubled(trouble: &Trouble) -> CallToolResult {
