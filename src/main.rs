@@ -45,7 +45,14 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             cli::completions(*shell, &mut out);
             Ok(out.flush()?)
         }
-        Command::Bench(args) => cli::bench::run(args, &floor, &mut out),
+        Command::Bench(args) => {
+            let floor = |bare| match load(&cli.settings) {
+                Ok(config) => run::bench::floor(&config, bare),
+                Err(Failure::Failed(why) | Failure::Usage(why)) => Err(why),
+                Err(Failure::Told | Failure::Unread) => Err("nothing to measure on".to_owned()),
+            };
+            cli::bench::run(args, &floor, &mut out)
+        }
         Command::Doctor(args) => run::doctor::run(args, &cli.settings, &mut out),
         Command::Score(_) => score(&load(&cli.settings)?, &mut out),
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
@@ -72,10 +79,6 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Sidecar(cli::SidecarCommand::Razorpay) => run::sidecar::razorpay(),
         Command::Demo(_) => run::demo::run(&mut out),
     }
-}
-
-fn floor(_callers: usize, _time: std::time::Duration) -> Result<f64, String> {
-    Err("the floor cannot be measured by this build".to_owned())
 }
 
 /// Enough that bulk commands write to the system once per some hundred lines.

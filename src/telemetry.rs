@@ -56,7 +56,10 @@ pub fn start(format: LogFormat, filter: &str) {
     let bad = parsed.is_err();
     let filter = parsed.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for a terminal; in a file or a collector they are rubbish.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let discreet = filter_fn(is_discreet);
     let started = match format {
         LogFormat::Text => registry

@@ -1,5 +1,6 @@
 //! Commands that need a running broker: where `app` (what there is) meets `entry` (what is asked).
 
+pub mod bench;
 pub mod demo;
 pub mod doctor;
 pub mod mcp;

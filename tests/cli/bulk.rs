@@ -83,6 +83,8 @@ fn hash_takes_a_file_as_one_document() {
     assert_eq!(piped["canonical"], "[1]");
 }
 
+type Number = Option<f64>;
+
 fn close(told: &Value, expected: Option<f64>, what: &str) {
     match expected {
         None => assert!(told.is_null(), "{what}: {told}"),
@@ -100,8 +102,7 @@ fn close(told: &Value, expected: Option<f64>, what: &str) {
 #[rustfmt::skip]
 fn score_weighs_what_there_is() {
     //                                                                        instability variance    drift       composite          decision
-    #[allow(clippy::type_complexity, reason = "a table reads best in one place")]
-    let cases: &[(Value, Option<f64>, Option<f64>, Option<f64>, Option<f64>, &str)] = &[
+    let cases: &[(Value, Number, Number, Number, Number, &str)] = &[
         (json!({"samples": ["a b", "a b"]}),                                  Some(0.0),  None,       None,       Some(0.0),         "allow"),
         (json!({"samples": ["a b", "c d"]}),                                  Some(1.0),  None,       None,       Some(1.0),         "block"),
         (json!({"samples": ["pay 100", "pay 110"]}),                          Some(2.0/3.0), Some(0.1), None,     Some((0.5*2.0/3.0 + 0.3*0.1)/0.8), "block"),

@@ -232,10 +232,19 @@ fn the_load_test_counts_cycles_by_both_doors() {
             }
         }
     }
+    let told = bench(&["--seconds", "1", "--concurrency", "2", "--floor"])
+        .done()
+        .json();
+    let [ours, floor, ratio] = ["cycles_per_s", "floor_per_s", "ratio"].map(|name| {
+        told[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {name} in {told}"))
+    });
+    assert!(floor > 0.0 && (ours / floor - ratio).abs() < 0.01, "{told}");
     let executed = place
         .run(&["proposal", "list", "--state", "executed", "--json"])
         .done();
-    assert_eq!(executed.json().as_array().unwrap().len(), 24);
+    assert!(executed.json().as_array().unwrap().len() >= 24);
 
     let wrong_key = place.run(&[
         "bench",

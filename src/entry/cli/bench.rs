@@ -102,8 +102,19 @@ impl Tool {
     }
 }
 
-/// Measures the floor: callers, how long, and the cycles a second it reached.
-pub type Floor<'a> = &'a dyn Fn(usize, Duration) -> Result<f64, String>;
+/// What the floor is to write: the same rows, from as many callers, for about so long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bare {
+    /// Callers in parallel.
+    pub callers: usize,
+    /// How long to measure.
+    pub time: Duration,
+    /// Whether a cycle moves money, and so reserves and posts.
+    pub money: bool,
+}
+
+/// Measures the floor, in cycles a second.
+pub type Floor<'a> = &'a dyn Fn(Bare) -> Result<f64, String>;
 
 /// How long to run when nobody said.
 const DEFAULT_SECONDS: u64 = 10;
@@ -119,11 +130,12 @@ pub fn run(args: &Args, floor: Floor<'_>, out: &mut dyn Write) -> Result<(), Fai
     let target = client::Target::new(&args.url, key).map_err(Failure::Usage)?;
     let half = args.seconds.unwrap_or(DEFAULT_SECONDS).div_ceil(2);
     let half = Duration::from_secs(half).min(MAX_FLOOR_HALF);
-    let floor = || {
-        args.floor
-            .then(|| floor(usize::from(args.concurrency), half))
-            .transpose()
+    let bare = Bare {
+        callers: usize::from(args.concurrency),
+        time: half,
+        money: args.tool == Tool::TransferFunds,
     };
+    let floor = || args.floor.then(|| floor(bare)).transpose();
     let before = floor().map_err(Failure::Failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
