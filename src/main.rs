@@ -53,6 +53,10 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             };
             cli::bench::run(args, &floor, &mut out)
         }
+        Command::Audit(args) => match cli::audit::without_store(args, &mut out) {
+            Some(ended) => ended,
+            None => run::on_store::audit(args, &load(&cli.settings)?, &mut out),
+        },
         Command::Doctor(args) => run::doctor::run(args, &cli.settings, &mut out),
         Command::Score(_) => score(&load(&cli.settings)?, &mut out),
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),

@@ -141,7 +141,7 @@ async fn external(house: &House) -> Vec<Proposal> {
     proposals
 }
 
-/// Tools and states of the broker's own proposals, oldest first.
+/// Tools and states of the broker's own proposals, by tool.
 async fn story(house: &House) -> Vec<(String, State)> {
     let proposals = external(house).await.into_iter();
     proposals

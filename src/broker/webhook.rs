@@ -63,7 +63,7 @@ pub enum Received {
 }
 
 impl Received {
-    /// The word for answers and metrics.
+    /// The word for answers.
     pub fn name(self) -> &'static str {
         match self {
             Received::Accepted => "accepted",
@@ -90,7 +90,10 @@ impl Broker {
         event_id: &str,
     ) -> Result<Received, Trouble> {
         let received = self.take_webhook(body, signature, event_id).await?;
-        let result = received.name();
+        let result = match received {
+            Received::Kept => "unusable",
+            Received::Accepted | Received::Duplicate | Received::Forged => received.name(),
+        };
         metrics::counter!("hundi_webhooks_total", "result" => result).increment(1);
         Ok(received)
     }

@@ -8,6 +8,7 @@
 //! act as; nothing here opens a store, reads a setting or looks at the environment. That is for
 //! `main`, which ties this to the rest.
 
+pub mod audit;
 pub mod bench;
 pub mod config;
 pub mod doctor;
@@ -147,6 +148,8 @@ pub enum Command {
     /// What agents may do, and trying policies out on paper
     #[command(subcommand)]
     Policy(policy::Command),
+    /// What happened; the whole log as a file; and whether a log is what was sealed
+    Audit(audit::Args),
     /// What can be proposed, and accepting what upstreams offer
     #[command(subcommand)]
     Tool(tool::Command),

@@ -50,6 +50,17 @@ pub fn policy(
     })
 }
 
+/// `hundi audit ...`
+pub fn audit(args: &cli::audit::Args, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+    on_store(config, async |app| {
+        let who = match args.actor() {
+            Some(actor) => acting(app, actor).await?,
+            None => local_admin(),
+        };
+        cli::audit::run(args, &app.broker, &who, out).await
+    })
+}
+
 /// `hundi tool ...`
 pub fn tool(
     command: &cli::tool::Command,
