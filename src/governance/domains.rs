@@ -97,7 +97,7 @@ pub fn host(text: &str) -> Option<String> {
 /// The part of a host that somebody registered: `shop.example.co.in` belongs to `example.co.in`.
 /// An address or a bare suffix is its own.
 pub fn registrable(host: &str) -> &str {
-    if host.parse::<std::net::IpAddr>().is_ok() {
+    if !matches!(Host::parse(host), Ok(Host::Domain(_))) {
         return host;
     }
     psl::domain_str(host).unwrap_or(host)

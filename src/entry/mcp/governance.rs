@@ -4,14 +4,13 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::tools::{Call, Effect, Row};
-use crate::broker::Trouble;
+use crate::broker::{RecordFilter, Trouble};
 use crate::domain::facts::{EntityRecord, Fact, Reputation};
 use crate::domain::ids::AgentId;
 use crate::domain::principal::Right;
 use crate::domain::tool::Payee;
 use crate::entry::fields::{Fields, MAX_NAME_BYTES};
 use crate::entry::govern;
-use crate::store::RecordFilter;
 use crate::telemetry;
 
 /// Longest URL taken in here.
