@@ -57,6 +57,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             Some(ended) => ended,
             None => run::on_store::audit(args, &load(&cli.settings)?, &mut out),
         },
+        Command::Webhook(command) => {
+            run::on_store::webhook(command, &load(&cli.settings)?, &mut out)
+        }
         Command::Doctor(args) => run::doctor::run(args, &cli.settings, &mut out),
         Command::Score(_) => score(&load(&cli.settings)?, &mut out),
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),

@@ -23,6 +23,7 @@ pub mod score;
 mod service;
 pub mod token;
 pub mod tool;
+pub mod webhook;
 
 use std::path::PathBuf;
 
@@ -148,6 +149,9 @@ pub enum Command {
     /// What agents may do, and trying policies out on paper
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Try the bank's webhooks out on a running server
+    #[command(subcommand)]
+    Webhook(webhook::Command),
     /// What happened; the whole log as a file; and whether a log is what was sealed
     Audit(audit::Args),
     /// What can be proposed, and accepting what upstreams offer

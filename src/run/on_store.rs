@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, Write};
 
+use hundi::ambient::Ambient;
 use hundi::app::App;
 use hundi::config::Config;
 use hundi::domain::ids::OrgId;
 use hundi::domain::principal::{Principal, Role};
+use hundi::domain::secret::Secret;
 use hundi::entry::cli::{self, Actor, Failure};
 
 use super::{block_on, program, start_logs, told};
@@ -59,6 +61,21 @@ pub fn audit(args: &cli::audit::Args, config: &Config, out: &mut dyn Write) -> R
         };
         cli::audit::run(args, &app.broker, &who, out).await
     })
+}
+
+/// `hundi webhook ...`: only the secret is needed, not the store.
+pub fn webhook(
+    command: &cli::webhook::Command,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let secret =
+        config.razorpay.webhook_secrets.first().ok_or_else(|| {
+            Failure::of("set HUNDI_RAZORPAY_WEBHOOK_SECRET to what the server has")
+        })?;
+    let secret = Secret::new(secret.expose());
+    let tag = hundi::domain::ids::hex(&Ambient::real().bytes::<5>());
+    block_on(cli::webhook::run(command, &secret, &tag, out))
 }
 
 /// `hundi tool ...`
