@@ -164,7 +164,9 @@ impl Broker {
             // A refusal of this sending says nothing about an earlier one (the key may have been
             // revoked in between). Only together with another look does it end the doubt.
             Outcome::Refused(error) => self.after_refusal(connector.as_ref(), &order, error).await,
-            outcome => Next::Settle(outcome),
+            outcome @ (Outcome::Executed(_) | Outcome::NotSent(_) | Outcome::Unknown(_)) => {
+                Next::Settle(outcome)
+            }
         };
         (proposal, next)
     }

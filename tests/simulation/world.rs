@@ -397,10 +397,14 @@ impl Wire for Port {
                 content,
                 is_error: false,
             },
-            Err(_) if world.bugs.lost_is_refused => Reply::RpcError {
-                code: -32602,
-                message: "planted".into(),
-            },
+            Err(_) if world.bugs.lost_is_refused => {
+                let error = json!({"code": "BAD_REQUEST_ERROR", "description": "planted"});
+                let content = json!({"status": 400, "body": {"error": error}});
+                Reply::Result {
+                    content,
+                    is_error: false,
+                }
+            }
             Err(_) => Reply::Lost("no answer in time".into()),
         };
         self.still_alive().await;

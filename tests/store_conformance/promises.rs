@@ -498,7 +498,7 @@ pub async fn what_is_unsettled_is_found_when_its_lease_ends(place: &dyn Place) {
     assert!(due(horizon, 10).await.is_empty());
     assert_eq!(due(horizon.plus_millis(-1), 10).await, [3]);
     // Taken over, it is hidden again.
-    let (change, _) = Change::lease(&later, T0.plus_secs(90), T0, false).unwrap();
+    let (change, _) = Change::lease(&later, T0.plus_secs(50), T0, false).unwrap();
     apply(&*store, change).await;
     assert_eq!(due(T0.plus_secs(20), 10).await, [2, 1]);
 
