@@ -21,7 +21,7 @@ use crate::broker::keys::FirstKeys;
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
 use crate::config::{Config, Handshake, Transport, Upstream};
 use crate::connector::registry;
-use crate::domain::ids::{OrgId, ToolName};
+use crate::domain::ids::{AgentId, OrgId, ToolName};
 use crate::domain::principal::{Principal, Role};
 use crate::domain::tool::Tool;
 use crate::ephemeral::local::Local;
@@ -72,6 +72,12 @@ impl App {
     async fn with_bank(config: &Config, program: &Path, start_bank: bool) -> Result<Self> {
         // Fails only if a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        if config.redis_url.is_some() {
+            bail!(
+                "sharing windows and caches over Redis is not supported by this build; unset \
+                   HUNDI_REDIS_URL, and run one node"
+            );
+        }
         let ambient = Ambient::real();
         private_folder(&config.data_dir)?;
         let keys = Keyring::open(config, &ambient).context("the token keys")?;
@@ -92,6 +98,10 @@ impl App {
         )));
         let audit_key = outside::audit_key(config, &ambient)?;
         let spool = Arc::new(Folder::new(&config.data_dir, ambient.clone()));
+        if start_bank {
+            // Only whoever serves starts here; a command beside a server must leave its file alone.
+            spool.adopt().context("the spool of refusals")?;
+        }
         let ports = Ports {
             ambient,
             store,
@@ -133,6 +143,10 @@ impl App {
             };
             self.broker
                 .seed_sandbox_policy(&ours, &first.agent_id)
+                .await?;
+            // Payouts made at the sandbox bank itself are governed under this agent's policy.
+            self.broker
+                .seed_sandbox_policy(&ours, &AgentId::external())
                 .await?;
         }
         Ok(first)

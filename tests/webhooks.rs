@@ -300,6 +300,7 @@ async fn a_foreign_payout_is_decided_as_its_state_and_the_policy_say() {
     let fine = json!([]);
     use State::*;
     //   at the bank  amount   notes  then at the bank  the broker's proposals
+    #[allow(clippy::type_complexity, reason = "a table reads best in one place")]
     let cases: &[(&str, i64, &Value, &str, &[(&str, State)])] = &[
         ("pending",  5_000, &fine, "processing", &[("approve_payout", Executed)]),
         ("pending", 10_001, &fine, "rejected",   &[("approve_payout", Blocked), ("reject_payout", Executed)]),
@@ -410,10 +411,13 @@ async fn governed_exactly_once_by_webhooks_and_polls_in_any_order() {
         second.broker.work_webhooks(),
         second.broker.poll_now(),
     );
-    (one.unwrap(), two.unwrap(), three.unwrap());
+    one.unwrap();
+    two.unwrap();
+    three.unwrap();
     for _ in 0..4 {
         let (one, two) = tokio::join!(house.broker.work_cases(), second.broker.work_cases());
-        (one.unwrap(), two.unwrap());
+        one.unwrap();
+        two.unwrap();
     }
     house.broker.poll_now().await.unwrap();
     work(&house).await;

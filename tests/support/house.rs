@@ -71,11 +71,6 @@ impl Bank {
         self.payouts.lock().unwrap()[id].clone()
     }
 
-    pub fn set_status(&self, id: &str, status: &str) {
-        self.payouts.lock().unwrap().get_mut(id).unwrap()["status"] = json!(status);
-    }
-
-    /// Calls of this tool so far.
     pub fn calls(&self, tool: &str) -> Vec<Value> {
         let calls = self.calls.lock().unwrap();
         let of_tool = calls.iter().filter(|(name, _)| name == tool);

@@ -180,7 +180,10 @@ async fn list(
     records.reverse();
     let mut last = records.last().map_or(0, |record| record.seq);
     show(list, &records, true, out)?;
-    while list.tail {
+    if !list.tail {
+        return Ok(out.flush()?);
+    }
+    loop {
         out.flush()?;
         tokio::time::sleep(Duration::from_secs(u64::from(list.interval))).await;
         let newer = RecordFilter {
@@ -194,7 +197,6 @@ async fn list(
             show(list, &records, false, out)?;
         }
     }
-    Ok(out.flush()?)
 }
 
 fn show(

@@ -91,9 +91,11 @@ pub async fn run(
     if json.json {
         print::json(out, &json!({"events": told}))?;
     } else {
-        let text = |row: &Value, name: &str| match &row[name] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+        let text = |row: &Value, name: &str| {
+            let value = &row[name];
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
         };
         let columns = ["event", "payout_id", "http", "decided"];
         let rows = told
