@@ -399,11 +399,13 @@ impl Wire for Port {
             },
             Err(_) if world.bugs.lost_is_refused => {
                 let error = json!({"code": "BAD_REQUEST_ERROR", "description": "planted"});
-                let content = json!({"status": 400, "body": {"error": error}});
+                let body = json!({"error": error});
+                let content = json!({"error": {"kind": "http", "status": 400, "body": body}});
                 Reply::Result {
                     content,
-                    is_error: false,
+                    is_error: true,
                 }
+            }
             }
             Err(_) => Reply::Lost("no answer in time".into()),
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Actor, Failure, Json, print};
-use crate::broker::Broker;
+use crate::broker::{Broker, RecordFilter, StoredRecord};
 use crate::domain::audit::export::{csv_header, csv_line};
 use crate::domain::audit::verify::{Report, Verifier, verify};
 use crate::domain::audit::{PublicKey, record_json};
@@ -17,7 +17,6 @@ use crate::domain::ids::{AgentId, ProposalId};
 use crate::domain::money::Money;
 use crate::domain::principal::Principal;
 use crate::domain::time::Timestamp;
-use crate::store::{RecordFilter, StoredRecord};
 
 /// Records per read of an export, and most that a live view reads at once.
 const PAGE: u32 = 500;
