@@ -406,7 +406,6 @@ impl Wire for Port {
                     is_error: true,
                 }
             }
-            }
             Err(_) => Reply::Lost("no answer in time".into()),
         };
         self.still_alive().await;
