@@ -29,6 +29,7 @@ use crate::keyring::Keyring;
 use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
 use crate::store::Store;
+use crate::store::postgres::Postgres;
 use crate::store::spool::Folder;
 use crate::store::sqlite::Sqlite;
 use crate::wire::ReputationSource;
@@ -227,7 +228,15 @@ fn tools(config: &Config) -> Vec<Tool> {
 
 async fn open_store(config: &Config, ambient: &Ambient) -> Result<(Arc<dyn Store>, String)> {
     let Some(path) = config.sqlite_path() else {
-        bail!("a Postgres store is not supported by this build; use sqlite://PATH");
+        let url = config.database_url.expose();
+        let store = if config.grouped_writes {
+            Postgres::open(url, ambient).await
+        } else {
+            Postgres::open_limited(url, ambient, 1).await
+        };
+        let store = store.context("the Postgres store")?;
+        let audience = store.instance().to_owned();
+        return Ok((Arc::new(store), audience));
     };
     let opened = if config.grouped_writes {
         Sqlite::open(&path, ambient).await

@@ -6,6 +6,7 @@
 mod books;
 mod given;
 mod model;
+mod postgres_only;
 mod promises;
 mod sqlite_only;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hundi::ambient::Ambient;
 use hundi::store::Store;
+use hundi::store::postgres::Postgres;
 use hundi::store::sqlite::Sqlite;
 
 /// Somewhere that holds data, and can be opened more than once, as several processes would.
@@ -53,6 +55,28 @@ impl Place for SqliteFile {
     }
 }
 
+pub struct PostgresSchema {
+    url: String,
+}
+
+impl PostgresSchema {
+    async fn fresh() -> Option<Self> {
+        let url = crate::support::postgres::fresh_schema().await?;
+        Some(Self { url })
+    }
+}
+
+#[async_trait]
+impl Place for PostgresSchema {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(Postgres::open(&self.url, &Ambient::real()).await.unwrap())
+    }
+
+    async fn dump(&self) -> String {
+        postgres_only::dump(&self.url).await
+    }
+}
+
 macro_rules! backends {
     ($($file:ident: $($promise:ident,)*;)*) => {
         mod sqlite {
@@ -61,6 +85,17 @@ macro_rules! backends {
                 async fn $promise() {
                     let place = super::SqliteFile::new();
                     super::$file::$promise(&place).await;
+                }
+            )*)*
+        }
+
+        mod postgres {
+            $($(
+                #[tokio::test]
+                async fn $promise() {
+                    if let Some(place) = super::PostgresSchema::fresh().await {
+                        super::$file::$promise(&place).await;
+                    }
                 }
             )*)*
         }

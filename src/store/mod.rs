@@ -17,9 +17,11 @@ use crate::domain::time::Timestamp;
 pub mod floor;
 mod group;
 pub mod plan;
+pub mod postgres;
 mod prepared;
 pub mod spool;
 pub mod sqlite;
+mod stored;
 
 /// What could not be found out or done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

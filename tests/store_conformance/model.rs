@@ -11,7 +11,7 @@ use hundi::store::{Budget, Store};
 use proptest::prelude::*;
 
 use super::given::*;
-use super::{Place, SqliteFile};
+use super::{Place, PostgresSchema, SqliteFile};
 
 const LIMIT: i64 = 1_000;
 
@@ -259,5 +259,14 @@ proptest! {
     #[test]
     fn sqlite_agrees_with_the_model(groups in groups()) {
         in_runtime(run(&SqliteFile::new(), groups));
+    }
+
+    #[test]
+    fn postgres_agrees_with_the_model(groups in groups()) {
+        in_runtime(async {
+            if let Some(place) = PostgresSchema::fresh().await {
+                run(&place, groups).await;
+            }
+        });
     }
 }

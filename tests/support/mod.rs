@@ -5,4 +5,5 @@ pub mod fixture;
 pub mod fragile;
 pub mod house;
 pub mod nasty;
+pub mod postgres;
 pub mod server;

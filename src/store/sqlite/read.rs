@@ -7,8 +7,9 @@ use crate::domain::change::{Doc, DocKey, Pot, Record};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
 use crate::domain::money::Currency;
-use crate::domain::proposal::{Proposal, State};
+use crate::domain::proposal::Proposal;
 use crate::domain::time::Timestamp;
+use crate::store::stored::{ProposalColumns, corrupt, json, name, unsigned};
 use crate::store::{
     Budget, LEASE_HORIZON_MS, ProposalFilter, RecordFilter, Standings, StoreError, StoredRecord,
     Waiting,
@@ -148,7 +149,7 @@ pub(super) async fn docs(pool: &SqlitePool, kind: &str, org: Option<&OrgId>) -> 
 pub(super) async fn docs_epoch(pool: &SqlitePool) -> Read<u64> {
     let query = sqlx::query("SELECT value FROM meta WHERE name = 'docs_epoch'");
     let row = query.fetch_one(pool).await.map_err(failed)?;
-    unsigned(&row, 0)
+    unsigned(get(&row, 0)?)
 }
 
 pub(super) async fn records(pool: &SqlitePool, filter: &RecordFilter) -> Read<Vec<StoredRecord>> {
@@ -252,7 +253,7 @@ pub(super) async fn agents(pool: &SqlitePool, org: &OrgId) -> Read<Vec<AgentId>>
         .fetch_all(pool)
         .await
         .map_err(failed)?;
-    rows.iter().map(|row| parsed(row, 0)).collect()
+    rows.iter().map(|row| get(row, 0).and_then(name)).collect()
 }
 
 pub(super) async fn notices_due(pool: &SqlitePool, now: Timestamp) -> Read<bool> {
@@ -273,7 +274,7 @@ pub(super) fn waiting(rows: &[SqliteRow]) -> Read<Vec<Waiting>> {
     let mut waiting = Vec::with_capacity(rows.len());
     for row in rows {
         let id = get(row, 0)?;
-        match json(row, 2) {
+        match get(row, 2).and_then(json) {
             Ok(notice) => waiting.push(Waiting {
                 id,
                 attempts: get(row, 1)?,
@@ -287,15 +288,14 @@ pub(super) fn waiting(rows: &[SqliteRow]) -> Read<Vec<Waiting>> {
 }
 
 fn proposal_of(row: &SqliteRow) -> Read<Proposal> {
-    let state: &str = get(row, 1)?;
-    let execution: Option<&str> = get(row, 4)?;
-    Ok(Proposal {
-        fixed: json(row, 0)?,
-        state: State::parse(state).ok_or_else(|| corrupt("state", "unknown"))?,
-        version: unsigned(row, 2)?,
-        moving: json(row, 3)?,
-        execution: execution.map(|_| json(row, 4)).transpose()?,
-    })
+    let columns = ProposalColumns {
+        fixed: get(row, 0)?,
+        state: get(row, 1)?,
+        version: get(row, 2)?,
+        moving: get(row, 3)?,
+        execution: get(row, 4)?,
+    };
+    columns.proposal()
 }
 
 fn doc_of(row: &SqliteRow) -> Read<Doc> {
@@ -303,11 +303,11 @@ fn doc_of(row: &SqliteRow) -> Read<Doc> {
     Ok(Doc {
         key: DocKey {
             kind,
-            org: parsed(row, 1)?,
+            org: name(get(row, 1)?)?,
             id: get(row, 2)?,
         },
-        version: unsigned(row, 3)?,
-        body: json(row, 4)?,
+        version: unsigned(get(row, 3)?)?,
+        body: json(get(row, 4)?)?,
     })
 }
 
@@ -316,14 +316,14 @@ fn record_of(row: &SqliteRow) -> Read<StoredRecord> {
     let proposal: Option<uuid::Uuid> = get(row, 8)?;
     let record = Record {
         at: Timestamp::from_millis(get(row, 1)?),
-        org: parsed(row, 2)?,
+        org: name(get(row, 2)?)?,
         kind: get(row, 3)?,
         decision: get(row, 4)?,
         reason: get(row, 5)?,
         actor: get(row, 6)?,
-        agent: optional(7)?.map(|_| parsed(row, 7)).transpose()?,
+        agent: optional(7)?.map(name).transpose()?,
         proposal: proposal.map(ProposalId::from_uuid),
-        tool: optional(9)?.map(|_| parsed(row, 9)).transpose()?,
+        tool: optional(9)?.map(name).transpose()?,
         payout: get(row, 10)?,
         amount: get(row, 11)?,
         currency: match optional(12)? {
@@ -332,7 +332,7 @@ fn record_of(row: &SqliteRow) -> Read<StoredRecord> {
         },
         detail: match optional(13)? {
             None => serde_json::Value::Null,
-            Some(_) => json(row, 13)?,
+            Some(text) => json(text)?,
         },
     };
     Ok(StoredRecord {
@@ -347,25 +347,6 @@ where
 {
     row.try_get(column)
         .map_err(|error| corrupt("column", error))
-}
-
-fn json<'r, T: serde::Deserialize<'r>>(row: &'r SqliteRow, column: usize) -> Read<T> {
-    let text: &str = get(row, column)?;
-    serde_json::from_str(text).map_err(|error| corrupt("JSON column", error))
-}
-
-fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: usize) -> Read<T> {
-    let text: &str = get(row, column)?;
-    text.parse().map_err(|_| corrupt("name", text))
-}
-
-fn unsigned(row: &SqliteRow, column: usize) -> Read<u64> {
-    let number: i64 = get(row, column)?;
-    u64::try_from(number).map_err(|error| corrupt("number", error))
-}
-
-fn corrupt(what: &str, why: impl std::fmt::Display) -> StoreError {
-    StoreError::Corrupt(format!("a {what} does not read back: {why}"))
 }
 
 fn failed(error: sqlx::Error) -> StoreError {

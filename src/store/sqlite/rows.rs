@@ -3,14 +3,14 @@
 use std::sync::LazyLock;
 
 use sqlx::sqlite::SqliteConnection;
-use url::Url;
 
 use super::bulk::{Bulk, Row};
 use crate::domain::change::{Record, Rows};
-use crate::domain::proposal::{Execution, Proposal, State};
-use crate::domain::tool::Payee;
+use crate::domain::proposal::{Execution, Proposal};
+use crate::domain::time::Timestamp;
 use crate::store::plan::Plan;
 use crate::store::prepared::{Json, Prepared};
+use crate::store::stored::{due_at, payee, signed};
 
 macro_rules! bulk {
     ($name:ident, $columns:literal, $text:literal) => {
@@ -119,7 +119,7 @@ async fn proposals(
             row.add(proposal.id().uuid())
                 .add(proposal.state.name())
                 .add(signed(proposal.version))
-                .add(due_at(proposal))
+                .add(due_at(proposal).map(Timestamp::millis))
                 .add(change.moving[1].clone());
         })
         .await?;
@@ -173,35 +173,8 @@ fn insert_proposal(row: &mut Row, proposal: &Proposal, change: &Prepared) {
         .add(change.fixed.clone())
         .add(proposal.state.name())
         .add(signed(proposal.version))
-        .add(due_at(proposal))
+        .add(due_at(proposal).map(Timestamp::millis))
         .add(change.moving[0].clone());
-}
-
-/// Who is paid, as the risk profile names them: account, else name, else domain.
-fn payee(payee: &Payee) -> Option<String> {
-    let named = payee.account.clone().or_else(|| payee.name.clone());
-    named.or_else(|| {
-        let url = Url::parse(payee.url.as_deref()?).ok()?;
-        url.host_str().map(str::to_owned)
-    })
-}
-
-/// When time can next change something about a proposal.
-fn due_at(proposal: &Proposal) -> Option<i64> {
-    match proposal.state {
-        State::Held | State::Allowed => Some(proposal.fixed.lapses_at.millis()),
-        State::Committing | State::InDoubt => {
-            let attempt = proposal.execution.as_ref();
-            attempt.map(|attempt| attempt.lease_until.millis())
-        }
-        State::Blocked
-        | State::Executed
-        | State::Failed
-        | State::Rejected
-        | State::Cancelled
-        | State::Expired
-        | State::Reversed => None,
-    }
 }
 
 async fn budgets(conn: &mut SqliteConnection, plan: &Plan) -> Result<(), sqlx::Error> {
@@ -300,9 +273,4 @@ fn insert_record(row: &mut Row, seq: i64, record: &Record, detail: &Option<Json>
         .add(record.amount)
         .add(record.currency.as_ref().map(|currency| currency.code()))
         .add(detail.clone());
-}
-
-/// Versions count single writes and stay far below 2^63.
-fn signed(version: u64) -> i64 {
-    i64::try_from(version).unwrap_or(i64::MAX)
 }

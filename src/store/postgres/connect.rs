@@ -1,0 +1,181 @@
+//! Connecting: durable or not at all, bounded in time, and with a schema that this binary knows.
+//!
+//! Every connection, pooled or writing, is checked for `synchronous_commit` before its first use,
+//! because a role or a database can have its own setting. The schema is brought up to date under
+//! an advisory lock, so that any number of nodes may start at once.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
+
+/// Reading connections of one node.
+const READERS: u32 = 8;
+/// How long a read waits for a free connection, and a new connection for its server.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An idle connection is closed after this, so that a burst does not keep the server busy.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// What the server itself may take for one statement, and for one wait for a lock.
+const SERVER_LIMITS: &str = "SET statement_timeout = '10s'; \
+                             SET lock_timeout = '10s'; \
+                             SET idle_in_transaction_session_timeout = '15s'";
+/// Guards the schema while a node changes it: `hundi` in ASCII.
+const SCHEMA_LOCK: i64 = 0x68_75_6e_64_69;
+
+/// In order; the number of a migration is its place, from 1. Forward only: a released file never
+/// changes, and each lets nodes of the version before go on working.
+const MIGRATIONS: [&str; 1] = [include_str!("../../../sql/postgres/0001_init.sql")];
+
+/// Why the database was not opened. The text says what to do, and never shows the password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The URL does not parse. Its text is not repeated: it can hold a password.
+    #[error("the database URL is not one of Postgres: {0}")]
+    Url(String),
+    /// A crash of the server could undo what was answered.
+    #[error(
+        "Postgres runs with synchronous_commit={0}, so a crash could undo a commit; \
+         set it to `on` for this role and database: hundi does not start without it"
+    )]
+    NotDurable(String),
+    /// A later hundi has written it.
+    #[error(
+        "the database has schema version {found} and this hundi knows up to {known}: \
+         start a newer hundi, or restore a backup made before the upgrade"
+    )]
+    Newer {
+        /// The version of the database.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// Postgres itself could not.
+    #[error("cannot use the Postgres at {server}: {why}")]
+    Failed {
+        /// Host, port and database.
+        server: String,
+        /// Its words.
+        why: String,
+    },
+}
+
+/// Reads a URL `postgres://...`; TLS by `sslmode` and `sslrootcert` in it.
+pub(super) fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
+    let options = PgConnectOptions::from_str(url);
+    let options = options.map_err(|error| OpenError::Url(error.to_string()))?;
+    Ok(options
+        .application_name("hundi")
+        .disable_statement_logging())
+}
+
+/// One connection that writes, checked.
+pub(super) async fn writer(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
+    let connecting = async {
+        let mut conn = options.connect().await?;
+        prepare(&mut conn).await?;
+        Ok(conn)
+    };
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, connecting).await {
+        Ok(connected) => connected.map_err(|error| failed(options, &error)),
+        Err(_) => Err(failed(options, &sqlx::Error::PoolTimedOut)),
+    }
+}
+
+/// The reading connections, each checked before its first use.
+pub(super) async fn readers(options: &PgConnectOptions) -> Result<PgPool, OpenError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(IDLE_TIMEOUT)
+        .after_connect(|conn, _| Box::pin(prepare(conn)));
+    let connected = pool.connect_with(options.clone()).await;
+    connected.map_err(|error| failed(options, &error))
+}
+
+/// Sets the server's limits, and refuses a connection that could forget a commit.
+async fn prepare(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    conn.execute(SERVER_LIMITS).await?;
+    let row = conn
+        .fetch_one("SELECT current_setting('synchronous_commit'), current_setting('fsync')")
+        .await?;
+    let commit: String = row.try_get(0)?;
+    if commit == "off" {
+        let weak = OpenError::NotDurable(commit);
+        return Err(sqlx::Error::Configuration(Box::new(weak)));
+    }
+    let fsync: String = row.try_get(1)?;
+    if fsync == "off" {
+        // The server's own choice, about its machine and not about our transactions.
+        tracing::warn!("Postgres runs with fsync=off: a power cut can lose commits");
+    }
+    Ok(())
+}
+
+/// Brings the schema up to date and returns the name of this database.
+pub(super) async fn migrate(
+    conn: &mut PgConnection,
+    options: &PgConnectOptions,
+    instance: &str,
+) -> Result<String, OpenError> {
+    let failed = |error: sqlx::Error| failed(options, &error);
+    let mut transaction = conn.begin().await.map_err(failed)?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(SCHEMA_LOCK)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    transaction
+        .execute("CREATE TABLE IF NOT EXISTS meta (name text PRIMARY KEY, value text NOT NULL)")
+        .await
+        .map_err(failed)?;
+    let version = "SELECT value::bigint FROM meta WHERE name = 'schema'";
+    let found = transaction.fetch_optional(version).await.map_err(failed)?;
+    let found: i64 = match found {
+        Some(row) => row.try_get(0).map_err(failed)?,
+        None => 0,
+    };
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let Some(pending) = usize::try_from(found)
+        .ok()
+        .and_then(|done| MIGRATIONS.get(done..))
+    else {
+        return Err(OpenError::Newer { found, known });
+    };
+    for migration in pending {
+        let run = sqlx::raw_sql(*migration).execute(&mut *transaction);
+        run.await.map_err(failed)?;
+    }
+    if !pending.is_empty() {
+        sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ('schema', $1), ('instance', $2) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE meta.name = 'schema'",
+        )
+        .bind(known.to_string())
+        .bind(instance)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    }
+    let name = "SELECT value FROM meta WHERE name = 'instance'";
+    let name = transaction
+        .fetch_one(name)
+        .await
+        .and_then(|row| row.try_get(0));
+    let name = name.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(name)
+}
+
+fn failed(options: &PgConnectOptions, error: &sqlx::Error) -> OpenError {
+    if let sqlx::Error::Configuration(inner) = error
+        && let Some(weak) = inner.downcast_ref::<OpenError>()
+    {
+        return weak.clone();
+    }
+    let database = options.get_database().unwrap_or("");
+    OpenError::Failed {
+        server: format!("{}:{}/{database}", options.get_host(), options.get_port()),
+        why: error.to_string(),
+    }
+}

@@ -1,0 +1,200 @@
+//! The store in Postgres, for many nodes.
+//!
+//! Durable: every connection is checked for `synchronous_commit`, and `off` does not start. Each
+//! node groups its waiting changes into one transaction ([`group`](super::group)); between nodes
+//! the database decides: what a batch depends on is locked before it is decided, and what cannot
+//! be locked because it does not exist yet is decided by constraints.
+//!
+//! A COMMIT whose answer is lost is read back by the number of its transaction. Every wait has an
+//! end: for a connection, for a lock, for a statement, for an answer.
+
+mod connect;
+mod read;
+mod rows;
+mod snapshot;
+mod write;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgPool;
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+use self::write::Writer;
+use super::group::{Group, MAX_BATCH};
+use super::{
+    ApplyError, Budget, ProposalFilter, RecordFilter, Standings, Store, StoreError, StoredRecord,
+    Waiting,
+};
+use crate::ambient::Ambient;
+use crate::domain::change::{Applied, Change, Doc, DocKey, Pot};
+use crate::domain::facts::PastPayout;
+use crate::domain::ids::{AgentId, OrgId, ProposalId, hex};
+use crate::domain::proposal::Proposal;
+use crate::domain::time::Timestamp;
+
+pub use self::connect::OpenError;
+
+/// Later than anything that is ever written, and within what Postgres and its clients can show.
+const LAST_INSTANT: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
+
+/// A store on a server. Dropping it lets the writer finish what it was given.
+pub struct Postgres {
+    group: Group,
+    pool: PgPool,
+    instance: String,
+}
+
+impl Postgres {
+    /// Connects to `postgres://...` and brings the schema up to date.
+    pub async fn open(url: &str, ambient: &Ambient) -> Result<Self, OpenError> {
+        Self::open_limited(url, ambient, MAX_BATCH).await
+    }
+
+    /// The same with up to `limit` changes in one transaction; 1 turns grouping off.
+    pub async fn open_limited(
+        url: &str,
+        ambient: &Ambient,
+        limit: usize,
+    ) -> Result<Self, OpenError> {
+        let options = connect::options(url)?;
+        let mut conn = connect::writer(&options).await?;
+        let name = hex(&ambient.bytes::<16>());
+        let instance = connect::migrate(&mut conn, &options, &name).await?;
+        Ok(Self {
+            pool: connect::readers(&options).await?,
+            group: Group::start(Writer::new(options, conn), limit),
+            instance,
+        })
+    }
+
+    /// The random name that this database got when it was made: the audience of its tokens, the
+    /// same for all nodes.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+}
+
+#[async_trait]
+impl Store for Postgres {
+    async fn apply(&self, change: Change) -> Result<Applied, ApplyError> {
+        self.group.apply(change).await
+    }
+
+    async fn proposal(&self, id: ProposalId) -> Result<Option<Proposal>, StoreError> {
+        read::proposal(&self.pool, id).await
+    }
+
+    async fn by_key(
+        &self,
+        org: &OrgId,
+        agent: &AgentId,
+        key: &str,
+    ) -> Result<Option<Proposal>, StoreError> {
+        read::by_key(&self.pool, org, agent, key).await
+    }
+
+    async fn proposals(&self, filter: &ProposalFilter) -> Result<Vec<Proposal>, StoreError> {
+        read::proposals(&self.pool, filter).await
+    }
+
+    async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<Proposal>, StoreError> {
+        read::lapsed(&self.pool, now, limit).await
+    }
+
+    async fn unsettled(&self, now: Timestamp, limit: u32) -> Result<Vec<Proposal>, StoreError> {
+        read::unsettled(&self.pool, now, limit).await
+    }
+
+    async fn standings(&self) -> Result<Standings, StoreError> {
+        read::standings(&self.pool).await
+    }
+
+    async fn doc(&self, key: &DocKey) -> Result<Option<Doc>, StoreError> {
+        read::doc(&self.pool, key).await
+    }
+
+    async fn docs(&self, kind: &str, org: Option<&OrgId>) -> Result<Vec<Doc>, StoreError> {
+        read::docs(&self.pool, kind, org).await
+    }
+
+    async fn docs_epoch(&self) -> Result<u64, StoreError> {
+        read::docs_epoch(&self.pool).await
+    }
+
+    async fn records(&self, filter: &RecordFilter) -> Result<Vec<StoredRecord>, StoreError> {
+        read::records(&self.pool, filter).await
+    }
+
+    async fn budget(&self, pot: &Pot) -> Result<Budget, StoreError> {
+        read::budget(&self.pool, pot).await
+    }
+
+    async fn history(
+        &self,
+        org: &OrgId,
+        agent: &AgentId,
+        limit: u32,
+    ) -> Result<Vec<PastPayout>, StoreError> {
+        read::history(&self.pool, org, agent, limit).await
+    }
+
+    async fn agents(&self, org: &OrgId) -> Result<Vec<AgentId>, StoreError> {
+        read::agents(&self.pool, org).await
+    }
+
+    async fn take_notices(
+        &self,
+        now: Timestamp,
+        hidden_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let query = sqlx::query(
+            "UPDATE outbox SET due_at = $2, attempts = attempts + 1 \
+             WHERE id IN (SELECT id FROM outbox WHERE due_at <= $1 \
+                          ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
+             RETURNING id, attempts - 1, notice::text",
+        );
+        let query = query.bind(instant(now)).bind(instant(hidden_until));
+        let taken = query.bind(i64::from(limit)).fetch_all(&self.pool);
+        read::waiting(&taken.await.map_err(read::failed)?)
+    }
+
+    async fn notice_done(&self, id: i64, retry_at: Option<Timestamp>) -> Result<(), StoreError> {
+        let query = match retry_at {
+            None => sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id),
+            Some(at) => sqlx::query("UPDATE outbox SET due_at = $2 WHERE id = $1")
+                .bind(id)
+                .bind(instant(at)),
+        };
+        let done = query.execute(&self.pool).await;
+        done.map(drop).map_err(read::failed)
+    }
+
+    async fn prune_nonces(&self, now_secs: i64, limit: u32) -> Result<u64, StoreError> {
+        let query = sqlx::query(
+            "DELETE FROM nonces WHERE nonce IN \
+             (SELECT nonce FROM nonces WHERE kept_until < $1 ORDER BY kept_until LIMIT $2)",
+        );
+        let pruned = query.bind(now_secs).bind(i64::from(limit));
+        let pruned = pruned.execute(&self.pool).await.map_err(read::failed)?;
+        Ok(pruned.rows_affected())
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE counters SET value = value + 1 WHERE name = 'ping'");
+        let pinged = query.execute(&self.pool).await;
+        pinged.map(drop).map_err(read::failed)
+    }
+}
+
+/// An instant in Postgres' own type; beyond year 9999 it is the end of that year.
+fn instant(at: Timestamp) -> OffsetDateTime {
+    let nanos = i128::from(at.millis()) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(LAST_INSTANT)
+}
+
+/// Milliseconds since the epoch.
+fn timestamp(at: OffsetDateTime) -> Timestamp {
+    let millis = at.unix_timestamp_nanos().div_euclid(1_000_000);
+    Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+}

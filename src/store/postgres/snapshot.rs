@@ -1,0 +1,274 @@
+//! Reads and locks, inside the transaction and in one round trip, everything that the conditions
+//! of a batch depend on.
+//!
+//! Other nodes write at the same time, so what is read is locked: proposals, reservations, pots
+//! and documents, each kind in the order of its names and the kinds always in this order, so that
+//! two batches never wait for each other in a circle. A document or a pot that does not exist
+//! cannot be locked; [`ensure`] makes an empty row of it first, and then it can. Proposals, keys
+//! and nonces that appear in between are found by the constraints, and the batch is run again.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+use uuid::Uuid;
+
+use crate::domain::change::{DocKey, Pot};
+use crate::domain::ids::ProposalId;
+use crate::domain::money::Currency;
+use crate::domain::time::Day;
+use crate::store::Budget;
+use crate::store::plan::{DocState, Needs, Reservation, Snapshot, Standing};
+
+/// `{docs}` is the strength of the lock on documents. The first column says what a row is, the
+/// second which name of its list it answers.
+macro_rules! lock {
+    ($docs:literal) => {
+        concat!(
+            "WITH p AS MATERIALIZED ( \
+                 SELECT id, version FROM proposals WHERE id = ANY($1) ORDER BY id FOR UPDATE), \
+             r AS MATERIALIZED ( \
+                 SELECT * FROM reservations WHERE proposal = ANY($2) ORDER BY proposal FOR UPDATE), \
+             b AS MATERIALIZED ( \
+                 SELECT t.* FROM pots t JOIN ( \
+                     SELECT * FROM unnest($3::text[], $4::text[], $5::int[], $6::text[]) \
+                         AS n (org, agent, day, currency) \
+                     UNION SELECT org, agent, day, currency FROM r) n \
+                 USING (org, agent, day, currency) \
+                 ORDER BY org, agent, day, currency FOR UPDATE OF t), \
+             d AS MATERIALIZED ( \
+                 SELECT t.* FROM docs t JOIN ( \
+                     SELECT DISTINCT * FROM unnest($7::text[], $8::text[], $9::text[]) \
+                         AS n (kind, org, id)) n \
+                 USING (kind, org, id) ORDER BY kind, org, id FOR ",
+            $docs,
+            " OF t) \
+             SELECT 0 AS what, txid_current() AS n1, pg_backend_pid()::bigint AS n2, 0::bigint AS n3, \
+                    NULL::uuid AS id, '' AS a, '' AS b, '' AS c, '' AS d \
+             UNION ALL SELECT 1, version, 0, 0, id, '', '', '', '' FROM p \
+             UNION ALL SELECT 2, amount, posted, day, proposal, org, agent, currency, standing FROM r \
+             UNION ALL SELECT 3, pending, posted, day, NULL, org, agent, currency, '' FROM b \
+             UNION ALL SELECT 4, version, (body IS NOT NULL)::int, 0, NULL, kind, org, id, '' FROM d \
+             UNION ALL SELECT 5, k.at, 0, 0, t.id, '', '', '', '' \
+                 FROM unnest($10::text[], $11::text[], $12::text[]) WITH ORDINALITY \
+                     AS k (org, agent, caller_key, at) \
+                 JOIN proposals t USING (org, agent, caller_key) \
+             UNION ALL SELECT 6, k.at, 0, 0, NULL, '', '', '', '' \
+                 FROM unnest($13::bytea[]) WITH ORDINALITY AS k (nonce, at) \
+                 JOIN nonces USING (nonce)"
+        )
+    };
+}
+
+/// What was read, and who is asking: to find out later what became of the transaction.
+pub(super) struct Locked {
+    pub snapshot: Snapshot,
+    pub transaction: i64,
+    pub backend: i64,
+}
+
+/// Reads and locks. `writes_docs` takes documents for writing instead of sharing them with other
+/// readers.
+pub(super) async fn lock(
+    conn: &mut PgConnection,
+    needs: &Needs,
+    writes_docs: bool,
+) -> Result<Locked, sqlx::Error> {
+    let text = if writes_docs {
+        lock!("UPDATE")
+    } else {
+        lock!("SHARE")
+    };
+    let pots = Pots::of(&needs.pots);
+    let docs = Docs::of(&needs.docs);
+    let of_keys = |of: fn(&crate::store::plan::CallerKey) -> &str| -> Vec<&str> {
+        needs.keys.iter().map(of).collect()
+    };
+    let nonces: Vec<Vec<u8>> = needs.nonces.iter().map(|n| n.bytes().to_vec()).collect();
+    let query = sqlx::query(text)
+        .bind(uuids(&needs.proposals))
+        .bind(uuids(&needs.reservations))
+        .bind(pots.orgs)
+        .bind(pots.agents)
+        .bind(pots.days)
+        .bind(pots.currencies)
+        .bind(docs.kinds)
+        .bind(docs.orgs)
+        .bind(docs.ids)
+        .bind(of_keys(|key| key.org.as_str()))
+        .bind(of_keys(|key| key.agent.as_str()))
+        .bind(of_keys(|key| &key.key))
+        .bind(nonces);
+    let mut locked = Locked {
+        snapshot: Snapshot::default(),
+        transaction: 0,
+        backend: 0,
+    };
+    for row in query.fetch_all(conn).await? {
+        read(&row, needs, &mut locked)?;
+    }
+    Ok(locked)
+}
+
+/// Makes an empty row for every document and pot that has none, so that it can be locked. True if
+/// there was one to make.
+pub(super) async fn ensure(
+    conn: &mut PgConnection,
+    needs: &Needs,
+    snapshot: &Snapshot,
+) -> Result<bool, sqlx::Error> {
+    let docs = absent(&needs.docs, &snapshot.docs);
+    let pots = absent(&needs.pots, &snapshot.pots);
+    if !docs.is_empty() {
+        let docs = Docs::of(&docs);
+        sqlx::query(
+            "INSERT INTO docs (kind, org, id, version) \
+             SELECT *, 0 FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING",
+        )
+        .bind(docs.kinds)
+        .bind(docs.orgs)
+        .bind(docs.ids)
+        .execute(&mut *conn)
+        .await?;
+    }
+    if !pots.is_empty() {
+        let pots = Pots::of(&pots);
+        sqlx::query(
+            "INSERT INTO pots (org, agent, day, currency, pending, posted) \
+             SELECT *, 0, 0 FROM unnest($1::text[], $2::text[], $3::int[], $4::text[]) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(pots.orgs)
+        .bind(pots.agents)
+        .bind(pots.days)
+        .bind(pots.currencies)
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(!docs.is_empty() || !pots.is_empty())
+}
+
+/// The names without a row, once each and in order.
+fn absent<K: Clone + Ord + Hash, V>(names: &[K], found: &HashMap<K, V>) -> Vec<K> {
+    let mut absent: Vec<K> = names
+        .iter()
+        .filter(|name| !found.contains_key(name))
+        .cloned()
+        .collect();
+    absent.sort_unstable();
+    absent.dedup();
+    absent
+}
+
+fn uuids(ids: &[ProposalId]) -> Vec<Uuid> {
+    ids.iter().map(|id| id.uuid()).collect()
+}
+
+/// Names of pots, column by column.
+struct Pots {
+    orgs: Vec<String>,
+    agents: Vec<String>,
+    days: Vec<i32>,
+    currencies: Vec<String>,
+}
+
+impl Pots {
+    fn of(pots: &[Pot]) -> Self {
+        Self {
+            orgs: pots.iter().map(|pot| pot.org.to_string()).collect(),
+            agents: pots.iter().map(|pot| pot.agent.to_string()).collect(),
+            days: pots.iter().map(|pot| pot.day.number()).collect(),
+            currencies: pots.iter().map(|pot| pot.currency.to_string()).collect(),
+        }
+    }
+}
+
+/// Names of documents, column by column.
+struct Docs {
+    kinds: Vec<String>,
+    orgs: Vec<String>,
+    ids: Vec<String>,
+}
+
+impl Docs {
+    fn of(keys: &[DocKey]) -> Self {
+        Self {
+            kinds: keys.iter().map(|key| key.kind.clone()).collect(),
+            orgs: keys.iter().map(|key| key.org.to_string()).collect(),
+            ids: keys.iter().map(|key| key.id.clone()).collect(),
+        }
+    }
+}
+
+fn read(row: &PgRow, needs: &Needs, locked: &mut Locked) -> Result<(), sqlx::Error> {
+    let number = |column: &str| row.try_get::<i64, _>(column);
+    let text = |column: &str| row.try_get::<&str, _>(column);
+    let id = || row.try_get("id").map(ProposalId::from_uuid);
+    let place = || Ok::<_, sqlx::Error>(usize::try_from(number("n1")? - 1).unwrap_or(usize::MAX));
+    let snapshot = &mut locked.snapshot;
+    match row.try_get::<i32, _>("what")? {
+        0 => {
+            locked.transaction = number("n1")?;
+            locked.backend = number("n2")?;
+        }
+        1 => {
+            snapshot.versions.insert(id()?, unsigned(number("n1")?)?);
+        }
+        2 => {
+            let held = Reservation {
+                pot: pot(row)?,
+                amount: number("n1")?,
+                posted: number("n2")?,
+                standing: Standing::parse(text("d")?).ok_or_else(unreadable)?,
+            };
+            snapshot.reservations.insert(id()?, held);
+        }
+        3 => {
+            let budget = Budget {
+                pending: number("n1")?,
+                posted: number("n2")?,
+            };
+            snapshot.pots.insert(pot(row)?, budget);
+        }
+        4 => {
+            let key = DocKey {
+                kind: text("a")?.to_owned(),
+                org: text("b")?.parse().map_err(|_| unreadable())?,
+                id: text("c")?.to_owned(),
+            };
+            let state = DocState {
+                version: unsigned(number("n1")?)?,
+                present: number("n2")? == 1,
+            };
+            snapshot.docs.insert(key, state);
+        }
+        5 => {
+            let key = needs.keys.get(place()?).cloned();
+            let id = id()?;
+            snapshot.keys.extend(key.map(|key| (key, id)));
+        }
+        _ => snapshot.burned.extend(needs.nonces.get(place()?)),
+    }
+    Ok(())
+}
+
+fn pot(row: &PgRow) -> Result<Pot, sqlx::Error> {
+    let text = |column: &str| row.try_get::<&str, _>(column);
+    let day: i64 = row.try_get("n3")?;
+    Ok(Pot {
+        org: text("a")?.parse().map_err(|_| unreadable())?,
+        agent: text("b")?.parse().map_err(|_| unreadable())?,
+        day: Day::from_number(i32::try_from(day).map_err(|_| unreadable())?),
+        currency: Currency::parse(text("c")?).ok_or_else(unreadable)?,
+    })
+}
+
+fn unsigned(number: i64) -> Result<u64, sqlx::Error> {
+    u64::try_from(number).map_err(|_| unreadable())
+}
+
+/// What is stored does not read back: the batch cannot be decided.
+fn unreadable() -> sqlx::Error {
+    sqlx::Error::Decode("a stored name or number does not read back".into())
+}

@@ -1,0 +1,135 @@
+//! A Postgres to test with: the one that `TEST_POSTGRES_URL` names, else one that is started for
+//! this run in a temporary folder and ends with it, if the server is installed.
+//!
+//! Where there is neither, tests say so and pass, except in CI (`CI` is set), where they fail.
+
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+/// `nobody`, on every Debian: a Postgres server refuses to run as root.
+const NOBODY: u32 = 65_534;
+/// How long a new server may take to answer on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// Waits for the end of its standard input, and so for the end of this process, however it ends.
+const SCRIPT: &str = r#"
+"$1/initdb" -D "$2/data" -U hundi -A trust -E UTF8 --locale=C --no-sync >"$2/log" 2>&1 || exit 1
+"$1/postgres" -D "$2/data" -p "$3" -c listen_addresses=127.0.0.1 -c max_connections=300 \
+    -c unix_socket_directories="$2" >>"$2/log" 2>&1 &
+server=$!
+cat >/dev/null
+kill -INT $server
+wait $server
+rm -rf "$2"
+"#;
+
+struct Server {
+    url: String,
+    _watcher: Option<Child>,
+}
+
+fn server() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    SERVER.get_or_init(find).as_ref()
+}
+
+fn find() -> Option<Server> {
+    if let Some(url) = std::env::var_os("TEST_POSTGRES_URL") {
+        let url = url.into_string().unwrap();
+        return Some(Server {
+            url,
+            _watcher: None,
+        });
+    }
+    let started = programs().map(|programs| start(&programs));
+    assert!(
+        started.is_some() || std::env::var_os("CI").is_none(),
+        "CI needs a Postgres: set TEST_POSTGRES_URL or install the package `postgresql`"
+    );
+    started
+}
+
+/// The folder of the newest installed server programs.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut folders: Vec<PathBuf> = versions
+        .filter_map(|version| Some(version.ok()?.path().join("bin")))
+        .filter(|folder| folder.join("initdb").exists())
+        .collect();
+    folders.sort();
+    folders.pop()
+}
+
+fn start(programs: &Path) -> Server {
+    let folder = tempfile::Builder::new().prefix("hundi-pg-").tempdir();
+    // Removed by the script, which outlives this process by a moment.
+    let folder = folder.unwrap().keep();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", SCRIPT, "sh"])
+        .arg(programs)
+        .arg(&folder)
+        .arg(port.to_string());
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // Its own group, so that an interrupt of the tests lets the script clean up.
+    let watcher = command.process_group(0).current_dir("/").spawn().unwrap();
+    Server {
+        url: format!("postgres://hundi@127.0.0.1:{port}/postgres"),
+        _watcher: Some(watcher),
+    }
+}
+
+/// A URL under which all names are new, or `None` where there is no server to be had.
+pub async fn fresh_schema() -> Option<String> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let Some(server) = server() else {
+        let note = "skipped: no Postgres (set TEST_POSTGRES_URL or install `postgresql`)";
+        eprintln!("{note}");
+        return None;
+    };
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("hundi_test_{}_{number}", std::process::id());
+    let mut conn = connect(&server.url).await;
+    let create = format!("DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}");
+    conn.execute(AssertSqlSafe(create)).await.unwrap();
+    let separator = if server.url.contains('?') { '&' } else { '?' };
+    Some(format!(
+        "{}{separator}options[search_path]={name}",
+        server.url
+    ))
+}
+
+/// A connection of somebody else.
+pub async fn connect(url: &str) -> PgConnection {
+    let options: PgConnectOptions = url.parse().unwrap();
+    let until = Instant::now() + START;
+    loop {
+        match PgConnection::connect_with(&options).await {
+            Ok(conn) => return conn,
+            // Still starting, as far as one can tell.
+            Err(error) if Instant::now() > until => panic!("no Postgres: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
