@@ -23,7 +23,7 @@ use hundi::domain::principal::{Principal, Role};
 use hundi::domain::proposal::State;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
-use world::{Bugs, Node, World};
+use world::{Bugs, Fail, Node, World};
 
 /// Minor units per day: few enough that agents run into it.
 const LIMIT: i64 = 600;
@@ -401,6 +401,77 @@ fn money_leaves_at_most_once_in_every_history() {
             });
         }
     });
+}
+
+/// Calls of one cycle and its recovery that can fail: admit, claim, send, enquire, settle, and more
+/// than recovery ever needed.
+const CALLS: u64 = 14;
+
+/// Fail the k-th store or provider call, for every k: once as not done, once as done with the
+/// answer lost, once as a crash before and once as a crash after it. Then the books are checked.
+#[test]
+fn every_call_fails_once_in_every_way() {
+    for call in 0..CALLS {
+        for fail in [
+            Fail::NotDone,
+            Fail::AnswerLost,
+            Fail::CrashBefore,
+            Fail::CrashAfter,
+        ] {
+            if let Err(broken) = one_cycle(call, fail) {
+                panic!("call {call} fails as {fail:?}: {broken}");
+            }
+        }
+    }
+}
+
+/// One propose and commit with one failure and nothing else wrong; the caller tries twice.
+fn one_cycle(call: u64, fail: Fail) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world = World::new(call, Bugs::default());
+        world.faults.store(false, Ordering::Relaxed);
+        *world.fail_at.lock().unwrap() = Some((call, fail));
+        give_policy(&world);
+        let nodes = Mutex::new([start(&world, "north"), start(&world, "south")]);
+        let history = Arc::new(History {
+            world: world.clone(),
+            nodes,
+            told: Mutex::default(),
+        });
+        let arguments = json!({"amount": 7, "to": "acct_k"});
+        let request = ProposeRequest {
+            tool: "transfer_funds".into(),
+            arguments: arguments.clone(),
+            idempotency_key: Some("k".into()),
+            ..ProposeRequest::default()
+        };
+        if let Some(answer) = history.propose(&request).await
+            && let Some(token) = answer.token
+        {
+            let commit = CommitRequest {
+                proposal_id: answer.proposal.fixed.id.to_string(),
+                commit_token: token.text,
+                tool: None,
+                arguments,
+            };
+            history.commit(commit.clone()).await;
+            history.commit(commit).await;
+        }
+        for which in 0..2 {
+            let node = history.nodes.lock().unwrap()[which].clone();
+            if !node.alive() {
+                history.nodes.lock().unwrap()[which] = start(&world, node.name);
+            }
+        }
+        sleep(CALM).await;
+        check(&history)?;
+        fresh_cycle_on_every_node(&history).await
+    })
 }
 
 /// The test of the test: each planted mistake is found within a few hundred histories.

@@ -74,6 +74,19 @@ pub struct Bugs {
     pub clock_ends_doubt: bool,
 }
 
+/// How the one call fails that a test has picked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fail {
+    /// It does nothing and says so.
+    NotDone,
+    /// It does its work, and the answer is lost.
+    AnswerLost,
+    /// The process stops before it.
+    CrashBefore,
+    /// The process stops right after it.
+    CrashAfter,
+}
+
 /// One effect at the bank.
 #[derive(Clone, Debug)]
 pub struct Paid {
@@ -93,6 +106,10 @@ pub struct World {
     pub bank: Mutex<Vec<Paid>>,
     pub history: Mutex<Vec<String>>,
     pub violations: Mutex<Vec<String>>,
+    /// The call that fails, counted from 0, and how.
+    pub fail_at: Mutex<Option<(u64, Fail)>>,
+    /// Store writes and provider calls so far.
+    pub calls: AtomicU64,
     bank_keys: Mutex<HashMap<String, (String, usize)>>,
     offset_ms: AtomicI64,
     started: Instant,
@@ -110,6 +127,8 @@ impl World {
             bank: Mutex::default(),
             history: Mutex::default(),
             violations: Mutex::default(),
+            fail_at: Mutex::default(),
+            calls: AtomicU64::new(0),
             bank_keys: Mutex::default(),
             offset_ms: AtomicI64::new(1_795_000_000_000),
             started: Instant::now(),
@@ -132,6 +151,13 @@ impl World {
             .lock()
             .unwrap()
             .push(format!("{at:>7} ms  {line}"));
+    }
+
+    /// Whether the call that begins now is the one that fails.
+    fn picked(&self) -> Option<Fail> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let fail_at = *self.fail_at.lock().unwrap();
+        fail_at.filter(|(at, _)| *at == call).map(|(_, fail)| fail)
     }
 
     fn chance(&self, permille: u64) -> bool {
@@ -295,6 +321,14 @@ impl Port {
         }
     }
 
+    /// The process stops here.
+    async fn stop(&self) {
+        self.alive.store(false, Ordering::Relaxed);
+        self.world
+            .note(format!("{} crashes at the picked call", self.name));
+        self.still_alive().await;
+    }
+
     async fn reading(&self) -> Result<(), StoreError> {
         self.still_alive().await;
         sleep(Duration::from_micros(self.world.dice.below(2_000))).await;
@@ -357,13 +391,18 @@ impl Wire for Port {
     async fn send(&self, call: &Call, deadline: Duration) -> Reply {
         self.still_alive().await;
         let world = &self.world;
-        if world.chance(20) {
+        let picked = world.picked();
+        if picked == Some(Fail::CrashBefore) {
+            self.stop().await;
+        }
+        if world.chance(20) || picked == Some(Fail::NotDone) {
             return Reply::NotSent("simulated".into());
         }
         let slow = if world.chance(80) { 3_000 } else { 60 };
         let there = Duration::from_millis(1 + world.dice.below(slow));
         let back = Duration::from_millis(1 + world.dice.below(60));
-        let (lost_before, lost_after) = (world.chance(60), world.chance(80));
+        let lost_after = world.chance(80) || picked == Some(Fail::AnswerLost);
+        let lost_before = world.chance(60);
         let (error_before, error_after) = (world.chance(40), world.chance(40));
         let garbage = world.chance(20);
         let (far, call) = (self.world.clone(), call.clone());
@@ -408,6 +447,9 @@ impl Wire for Port {
             }
             Err(_) => Reply::Lost("no answer in time".into()),
         };
+        if picked == Some(Fail::CrashAfter) {
+            self.stop().await;
+        }
         self.still_alive().await;
         reply
     }
@@ -432,7 +474,11 @@ impl Store for Port {
         let world = &self.world;
         sleep(Duration::from_micros(world.dice.below(3_000))).await;
         self.still_alive().await;
-        if world.chance(20) {
+        let picked = world.picked();
+        if picked == Some(Fail::CrashBefore) {
+            self.stop().await;
+        }
+        if world.chance(20) || picked == Some(Fail::NotDone) {
             return Err(StoreError::Unavailable("simulated".into()).into());
         }
         if world.chance(5) {
@@ -452,8 +498,11 @@ impl Store for Port {
         let answer = world.books.lock().unwrap().apply(change.rows());
         self.tell(&change, &answer);
         sleep(Duration::from_micros(world.dice.below(3_000))).await;
+        if picked == Some(Fail::CrashAfter) {
+            self.stop().await;
+        }
         self.still_alive().await;
-        if world.chance(15) {
+        if world.chance(15) || picked == Some(Fail::AnswerLost) {
             return Err(StoreError::Unknown("the answer was lost".into()).into());
         }
         Ok(answer?)
