@@ -142,11 +142,15 @@ async fn external(house: &House) -> Vec<Proposal> {
 }
 
 /// Tools and states of the broker's own proposals, by tool.
+/// The proposals by tool: the clock stands still here, so their ids tell no order.
 async fn story(house: &House) -> Vec<(String, State)> {
-    let proposals = external(house).await.into_iter();
-    proposals
+    let mut told: Vec<_> = external(house)
+        .await
+        .into_iter()
         .map(|p| (p.fixed.tool.to_string(), p.state))
-        .collect()
+        .collect();
+    told.sort_by(|a, b| a.0.cmp(&b.0));
+    told
 }
 
 fn told(tool: &str, state: State) -> (String, State) {
