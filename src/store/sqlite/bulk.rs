@@ -3,8 +3,8 @@
 //! The text of a statement is the same for every batch of the same size class (a power of two),
 //! so that it is prepared once and then kept. Rows that fill a class up are NULL in their first
 //! column and skipped by the statement itself, so one round trip to the connection's thread
-//! writes any number of rows up to the largest class. Measured against `json_each`, which needs
-//! one text for all sizes, bound rows cost a third of the time: nothing is spelt and parsed again.
+//! writes any number of rows up to the largest class. `json_each` would need one text for all
+//! sizes, and would spell every row as JSON only to parse it again.
 
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
