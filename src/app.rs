@@ -3,6 +3,7 @@
 
 mod outside;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::connector::registry;
 use crate::domain::ids::{AgentId, OrgId, ToolName};
 use crate::domain::principal::{Principal, Role};
 use crate::domain::tool::Tool;
+use crate::ephemeral::Bucket;
 use crate::ephemeral::local::Local;
 use crate::keyring::Keyring;
 use crate::sandbox::{self, SandboxOptions};
@@ -201,9 +203,24 @@ fn settings(config: &Config, audience: String) -> Settings {
             .iter()
             .map(|(name, upstream)| (name.clone(), upstream.rules.clone()))
             .collect(),
+        tool_buckets: tool_buckets(config),
         people: outside::people(config),
         bank: outside::bank(config),
     }
+}
+
+/// The pace of single tools, as the operator set it.
+fn tool_buckets(config: &Config) -> BTreeMap<String, Bucket> {
+    let paced = config.tools.iter().filter_map(|(name, told)| {
+        let per_minute = told.rate_per_minute?;
+        let capacity = told.burst.unwrap_or(per_minute);
+        let bucket = Bucket {
+            capacity,
+            per_minute,
+        };
+        Some((name.clone(), bucket))
+    });
+    paced.collect()
 }
 
 /// Safe Browsing, if there is a key for it.

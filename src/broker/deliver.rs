@@ -11,6 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Broker, Slack, Trouble};
@@ -23,6 +24,7 @@ use crate::notify::slack::{Buttons, Place};
 use crate::notify::{ntfy, slack};
 use crate::store::Waiting;
 use crate::telemetry::{self, Channel, Delivery};
+use crate::wire::UpstreamHealth;
 
 /// Messages per turn.
 const BATCH: u32 = 20;
@@ -111,7 +113,7 @@ impl Broker {
         let mut after = None;
         if let Some(slack) = people.slack.as_ref().filter(|_| !turn.slack_is_down) {
             let told = self.tell_slack(slack, notice, proposal.as_ref()).await;
-            count(Channel::Slack, &told);
+            self.count(Channel::Slack, &told);
             match told {
                 Told::Failed(secs) => {
                     turn.slack_is_down = true;
@@ -302,7 +304,7 @@ impl Broker {
                 Told::Failed(None)
             }
         };
-        count(Channel::Ntfy, &told);
+        self.count(Channel::Ntfy, &told);
         told
     }
 
@@ -362,11 +364,50 @@ fn written(key: DocKey, body: Option<Value>) -> DocWrite {
     }
 }
 
-fn count(channel: Channel, told: &Told) {
-    let result = match told {
-        Told::Yes => Delivery::Sent,
-        Told::Moot => return,
-        Told::Failed(_) => Delivery::Failed,
-    };
-    telemetry::notification(channel, result);
+/// Whether each channel took the last message it was given.
+#[derive(Default)]
+pub(super) struct Channels {
+    slack_failed: AtomicBool,
+    ntfy_failed: AtomicBool,
+}
+
+impl Broker {
+    /// How the configured channels to people are doing, by the last message.
+    pub fn channels(&self) -> Vec<UpstreamHealth> {
+        let people = &self.settings().people;
+        let failed = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let channels = &self.inner.channels;
+        let slack = people
+            .slack
+            .is_some()
+            .then_some(("slack", &channels.slack_failed));
+        let ntfy = people
+            .ntfy
+            .is_some()
+            .then_some(("ntfy", &channels.ntfy_failed));
+        let health = |(name, flag): (&str, &AtomicBool)| UpstreamHealth {
+            name: name.to_owned(),
+            ok: !failed(flag),
+            detail: match failed(flag) {
+                true => "it did not take the last message; it is tried again".to_owned(),
+                false => "it took the last message, if there was one".to_owned(),
+            },
+        };
+        slack.into_iter().chain(ntfy).map(health).collect()
+    }
+
+    fn count(&self, channel: Channel, told: &Told) {
+        let result = match told {
+            Told::Yes => Delivery::Sent,
+            Told::Moot => return,
+            Told::Failed(_) => Delivery::Failed,
+        };
+        let channels = &self.inner.channels;
+        let flag = match channel {
+            Channel::Slack => &channels.slack_failed,
+            Channel::Ntfy => &channels.ntfy_failed,
+        };
+        flag.store(result == Delivery::Failed, Ordering::Relaxed);
+        telemetry::notification(channel, result);
+    }
 }

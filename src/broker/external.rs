@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::webhook::{ACTOR, alert};
+use super::webhook::{ACTOR, Came, NOT_WAITING, alert};
 use super::{Broker, Committed, ProposeRequest, Trouble};
 use crate::connector::razorpay::State as AtBank;
 use crate::connector::razorpay::event::{Waiting, waiting};
@@ -29,6 +29,10 @@ use crate::store::ApplyError;
 const CASE: &str = "case";
 const CASE_SEEN: &str = "case_seen";
 const LET_GO: &str = "bank_payout";
+/// Kind of the records that tell what was decided about a payout that others made.
+pub(super) const EXTERNAL: &str = "external_payout";
+/// The payout is known in the state it is shown in.
+const KNOWN: Came = Came::Nothing("IDEMPOTENT_SKIP", "this payout was heard of in this state");
 /// Pause before a case that a freeze or a rate limit stopped is looked at again.
 const PAUSE_SECS: i64 = 10;
 /// Cases worked on per turn.
@@ -63,11 +67,11 @@ enum Look {
 
 impl Broker {
     /// Opens a case for a payout that waits at the bank, once.
-    pub(super) async fn open_case(&self, payout: &Value, heard: &str) -> Result<(), Trouble> {
+    pub(super) async fn open_case(&self, payout: &Value, heard: &str) -> Result<Came, Trouble> {
         let now = self.ports().ambient.now();
         let waits = match waiting(payout) {
             Ok(Some(waits)) => waits,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(NOT_WAITING),
             Err(why) => return self.cannot_govern(payout, heard, why).await,
         };
         let org = OrgId::default();
@@ -90,8 +94,9 @@ impl Broker {
             body: serde_json::to_value(case).ok(),
         };
         match self.write(vec![seen, open]).await {
+            Ok(()) => Ok(Came::Case),
             // Opened before, whoever showed it then.
-            Ok(()) | Err(Trouble::Changed) => Ok(()),
+            Err(Trouble::Changed) => Ok(KNOWN),
             Err(trouble) => Err(trouble),
         }
     }
@@ -299,7 +304,21 @@ impl Broker {
         waits: &Waiting,
     ) -> Result<(), Trouble> {
         let now = self.ports().ambient.now();
-        let mut record = Record::about(proposal, now, "external_payout", ACTOR);
+        let decision = match proposal.state {
+            State::Blocked => "REJECTED",
+            State::Held => "HELD",
+            State::Allowed
+            | State::Committing
+            | State::InDoubt
+            | State::Executed
+            | State::Failed
+            | State::Rejected
+            | State::Cancelled
+            | State::Expired
+            | State::Reversed => "APPROVED",
+        };
+        let record = Record::about(proposal, now, EXTERNAL, ACTOR);
+        let mut record = record.deciding(decision, proposal.fixed.reason.code());
         record.payout = Some(waits.id.clone());
         let record = record.with(json!({
             "heard": case.heard,
@@ -316,7 +335,7 @@ impl Broker {
         payout: &Value,
         heard: &str,
         why: &'static str,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Came, Trouble> {
         let id = payout.get("id").and_then(Value::as_str).unwrap_or_default();
         let status = payout.get("status").and_then(Value::as_str);
         // A name of its own, so that a whole event about the same payout still opens a case.
@@ -329,18 +348,19 @@ impl Broker {
         };
         match self.write(vec![seen]).await {
             Ok(()) => {}
-            Err(Trouble::Changed) => return Ok(()),
+            Err(Trouble::Changed) => return Ok(KNOWN),
             Err(trouble) => return Err(trouble),
         }
-        let mut record = Record::new(now, &OrgId::default(), "external_payout", ACTOR)
-            .deciding("SKIPPED", "unusable");
+        let mut record =
+            Record::new(now, &OrgId::default(), EXTERNAL, ACTOR).deciding("SKIPPED", "unusable");
         record.payout = Some(id.to_owned());
         let words = format!("The payout {id} waits at the bank and cannot be governed: {why}");
         self.keep(
             record.with(json!({"why": why, "payout": payout})),
             Some(&words),
         )
-        .await
+        .await?;
+        Ok(Came::News)
     }
 
     async fn case_failed(&self, case: &Case, trouble: &Trouble) -> Result<Look, Trouble> {
@@ -349,7 +369,7 @@ impl Broker {
         }
         let now = self.ports().ambient.now();
         let id = case.payout.get("id").and_then(Value::as_str);
-        let mut record = Record::new(now, &OrgId::default(), "external_payout", ACTOR)
+        let mut record = Record::new(now, &OrgId::default(), EXTERNAL, ACTOR)
             .deciding("SKIPPED", trouble.code());
         record.payout = id.map(str::to_owned);
         let words = format!(
@@ -364,7 +384,7 @@ impl Broker {
     async fn keep(&self, record: Record, words: Option<&str>) -> Result<(), Trouble> {
         let wanted = self.settings().people.wants(NoticeKind::Alert, "");
         let words = words.filter(|_| wanted);
-        let notice = words.map(|words| alert(record.at, "external_payout", words));
+        let notice = words.map(|words| alert(record.at, EXTERNAL, words));
         match self
             .ports()
             .store

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Broker, Trouble, measure};
+use super::pace::Pace;
+use super::{Broker, Trouble};
 use crate::domain::change::{DocKey, DocWrite, Guard, Pot};
 use crate::domain::facts::{
     Entity, Fact, Facts, Freezes, Integrity, OnMissing, PastPayout, Reputation,
@@ -38,6 +39,9 @@ pub(super) struct Gathered {
     pub(super) policy_version: Option<u64>,
     pub(super) retry_after_secs: u32,
 }
+
+/// A request may be decided several times when what it was based on moves; it is counted once.
+pub(super) type Counted = Option<Pace>;
 
 /// What the caller said about itself.
 pub(super) struct Answers<'a> {
@@ -98,12 +102,13 @@ impl Broker {
         })
     }
 
-    /// All facts about one request. Counts it into its rate window.
+    /// All facts about one request. Counts it, unless it was counted before.
     pub(super) async fn gather(
         &self,
         org: &OrgId,
         request: &governance::Request<'_>,
         answers: &Answers<'_>,
+        counted: &mut Counted,
         now: Timestamp,
     ) -> Result<Gathered, Trouble> {
         let local = self.local_facts(org, request.agent).await?;
@@ -114,22 +119,15 @@ impl Broker {
         let outside = self.outside_facts(request, policy.as_ref());
         let (spent_today, history, (reputation, entity)) =
             futures_util::join!(spent, history, outside);
-        let rate_limit = policy
-            .as_ref()
-            .map(|policy| policy.rate_limit)
-            .unwrap_or_default();
-        let key = format!("agent:{org}:{}", request.agent);
-        let window = match rate_limit.max {
-            0 => Some(crate::ephemeral::Window {
-                earlier: 0,
-                retry_after_secs: 0,
-            }),
-            _ => {
-                let window = self.ports().ephemeral.rate(&key, rate_limit, now).await;
-                measure::rate(window);
-                window
+        let pace = match counted.take() {
+            Some(pace) => pace,
+            None => {
+                let limit = policy.as_ref().map(|policy| policy.rate_limit);
+                let (limit, tool) = (limit.unwrap_or_default(), &request.tool.name);
+                self.pace(org, request.agent, tool, limit, now).await
             }
         };
+        *counted = Some(pace.clone());
         let zone = &self.settings().zone;
         let history = history.map_or(Fact::Missing, Fact::Known);
         let hours = history
@@ -140,7 +138,8 @@ impl Broker {
             freezes: local.freezes,
             policy: local.policy,
             spent_today,
-            recent_requests: window.map_or(Fact::Missing, |window| Fact::Known(window.earlier)),
+            recent_requests: pace.recent_requests,
+            tool_pace: pace.tool,
             reputation,
             entity,
             hour_of_week: now.hour_of_week(zone),
@@ -157,7 +156,7 @@ impl Broker {
             guards: local.guards,
             docs,
             policy_version: local.policy_version,
-            retry_after_secs: window.map_or(1, |window| window.retry_after_secs),
+            retry_after_secs: pace.retry_after_secs,
         })
     }
 

@@ -56,6 +56,7 @@ impl Broker {
         else {
             return Err(Trouble::UnknownTool(tool.name.to_string()));
         };
+        self.pace_through(&who.org, &tool.name).await?;
         let call = Call::new(upstream, name, arguments);
         let deadline = self.settings().call_deadline;
         let heard = self.ports().wire.relay(&call, deadline).await;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Committed;
 use crate::domain::proposal::{Proposal, Settled, State};
 use crate::domain::reason::{Finding, Reason};
-use crate::ephemeral::Window;
+use crate::ephemeral::{Taken, Window};
 use crate::telemetry::{self, BudgetCheck, CommitResult, Decision, Part, RateCheck};
 pub use crate::telemetry::{Phase, Step};
 
@@ -83,6 +83,15 @@ pub fn rate(window: Option<Window>) {
     telemetry::rate_check(match window {
         Some(window) if window.retry_after_secs > 0 => RateCheck::Limited,
         Some(_) => RateCheck::Allowed,
+        None => RateCheck::Unavailable,
+    });
+}
+
+/// A tool's bucket was asked; `None` if it did not answer.
+pub fn bucket(taken: Option<Taken>) {
+    telemetry::rate_check(match taken {
+        Some(Taken::Empty { .. }) => RateCheck::Limited,
+        Some(Taken::Granted) => RateCheck::Allowed,
         None => RateCheck::Unavailable,
     });
 }

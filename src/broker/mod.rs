@@ -19,11 +19,13 @@ mod key_cache;
 pub mod keys;
 pub mod measure;
 pub mod memory;
+mod pace;
 pub mod policy;
 pub mod poll;
 pub mod propose;
 pub mod query;
 pub mod reconcile;
+pub mod relay;
 pub mod slack;
 mod spool;
 pub mod standing;
@@ -47,7 +49,7 @@ use crate::domain::secret::Secret;
 use crate::domain::token::KeyRing;
 use crate::domain::tool::Tool;
 use crate::domain::upstream::UpstreamRules;
-use crate::ephemeral::Ephemeral;
+use crate::ephemeral::{Bucket, Ephemeral};
 use crate::store::{Spool, Store, StoreError};
 
 // The doors ask for records in the store's own words, and need no store for that.
@@ -234,6 +236,12 @@ pub enum Trouble {
         /// Seconds to wait.
         retry_after_secs: u32,
     },
+    /// A tool that passes through was called too often.
+    #[error("this tool is called too often; come back in {retry_after_secs} s")]
+    RateLimited {
+        /// Seconds until there is room, at least 1.
+        retry_after_secs: u32,
+    },
     /// An upstream failed on a pass-through call.
     #[error("the upstream did not answer properly: {0}")]
     Upstream(String),
@@ -260,6 +268,7 @@ impl Trouble {
             Trouble::Changed => "changed_meanwhile",
             Trouble::StoreUnavailable => "store_unavailable",
             Trouble::Overloaded { .. } => "overloaded",
+            Trouble::RateLimited { .. } => "rate_limited",
             Trouble::Upstream(_) => "upstream_failed",
             Trouble::Off(_) => "not_configured",
         }
@@ -277,6 +286,7 @@ impl Trouble {
             | Trouble::IdempotencyKeyReused(_)
             | Trouble::WrongState(_)
             | Trouble::Changed => 409,
+            Trouble::RateLimited { .. } => 429,
             Trouble::Upstream(_) => 502,
             Trouble::StoreUnavailable | Trouble::Overloaded { .. } | Trouble::Off(_) => 503,
         }
@@ -291,6 +301,7 @@ impl Trouble {
             | Trouble::IdempotencyKeyReused(_) => Recovery::FixArgs,
             Trouble::StoreUnavailable
             | Trouble::Overloaded { .. }
+            | Trouble::RateLimited { .. }
             | Trouble::Upstream(_)
             | Trouble::Changed => Recovery::Wait,
             Trouble::WrongState(_) => Recovery::ReadOutcome,
@@ -352,6 +363,8 @@ pub struct Settings {
     pub people: People,
     /// What is known of the bank beyond our own calls.
     pub bank: Bank,
+    /// The buckets of tools that an operator gave one, by the tool's name in the catalogue.
+    pub tool_buckets: BTreeMap<String, Bucket>,
     /// The upstream MCP servers whose tools are in the catalogue, and the operator's word about
     /// them.
     pub upstreams: BTreeMap<String, UpstreamRules>,
@@ -442,6 +455,7 @@ impl Default for Settings {
             block_threshold: 0.45,
             people: People::default(),
             bank: Bank::default(),
+            tool_buckets: BTreeMap::new(),
             upstreams: BTreeMap::new(),
         }
     }
@@ -459,6 +473,7 @@ struct Inner {
     catalogue: catalogue::Catalogue,
     key_cache: key_cache::KeyCache,
     tally: forged::Tally,
+    channels: deliver::Channels,
     memory: memory::Memory,
     tending: tend::Tending,
 }
@@ -481,6 +496,7 @@ impl Broker {
                 catalogue,
                 key_cache,
                 tally: forged::Tally::default(),
+                channels: deliver::Channels::default(),
                 memory,
                 tending,
             }),

@@ -35,19 +35,32 @@ const LONGEST_PAUSE_MS: i64 = 300_000;
 const INTERVAL: (u32, u32) = (5, 300);
 
 /// What one round of asking found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Polled {
-    /// Payouts that wait at the bank.
-    pub found: usize,
+    /// Ids of the payouts that wait at the bank, each once, as it listed them.
+    pub payouts: Vec<String>,
+}
+
+/// How the asking goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PollerView {
+    /// The pause between two rounds in seconds; `None` if nobody asks by itself.
+    pub interval_secs: Option<u32>,
+    /// Rounds that failed since the last one that did not.
+    pub failures: u32,
+    /// When the last round began.
+    pub last_poll_at: Option<Timestamp>,
+    /// When the next one is due.
+    pub next_poll_at: Option<Timestamp>,
 }
 
 impl Broker {
     /// Asks if it is time to, and if polling is on.
     pub async fn poll_if_due(&self) -> Result<(), Trouble> {
-        let Some(secs) = self.settings().bank.poll_interval_secs else {
+        let Some(secs) = self.poll_interval() else {
             return Ok(());
         };
-        let interval = i64::from(secs.clamp(INTERVAL.0, INTERVAL.1)) * 1_000;
+        let interval = i64::from(secs) * 1_000;
         let now = self.ports().ambient.now();
         let doc = self.ports().store.doc(&due_key()).await?;
         let number = |name: &str| doc.as_ref()?.body.get(name)?.as_i64();
@@ -81,6 +94,24 @@ impl Broker {
         }
     }
 
+    fn poll_interval(&self) -> Option<u32> {
+        let secs = self.settings().bank.poll_interval_secs?;
+        Some(secs.clamp(INTERVAL.0, INTERVAL.1))
+    }
+
+    /// How the asking goes, for those who operate it.
+    pub(super) async fn poller(&self) -> Result<PollerView, Trouble> {
+        let doc = self.ports().store.doc(&due_key()).await?;
+        let number = |name: &str| doc.as_ref()?.body.get(name)?.as_i64();
+        let failures = number("failures").and_then(|n| u32::try_from(n).ok());
+        Ok(PollerView {
+            interval_secs: self.poll_interval(),
+            failures: failures.unwrap_or(0),
+            last_poll_at: number("asked").map(Timestamp::from_millis),
+            next_poll_at: number("due").map(Timestamp::from_millis),
+        })
+    }
+
     /// Asks the bank once for all payouts that wait, and opens a case for each new one.
     pub async fn poll_now(&self) -> Result<Polled, Trouble> {
         metrics::counter!("hundi_polls_total").increment(1);
@@ -92,10 +123,11 @@ impl Broker {
                 let full = payouts.len() >= PAGE;
                 for payout in payouts {
                     let id = payout.get("id").and_then(Value::as_str);
-                    if seen.insert(id.unwrap_or_default().to_owned()) {
+                    let id = id.unwrap_or_default().to_owned();
+                    if seen.insert(id.clone()) {
                         // One that cannot be read must not hide the others.
                         self.heard_of(&payout, "poll").await?;
-                        polled.found += 1;
+                        polled.payouts.push(id);
                     }
                 }
                 if !full {
@@ -103,7 +135,7 @@ impl Broker {
                 }
             }
         }
-        let found = u64::try_from(polled.found).unwrap_or(u64::MAX);
+        let found = u64::try_from(polled.payouts.len()).unwrap_or(u64::MAX);
         metrics::counter!("hundi_polled_payouts_total").increment(found);
         Ok(polled)
     }
@@ -127,7 +159,9 @@ impl Broker {
         let write = DocWrite {
             key: due_key(),
             expect: Some(version),
-            body: Some(json!({"due": due, "failures": failures})),
+            body: Some(json!({
+                "due": due, "failures": failures, "asked": self.ports().ambient.now(),
+            })),
         };
         match self.write(vec![write]).await {
             Ok(()) => Ok(true),

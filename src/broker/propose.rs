@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::gather::{Answers, Gathered};
+use super::gather::{Answers, Counted, Gathered};
 use super::measure;
 use super::reconcile::notice;
 use super::{Broker, People, ProposeRequest, Proposed, Trouble};
@@ -76,8 +76,10 @@ impl Broker {
         if let Some(earlier) = self.replayed(who, &tool, &ready, &request).await? {
             return Ok(earlier);
         }
+        let mut counted = None;
         for _ in 0..TRIES {
-            if let Some(answer) = self.decide_once(who, &tool, &ready, &request).await? {
+            let decided = self.decide_once(who, &tool, &ready, &request, &mut counted);
+            if let Some(answer) = decided.await? {
                 measure::decision(&answer.proposal, &timer);
                 return Ok(answer);
             }
@@ -157,6 +159,7 @@ impl Broker {
         tool: &Tool,
         ready: &Ready,
         request: &ProposeRequest,
+        counted: &mut Counted,
     ) -> Result<Option<Proposed>, Trouble> {
         let now = self.ports().ambient.now();
         let asked = governance::Request {
@@ -172,7 +175,10 @@ impl Broker {
             nobody: request.origin != Origin::Agent,
         };
         let mut gathered = match request.origin {
-            Origin::Agent | Origin::Bank => self.gather(&who.org, &asked, &answers, now).await?,
+            Origin::Agent | Origin::Bank => {
+                self.gather(&who.org, &asked, &answers, counted, now)
+                    .await?
+            }
             Origin::Consequence => self.gather_freezes(&who.org, &asked, now).await?,
         };
         let id = ProposalId::at(now, self.ports().ambient.bytes());
@@ -300,16 +306,7 @@ impl Broker {
             return None;
         }
         let pot = self.pot(org, asked, now)?;
-        let Effective::Amount(money) = asked.effective else {
-            return None;
-        };
-        let policy = gathered.facts.policy.known().and_then(Option::as_ref);
-        let limit = policy.and_then(|policy| policy.daily_limit);
-        Some(BudgetMove::Reserve {
-            pot,
-            amount: money.minor,
-            limit,
-        })
+        governance::budget::reserve(asked, &gathered.facts, pot)
     }
 
     fn admitted(&self, proposal: Proposal, gathered: &Gathered) -> Proposed {

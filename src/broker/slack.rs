@@ -202,6 +202,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::IdempotencyKeyReused(_)
         | Trouble::StoreUnavailable
         | Trouble::Overloaded { .. }
+        | Trouble::RateLimited { .. }
         | Trouble::Upstream(_)
         | Trouble::Off(_) => format!("Nothing was decided: {trouble}."),
     }

@@ -74,6 +74,25 @@ impl Received {
     }
 }
 
+/// What an event about a payout came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Came {
+    /// It changed something, which is on record as such.
+    News,
+    /// A case was opened; its decision follows.
+    Case,
+    /// Nothing: the code, and the words.
+    Nothing(&'static str, &'static str),
+}
+
+/// About a payout that is not ours, and that asks for nothing.
+pub(super) const NOT_WAITING: Came = Came::Nothing(
+    "NOT_WAITING",
+    "a payout that others made, and that does not wait for anybody",
+);
+/// About a payout of ours, and known.
+const NO_NEWS: Came = Came::Nothing("NO_NEWS", "it tells nothing new about this payout");
+
 /// How far the records are worked off.
 struct Cursor {
     version: u64,
@@ -89,13 +108,24 @@ impl Broker {
         signature: &str,
         event_id: &str,
     ) -> Result<Received, Trouble> {
-        let received = self.take_webhook(body, signature, event_id).await?;
+        let (received, _) = self.count_webhook(body, signature, event_id).await?;
+        Ok(received)
+    }
+
+    /// The same, with the number of its record; 0 if none was written.
+    pub(super) async fn count_webhook(
+        &self,
+        body: &[u8],
+        signature: &str,
+        event_id: &str,
+    ) -> Result<(Received, i64), Trouble> {
+        let (received, seq) = self.take_webhook(body, signature, event_id).await?;
         let result = match received {
             Received::Kept => "unusable",
             Received::Accepted | Received::Duplicate | Received::Forged => received.name(),
         };
         metrics::counter!("hundi_webhooks_total", "result" => result).increment(1);
-        Ok(received)
+        Ok((received, seq))
     }
 
     async fn take_webhook(
@@ -103,7 +133,7 @@ impl Broker {
         body: &[u8],
         signature: &str,
         event_id: &str,
-    ) -> Result<Received, Trouble> {
+    ) -> Result<(Received, i64), Trouble> {
         let secrets = &self.settings().bank.webhook_secrets;
         if secrets.is_empty() {
             let what = "set HUNDI_RAZORPAY_WEBHOOK_SECRET to accept the bank's webhooks";
@@ -115,7 +145,7 @@ impl Broker {
             .filter(|secret| secret.signed(&[body], signature));
         if matching.count() == 0 {
             self.forged(Forgery::Webhook);
-            return Ok(Received::Forged);
+            return Ok((Received::Forged, 0));
         }
         let id = event_name(event_id, body);
         let event = strict::parse(body).map(|document| Event::read(&document));
@@ -131,9 +161,9 @@ impl Broker {
         let notices = self.worth_telling(&event, now);
         let change = Change::documents(vec![marker], Vec::new(), vec![record], notices);
         match self.ports().store.apply(change).await {
-            Ok(_) if kept => Ok(Received::Kept),
-            Ok(_) => Ok(Received::Accepted),
-            Err(ApplyError::Conflict(_)) => Ok(Received::Duplicate),
+            Ok(applied) if kept => Ok((Received::Kept, applied.first_seq)),
+            Ok(applied) => Ok((Received::Accepted, applied.first_seq)),
+            Err(ApplyError::Conflict(_)) => Ok((Received::Duplicate, 0)),
             Err(ApplyError::Store(error)) => Err(error.into()),
         }
     }
@@ -216,7 +246,11 @@ impl Broker {
             return self.skip(&stored).await;
         };
         match self.heard_of(&payout, "webhook").await {
-            Ok(()) => Ok(()),
+            Ok(Came::News | Came::Case) => Ok(()),
+            Ok(Came::Nothing(code, why)) => {
+                self.report_event(&stored.record, "webhook_skipped", code, why)
+                    .await
+            }
             Err(Trouble::StoreUnavailable) => Err(Trouble::StoreUnavailable),
             Err(trouble) => {
                 tracing::error!(seq = stored.seq, %trouble, "a webhook could not be worked off");
@@ -228,40 +262,40 @@ impl Broker {
     }
 
     /// What to do about a payout that the bank shows, by webhook or in a list.
-    pub(super) async fn heard_of(&self, payout: &Value, heard: &str) -> Result<(), Trouble> {
+    pub(super) async fn heard_of(&self, payout: &Value, heard: &str) -> Result<Came, Trouble> {
         let Some(payout) = reduced(payout) else {
-            return Ok(());
+            return Ok(NOT_WAITING);
         };
         let Ok(evidence) = razorpay::evidence(&payout) else {
-            return Ok(());
+            return Ok(NOT_WAITING);
         };
         if let Some(id) = evidence.reference.as_deref().and_then(|r| r.parse().ok())
-            && self.about_ours(id, &payout, heard).await?
+            && let Some(came) = self.about_ours(id, &payout, heard).await?
         {
-            return Ok(());
+            return Ok(came);
         }
         let payout_id = evidence.receipt.provider_id.as_deref().unwrap_or_default();
         if let Some(id) = self.governed_before(payout_id).await? {
-            self.about_ours(id, &payout, heard).await?;
-            return Ok(());
+            let came = self.about_ours(id, &payout, heard).await?;
+            return Ok(came.unwrap_or(NO_NEWS));
         }
         self.open_case(&payout, heard).await
     }
 
-    /// Evidence about one of our proposals; false if there is no such proposal.
+    /// Evidence about one of our proposals; `None` if there is no such proposal.
     async fn about_ours(
         &self,
         id: ProposalId,
         payout: &Value,
         heard: &str,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<Option<Came>, Trouble> {
         let Some(proposal) = self.ports().store.proposal(id).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         let tool = proposal.fixed.tool.as_str();
         let kind = Razorpay::ALL.into_iter().find(|kind| kind.tool() == tool);
         let Some(kind) = kind else {
-            return Ok(false);
+            return Ok(None);
         };
         let actor = format!("{ACTOR}:{heard}");
         match kind.seen(&proposal.order(), payout) {
@@ -270,10 +304,12 @@ impl Broker {
                     reference: Some(id.to_string()),
                     receipt,
                 };
-                self.evidence(&evidence, &actor).await?;
+                let now = self.evidence(&evidence, &actor).await?;
+                let moved = now.is_some_and(|now| now.version != proposal.version);
+                Ok(Some(if moved { Came::News } else { NO_NEWS }))
             }
             // Says nothing about the order, or not yet.
-            Sighting::Absent | Sighting::Refused(_) => {}
+            Sighting::Absent | Sighting::Refused(_) => Ok(Some(NO_NEWS)),
             Sighting::Unclear(why) => {
                 let now = self.ports().ambient.now();
                 let mut record = Record::about(&proposal, now, "evidence_refused", &actor);
@@ -285,12 +321,11 @@ impl Broker {
                 let wanted = self.settings().people.wants(NoticeKind::Alert, "");
                 let change = Change::record(record, notice.filter(|_| wanted));
                 match self.ports().store.apply(change).await {
-                    Ok(_) | Err(ApplyError::Conflict(_)) => {}
-                    Err(ApplyError::Store(error)) => return Err(error.into()),
+                    Ok(_) | Err(ApplyError::Conflict(_)) => Ok(Some(Came::News)),
+                    Err(ApplyError::Store(error)) => Err(error.into()),
                 }
             }
         }
-        Ok(true)
     }
 
     /// An event that asks for nothing is on record as such.

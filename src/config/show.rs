@@ -66,6 +66,18 @@ pub(super) fn rows(layers: &Layers, config: &Config) -> Vec<Row> {
             hold,
             "every proposal waits for a person",
         );
+        let count =
+            |count: Option<u32>| count.map_or(Shown::Unset(()), |n| Shown::One(n.to_string()));
+        more(
+            format!("tools.{name}.rate_per_minute"),
+            count(tool.rate_per_minute),
+            "calls a minute, by all callers together",
+        );
+        more(
+            format!("tools.{name}.burst"),
+            count(tool.burst),
+            "calls at once after a pause",
+        );
     }
     for (name, upstream) in &config.upstreams {
         let value = match &upstream.transport {

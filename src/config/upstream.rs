@@ -19,6 +19,10 @@ use crate::domain::upstream::{INHERITED, UpstreamRules};
 pub struct ToolOverride {
     /// Every proposal waits for a person.
     pub hold: Option<bool>,
+    /// Calls let through a minute, by all callers of an organisation together; `None` is no limit.
+    pub rate_per_minute: Option<u32>,
+    /// Calls let through at once after a pause; `None` is as many as in a minute.
+    pub burst: Option<u32>,
 }
 
 /// One upstream MCP server.
@@ -101,6 +105,8 @@ const RULE_KEYS: [&str; 7] = [
 const TAKEN: [&str; 2] = ["noop", "razorpay"];
 /// Longest name; it goes before the names of tools.
 const MAX_NAME: usize = 32;
+/// Most calls a minute; more than one store can write is no limit at all.
+const MAX_RATE: u32 = 1_000_000;
 
 pub(super) fn tools(
     table: &toml::Table,
@@ -109,9 +115,19 @@ pub(super) fn tools(
     let mut tools = BTreeMap::new();
     for (name, value) in table {
         let mut section = Section::open(format!("tools.{name}"), value, problems);
-        section.known(&["hold"]);
-        let hold = section.switch("hold");
-        tools.insert(name.clone(), ToolOverride { hold });
+        section.known(&["hold", "rate_per_minute", "burst"]);
+        let told = ToolOverride {
+            hold: section.switch("hold"),
+            rate_per_minute: section.count("rate_per_minute"),
+            burst: section.count("burst"),
+        };
+        if told.burst.is_some() && told.rate_per_minute.is_none() {
+            let path = &section.path;
+            section.problems.push(format!(
+                "`{path}.burst` means nothing without `{path}.rate_per_minute`"
+            ));
+        }
+        tools.insert(name.clone(), told);
     }
     tools
 }
@@ -199,6 +215,16 @@ impl<'a> Section<'a> {
             self.wrong(key, "true or false");
         }
         switch
+    }
+
+    fn count(&mut self, key: &str) -> Option<u32> {
+        let value = self.table.get(key)?;
+        let count = value.as_integer().and_then(|n| u32::try_from(n).ok());
+        let count = count.filter(|count| (1..=MAX_RATE).contains(count));
+        if count.is_none() {
+            self.wrong(key, &format!("an integer from 1 to {MAX_RATE}"));
+        }
+        count
     }
 
     fn text(&mut self, key: &str) -> Option<String> {

@@ -62,7 +62,19 @@ impl UpstreamTool {
                 return Err(format!("the answer's `{path}` is not what was ordered"));
             }
         }
-        Ok(receipt(provider_id, content))
+        Ok(Receipt {
+            settled_minor: self.settled(content),
+            ..receipt(provider_id, content)
+        })
+    }
+
+    /// How much left, where the rule says that the answer tells.
+    fn settled(&self, content: &Value) -> Option<i64> {
+        let values = at_path(content, self.rule.settled_amount.as_deref()?).ok()?;
+        match values.as_slice() {
+            [value] => value.as_i64().filter(|minor| *minor >= 0),
+            _ => None,
+        }
     }
 
     fn is_final(&self, words: &str) -> bool {

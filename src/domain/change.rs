@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::call::{Call, ProviderError, Receipt};
 use super::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, ToolName};
-use super::money::Currency;
+use super::money::{Currency, Effective};
 use super::notice::Notice;
 use super::proposal::{Approval, Ending, Event, Execution, LiveToken, Proposal, Settled, State};
 use super::time::{Day, Timestamp};
@@ -43,10 +43,24 @@ impl DocKey {
     }
 }
 
-/// Whether writing a document of this kind tells caches to read again. Marks of seen events come
-/// by the hundred a second and nobody keeps them in a cache.
+/// Kinds that nobody keeps in a cache and that are written all the time: marks of seen events,
+/// work lists, and the audit log's own tree.
+const NEVER_CACHED: [&str; 10] = [
+    "seen",
+    "webhook",
+    "webhook_cursor",
+    "case",
+    "case_seen",
+    "bank_payout",
+    "poll",
+    "seal",
+    "head",
+    "tile",
+];
+
+/// Whether writing a document of this kind tells caches to read again.
 pub fn raises_docs_epoch(kind: &str) -> bool {
-    kind != "seen"
+    !NEVER_CACHED.contains(&kind)
 }
 
 /// A stored document.
@@ -88,7 +102,7 @@ pub enum BudgetMove {
     Reserve {
         /// Which pot.
         pot: Pot,
-        /// Minor units, positive.
+        /// Minor units; 0 where only the settlement will tell.
         amount: i64,
         /// `None` keeps the books without a limit.
         limit: Option<i64>,
@@ -174,10 +188,10 @@ impl Record {
             agent: Some(fixed.agent.clone()),
             proposal: Some(fixed.id),
             tool: Some(fixed.tool.clone()),
-            amount: fixed
-                .effective
-                .moves_money()
-                .then(|| fixed.effective.minor()),
+            amount: match fixed.effective {
+                Effective::Amount(money) => Some(money.minor),
+                Effective::Nothing | Effective::Unbounded(_) => None,
+            },
             currency: fixed.effective.currency(),
             ..Self::new(at, &fixed.org, kind, actor)
         }
@@ -478,16 +492,16 @@ impl Change {
     ) -> Result<(Self, Proposal), Illegal> {
         let mut next = proposal.clone();
         next.state = step(proposal, Event::Confirmed)?;
-        let settled = receipt
-            .settled_minor
-            .unwrap_or(proposal.fixed.effective.minor());
+        let settled = settled_minor(&receipt, &proposal.fixed.effective);
         let mut record = Record::about(proposal, at, "executed", actor).with(serde_json::json!({
             "provider_state": receipt.provider_state, "settled_minor": settled,
         }));
         record.payout.clone_from(&receipt.provider_id);
         set_outcome(&mut next, Settled::Executed(receipt));
         let budget = proposal.fixed.effective.moves_money();
-        let budget = budget.then_some(BudgetMove::Post { settled });
+        let budget = budget.then_some(BudgetMove::Post {
+            settled: settled.unwrap_or(0),
+        });
         Ok(Self::moved(next, budget, record, None))
     }
 
@@ -602,7 +616,9 @@ impl Change {
         notice: Notice,
     ) -> (Self, Proposal) {
         let mut next = proposal.clone();
-        let record = Record::about(proposal, at, "contradicted", actor).with(evidence.clone());
+        let mut record = Record::about(proposal, at, "contradicted", actor).with(evidence.clone());
+        let payout = evidence.get("provider_id").and_then(Value::as_str);
+        record.payout = payout.map(str::to_owned);
         if let Some(execution) = next.execution.as_mut() {
             execution.contradictions.push(evidence);
         }
@@ -676,6 +692,16 @@ fn step(proposal: &Proposal, event: Event) -> Result<State, Illegal> {
     proposal.state.after(event).ok_or(Illegal {
         state: proposal.state,
         event,
+    })
+}
+
+/// What left, for the books: the provider's figure, else what was proposed at most. `None` where
+/// everything there is was let go and nobody said how much that was.
+fn settled_minor(receipt: &Receipt, effective: &Effective) -> Option<i64> {
+    receipt.settled_minor.or(match effective {
+        Effective::Nothing => Some(0),
+        Effective::Amount(money) => Some(money.minor),
+        Effective::Unbounded(_) => None,
     })
 }
 

@@ -69,6 +69,20 @@ pub enum Reputation {
     Unsafe(Vec<String>),
 }
 
+/// What the bucket of a tool said, where an operator gave it one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ToolPace {
+    /// The tool has no bucket.
+    Unlimited,
+    /// There was a token, and this request took it.
+    Granted,
+    /// It is empty.
+    Empty {
+        /// Seconds until there is a token, at least 1.
+        retry_after_secs: u32,
+    },
+}
+
 /// What an entity register said about a vendor's name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Entity {
@@ -128,6 +142,8 @@ pub struct Facts {
     pub spent_today: Fact<i64>,
     /// Requests of this agent already inside the window, without this one.
     pub recent_requests: Fact<u32>,
+    /// What the tool's own bucket said.
+    pub tool_pace: Fact<ToolPace>,
     /// The vendor's URL.
     pub reputation: Fact<Reputation>,
     /// The vendor's name.
@@ -154,6 +170,7 @@ impl Facts {
             policy: Fact::Missing,
             spent_today: Fact::Missing,
             recent_requests: Fact::Missing,
+            tool_pace: Fact::Missing,
             reputation: Fact::Missing,
             entity: Fact::Missing,
             history: Fact::Missing,

@@ -68,6 +68,10 @@ pub struct ToolRule {
     pub reference: Option<String>,
     /// Where a result that proves an effect carries the effect's id.
     pub result_id: Option<ResultId>,
+    /// Where that result says how much left, in minor units. Without it the proposed amount is
+    /// booked, and nothing where the amount was everything there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_amount: Option<String>,
     /// What a result that proves an effect must repeat: path in the result -> what stands there.
     pub echoes: BTreeMap<String, Term>,
     /// Every error result is a clear no.

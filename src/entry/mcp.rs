@@ -8,6 +8,8 @@
 mod governance;
 mod http;
 mod message;
+mod outputs;
+mod relay;
 mod schemas;
 mod server;
 mod sessions;

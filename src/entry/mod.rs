@@ -7,5 +7,6 @@ pub mod govern;
 pub mod http;
 pub mod mcp;
 pub mod origin;
+pub mod readiness;
 pub mod shapes;
 pub mod worker;

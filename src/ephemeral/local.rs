@@ -104,6 +104,13 @@ impl Ephemeral for Local {
         Some(taken)
     }
 
+    async fn put_back(&self, key: &str, bucket: Bucket) {
+        let full = i64::from(bucket.capacity) * TOKEN;
+        if let Some(level) = lock(&self.buckets).items.get_mut(key) {
+            level.left = level.left.saturating_add(TOKEN).min(full);
+        }
+    }
+
     async fn get(&self, key: &str, now: Timestamp) -> Option<String> {
         let texts = lock(&self.texts);
         let text = texts.items.get(key).filter(|text| text.is_live(now))?;
@@ -318,6 +325,9 @@ mod tests {
         for (millis, expected) in cases {
             assert_eq!(local.take("t", bucket, at(millis)).await, Some(expected), "at {millis}");
         }
+        local.put_back("t", bucket).await;
+        assert_eq!(local.take("t", bucket, at(0)).await, Some(Taken::Granted), "put back");
+        local.put_back("unknown", bucket).await;
         let never = Bucket { capacity: 0, per_minute: 0 };
         assert_eq!(local.take("n", never, at(0)).await, Some(empty(u32::MAX)));
     }

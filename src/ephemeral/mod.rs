@@ -23,6 +23,11 @@ pub trait Ephemeral: Send + Sync {
         None
     }
 
+    /// Puts back a token that was taken for a request that something else refused.
+    async fn put_back(&self, key: &str, bucket: Bucket) {
+        let _ = (key, bucket);
+    }
+
     /// What was put under `key`, unless its time is over or it was forgotten.
     async fn get(&self, key: &str, now: Timestamp) -> Option<String> {
         let _ = (key, now);

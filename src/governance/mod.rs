@@ -9,6 +9,7 @@
 //! | freezes | `frozen`, blocked |
 //! | policy | `NO_POLICY`, blocked |
 //! | requests in the window | `RATE_LIMITED`, blocked, unless the limit is off |
+//! | the tool's bucket | `RATE_LIMITED`, blocked |
 //! | spent today | `LIMIT_EXCEEDED`, blocked, unless there is no daily limit |
 //! | reputation | `REPUTATION_UNAVAILABLE`, held, if there is a URL to ask about |
 //! | entity | `ENTITY_UNVERIFIED`, held, if the policy asks |
@@ -67,6 +68,7 @@ pub const CHECKS: &[Check] = &[
     policy::currency_allowed,
     policy::amount_limit,
     rate::within_window,
+    rate::within_bucket,
     budget::daily_limit,
     domains::listed,
     reputation::risk,
@@ -154,7 +156,7 @@ pub(crate) mod testing {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::facts::{Entity, Integrity, Reputation};
+    use crate::domain::facts::{Entity, Integrity, Reputation, ToolPace};
     use crate::domain::money::{Currency, Money};
     use crate::domain::proposal::{Score, Signals};
     use crate::domain::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing};
@@ -238,6 +240,7 @@ pub(crate) mod testing {
             policy: Fact::Known(Some(Policy::default())),
             spent_today: Fact::Known(0),
             recent_requests: Fact::Known(0),
+            tool_pace: Fact::Known(ToolPace::Unlimited),
             reputation: Fact::Known(Reputation::Safe),
             entity: Fact::Known(Entity::Verified),
             history: Fact::Known(Vec::new()),

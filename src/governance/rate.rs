@@ -1,10 +1,10 @@
-//! Has this agent asked too often?
+//! Has this agent asked too often, or everybody together for this tool?
 //!
-//! The window itself is counted in `ephemeral`, on the broker's clock and not on a caller's, and a
-//! refused request is not counted, so waiting always helps.
+//! Windows and buckets are counted in `ephemeral`, on the broker's clock and not on a caller's, and
+//! a refused request is not counted, so waiting always helps.
 
 use super::{Request, policy_of};
-use crate::domain::facts::{Fact, Facts};
+use crate::domain::facts::{Fact, Facts, ToolPace};
 use crate::domain::policy::{Policy, RateLimit};
 use crate::domain::reason::{Finding, Reason};
 
@@ -24,6 +24,19 @@ pub fn within_window(_request: &Request<'_>, facts: &Facts) -> Option<Finding> {
             limit.window_secs, limit.max
         ),
         Fact::Missing => "the requests of this agent could not be counted".to_owned(),
+    };
+    Some(Finding::block(Reason::RateLimited, detail))
+}
+
+/// `RATE_LIMITED`: the tool's own bucket is empty, whoever emptied it, or nobody could count.
+pub fn within_bucket(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
+    let tool = &request.tool.name;
+    let detail = match facts.tool_pace {
+        Fact::Known(ToolPace::Unlimited | ToolPace::Granted) => return None,
+        Fact::Known(ToolPace::Empty { retry_after_secs }) => {
+            format!("{tool} is called too often; there is room in {retry_after_secs} s")
+        }
+        Fact::Missing => format!("the calls of {tool} could not be counted"),
     };
     Some(Finding::block(Reason::RateLimited, detail))
 }
@@ -55,6 +68,22 @@ mod tests {
             };
             let found = within_window(&Sample::default().request(), &facts);
             assert_eq!(found.is_none(), expected, "{max} {recent:?}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_tool_with_a_bucket_needs_a_token() {
+        let cases = [
+            (Fact::Known(ToolPace::Unlimited),                       true),
+            (Fact::Known(ToolPace::Granted),                         true),
+            (Fact::Known(ToolPace::Empty { retry_after_secs: 7 }),   false),
+            (Fact::Missing,                                          false),
+        ];
+        for (tool_pace, expected) in cases {
+            let facts = Facts { tool_pace, ..facts() };
+            let found = within_bucket(&Sample::default().request(), &facts);
+            assert_eq!(found.is_none(), expected, "{:?}", facts.tool_pace);
         }
     }
 

@@ -150,6 +150,13 @@ pub struct Press {
     pub response_url: Option<String>,
 }
 
+impl Press {
+    /// Whether it is the button that approves.
+    pub fn approves(&self) -> bool {
+        self.action == APPROVE
+    }
+}
+
 /// Not something to act on. The text is for logs; whoever sent it learns nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotGenuine {

@@ -315,6 +315,11 @@ pub fn standings(held: i64, unsettled: i64, oldest_unsettled_secs: i64) {
     recorder.handle.run_upkeep();
 }
 
+/// Since the process began to count.
+pub fn uptime() -> Duration {
+    recorder().started.elapsed()
+}
+
 /// Every metric as Prometheus text.
 pub fn render() -> String {
     let recorder = recorder();

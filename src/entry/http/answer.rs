@@ -92,7 +92,10 @@ impl Problem {
 
     fn retry_after(&self) -> Option<u32> {
         match self {
-            Problem::Trouble(Trouble::Overloaded { retry_after_secs }) => Some(*retry_after_secs),
+            Problem::Trouble(
+                Trouble::Overloaded { retry_after_secs }
+                | Trouble::RateLimited { retry_after_secs },
+            ) => Some(*retry_after_secs),
             Problem::Trouble(Trouble::StoreUnavailable) => Some(STORE_RETRY_SECS),
             Problem::Busy => Some(BUSY_RETRY_SECS),
             Problem::Trouble(_)

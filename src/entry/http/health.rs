@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ use super::openapi::Op;
 use super::{Door, Problem};
 use crate::broker::Trouble;
 use crate::domain::principal::Right;
+use crate::entry::readiness;
 use crate::telemetry;
 
 /// Longest that the store may take to prove it is there.
@@ -57,35 +58,9 @@ async fn alive() -> Response {
     ok(&json!({"status": "ok"}))
 }
 
-/// Without the store nothing can be decided, so that is `down`. Without an upstream, only what
-/// needs it waits: `degraded`, and still worth sending requests to.
 async fn ready(State(door): State<Door>, watcher: Watcher) -> Response {
     let store = door.readiness.store_answers(&door).await;
-    let mut checks = vec![json!({"name": "store", "ok": store})];
-    let mut all = store;
-    let ports = door.broker.ports();
-    let upstreams = ports.wire.health().into_iter();
-    let asked = [
-        ports.reputation.as_ref().map(|source| source.health()),
-        ports.entities.as_ref().map(|source| source.health()),
-    ];
-    let named = upstreams.map(|health| (format!("upstream {}", health.name), health));
-    let breakers = asked.into_iter().flatten();
-    let breakers = breakers.map(|health| (format!("breaker {}", health.name), health));
-    for (name, health) in named.chain(breakers) {
-        all &= health.ok;
-        let mut check = json!({"name": name, "ok": health.ok});
-        if watcher.sees_detail {
-            check["detail"] = json!(health.detail);
-        }
-        checks.push(check);
-    }
-    let status = match (store, all) {
-        (false, _) => "down",
-        (true, false) => "degraded",
-        (true, true) => "ready",
-    };
-    let body: Value = json!({"status": status, "checks": checks});
+    let body = readiness::told(&door.broker, store, watcher.sees_detail);
     if store {
         return ok(&body);
     }

@@ -3,6 +3,7 @@
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
+use super::outputs;
 use super::tools::{Call, Effect, Row};
 use crate::broker::{RecordFilter, Trouble};
 use crate::domain::facts::{EntityRecord, Fact, Reputation};
@@ -10,7 +11,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::principal::Right;
 use crate::domain::tool::Payee;
 use crate::entry::fields::{Fields, MAX_NAME_BYTES};
-use crate::entry::govern;
+use crate::entry::{govern, readiness};
 use crate::telemetry;
 
 /// Longest URL taken in here.
@@ -29,7 +30,7 @@ pub(super) const ROWS: &[Row] = &[
         rights: &[Right::Propose, Right::ReadAll],
         effect: Effect::Reads,
         input: || object(json!({"url": text("The vendor's URL.")}), &["url"]),
-        output: any_object,
+        output: outputs::reputation,
         run: check_vendor_reputation,
     },
     Row {
@@ -45,7 +46,7 @@ pub(super) const ROWS: &[Row] = &[
             });
             object(fields, &["vendor_name"])
         },
-        output: any_object,
+        output: outputs::entity,
         run: verify_vendor_entity,
     },
     Row {
@@ -62,7 +63,7 @@ pub(super) const ROWS: &[Row] = &[
             });
             object(fields, &["amount"])
         },
-        output: any_object,
+        output: outputs::risk,
         run: score_transaction_risk,
     },
     Row {
@@ -72,7 +73,7 @@ pub(super) const ROWS: &[Row] = &[
         rights: &[Right::ReadOwn],
         effect: Effect::Reads,
         input: || object(json!({"agent_id": agent_field()}), &[]),
-        output: any_object,
+        output: outputs::profile,
         run: get_agent_risk_profile,
     },
     Row {
@@ -82,7 +83,7 @@ pub(super) const ROWS: &[Row] = &[
         rights: &[Right::ReadOwn],
         effect: Effect::Reads,
         input: || object(json!({"agent_id": agent_field()}), &[]),
-        output: any_object,
+        output: outputs::budget,
         run: get_agent_budget,
     },
     Row {
@@ -93,7 +94,7 @@ pub(super) const ROWS: &[Row] = &[
         rights: &[Right::Operate],
         effect: Effect::Sets,
         input: policy_input,
-        output: any_object,
+        output: outputs::policy,
         run: set_agent_policy,
     },
     Row {
@@ -110,7 +111,7 @@ pub(super) const ROWS: &[Row] = &[
             });
             object(fields, &[])
         },
-        output: any_object,
+        output: outputs::audit,
         run: get_audit_log,
     },
     Row {
@@ -120,17 +121,17 @@ pub(super) const ROWS: &[Row] = &[
         rights: &[Right::ReadAll],
         effect: Effect::Reads,
         input: || object(json!({}), &[]),
-        output: any_object,
+        output: outputs::health,
         run: health_check,
     },
     Row {
         name: "get_metrics",
         title: "Read the metrics",
-        description: "Every metric, in the Prometheus text format.",
+        description: "Every metric as JSON, and as the Prometheus text of /metrics.",
         rights: &[Right::ReadAll],
         effect: Effect::Reads,
         input: || object(json!({}), &[]),
-        output: any_object,
+        output: outputs::metrics,
         run: get_metrics,
     },
 ];
@@ -148,10 +149,6 @@ fn object(properties: Value, required: &[&str]) -> Value {
         "type": "object", "properties": properties, "required": required,
         "additionalProperties": false,
     })
-}
-
-fn any_object() -> Value {
-    json!({"type": "object"})
 }
 
 fn policy_input() -> Value {
@@ -304,43 +301,17 @@ fn get_audit_log(call: &Call, mut fields: Fields) -> Answer<'_> {
 fn health_check(call: &Call, fields: Fields) -> Answer<'_> {
     Box::pin(async move {
         fields.end()?;
-        let ports = call.broker.ports();
-        let store = ports.store.ping().await.is_ok();
-        let mut all = store;
-        let mut checks = vec![json!({"name": "store", "ok": store})];
-        let breakers = [
-            ports.reputation.as_ref().map(|source| source.health()),
-            ports.entities.as_ref().map(|source| source.health()),
-        ];
-        for health in ports
-            .wire
-            .health()
-            .into_iter()
-            .chain(breakers.into_iter().flatten())
-        {
-            all &= health.ok;
-            checks.push(json!({"name": health.name, "ok": health.ok, "detail": health.detail}));
-        }
-        let status = match (store, all) {
-            (false, _) => "down",
-            (true, false) => "degraded",
-            (true, true) => "ready",
-        };
-        Ok(json!({"status": status, "checks": checks}))
+        let store = call.broker.ports().store.ping().await.is_ok();
+        let mut body = readiness::told(&call.broker, store, true);
+        body["uptime_seconds"] = json!(telemetry::uptime().as_secs());
+        Ok(body)
     })
 }
 
 fn get_metrics(_call: &Call, fields: Fields) -> Answer<'_> {
     Box::pin(async move {
         fields.end()?;
-        let text = telemetry::render();
-        let samples = text.lines().filter(|line| !line.starts_with('#'));
-        let samples = samples.filter_map(|line| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), json!(value.parse::<f64>().ok()?)))
-        });
-        let metrics: serde_json::Map<String, Value> = samples.collect();
-        Ok(json!({"metrics": metrics, "prometheus_text": text}))
+        Ok(telemetry::snapshot_json())
     })
 }
 

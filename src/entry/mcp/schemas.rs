@@ -271,11 +271,11 @@ fn proposal_id() -> Value {
 // Spelled so that clients with a narrower idea of schemas, where a type is one word and an
 // enumeration has one, understand them too.
 
-fn one_of(texts: &[&str]) -> Value {
+pub(super) fn one_of(texts: &[&str]) -> Value {
     json!({"type": "string", "enum": texts})
 }
 
-fn or_null(kind: &str) -> Value {
+pub(super) fn or_null(kind: &str) -> Value {
     json!({"anyOf": [{"type": kind}, {"type": "null"}]})
 }
 

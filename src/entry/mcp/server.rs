@@ -225,7 +225,9 @@ fn troubled(trouble: &Trouble) -> CallToolResult {
         "detail": trouble.to_string(),
         "recovery": trouble.recovery().code(),
     });
-    if let Trouble::Overloaded { retry_after_secs } = trouble {
+    if let Trouble::Overloaded { retry_after_secs } | Trouble::RateLimited { retry_after_secs } =
+        trouble
+    {
         body["retry_after_secs"] = json!(retry_after_secs);
     }
     CallToolResult::structured_error(body)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rmcp::model::{Tool as Listed, ToolAnnotations};
 
 use super::governance;
+use super::relay;
 use super::schemas;
 use super::tools::{self, ROWS, Row};
 use crate::domain::principal::{Right, Role};
@@ -67,7 +68,7 @@ impl Surface {
         let mut routes = HashMap::new();
         // The door's own names come first and pairs before what passes through, so that no
         // upstream can take a name that stands for something safer or stricter.
-        let own = ROWS.iter().chain(governance::ROWS);
+        let own = ROWS.iter().chain(relay::ROWS).chain(governance::ROWS);
         let own = own.map(|row| (Route::Own(row), own_tool(row)));
         let high = tools.values().filter(|tool| tool.risk == Risk::High);
         let pairs = high.flat_map(|tool| {

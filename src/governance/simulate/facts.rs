@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Bad, object};
 use crate::domain::facts::{
-    Entity, Fact, Facts, Freeze, FreezeScope, Freezes, OnMissing, PastPayout, Reputation,
+    Entity, Fact, Facts, Freeze, FreezeScope, Freezes, OnMissing, PastPayout, Reputation, ToolPace,
 };
 use crate::domain::time::Timestamp;
 
@@ -29,6 +29,8 @@ pub(super) fn read(facts: &Value, now: Timestamp) -> Result<Facts, Bad> {
         Some(value) => instant(value).ok_or_else(|| wrong("now", "RFC 3339 or epoch seconds"))?,
     };
     let mut known = Facts::missing(now);
+    // A simulation decides by policy; the pace of a tool is the operator's, and not in it.
+    known.tool_pace = Fact::Known(ToolPace::Unlimited);
     let zone = jiff::tz::TimeZone::UTC;
     known.hour_of_week = now.hour_of_week(&zone);
     if let Some(value) = given("frozen") {
