@@ -3,16 +3,18 @@
 
 mod outside;
 
+pub use outside::sandbox_secret;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,7 @@ use crate::config::{Config, Handshake, Transport, Upstream};
 use crate::connector::registry;
 use crate::domain::ids::{AgentId, OrgId, ToolName};
 use crate::domain::principal::{Principal, Role};
+use crate::domain::secret::Secret;
 use crate::domain::tool::Tool;
 use crate::ephemeral::Bucket;
 use crate::ephemeral::local::Local;
@@ -58,6 +61,7 @@ pub struct App {
     upstreams: Arc<Upstreams>,
     closing: CancellationToken,
     bank: Option<JoinHandle<()>>,
+    sandbox_secret: Option<Secret>,
 }
 
 impl App {
@@ -100,6 +104,7 @@ impl App {
             sandbox_url.as_deref(),
         )));
         let audit_key = outside::audit_key(config, &ambient)?;
+        let sandbox_secret = sandbox_secret(config, &ambient)?;
         let spool = Arc::new(Folder::new(&config.data_dir, ambient.clone()));
         if start_bank {
             // Only whoever serves starts here; a command beside a server must leave its file alone.
@@ -122,14 +127,45 @@ impl App {
             audit_key: Some(audit_key),
             spool: Some(spool),
         };
-        let broker = Broker::new(ports, settings(config, audience), tools(config));
+        let settings = settings(config, audience, sandbox_secret.clone());
+        let broker = Broker::new(ports, settings, tools(config));
         Ok(Self {
             broker,
             sandbox_url,
             upstreams,
             closing,
             bank,
+            sandbox_secret,
         })
+    }
+
+    /// Has the sandbox bank, if this process runs it, tell this server of its payouts by webhook.
+    /// `address` is where the server listens.
+    pub async fn hear_from_bank(&self, address: SocketAddr) -> Result<()> {
+        let (Some(url), Some(secret), Some(_)) =
+            (&self.sandbox_url, &self.sandbox_secret, &self.bank)
+        else {
+            return Ok(());
+        };
+        let host = match address.ip() {
+            ip if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+            _ => address,
+        };
+        let target = json!({
+            "url": format!("http://{host}/webhooks/razorpay"), "secret": secret.expose(),
+        });
+        let client = reqwest::Client::builder()
+            .timeout(SANDBOX_PROBE)
+            .no_proxy()
+            .build()?;
+        let aimed = client
+            .post(format!("{url}/sandbox/webhook"))
+            .header("content-type", "application/json")
+            .body(target.to_string())
+            .send()
+            .await?;
+        aimed.error_for_status()?;
+        Ok(())
     }
 
     /// Makes the first keys, once per store; and in sandbox mode a policy for the first agent, so
@@ -188,7 +224,7 @@ impl Sampler for SandboxModel {
     }
 }
 
-fn settings(config: &Config, audience: String) -> Settings {
+fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -> Settings {
     Settings {
         token_ttl_secs: config.token_ttl_secs,
         allowed_ttl_secs: config.allowed_ttl_secs,
@@ -205,7 +241,7 @@ fn settings(config: &Config, audience: String) -> Settings {
             .collect(),
         tool_buckets: tool_buckets(config),
         people: outside::people(config),
-        bank: outside::bank(config),
+        bank: outside::bank(config, sandbox_secret),
     }
 }
 

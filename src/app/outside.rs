@@ -15,9 +15,12 @@ use crate::config::Config;
 use crate::config::secret::unhex;
 use crate::domain::audit::AuditKey;
 use crate::domain::ids::hex;
+use crate::domain::secret::Secret;
 
 /// The generated key's file in the data folder.
 const AUDIT_KEY_FILE: &str = "audit-key";
+/// The same for the secret of the sandbox's webhooks.
+const SANDBOX_SECRET_FILE: &str = "sandbox-webhook-secret";
 
 /// How people are told and asked.
 pub(super) fn people(config: &Config) -> People {
@@ -38,13 +41,24 @@ pub(super) fn people(config: &Config) -> People {
 }
 
 /// What is known of the bank beyond our own calls.
-pub(super) fn bank(config: &Config) -> Bank {
+pub(super) fn bank(config: &Config, sandbox: Option<Secret>) -> Bank {
     let secs = u32::try_from(config.poll_interval.as_secs()).unwrap_or(u32::MAX);
+    let configured = config.razorpay.webhook_secrets.iter().cloned();
     Bank {
-        webhook_secrets: config.razorpay.webhook_secrets.clone(),
+        webhook_secrets: configured.chain(sandbox).collect(),
         external_agent: config.razorpay.external_agent.clone(),
         poll_interval_secs: config.auto_poll.then_some(secs),
     }
+}
+
+/// What the sandbox bank signs its webhooks with: made once and kept in the data folder (0600), so
+/// that whoever runs there can sign as it does. `None` where the bank is a real one.
+pub fn sandbox_secret(config: &Config, ambient: &Ambient) -> Result<Option<Secret>> {
+    if !config.sandbox_mode() {
+        return Ok(None);
+    }
+    let bytes = kept(&config.data_dir.join(SANDBOX_SECRET_FILE), ambient)?;
+    Ok(Some(Secret::new(&hex(&bytes))))
 }
 
 /// The key that signs heads of the audit log: given from outside, or made once and kept beside the

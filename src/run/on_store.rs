@@ -7,7 +7,6 @@ use hundi::app::App;
 use hundi::config::Config;
 use hundi::domain::ids::OrgId;
 use hundi::domain::principal::{Principal, Role};
-use hundi::domain::secret::Secret;
 use hundi::entry::cli::{self, Actor, Failure};
 
 use super::{block_on, program, start_logs, told};
@@ -69,12 +68,17 @@ pub fn webhook(
     config: &Config,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let secret =
-        config.razorpay.webhook_secrets.first().ok_or_else(|| {
-            Failure::of("set HUNDI_RAZORPAY_WEBHOOK_SECRET to what the server has")
-        })?;
-    let secret = Secret::new(secret.expose());
-    let tag = hundi::domain::ids::hex(&Ambient::real().bytes::<5>());
+    let ambient = Ambient::real();
+    let secret = match config.razorpay.webhook_secrets.first() {
+        Some(secret) => secret.clone(),
+        // The sandbox's own, which a server of this data folder takes as well.
+        None => hundi::app::sandbox_secret(config, &ambient)
+            .map_err(|error| told(&error))?
+            .ok_or_else(|| {
+                Failure::of("set HUNDI_RAZORPAY_WEBHOOK_SECRET to what the server has")
+            })?,
+    };
+    let tag = hundi::domain::ids::hex(&ambient.bytes::<5>());
     block_on(cli::webhook::run(command, &secret, &tag, out))
 }
 

@@ -43,6 +43,9 @@ pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(),
         if let (Some(path), Some(first)) = (&args.bootstrap, &first) {
             write_private(path, &server.bootstrap(first))?;
         }
+        if let Err(error) = server.app.hear_from_bank(server.address).await {
+            tracing::warn!(%error, "the sandbox bank will not tell of its payouts by webhook");
+        }
         server.greet(config, first.as_ref(), out)?;
         told_to_stop().await;
         tracing::info!("stopping: no new work; finishing what was claimed");

@@ -1,46 +1,56 @@
-//! `hundi webhook simulate`: signs and posts one sample event of every kind to a running server,
-//! and prints what it answered and, with a key that may read, what it decided.
+//! `hundi webhook simulate`: signs and posts sample events of every kind to a running server, and
+//! prints for each what the server answered and, with a key that may read, what it decided.
+
+mod samples;
 
 use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use self::samples::{Look, Sample};
 use super::{Failure, Json, print};
 use crate::domain::secret::Secret;
 
-/// How long the server gets to work an event off before the audit is read.
-const PATIENCE: Duration = Duration::from_millis(2_500);
-/// Every kind of event that the bank documents, with the payout state it tells.
-const EVENTS: [(&str, &str); 8] = [
-    ("payout.pending", "pending"),
-    ("payout.queued", "queued"),
-    ("payout.initiated", "processing"),
-    ("payout.processed", "processed"),
-    ("payout.updated", "processed"),
-    ("payout.reversed", "reversed"),
-    ("payout.failed", "failed"),
-    ("payout.rejected", "rejected"),
-];
+/// Longest that the server gets to work one event off.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Pause between two looks at the audit log.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// Longest that one request may take; the bank itself waits five seconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to do with webhooks.
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
     /// Post sample events of every kind, signed with the configured secret
-    Simulate {
-        /// The server
-        #[arg(long, default_value = "http://127.0.0.1:8787")]
-        url: String,
-        /// A key that may read the audit, to show what was decided
-        #[arg(long, env = "HUNDI_API_KEY", hide_env_values = true)]
-        key: Option<String>,
-        /// Amount of the sample payouts, in paise
-        #[arg(long, default_value_t = 10_000)]
-        amount: i64,
-        /// How to print.
-        #[command(flatten)]
-        json: Json,
-    },
+    Simulate(Simulate),
+}
+
+/// What the sample events look like, and where they go.
+#[derive(clap::Args, Debug)]
+pub struct Simulate {
+    /// The server
+    #[arg(long, default_value = "http://127.0.0.1:8787")]
+    url: String,
+    /// A key that may read the audit, to show what was decided
+    #[arg(long, env = "HUNDI_API_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Amount of the sample payouts, in paise
+    #[arg(long, default_value_t = 10_000)]
+    amount: i64,
+    /// The vendor's URL in their notes
+    #[arg(long)]
+    vendor_url: Option<String>,
+    /// The vendor's name in their notes
+    #[arg(long)]
+    vendor_name: Option<String>,
+    /// Only events of this name, payout.pending say
+    #[arg(long)]
+    only: Option<String>,
+    /// How to print.
+    #[command(flatten)]
+    json: Json,
 }
 
 /// Posts and prints. `tag` makes the sample ids of this run unique: 10 letters or digits.
@@ -50,98 +60,244 @@ pub async fn run(
     tag: &str,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let Command::Simulate {
-        url,
-        key,
-        amount,
-        json,
-    } = command;
-    let url = url.trim_end_matches('/');
-    // Installing it twice is no error: whoever came first chose the same one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(10))
-        .build()
-        .map_err(Failure::of)?;
-    let mut rows = Vec::new();
-    for (n, (event, state)) in EVENTS.iter().enumerate() {
-        let id = format!("pout_{tag}{n:04}");
-        let body = sample(event, state, &id, *amount).to_string();
-        let answer = client
-            .post(format!("{url}/webhooks/razorpay"))
-            .header("x-razorpay-event-id", format!("sim-{tag}-{n}"))
-            .header("x-razorpay-signature", secret.sign(&[body.as_bytes()]))
-            .header("content-type", "application/json")
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| Failure::of(error.without_url()))?;
-        rows.push((*event, id, answer.status().as_u16()));
+    let Command::Simulate(asked) = command;
+    let server = Server::new(asked)?;
+    let look = Look {
+        amount: asked.amount,
+        vendor_url: asked.vendor_url.as_deref(),
+        vendor_name: asked.vendor_name.as_deref(),
+    };
+    let mut samples = samples::all(tag, &look);
+    if let Some(only) = &asked.only {
+        samples.retain(|sample| sample.event == only);
     }
-    tokio::time::sleep(PATIENCE).await;
     let mut told = Vec::new();
-    for (event, id, status) in rows {
-        let decided = match key {
-            Some(key) => decided(&client, url, key, &id).await?,
-            None => String::new(),
+    for sample in &samples {
+        let (http, answer) = server.post(sample, secret).await?;
+        let decided = match answer.as_str() {
+            "accepted" => server.decided(sample).await?,
+            "duplicate" => Some(("SKIPPED".to_owned(), "IDEMPOTENT_SKIP".to_owned())),
+            "kept" => Some(("SKIPPED".to_owned(), "PARSE_ERROR".to_owned())),
+            _ if http == 401 => Some(("REJECTED".to_owned(), "INVALID_SIGNATURE".to_owned())),
+            _ => None,
         };
-        told.push(json!({"event": event, "payout_id": id, "http": status, "decided": decided}));
+        let (decision, reason) = decided.unzip();
+        told.push(json!({
+            "case": sample.case, "event": sample.event, "event_id": sample.event_id,
+            "payout_id": sample.payout, "http": http, "answer": answer,
+            "decision": decision, "reason": reason,
+        }));
     }
-    if json.json {
+    if asked.json.json {
         print::json(out, &json!({"events": told}))?;
     } else {
-        let text = |row: &Value, name: &str| {
-            let value = &row[name];
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned)
-        };
-        let columns = ["event", "payout_id", "http", "decided"];
+        let columns = [
+            "case",
+            "event",
+            "payout_id",
+            "http",
+            "answer",
+            "decision",
+            "reason",
+        ];
         let rows = told
             .iter()
-            .map(|row| columns.map(|c| text(row, c)).to_vec());
-        print::table(out, &columns, rows.collect(), "nothing was posted")?;
+            .map(|row| columns.map(|c| text(&row[c])).to_vec());
+        print::table(
+            out,
+            &columns,
+            rows.collect(),
+            "no sample event has that name",
+        )?;
+        if asked.key.is_none() {
+            writeln!(
+                out,
+                "give --key with an auditor's or admin's key to see decisions"
+            )?;
+        }
     }
     Ok(out.flush()?)
 }
 
-/// The server's decisions about this payout, oldest first.
-async fn decided(
-    client: &reqwest::Client,
-    url: &str,
-    key: &str,
-    id: &str,
-) -> Result<String, Failure> {
-    let answer = client
-        .get(format!("{url}/v1/audit?payout={id}&limit=20"))
-        .bearer_auth(key)
-        .send()
-        .await
-        .map_err(|error| Failure::of(error.without_url()))?;
-    let body = answer
-        .text()
-        .await
-        .map_err(|error| Failure::of(error.without_url()))?;
-    let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
-    let records = body["records"].as_array().cloned().unwrap_or_default();
-    let word = |record: &Value| {
-        let part = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
-        format!("{} {} {}", part("kind"), part("decision"), part("reason"))
-    };
-    let words: Vec<String> = records.iter().rev().map(word).collect();
-    Ok(words.join("; "))
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
 }
 
-fn sample(event: &str, state: &str, id: &str, amount: i64) -> Value {
-    json!({
-        "entity": "event", "account_id": "acc_simulated", "event": event, "contains": ["payout"],
-        "payload": {"payout": {"entity": {
-            "id": id, "entity": "payout", "fund_account_id": "fa_00000000000001",
-            "amount": amount, "currency": "INR", "notes": [], "fees": 0, "tax": 0,
-            "status": state, "purpose": "payout", "utr": null, "mode": "IMPS",
-            "reference_id": null, "created_at": 1_700_000_000,
-        }}},
-        "created_at": 1_700_000_000,
+/// The server that the events are posted to.
+struct Server<'a> {
+    client: reqwest::Client,
+    url: &'a str,
+    key: Option<&'a str>,
+}
+
+impl<'a> Server<'a> {
+    fn new(asked: &'a Simulate) -> Result<Self, Failure> {
+        // Installing it twice is no error: whoever came first chose the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(Failure::of)?;
+        Ok(Self {
+            client,
+            url: asked.url.trim_end_matches('/'),
+            key: asked.key.as_deref(),
+        })
+    }
+
+    /// Posts one event: the status and the server's word for it.
+    async fn post(&self, sample: &Sample, secret: &Secret) -> Result<(u16, String), Failure> {
+        let signature = match sample.genuine {
+            true => secret.sign(&[sample.body.as_bytes()]),
+            false => "0".repeat(64),
+        };
+        let answer = self
+            .client
+            .post(format!("{}/webhooks/razorpay", self.url))
+            .header("x-razorpay-event-id", &sample.event_id)
+            .header("x-razorpay-signature", signature)
+            .header("content-type", "application/json")
+            .body(sample.body.clone())
+            .send()
+            .await
+            .map_err(|error| Failure::of(error.without_url()))?;
+        let status = answer.status().as_u16();
+        let body = answer.text().await.unwrap_or_default();
+        let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+        let word = body["status"].as_str().or(body["code"].as_str());
+        Ok((status, word.unwrap_or_default().to_owned()))
+    }
+
+    /// What the server decided about an event that it took in: decision and reason, as soon as it
+    /// is on record.
+    async fn decided(&self, sample: &Sample) -> Result<Option<(String, String)>, Failure> {
+        let Some(key) = self.key else { return Ok(None) };
+        let until = Instant::now() + PATIENCE;
+        let filter = match &sample.payout {
+            Some(payout) => format!("payout={payout}&limit=100"),
+            None => "limit=100".to_owned(),
+        };
+        loop {
+            let body = self.get(key, &format!("/v1/audit?{filter}")).await?;
+            let records = body["records"].as_array().cloned().unwrap_or_default();
+            let found = decision(&records, &sample.event_id);
+            if found.is_some() || Instant::now() >= until {
+                return Ok(found);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn get(&self, key: &str, path: &str) -> Result<Value, Failure> {
+        let answer = self
+            .client
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(key)
+            .send()
+            .await
+            .map_err(|error| Failure::of(error.without_url()))?;
+        let status = answer.status();
+        let body = answer.text().await.unwrap_or_default();
+        let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+        if status.is_success() {
+            return Ok(body);
+        }
+        let detail = body["detail"].as_str().unwrap_or("no reason given");
+        Err(Failure::of(format!(
+            "the audit cannot be read: {status}: {detail}"
+        )))
+    }
+}
+
+/// The decision among the records, newest first, that came after the event's own record.
+fn decision(records: &[Value], event_id: &str) -> Option<(String, String)> {
+    const DECIDING: [&str; 5] = [
+        "external_payout",
+        "evidence_refused",
+        "executed",
+        "reversed",
+        "contradicted",
+    ];
+    let is = |record: &Value, kind: &str| record["kind"] == kind;
+    let ours = |record: &Value| record["detail"]["event_id"] == event_id;
+    let own = records
+        .iter()
+        .position(|record| is(record, "webhook") && ours(record))?;
+    let after = records.get(..own)?.iter().rev();
+    let mut after = after.filter(|record| {
+        let skipped = is(record, "webhook_skipped") || is(record, "webhook_failed");
+        let told = DECIDING.iter().any(|kind| is(record, kind));
+        skipped && ours(record) || told
+    });
+    let record = after.next()?;
+    let part = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+    Some(match part("decision") {
+        none if none.is_empty() => ("SETTLED".to_owned(), part("kind")),
+        decision => (decision, part("reason")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_event_is_among_the_samples() {
+        let look = Look {
+            amount: 5,
+            vendor_url: None,
+            vendor_name: None,
+        };
+        let samples = samples::all("0123456789", &look);
+        for event in [
+            "payout.pending",
+            "payout.queued",
+            "payout.initiated",
+            "payout.processed",
+            "payout.updated",
+            "payout.reversed",
+            "payout.failed",
+            "payout.rejected",
+            "payout.downtime.started",
+            "payout.downtime.resolved",
+        ] {
+            assert!(
+                samples.iter().any(|sample| sample.event == event),
+                "{event}"
+            );
+        }
+        assert_eq!(samples.iter().filter(|sample| !sample.genuine).count(), 1);
+        assert_eq!(samples[0].event_id, samples[1].event_id);
+        assert!(
+            samples
+                .iter()
+                .any(|sample| sample.body.contains("\"notes\":[]"))
+        );
+    }
+
+    #[test]
+    fn a_decision_is_the_first_word_after_the_event_itself() {
+        let record = |kind: &str, event_id: &str, decision: &str| json!({"kind": kind, "decision": decision, "reason": kind, "detail": {"event_id": event_id}});
+        let newest_first = [
+            record("webhook_skipped", "e2", "SKIPPED"),
+            record("executed", "", ""),
+            record("webhook", "e2", ""),
+            record("external_payout", "", "HELD"),
+            record("webhook", "e1", ""),
+        ];
+        let told = |event_id: &str| decision(&newest_first, event_id).map(|told| told.0);
+        assert_eq!(told("e1").as_deref(), Some("HELD"));
+        assert_eq!(told("e2").as_deref(), Some("SETTLED"));
+        assert_eq!(told("e3"), None);
+        assert_eq!(
+            decision(&newest_first[2..], "e2"),
+            None,
+            "not worked off yet"
+        );
+    }
 }
