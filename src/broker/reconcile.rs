@@ -16,7 +16,7 @@ use crate::domain::call::{Evidence, Order, Outcome, ProviderError, Receipt, Sigh
 use crate::domain::change::{Change, Conflict};
 use crate::domain::ids::ProposalId;
 use crate::domain::notice::{Notice, NoticeKind};
-use crate::domain::proposal::{Ending, Proposal, State};
+use crate::domain::proposal::{Ending, Proposal, Settled, State};
 use crate::domain::time::Timestamp;
 use crate::store::{ApplyError, LEASE_HORIZON_MS};
 
@@ -284,6 +284,9 @@ impl Broker {
                 let told = notice(proposal, NoticeKind::Reversed, now, "the money came back");
                 Change::take_back(proposal, receipt.clone(), now, actor, Some(told)).ok()
             }
+            State::Executed if has_arrived(proposal, receipt) => {
+                Change::arrive(proposal, receipt, now, actor).ok()
+            }
             State::Executed | State::Reversed => None,
             State::Blocked
             | State::Held
@@ -378,6 +381,20 @@ impl Broker {
         let now = self.ports().ambient.now();
         Ok(self.ports().store.prune_nonces(now.secs(), limit).await?)
     }
+}
+
+/// The provider's word for a payout that is with its payee.
+const ARRIVED: &str = "processed";
+
+/// Whether the provider says for the first time that the money has arrived. Events come in any
+/// order, so no other state of its own replaces one that is known.
+fn has_arrived(proposal: &Proposal, receipt: &Receipt) -> bool {
+    let outcome = proposal.execution.as_ref().and_then(|e| e.outcome.as_ref());
+    let known = match outcome {
+        Some(Settled::Executed(known)) => known.provider_state.as_deref(),
+        Some(Settled::Refused(_)) | None => None,
+    };
+    receipt.provider_state.as_deref() == Some(ARRIVED) && known != Some(ARRIVED)
 }
 
 enum Replay {

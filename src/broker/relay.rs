@@ -194,7 +194,7 @@ fn is_about(record: &Record, event: &Record) -> bool {
     let event_id = |record: &Record| record.detail.get("event_id").cloned();
     match record.kind.as_str() {
         "webhook_skipped" | "webhook_failed" => event_id(record) == event_id(event),
-        EXTERNAL | "executed" | "reversed" | "contradicted" | "evidence_refused" => {
+        EXTERNAL | "executed" | "arrived" | "reversed" | "contradicted" | "evidence_refused" => {
             record.actor.starts_with(ACTOR) && record.payout == event.payout
         }
         _ => false,

@@ -132,6 +132,8 @@ fn mistakes_stop_the_start_and_say_what_to_do() {
         (Some("[upstream.x]\ncommand = 'a'\n[upstream.x.tools.pay]\nrisc = 'low'"), &[], &["`[upstream.x]`", "risc"]),
         (Some("[upstream.x]\ncommand = 'a'\nhandshake = 'firm'"), &[], &["`upstream.x.handshake`"]),
         (Some("[tools.create_payout]\nhold = 'yes'"), &[],   &["`tools.create_payout.hold`", "true or false"]),
+        (Some("[tools.noop]\nrate_per_minute = 0"), &[],     &["`tools.noop.rate_per_minute`", "from 1 to"]),
+        (Some("[tools.noop]\nburst = 5"), &[],               &["`tools.noop.burst`", "rate_per_minute"]),
     ];
     for (file, variables, expected) in cases {
         let error = given(*file, variables, &[]).load().unwrap_err();

@@ -416,6 +416,26 @@ mod tests {
     }
 
     #[test]
+    fn what_left_is_read_where_the_rule_says_and_nowhere_else() {
+        let rule = json!({"settled_amount": "amount_requested"});
+        let settled = |rule: &Value, content: Value| match tool(rule.clone())
+            .outcome(&refund(), &result(content))
+        {
+            Outcome::Executed(receipt) => receipt.settled_minor,
+            other => panic!("{other:?}"),
+        };
+        let told = json!({"id": "x", "amount_requested": 9_900});
+        assert_eq!(settled(&rule, told.clone()), Some(9_900));
+        assert_eq!(settled(&json!({}), told), None);
+        for unclear in [json!(-1), json!("9900"), json!(1.5), json!(null)] {
+            assert_eq!(
+                settled(&rule, json!({"id": "x", "amount_requested": unclear})),
+                None
+            );
+        }
+    }
+
+    #[test]
     #[rustfmt::skip]
     fn a_readback_finds_misses_or_cannot_tell() {
         let tool = tool(json!({"readback": {

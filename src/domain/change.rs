@@ -607,6 +607,36 @@ impl Change {
         Ok(Self::moved(next, Some(BudgetMove::Void), record, notice))
     }
 
+    /// The provider tells that what it had taken on has arrived. The outcome stays what it was;
+    /// what is shown of it grows by what the provider shows now.
+    pub fn arrive(
+        proposal: &Proposal,
+        receipt: &Receipt,
+        at: Timestamp,
+        actor: &str,
+    ) -> Result<(Self, Proposal), Illegal> {
+        let illegal = Illegal {
+            state: proposal.state,
+            event: Event::Confirmed,
+        };
+        let outcome = proposal.execution.as_ref().and_then(|e| e.outcome.as_ref());
+        let Some(Settled::Executed(kept)) = outcome.filter(|_| proposal.state == State::Executed)
+        else {
+            return Err(illegal);
+        };
+        let mut kept = kept.clone();
+        kept.provider_state.clone_from(&receipt.provider_state);
+        if let (Some(kept), Some(now)) = (kept.result.as_object_mut(), receipt.result.as_object()) {
+            kept.extend(now.clone());
+        }
+        let mut record = Record::about(proposal, at, "arrived", actor)
+            .with(serde_json::json!({"provider_state": receipt.provider_state}));
+        record.payout.clone_from(&kept.provider_id);
+        let mut next = proposal.clone();
+        set_outcome(&mut next, Settled::Executed(kept));
+        Ok(Self::moved(next, None, record, None))
+    }
+
     /// Evidence that contradicts a settled outcome: kept and reported, and nothing moves.
     pub fn contradict(
         proposal: &Proposal,

@@ -216,8 +216,9 @@ impl<'a> Server<'a> {
 
 /// The decision among the records, newest first, that came after the event's own record.
 fn decision(records: &[Value], event_id: &str) -> Option<(String, String)> {
-    const DECIDING: [&str; 5] = [
+    const DECIDING: [&str; 6] = [
         "external_payout",
+        "arrived",
         "evidence_refused",
         "executed",
         "reversed",
