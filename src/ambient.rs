@@ -59,7 +59,9 @@ pub trait Random: Send + Sync {
 
 /// The named steps of promises.md: `s0` request read, `s1` verified, `s2.before` and `s2.after`
 /// around the claim, `s4.before` and `s4.after` around sending, `s6` answer read, `s7.before` and
-/// `s7.after` around settling, `s8` before answering; `r1` to `r4` in recovery.
+/// `s7.after` around settling, `s8` before answering; `r1` to `r4` in recovery; `w1` before an
+/// event of the bank is worked off, `w2` after, `w3` when that is noted; `c1` and `c2` around the
+/// proposal for a payout that others made.
 pub trait Steps: Send + Sync {
     /// The step was reached; it may not return.
     fn reached(&self, step: &'static str);

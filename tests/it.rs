@@ -14,6 +14,7 @@ mod cli;
 mod connectors;
 mod exactly_once;
 mod governance;
+mod governed;
 mod limits;
 mod mcp_door;
 mod metrics;

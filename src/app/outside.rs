@@ -58,7 +58,7 @@ pub fn sandbox_secret(config: &Config, ambient: &Ambient) -> Result<Option<Secre
         return Ok(None);
     }
     let bytes = kept(&config.data_dir.join(SANDBOX_SECRET_FILE), ambient)?;
-    Ok(Some(Secret::new(&hex(&bytes))))
+    Ok(Some(Secret::new(hex(&bytes))))
 }
 
 /// The key that signs heads of the audit log: given from outside, or made once and kept beside the

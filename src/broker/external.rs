@@ -199,8 +199,10 @@ impl Broker {
             origin: Origin::Bank,
             ..ProposeRequest::default()
         };
+        self.ports().ambient.step("c1");
         // The same key gives the same proposal, so this is also how a case goes on.
         let answer = self.propose(&who, request).await?;
+        self.ports().ambient.step("c2");
         if !answer.replayed {
             self.record_case(&answer.proposal, case, &waits).await?;
         }

@@ -46,8 +46,9 @@ const BATCH: u32 = 500;
 const ROUNDS: u32 = 8;
 /// Events worked on at once: most of them wait for the store's flush.
 const AT_ONCE: usize = 32;
-/// Another node takes the work over after this.
-const LEASE_SECS: i64 = 30;
+/// Another node takes the work over after this. A round takes a fraction of it; one that takes
+/// longer is worked off twice, which does no harm.
+const LEASE_SECS: i64 = 10;
 
 /// What became of a webhook at the door.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -227,6 +228,7 @@ impl Broker {
             version += 1;
             let work = stream::iter(events).map(|record| self.work_on(record));
             let results: Vec<_> = work.buffer_unordered(AT_ONCE).collect().await;
+            self.ports().ambient.step("w2");
             // Without the store nothing was done for good; the same events come again.
             if let Some(trouble) = results.into_iter().find_map(Result::err) {
                 let free = Timestamp::default();
@@ -237,10 +239,14 @@ impl Broker {
         let moved = self
             .move_cursor(version, last, Timestamp::default())
             .await?;
+        if count > 0 {
+            self.ports().ambient.step("w3");
+        }
         Ok((count, more && moved))
     }
 
     async fn work_on(&self, stored: StoredRecord) -> Result<(), Trouble> {
+        self.ports().ambient.step("w1");
         let payout = stored.record.detail.get("payout").cloned();
         let Some(payout) = payout else {
             return self.skip(&stored).await;

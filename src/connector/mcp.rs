@@ -418,11 +418,12 @@ mod tests {
     #[test]
     fn what_left_is_read_where_the_rule_says_and_nowhere_else() {
         let rule = json!({"settled_amount": "amount_requested"});
-        let settled = |rule: &Value, content: Value| match tool(rule.clone())
-            .outcome(&refund(), &result(content))
-        {
-            Outcome::Executed(receipt) => receipt.settled_minor,
-            other => panic!("{other:?}"),
+        let settled = |rule: &Value, content: Value| {
+            let outcome = tool(rule.clone()).outcome(&refund(), &result(content));
+            let Outcome::Executed(receipt) = outcome else {
+                panic!("not executed");
+            };
+            receipt.settled_minor
         };
         let told = json!({"id": "x", "amount_requested": 9_900});
         assert_eq!(settled(&rule, told.clone()), Some(9_900));
