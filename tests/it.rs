@@ -20,6 +20,7 @@ mod mcp_door;
 mod metrics;
 mod people;
 mod razorpay_mcp;
+mod recovery;
 mod replay_attacks;
 mod reputation;
 mod rest;
