@@ -1,5 +1,6 @@
 //! The sandbox bank as a client sees it: RazorpayX's rules, its ledger, and its faults.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use hundi::sandbox::{ACCOUNT_NUMBER, SandboxOptions};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use crate::support::bank::{TestBank, payout, read};
 
@@ -415,16 +417,13 @@ async fn a_slow_bank_pays_even_if_the_client_has_gone() {
     let bank = TestBank::start(folder.path()).await;
     bank.arm(json!({"kind": "slow", "operation": "create", "delay_ms": 600}))
         .await;
+    let mut hook = receiver(0).await;
+    let target = json!({"url": hook.url, "secret": "whsec-sandbox"});
+    assert_eq!(read(bank.post("/sandbox/webhook", &target)).await.0, 200);
     assert_eq!(seen(&bank, "key-1").await, "silence");
     assert_eq!(bank.ledger().await.len(), 0, "not yet");
-    let paid = async {
-        while bank.ledger().await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), paid)
-        .await
-        .unwrap();
+    hook.heard(1).await;
+    assert_eq!(bank.ledger().await.len(), 1);
 }
 
 #[tokio::test]
@@ -439,6 +438,13 @@ async fn a_bank_that_forgot_its_keys_pays_twice_but_can_be_searched() {
     assert_eq!(read(bank.get(&path)).await.1["count"], 2);
     let (_, cleared) = read(bank.delete("/sandbox/faults")).await;
     assert_eq!(cleared, json!({"faults": []}));
+
+    // After the request: it is remembered while it is answered, and forgotten by the next one.
+    let after = json!({"kind": "forget_keys", "operation": "create", "when": "after"});
+    bank.arm(after).await;
+    let (_, first) = bank.create("key-2", &payout("ref-2")).await;
+    let (_, second) = bank.create("key-2", &payout("ref-2")).await;
+    assert_ne!(first["id"], second["id"]);
 }
 
 #[tokio::test]
@@ -457,16 +463,37 @@ async fn controls_are_not_for_browsers_and_say_who_they_are() {
     assert_eq!(read(bank.get("/v2/nothing")).await.0, 404);
 }
 
+/// Somebody whom the bank's webhooks reach.
+struct Receiver {
+    url: String,
+    deliveries: mpsc::UnboundedReceiver<(HeaderMap, Bytes)>,
+}
+
+impl Receiver {
+    /// Waits for so many deliveries, turned away or not.
+    async fn heard(&mut self, count: usize) -> Vec<(HeaderMap, Bytes)> {
+        let mut heard = Vec::new();
+        let all = async {
+            while heard.len() < count {
+                heard.push(self.deliveries.recv().await.unwrap());
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), all).await;
+        waited.expect("all were delivered");
+        heard
+    }
+}
+
 /// A receiver of webhooks that turns the first `refusals` away.
-async fn receiver(refusals: usize) -> (String, Arc<Mutex<Vec<(HeaderMap, Bytes)>>>) {
-    let seen: Arc<Mutex<Vec<(HeaderMap, Bytes)>>> = Arc::default();
+async fn receiver(refusals: usize) -> Receiver {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let kept = seen.clone();
+    let (told, deliveries) = mpsc::unbounded_channel();
+    let count = Arc::new(AtomicUsize::new(0));
     let hook = axum::routing::post(async move |headers: HeaderMap, body: Bytes| {
-        let mut kept = kept.lock().unwrap();
-        kept.push((headers, body));
-        if kept.len() <= refusals {
+        // Nobody waits for more than a test asks for.
+        let _ = told.send((headers, body));
+        if count.fetch_add(1, Ordering::Relaxed) < refusals {
             axum::http::StatusCode::INTERNAL_SERVER_ERROR
         } else {
             axum::http::StatusCode::OK
@@ -474,32 +501,23 @@ async fn receiver(refusals: usize) -> (String, Arc<Mutex<Vec<(HeaderMap, Bytes)>
     });
     let router = axum::Router::new().route("/hook", hook);
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    (url, seen)
+    Receiver { url, deliveries }
 }
 
 #[tokio::test]
 async fn webhooks_are_signed_named_repeated_and_chosen() {
     let folder = tempfile::tempdir().unwrap();
     let bank = TestBank::start(folder.path()).await;
-    let (url, seen) = receiver(1).await;
-    let target = json!({"url": url, "secret": "whsec-sandbox",
+    let mut hook = receiver(1).await;
+    let target = json!({"url": hook.url, "secret": "whsec-sandbox",
                         "events": ["payout.pending", "payout.processed"]});
     assert_eq!(read(bank.post("/sandbox/webhook", &target)).await.0, 200);
     let notes = json!({"vendor_url": "https://acme.example"});
     read(bank.post("/sandbox/payouts", &json!({"notes": notes}))).await;
     bank.create("key-1", &payout("ref-1")).await;
-    let all = async {
-        while seen.lock().unwrap().len() < 3 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), all)
-        .await
-        .unwrap();
-
-    let seen = seen.lock().unwrap();
+    let seen = hook.heard(3).await;
     let mut told: Vec<(String, String)> = Vec::new();
-    for (headers, body) in seen.iter() {
+    for (headers, body) in &seen {
         let mut mac = Hmac::<Sha256>::new_from_slice(b"whsec-sandbox").unwrap();
         mac.update(body);
         assert_eq!(
@@ -567,8 +585,9 @@ async fn what_was_answered_before_a_kill_9_is_in_the_ledger_after_it() {
     let process = Process::start(folder.path());
     let bank = TestBank::at(&process.url);
     let answered: Mutex<Vec<Value>> = Mutex::default();
+    let (told, mut enough) = mpsc::unbounded_channel();
     let paying = futures_util::future::join_all((0..16).map(|worker| {
-        let (bank, answered) = (&bank, &answered);
+        let (bank, answered, told) = (&bank, &answered, told.clone());
         async move {
             for number in 0.. {
                 let name = format!("key-{worker}-{number}");
@@ -580,12 +599,13 @@ async fn what_was_answered_before_a_kill_9_is_in_the_ledger_after_it() {
                     return;
                 };
                 answered.lock().unwrap().push(made["id"].clone());
+                told.send(()).unwrap();
             }
         }
     }));
     let killing = async {
-        while answered.lock().unwrap().len() < 200 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+        for _ in 0..200 {
+            enough.recv().await.unwrap();
         }
         process.kill_9();
     };

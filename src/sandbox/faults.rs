@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | `kind` | `5xx` an error answer · `reset` the connection is reset (TCP RST) · `hang` no answer · `slow` a late one · `garbage` a 200 that is not JSON · `empty` a 200 without a body · `duplicate` the answer shown twice, never a second payout · `wrong_id` an answer about another payout · `forget_keys` the idempotency keys are forgotten · `redirect` a 307 to another address |
 //! | `operation` | `create`, `fetch`, `list`, `approve`, `reject`, `cancel`, `balance`, `transfer`, `find_transfers`, `webhook` (only `slow` and `duplicate`), or `any` bank call (default) |
-//! | `when` | `before` (default) or `after` the request took effect. An answer that needs a payout to spoil (`duplicate`, `wrong_id`) is always after; `forget_keys` always before |
+//! | `when` | `before` (default) or `after` the request took effect. An answer that needs a payout to spoil (`duplicate`, `wrong_id`) is always after |
 //! | `count` | how often it strikes; without `count` and `probability` once, with `probability` alone for ever |
 //! | `probability` | 0 to 1, how likely it strikes each time |
 //! | `status` | of `5xx` (503) or `redirect` (307) |
@@ -185,8 +185,8 @@ impl Fault {
         }
         match self.kind {
             Kind::Duplicate | Kind::WrongId => self.when = When::After,
-            Kind::ForgetKeys => self.when = When::Before,
-            Kind::Error
+            Kind::ForgetKeys
+            | Kind::Error
             | Kind::Reset
             | Kind::Hang
             | Kind::Slow

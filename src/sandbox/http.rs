@@ -118,7 +118,7 @@ async fn call(
             When::Before => spoilt_before(&desk, &fault, work).await,
             When::After => {
                 let answer = settle(&desk, work);
-                spoilt_after(&fault, answer).await
+                spoilt_after(&desk, &fault, answer).await
             }
         }
     });
@@ -138,11 +138,7 @@ async fn spoilt_before(desk: &Desk, fault: &Fault, work: impl FnOnce(&Desk) -> A
             tokio::time::sleep(fault.delay()).await;
             answered(&settle(desk, work))
         }
-        FaultKind::ForgetKeys => {
-            let now = desk.ambient.now();
-            let forgotten = desk.bank().forget_keys(now);
-            answered(&forgotten.and_then(|()| settle(desk, work)))
-        }
+        FaultKind::ForgetKeys => answered(&forget_keys(desk).and_then(|()| settle(desk, work))),
         FaultKind::Error
         | FaultKind::Reset
         | FaultKind::Hang
@@ -154,7 +150,12 @@ async fn spoilt_before(desk: &Desk, fault: &Fault, work: impl FnOnce(&Desk) -> A
     }
 }
 
-async fn spoilt_after(fault: &Fault, answer: Answer) -> Response {
+fn forget_keys(desk: &Desk) -> Result<(), Refusal> {
+    let now = desk.ambient.now();
+    desk.bank().forget_keys(now)
+}
+
+async fn spoilt_after(desk: &Desk, fault: &Fault, answer: Answer) -> Response {
     match (fault.kind, answer) {
         (FaultKind::Slow, answer) => {
             tokio::time::sleep(fault.delay()).await;
@@ -162,6 +163,7 @@ async fn spoilt_after(fault: &Fault, answer: Answer) -> Response {
         }
         (FaultKind::Duplicate, Ok(body)) => spoil::doubled(body),
         (FaultKind::WrongId, Ok(body)) => answered(&Ok(spoil::swapped(body))),
+        (FaultKind::ForgetKeys, Ok(body)) => answered(&forget_keys(desk).map(|()| body)),
         (FaultKind::Duplicate | FaultKind::WrongId | FaultKind::ForgetKeys, answer) => {
             answered(&answer)
         }

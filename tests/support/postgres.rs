@@ -3,6 +3,7 @@
 //!
 //! Where there is neither, tests say so and pass, except in CI (`CI` is set), where they fail.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -10,25 +11,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 /// `nobody`, on every Debian: a Postgres server refuses to run as root.
 const NOBODY: u32 = 65_534;
-/// How long a new server may take to answer on a busy machine.
-const START: Duration = Duration::from_secs(60);
 
-/// Waits for the end of its standard input, and so for the end of this process, however it ends.
+/// Says `ready` once the server answers, then waits for the end of its standard input, and so for
+/// the end of this process, however it ends.
 const SCRIPT: &str = r#"
 "$1/initdb" -D "$2/data" -U hundi -A trust -E UTF8 --locale=C --no-sync >"$2/log" 2>&1 || exit 1
-"$1/postgres" -D "$2/data" -p "$3" -c listen_addresses=127.0.0.1 -c max_connections=300 \
-    -c unix_socket_directories="$2" >>"$2/log" 2>&1 &
-server=$!
+"$1/pg_ctl" -D "$2/data" -l "$2/log" -w -t 60 -o "-p $3 -c listen_addresses=127.0.0.1 \
+    -c max_connections=300 -c unix_socket_directories=$2" start >/dev/null 2>&1 || exit 1
+echo ready
 cat >/dev/null
-kill -INT $server
-wait $server
+"$1/pg_ctl" -D "$2/data" -m fast -w stop >/dev/null 2>&1
 rm -rf "$2"
 "#;
 
@@ -90,10 +88,15 @@ fn start(programs: &Path) -> Server {
     }
     command
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null());
     // Its own group, so that an interrupt of the tests lets the script clean up.
-    let watcher = command.process_group(0).current_dir("/").spawn().unwrap();
+    let mut watcher = command.process_group(0).current_dir("/").spawn().unwrap();
+    let mut said = String::new();
+    let mut told = BufReader::new(watcher.stdout.take().unwrap());
+    told.read_line(&mut said).unwrap();
+    let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+    assert_eq!(said.trim(), "ready", "the server did not start: {log}");
     Server {
         url: format!("postgres://hundi@127.0.0.1:{port}/postgres"),
         _watcher: Some(watcher),
@@ -123,13 +126,5 @@ pub async fn fresh_schema() -> Option<String> {
 /// A connection of somebody else.
 pub async fn connect(url: &str) -> PgConnection {
     let options: PgConnectOptions = url.parse().unwrap();
-    let until = Instant::now() + START;
-    loop {
-        match PgConnection::connect_with(&options).await {
-            Ok(conn) => return conn,
-            // Still starting, as far as one can tell.
-            Err(error) if Instant::now() > until => panic!("no Postgres: {error}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
+    PgConnection::connect_with(&options).await.unwrap()
 }
