@@ -124,8 +124,7 @@ impl Covers {
 /// Whether a block entry covers a host that [`host`] has read, or what it looks like. An entry that
 /// cannot be read covers everything: somebody meant to stop something.
 fn block_covers(entry: &str, host: &str, seen: &str) -> Option<Covers> {
-    let entry = entry.trim();
-    let entry = entry.strip_prefix("*.").unwrap_or(entry);
+    let entry = upper(entry.trim());
     if entry == "*" {
         return Some(Covers::All);
     }
@@ -136,6 +135,16 @@ fn block_covers(entry: &str, host: &str, seen: &str) -> Option<Covers> {
         return Some(Covers::Is);
     }
     covers(&skeleton(&entry), seen).then_some(Covers::LooksLike)
+}
+
+/// A block entry without the signs for "and everything under it", which it means anyway:
+/// `*.evil.com` and `.evil.com` are `evil.com`.
+pub fn upper(entry: &str) -> &str {
+    let entry = entry
+        .strip_prefix('*')
+        .filter(|rest| rest.starts_with('.'))
+        .unwrap_or(entry);
+    entry.trim_start_matches('.')
 }
 
 /// Whether a host, in the one spelling, is another or one of its subdomains.
@@ -321,6 +330,8 @@ mod tests {
             ("evil.com",       "https://www.evil.com.",         true),
             ("WWW.Evil.com.",  "https://evil.com/",             true),
             ("*.evil.com",     "https://evil.com/",             true),
+            (".evil.com",      "https://evil.com/",             true),
+            (".evil.com",      "https://a.evil.com/",           true),
             ("https://evil.com/x", "https://pay.evil.com",      true),
             ("evil.com",       "https://notevil.com/",          false),
             ("evil.com",       "https://evil.com.example/",     false),

@@ -23,19 +23,58 @@ const MAX_WINDOW_SECS: u32 = 24 * 60 * 60;
 pub fn read(body: &Value) -> Result<Policy, String> {
     // Serde would take a list for a struct, field by field; nobody writes a policy like that.
     let map = body.as_object().ok_or("a policy is an object")?;
-    if map
-        .get("rate_limit")
-        .is_some_and(|rate| !rate.is_object() && !rate.is_null())
-    {
-        return Err("`rate_limit` is an object of `max` and `window_secs`".to_owned());
-    }
     // Null means "not given", for a list as well as for a limit.
     let given = map.iter().filter(|(_, value)| !value.is_null());
     let given: Map<String, Value> = given
-        .map(|(key, value)| (key.clone(), value.clone()))
+        .map(|(key, value)| (key.clone(), whole(value)))
         .collect();
+    for (key, value) in &given {
+        let alone = Map::from_iter([(key.clone(), value.clone())]);
+        let readable = serde_json::from_value::<Policy>(Value::Object(alone)).is_ok();
+        // Serde would take a list for the rate limit, too.
+        if !readable || (key == "rate_limit" && !value.is_object()) {
+            return Err(misread(key));
+        }
+    }
     let policy = serde_json::from_value(Value::Object(given));
     checked(policy.map_err(|error| error.to_string())?)
+}
+
+/// The value with `5e5` and `500000.0` spelt as the whole numbers they are, as everywhere else.
+fn whole(value: &Value) -> Value {
+    if let Value::Object(map) = value {
+        let inner = map.iter();
+        return inner
+            .map(|(key, value)| (key.clone(), whole(value)))
+            .collect();
+    }
+    match value.as_f64() {
+        Some(number) if number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER as f64 => {
+            Value::from(number as i64)
+        }
+        Some(_) | None => value.clone(),
+    }
+}
+
+/// What a field should have been.
+fn misread(field: &str) -> String {
+    let expected = match field {
+        "daily_limit" | "per_txn_limit" | "require_approval_above" => {
+            "has to be a whole number of minor units, or null for no limit"
+        }
+        "approvals_needed" => "has to be a whole number of people",
+        "allowed_domains" | "blocked_domains" | "allowed_tools" => "has to be a list of texts",
+        "rate_limit" => "has to be an object of `max` and `window_secs`, both whole numbers",
+        "require_verified_entity" | "execute_on_approval" => "has to be true or false",
+        "valid_from" | "valid_until" => "has to be an instant: RFC 3339 text or epoch seconds",
+        "currency" => "has to be three upper-case letters, such as INR",
+        _ => {
+            "is no field of a policy; it has daily_limit, per_txn_limit, require_approval_above, \
+             approvals_needed, allowed_domains, blocked_domains, allowed_tools, rate_limit, \
+             require_verified_entity, valid_from, valid_until, currency and execute_on_approval"
+        }
+    };
+    format!("`{field}` {expected}")
 }
 
 /// The policy with its lists in their one spelling, or what is wrong with it.
@@ -113,7 +152,7 @@ fn blocked(entry: &str) -> Option<String> {
     if entry == "*" {
         return Some(entry.to_owned());
     }
-    domains::plain(entry.strip_prefix("*.").unwrap_or(entry)).filter(|host| !host.contains('*'))
+    domains::plain(domains::upper(entry)).filter(|host| !host.contains('*'))
 }
 
 fn allowed(entry: &str) -> Option<String> {
@@ -134,7 +173,7 @@ mod tests {
     #[test]
     fn lists_come_into_one_spelling() {
         let policy = read(&json!({
-            "blocked_domains": ["EVIL.com", "evil.com.", "*.Bad.example", "https://www.worse.example/x", "*"],
+            "blocked_domains": ["EVIL.com", "evil.com.", "*.Bad.example", ".bad.example", "https://www.worse.example/x", "*"],
             "allowed_domains": [" Good.com:443 ", "bücher.example"],
             "allowed_tools": ["noop", "*", "noop"],
         }))
@@ -170,6 +209,15 @@ mod tests {
             (json!({"blocked_domains": ["e*il.com"]}),              "blocked_domains[0]"),
             (json!({"allowed_tools": ["a b"]}),                     "allowed_tools[0]"),
             (json!({"dayly_limit": 1}),                             "dayly_limit"),
+            (json!({"daily_limit": "5"}),                           "`daily_limit` has to be a whole number"),
+            (json!({"per_txn_limit": 1.5}),                         "`per_txn_limit` has to be a whole number"),
+            (json!({"approvals_needed": -1}),                       "`approvals_needed` has to be a whole number"),
+            (json!({"allowed_domains": "good.com"}),                "`allowed_domains` has to be a list"),
+            (json!({"require_verified_entity": 1}),                 "`require_verified_entity` has to be true or false"),
+            (json!({"valid_from": "yesterday"}),                    "`valid_from` has to be an instant"),
+            (json!({"currency": "inr"}),                            "`currency` has to be three"),
+            (json!({"rate_limit": {"max": "1"}}),                   "`rate_limit` has to be an object"),
+            (json!({"rate_limit": {"most": 1}}),                    "`rate_limit` has to be an object"),
             (json!([]),                                             "object"),
             (json!({"rate_limit": [1, 60]}),                        "rate_limit"),
         ];
@@ -177,6 +225,15 @@ mod tests {
             let error = read(&body).unwrap_err();
             assert!(error.contains(named), "{body}: {error}");
         }
+    }
+
+    #[test]
+    fn a_whole_number_may_be_spelt_with_a_point() {
+        let policy = read(&json!({"daily_limit": 5e5, "rate_limit": {"max": 3.0}})).unwrap();
+        assert_eq!(
+            (policy.daily_limit, policy.rate_limit.max),
+            (Some(500_000), 3)
+        );
     }
 
     #[test]
