@@ -21,14 +21,27 @@ pub const MAX_SAMPLES: usize = 8;
 pub const MAX_SAMPLE_BYTES: usize = 32 * 1024;
 /// Longest idempotency key, in bytes: it is part of a unique index.
 pub const MAX_KEY_BYTES: usize = 255;
-/// Longest commit token taken in here; longer ones are no tokens of ours. The broker looks again.
-pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// Longest text taken in as a commit token: as long as a body may be, so that what cannot be a
+/// token is refused as one by the broker, before it decodes anything, and by no other name.
+pub const MAX_TOKEN_BYTES: usize = crate::domain::strict::MAX_BYTES;
 /// Longest name, id or cursor, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 /// Most rows of one page.
 pub const MAX_PAGE: u32 = 500;
 /// Rows of a page when the caller does not say.
 pub const DEFAULT_PAGE: u32 = 50;
+
+/// What a record of the audit can have decided.
+const DECISIONS: [&str; 4] = ["APPROVED", "REJECTED", "HELD", "SKIPPED"];
+
+/// A decision to look for in the audit, in any case. A misspelt one would find nothing, and that
+/// reads like good news.
+pub fn decision(text: &str) -> Option<String> {
+    let known = DECISIONS
+        .iter()
+        .find(|name| name.eq_ignore_ascii_case(text));
+    known.map(|name| (*name).to_owned())
+}
 
 /// A request's fields that nobody has taken out yet.
 pub struct Fields(Map<String, Value>);
@@ -39,7 +52,7 @@ impl Fields {
         match value {
             None => Ok(Self(Map::new())),
             Some(Value::Object(map)) => Ok(Self(map)),
-            Some(_) => Err(invalid("the arguments must be a JSON object")),
+            Some(_) => Err(invalid("a JSON object belongs here")),
         }
     }
 

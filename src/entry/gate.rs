@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -128,6 +128,10 @@ async fn collect(mut body: Body) -> Result<Bytes, GateError> {
     let mut first = Bytes::new();
     let mut whole = Vec::new();
     let mut seen = 0_usize;
+    // Announced to be longer than is read on: no need to wait for it.
+    if body.size_hint().lower() > u64::try_from(DRAINED_BYTES).unwrap_or(u64::MAX) {
+        return Err(GateError::TooLarge);
+    }
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| GateError::BrokenOff)?;
         // Trailers carry nothing that is read here.

@@ -33,7 +33,7 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 pub use answer::{Problem, created, ok};
-pub use body::StrictBody;
+pub use body::{OptionalBody, StrictBody};
 pub use caller::{Caller, Named};
 pub use harden::harden;
 pub use openapi::{Op, Param, document};

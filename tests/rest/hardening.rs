@@ -119,6 +119,53 @@ async fn a_body_must_say_that_it_is_json() {
 }
 
 #[tokio::test]
+async fn an_empty_body_is_no_document_where_one_is_needed() {
+    let door = Door::new().await;
+    let agent = door.fixture.key(Role::Agent, "payer").await;
+    let admin = door.fixture.key(Role::Admin, "boss").await;
+    let nobody = "01890000-0000-7000-8000-000000000000";
+    // A policy without limits must not come of a body that got lost.
+    for (method, path, key) in [
+        ("PUT", "/v1/agents/payer/policy".to_owned(), &admin),
+        ("POST", "/v1/proposals".to_owned(), &agent),
+        ("POST", format!("/v1/proposals/{nobody}/commit"), &agent),
+        ("POST", "/v1/freeze".to_owned(), &admin),
+        ("POST", "/v1/keys".to_owned(), &admin),
+    ] {
+        let answer = door.ask(method, &path, key, None).await;
+        let told = (answer.status, answer.code());
+        assert_eq!(told, (400, "invalid_json".to_owned()), "{method} {path}");
+    }
+    for act in ["approve", "reject", "cancel"] {
+        let path = format!("/v1/proposals/{nobody}/{act}");
+        assert_eq!(door.poke(&path, &admin).await.status, 404, "{act}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_announced_as_endless_is_not_waited_for() {
+    let door = Door::new().await;
+    let agent = door.fixture.key(Role::Agent, "payer").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let closing = CancellationToken::new();
+    let serving = serve(listener, door.router.clone(), Limits::default(), closing);
+    let serving = tokio::spawn(serving);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /v1/proposals HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {agent}\r\n\
+         Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n{{}}"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let read = stream.read_exact(&mut answer);
+    let read = tokio::time::timeout(Duration::from_secs(5), read).await;
+    read.expect("answered at once").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    serving.abort();
+}
+
+#[tokio::test]
 async fn nobody_without_a_key_has_a_body_read() {
     let door = Door::new().await;
     let answer = door

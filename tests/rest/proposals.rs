@@ -85,6 +85,19 @@ async fn other_arguments_are_refused_and_leave_the_token_usable() {
 }
 
 #[tokio::test]
+async fn no_text_is_too_long_to_be_refused_as_a_token() {
+    let (door, agent) = with_agent().await;
+    let allowed = proposed(&door, &agent, 500).await;
+    let path = format!("/v1/proposals/{}/commit", id_of(&allowed));
+    for length in [0, 8 * 1024, 8 * 1024 + 1, 100_000, 1_000_000] {
+        let body = json!({"commit_token": "A".repeat(length), "arguments": {"amount": 500}});
+        let answer = door.post(&path, &agent, body).await;
+        let told = (answer.status, answer.json()["reason"].clone());
+        assert_eq!(told, (409, json!("bad_signature")), "{length}");
+    }
+}
+
+#[tokio::test]
 async fn a_blocked_proposal_is_a_result_with_its_draft() {
     let door = Door::new().await;
     let agent = door.fixture.key(Role::Agent, "nobody").await;

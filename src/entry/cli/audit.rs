@@ -17,6 +17,7 @@ use crate::domain::ids::{AgentId, ProposalId};
 use crate::domain::money::Money;
 use crate::domain::principal::Principal;
 use crate::domain::time::Timestamp;
+use crate::entry::fields;
 
 /// Records per read of an export, and most that a live view reads at once.
 const PAGE: u32 = 500;
@@ -41,6 +42,9 @@ pub enum Command {
         /// jsonl or csv
         #[arg(long, value_enum, default_value_t = Format::Jsonl)]
         format: Format,
+        /// The same as --format jsonl
+        #[arg(long, conflicts_with = "format")]
+        json: bool,
         /// As whom.
         #[command(flatten)]
         actor: Actor,
@@ -50,8 +54,8 @@ pub enum Command {
         /// An exported file; without it, the log of the configured store
         file: Option<PathBuf>,
         /// The only public key to trust (hex); without it, the one the file names
-        #[arg(long = "key", value_name = "PUBLIC_KEY", value_parser = public_key)]
-        keys: Vec<PublicKey>,
+        #[arg(long = "key", value_name = "PUBLIC_KEY", value_parser = hex_key)]
+        keys: Vec<String>,
         /// How to print.
         #[command(flatten)]
         json: Json,
@@ -80,7 +84,7 @@ pub struct List {
     #[arg(long)]
     pub payout: Option<String>,
     /// Only with this decision: APPROVED, REJECTED, HELD or SKIPPED
-    #[arg(long)]
+    #[arg(long, value_parser = decision)]
     pub decision: Option<String>,
     /// Only about this tool
     #[arg(long)]
@@ -129,7 +133,11 @@ pub fn without_store(args: &Args, out: &mut dyn Write) -> Option<Result<(), Fail
     else {
         return None;
     };
-    let report = File::open(file).and_then(|file| verify(BufReader::new(file), keys));
+    let keys = match public_keys(keys) {
+        Ok(keys) => keys,
+        Err(why) => return Some(Err(why)),
+    };
+    let report = File::open(file).and_then(|file| verify(BufReader::new(file), &keys));
     Some(match report {
         Ok(report) => tell(&report, *json, out),
         Err(error) => {
@@ -150,7 +158,7 @@ pub async fn run(
         None => list(&args.list, broker, who, out).await,
         Some(Command::Export { format, .. }) => export(*format, broker, who, out).await,
         Some(Command::Verify { keys, json, .. }) => {
-            let report = check_store(broker, who, keys).await?;
+            let report = check_store(broker, who, &public_keys(keys)?).await?;
             tell(&report, *json, out)
         }
     }
@@ -168,7 +176,7 @@ async fn list(
         agent: list.agent.clone(),
         proposal: list.proposal,
         payout: list.payout.clone(),
-        decision: list.decision.as_ref().map(|text| text.to_uppercase()),
+        decision: list.decision.clone(),
         tool: list.tool.clone(),
         since: since.transpose()?,
         limit: list.limit,
@@ -400,9 +408,28 @@ fn tell(report: &Report, json: Json, out: &mut dyn Write) -> Result<(), Failure>
     }
 }
 
-fn public_key(text: &str) -> Result<PublicKey, String> {
-    let key = PublicKey::parse(&text.to_lowercase());
+fn hex_key(text: &str) -> Result<String, String> {
+    let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let key = hex.then(|| text.to_lowercase());
     key.ok_or_else(|| "a public key is 64 hex digits".to_owned())
+}
+
+/// Digits that are no point of the curve are no key, so nothing can be signed under them: a
+/// check that failed, not a command that makes no sense.
+fn public_keys(given: &[String]) -> Result<Vec<PublicKey>, Failure> {
+    let key = |text: &String| {
+        PublicKey::parse(text).ok_or_else(|| {
+            let said = "is no Ed25519 public key, so no head can be signed under it; an export \
+                        names its own as `public_key`";
+            Failure::Failed(format!("{text} {said}"))
+        })
+    };
+    given.iter().map(key).collect()
+}
+
+fn decision(text: &str) -> Result<String, String> {
+    let known = fields::decision(text);
+    known.ok_or_else(|| "the decisions are APPROVED, REJECTED, HELD and SKIPPED".to_owned())
 }
 
 fn since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {

@@ -23,6 +23,8 @@ pub enum Problem {
     Trouble(Trouble),
     /// The body did not pass the gate.
     Gate(GateError),
+    /// The signature of a callback does not hold: who sends it, in words.
+    NotSigned(&'static str),
     /// No such path.
     NoSuchPath,
     /// The path exists, the method does not.
@@ -55,6 +57,13 @@ impl Problem {
             Problem::Gate(error) => {
                 let status = error.status().as_u16();
                 return (status, error.code(), Recovery::FixArgs, error.to_string());
+            }
+            Problem::NotSigned(by) => {
+                let detail = format!(
+                    "the signature of {by} does not hold for this body; sign its raw bytes with \
+                     the secret configured here"
+                );
+                return (401, "unauthenticated", Recovery::Stop, detail);
             }
             Problem::NoSuchPath => (
                 404,
@@ -100,6 +109,7 @@ impl Problem {
             Problem::Busy => Some(BUSY_RETRY_SECS),
             Problem::Trouble(_)
             | Problem::Gate(_)
+            | Problem::NotSigned(_)
             | Problem::NoSuchPath
             | Problem::MethodNotAllowed
             | Problem::TooSlow
@@ -135,7 +145,8 @@ impl IntoResponse for Problem {
         if let Some(secs) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(secs.max(1)));
         }
-        if status == 401 {
+        // A signed callback has no bearer to send.
+        if status == 401 && !matches!(self, Problem::NotSigned(_)) {
             let scheme = HeaderValue::from_static("Bearer realm=\"hundi\"");
             headers.insert(WWW_AUTHENTICATE, scheme);
         }

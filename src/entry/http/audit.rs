@@ -25,7 +25,7 @@ use crate::domain::audit::export::{csv_header, csv_line, head_json};
 use crate::domain::audit::record_line;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::time::Timestamp;
-use crate::entry::shapes;
+use crate::entry::{fields, shapes};
 
 /// Records in an answer unless said otherwise, and at most.
 const PAGE: (u32, u32) = (100, 500);
@@ -103,6 +103,8 @@ async fn list(
     }
 }
 
+const DECISIONS: &str = "APPROVED, REJECTED, HELD or SKIPPED";
+
 fn filter(who: &Principal, params: &Params, limit: u32) -> Result<RecordFilter, Problem> {
     let owned = |name| params.text(name).map(str::to_owned);
     let time = "an RFC 3339 time, such as 2026-11-20T10:00:00Z";
@@ -111,7 +113,7 @@ fn filter(who: &Principal, params: &Params, limit: u32) -> Result<RecordFilter, 
         agent: params.read("agent", "an agent id", |text| text.parse().ok())?,
         proposal: params.read("proposal", "a proposal id", |text| text.parse().ok())?,
         payout: owned("payout"),
-        decision: owned("decision"),
+        decision: params.read("decision", DECISIONS, fields::decision)?,
         tool: owned("tool"),
         since: params.read("since", time, Timestamp::parse)?,
         until: params.read("until", time, Timestamp::parse)?,

@@ -1,17 +1,32 @@
 //! Bodies of this door: through the strict gate, then field by field.
 
 use axum::extract::{FromRequest, Request};
+use serde_json::Value;
 
 use super::Problem;
 use crate::broker::Trouble;
 use crate::entry::fields::Fields;
 use crate::entry::gate;
 
-/// The fields of a body; an empty body has none. Whoever takes them calls [`Fields::end`], so
-/// that a field nobody reads is refused instead of ignored.
+/// The fields of a body, which has to be there. Whoever takes them calls [`Fields::end`], so that
+/// a field nobody reads is refused instead of ignored.
 pub struct StrictBody(pub Fields);
 
+/// As [`StrictBody`], where the body may be left out: an empty one has no fields.
+pub struct OptionalBody(pub Fields);
+
 impl<S: Send + Sync> FromRequest<S> for StrictBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let (_, value) = gate::read_strict(body).await?;
+        gate::says_json(&parts.headers)?;
+        Ok(Self(fields_of(Some(value))?))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for OptionalBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -20,7 +35,14 @@ impl<S: Send + Sync> FromRequest<S> for StrictBody {
         if value.is_some() {
             gate::says_json(&parts.headers)?;
         }
-        Ok(Self(Fields::of(value).map_err(of_a_request)?))
+        Ok(Self(fields_of(value)?))
+    }
+}
+
+fn fields_of(value: Option<Value>) -> Result<Fields, Problem> {
+    match value {
+        None | Some(Value::Object(_)) => Fields::of(value).map_err(of_a_request),
+        Some(_) => Err(Problem::invalid("the body must be a JSON object")),
     }
 }
 

@@ -12,7 +12,7 @@ use super::answer::{ok, with_status};
 use super::body::of_a_request;
 use super::caller::{Caller, Id, Named};
 use super::openapi::{Op, Param};
-use super::{Door, Problem, Query, StrictBody};
+use super::{Door, OptionalBody, Problem, Query, StrictBody};
 use crate::broker::{CommitRequest, ListRequest, ProposeRequest, Proposed, Trouble, Word};
 use crate::domain::principal::Right;
 use crate::domain::proposal::State as Standing;
@@ -121,7 +121,7 @@ async fn approve(
     State(door): State<Door>,
     Caller { who, .. }: Caller,
     Id(id): Id,
-    StrictBody(fields): StrictBody,
+    OptionalBody(fields): OptionalBody,
 ) -> Result<Response, Problem> {
     fields.end().map_err(of_a_request)?;
     let answer = door.broker.approve(&who, id).await?;
@@ -132,7 +132,7 @@ async fn reject(
     State(door): State<Door>,
     Caller { who, .. }: Caller,
     Id(id): Id,
-    StrictBody(fields): StrictBody,
+    OptionalBody(fields): OptionalBody,
 ) -> Result<Response, Problem> {
     let reason = words(fields).map_err(of_a_request)?.unwrap_or_default();
     let answer = door.broker.reject(&who, id, &reason).await?;
@@ -143,7 +143,7 @@ async fn cancel(
     State(door): State<Door>,
     Caller { who, .. }: Caller,
     Id(id): Id,
-    StrictBody(fields): StrictBody,
+    OptionalBody(fields): OptionalBody,
 ) -> Result<Response, Problem> {
     fields.end().map_err(of_a_request)?;
     let answer = door.broker.cancel(&who, id).await?;

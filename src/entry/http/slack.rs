@@ -16,7 +16,6 @@ use serde_json::json;
 use super::answer::{ok, with_status};
 use super::openapi::{Op, Param};
 use super::{Door, Problem};
-use crate::broker::Trouble;
 use crate::broker::forged::Forgery;
 use crate::broker::slack::NotGenuine;
 use crate::entry::gate;
@@ -52,7 +51,7 @@ fn refused(door: &Door, why: &NotGenuine) -> Response {
     match why {
         NotGenuine::Stale | NotGenuine::BadSignature => {
             door.broker.forged(Forgery::Slack);
-            Problem::from(Trouble::Unauthenticated).into_response()
+            Problem::NotSigned("Slack").into_response()
         }
         // Slack's own, and of a kind that we did not ask for.
         NotGenuine::Unreadable(why) => with_status(200, &json!({"ignored": why})),

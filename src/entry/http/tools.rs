@@ -11,7 +11,7 @@ use super::answer::ok;
 use super::body::of_a_request;
 use super::caller::{Caller, Named};
 use super::openapi::{Op, Param};
-use super::{Door, Problem, StrictBody};
+use super::{Door, OptionalBody, Problem};
 use crate::broker::Trouble;
 use crate::broker::catalogue::ToolInfo;
 use crate::domain::principal::Right;
@@ -38,7 +38,7 @@ async fn accept(
     State(door): State<Door>,
     Caller { who, .. }: Caller,
     Named(name): Named,
-    StrictBody(fields): StrictBody,
+    OptionalBody(fields): OptionalBody,
 ) -> Result<Response, Problem> {
     let accepted = match seen(fields).map_err(of_a_request)? {
         Some(digest) => door.broker.accept_tool_if(&who, &name, &digest).await?,

@@ -14,7 +14,6 @@ use super::answer::ok;
 use super::openapi::{Op, Param};
 use super::slack::header;
 use super::{Door, Problem};
-use crate::broker::Trouble;
 use crate::broker::webhook::Received;
 use crate::entry::gate;
 
@@ -29,7 +28,7 @@ async fn razorpay(State(door): State<Door>, request: Request) -> Result<Response
     let event_id = header(&parts.headers, "x-razorpay-event-id");
     let received = door.broker.receive_webhook(&body, signature, event_id);
     Ok(match received.await? {
-        Received::Forged => Problem::from(Trouble::Unauthenticated).into_response(),
+        Received::Forged => Problem::NotSigned("the bank").into_response(),
         received @ (Received::Accepted | Received::Duplicate | Received::Kept) => {
             ok(&json!({"status": received.name()}))
         }
