@@ -69,7 +69,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Proposal(command) => {
             run::on_store::proposal(command, &load(&cli.settings)?, &mut out)
         }
-        Command::Policy(cli::policy::Command::Simulate) => {
+        Command::Policy(cli::policy::Command::Simulate(_)) => {
             let now = Ambient::real().now();
             let decide = |line: &[u8]| simulate::simulate_line(line, now);
             cli::policy::simulate(&mut input(), &mut out, decide)
@@ -78,13 +78,13 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             run::on_store::policy(command, &load(&cli.settings)?, &mut input(), &mut out)
         }
         Command::Tool(command) => run::on_store::tool(command, &load(&cli.settings)?, &mut out),
-        Command::Migrate => run::on_store::migrate(&load(&cli.settings)?, &mut out),
+        Command::Migrate(json) => run::on_store::migrate(*json, &load(&cli.settings)?, &mut out),
         Command::Serve(args) => run::serve::run(args, &load(&cli.settings)?, &mut out),
         Command::Mcp(args) => run::mcp::run(args, &load(&cli.settings)?),
         Command::Sandbox(args) => run::sandbox::run(args, &load(&cli.settings)?, &mut out),
         // The child has no configuration file and no data folder: only its variables.
         Command::Sidecar(cli::SidecarCommand::Razorpay) => run::sidecar::razorpay(),
-        Command::Demo(_) => run::demo::run(&mut out),
+        Command::Demo(args) => run::demo::run(args.json, &mut out),
     }
 }
 
@@ -123,10 +123,10 @@ fn config(args: &cli::config::Args, config: &Config, out: &mut dyn Write) -> Res
 }
 
 fn score(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+    // On paper there is nobody to ask, and what waits for a person is not allowed.
     let unscored = match config.on_missing {
-        OnMissing::Hold => "hold",
         OnMissing::Allow => "allow",
-        OnMissing::Block => "block",
+        OnMissing::Hold | OnMissing::Block => "block",
     };
     cli::score::run(&mut input(), out, |case| {
         let weights = weights(case)?;

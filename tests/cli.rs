@@ -207,6 +207,55 @@ fn every_flag_explains_itself() {
 }
 
 #[test]
+fn every_command_that_prints_data_takes_json() {
+    // They serve until they are told to stop, or print a script for a shell.
+    let others = ["serve", "mcp", "sandbox", "sidecar", "completions"];
+    fn under(command: &clap::Command, path: &str) {
+        for inner in command.get_subcommands() {
+            under(inner, &format!("{path} {}", inner.get_name()));
+        }
+        if command.get_subcommands().next().is_none() {
+            let json = command.get_arguments().any(|arg| arg.get_id() == "json");
+            assert!(json, "hundi{path} takes no --json");
+        }
+    }
+    for command in Cli::command().get_subcommands() {
+        if !others.contains(&command.get_name()) {
+            under(command, &format!(" {}", command.get_name()));
+        }
+    }
+    let place = Place::new();
+    let told = place.run(&["migrate", "--json"]).done().json();
+    assert_eq!(told["status"], "up_to_date");
+    for bulk in [
+        &["hash", "--json"][..],
+        &["score", "--json"],
+        &["policy", "simulate", "--json"],
+    ] {
+        assert_eq!(place.fed(bulk, b"{}\n").done().lines().len(), 1, "{bulk:?}");
+    }
+}
+
+#[test]
+fn a_command_tells_in_its_help_what_it_does_and_as_whom() {
+    let place = Place::new();
+    for (command, told) in [
+        ("serve", "prints one admin key and one agent key, once"),
+        ("mcp", "without it, as the first agent"),
+        ("demo", "Exit code 0 only if"),
+        ("sandbox", "HUNDI_RAZORPAY_API_BASE"),
+        ("hash", "A refused line does not end the run"),
+        ("score", "its error and does not end"),
+        ("bench", "The agent's API key"),
+        ("doctor", "a warning alone is 0"),
+        ("config", "Secrets are never shown"),
+    ] {
+        let help = place.run(&[command, "--help"]).done().out;
+        assert!(help.contains(told), "{command}: {help}");
+    }
+}
+
+#[test]
 #[rustfmt::skip]
 fn the_exit_code_tells_done_from_refused_from_wrong_usage() {
     let place = Place::new();
@@ -228,6 +277,9 @@ fn the_exit_code_tells_done_from_refused_from_wrong_usage() {
         (&["key", "create", "--name", "x", "--role", "king"], 2),
         (&["proposal", "show", "not-an-id"],      2),
         (&["proposal", "list", "--state", "odd"], 2),
+        (&["audit", "--decision", "maybe"],       2),
+        (&["audit", "export", "--json", "--format", "csv"], 2),
+        (&["audit", "verify", "--key", "nonsense"], 2),
         (&["token", "inspect"],                   2),
         (&["bench"],                              2),
         (&["bench", "--seconds", "1", "--cycles", "1"], 2),

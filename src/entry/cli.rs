@@ -118,21 +118,54 @@ impl SettingFlags {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Serve MCP, REST, webhooks and metrics over HTTP
+    ///
+    /// Answers on 127.0.0.1:8787: MCP at /mcp, REST under /v1, metrics at /metrics. The first start
+    /// makes the data folder and its keys, and prints one admin key and one agent key, once. Without
+    /// a Razorpay key the sandbox bank runs inside, and no money moves. Ctrl-C finishes what is
+    /// under way, then stops.
+    #[command(verbatim_doc_comment)]
     Serve(ServeArgs),
     /// Serve MCP on stdio, for a client that starts its servers itself
+    ///
+    /// The same broker as `hundi serve`, on the same store; both may run at once. Stdout carries the
+    /// protocol alone, logs go to stderr. Without a key it acts as the first agent.
+    #[command(verbatim_doc_comment)]
     Mcp(McpArgs),
     /// Play the whole story on real parts, in a folder that is thrown away
+    ///
+    /// Starts a broker, a sidecar and a sandbox bank, and plays through an MCP client: what is
+    /// allowed and paid once, what is refused, what a person has to decide. Exit code 0 only if
+    /// every step went as it should.
+    #[command(verbatim_doc_comment)]
     Demo(DemoArgs),
     /// Run the sandbox bank alone: RazorpayX's REST API, and no money
+    ///
+    /// Point a broker at it with HUNDI_RAZORPAY_API_BASE. Its ledger is kept in the data folder; what
+    /// it can be made to do wrong is in the README, under "The sandbox bank".
+    #[command(verbatim_doc_comment)]
     Sandbox(SandboxArgs),
     /// The child process that alone holds a provider's credentials
     #[command(subcommand)]
     Sidecar(SidecarCommand),
     /// Bring the store's schema up to date, and tell where it stands
-    Migrate,
+    Migrate(Json),
     /// Canonical form and SHA-256 of JSON documents, one a line
+    ///
+    /// Reads one document a line from stdin and answers each with one line:
+    /// {"canonical":"...","sha256":"..."} or {"error":{"code":"...","detail":"..."}}.
+    /// A refused line does not end the run.
+    #[command(verbatim_doc_comment)]
     Hash(hash::Args),
     /// How far an agent's own answers disagree, one case a line
+    ///
+    /// Reads one case a line from stdin, either
+    /// {"prompt":"...","samples":["...","..."],"baseline_hash":"...","weights":{...}} or
+    /// {"signals":{...},"weights":{...}}, everything optional, and answers each with one line:
+    /// the signals, their composite score, the decision and the prompt's hash. The decision is
+    /// allow or block; without any signal the score is null, and the decision block, unless
+    /// integrity.on_missing is allow. A bad line is answered with its error and does not end
+    /// the run.
+    #[command(verbatim_doc_comment)]
     Score(score::Args),
     /// Look into commit tokens
     #[command(subcommand)]
@@ -158,10 +191,24 @@ pub enum Command {
     #[command(subcommand)]
     Tool(tool::Command),
     /// Measure how many propose-and-commit cycles a running server reaches
+    ///
+    /// Start a server with `hundi serve`, then give its address and an agent's key. Every caller
+    /// keeps one connection and waits for each answer. Exit code 1 if any cycle failed.
+    #[command(verbatim_doc_comment)]
     Bench(bench::Args),
     /// Examine the configuration and everything hundi needs, and say what to do
+    ///
+    /// Looks at settings, the data folder and its permissions, keys and their age, the store, Redis,
+    /// the sidecar, the bank, the clock, the canonical form and the upstreams. It changes nothing at
+    /// any provider. Exit code 1 if anything is broken; a warning alone is 0.
+    #[command(verbatim_doc_comment)]
     Doctor(doctor::Args),
     /// Print the effective configuration, secrets hidden
+    ///
+    /// Shows every setting with its value and where the value came from: the default, hundi.toml, a
+    /// HUNDI_* variable or a flag. Secrets are never shown. What is off for want of a setting is
+    /// listed at the end.
+    #[command(verbatim_doc_comment)]
     Config(config::Args),
     /// Print a completion script for your shell
     ///
@@ -176,6 +223,14 @@ pub enum Command {
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Json {
     /// Print one JSON document instead of text for people
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `--json` of the commands that answer each line of stdin with a line of JSON anyway.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct JsonLines {
+    /// Changes nothing: the answers are lines of JSON either way
     #[arg(long)]
     pub json: bool,
 }

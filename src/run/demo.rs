@@ -10,7 +10,7 @@ use hundi::app::App;
 use hundi::broker::keys::FirstKeys;
 use hundi::config::layers::Flag;
 use hundi::config::{Config, environment};
-use hundi::entry::cli::{Failure, print};
+use hundi::entry::cli::{Failure, Json, print};
 use rmcp::ServiceExt;
 use rmcp::model::{CallToolRequestParams, ClientConfig};
 use rmcp::service::{RoleClient, RunningService};
@@ -30,7 +30,7 @@ const APPROVAL_ABOVE: i64 = 50_000;
 const TXN_LIMIT: i64 = 200_000;
 
 /// Plays the story; `Err` unless every step went as it should.
-pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
+pub fn run(json: Json, out: &mut dyn Write) -> Result<(), Failure> {
     let folder = TempFolder::new()?;
     let config = config(&folder)?;
     let program = program()?;
@@ -42,7 +42,7 @@ pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
         let first = app.welcome().await?;
         let first = first.ok_or_else(|| Failure::of("the demo's store was not empty"))?;
         let server = Server::start(app, &config, listener)?;
-        let played = play(&server, &first, out).await;
+        let played = play(&server, &first, json, out).await;
         server.stop().await;
         played
     });
@@ -103,6 +103,7 @@ struct Row {
 
 struct Story<'a> {
     out: &'a mut dyn Write,
+    json: Json,
     agent: RunningService<RoleClient, ClientConfig>,
     http: reqwest::Client,
     url: String,
@@ -110,12 +111,13 @@ struct Story<'a> {
     rows: Vec<Row>,
 }
 
-async fn play(server: &Server, first: &FirstKeys, out: &mut dyn Write) -> Result<(), Failure> {
+async fn play(
+    server: &Server,
+    first: &FirstKeys,
+    json: Json,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let url = server.url();
-    writeln!(
-        out,
-        "hundi demo: a broker on {url}, a sidecar process, and a sandbox bank\n"
-    )?;
     let agent = connect(&url, &first.agent_key).await?;
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -124,12 +126,15 @@ async fn play(server: &Server, first: &FirstKeys, out: &mut dyn Write) -> Result
     let admin_key = first.admin_key.clone();
     let mut story = Story {
         out,
+        json,
         agent,
         http,
         url,
         admin_key,
         rows: Vec::new(),
     };
+    let parts = "a sidecar process, and a sandbox bank";
+    story.say(&format!("hundi demo: a broker on {}, {parts}\n", story.url))?;
     story.mandate(first).await?;
     story.allowed_committed_replayed().await?;
     story.changed_arguments().await?;
@@ -160,7 +165,11 @@ async fn connect(
 }
 
 impl Story<'_> {
+    /// The story goes to stdout, or beside it where that is for one JSON document.
     fn say(&mut self, text: &str) -> Result<(), Failure> {
+        if self.json.json {
+            return Ok(writeln!(std::io::stderr(), "{text}")?);
+        }
         writeln!(self.out, "{text}")?;
         Ok(self.out.flush()?)
     }
@@ -235,7 +244,7 @@ impl Story<'_> {
         self.say(&format!(
             "   {}, score {}",
             word(&proposed, "status"),
-            proposed["composite_score"]
+            score(&proposed)
         ))?;
         self.row("propose 100", "allowed", word(&proposed, "status"));
         self.say("2. It commits with the token. The sidecar pays, once.")?;
@@ -295,7 +304,7 @@ impl Story<'_> {
             "   {} ({}), score {}; a draft instead: {}",
             word(&blocked, "status"),
             word(&blocked, "reason"),
-            blocked["composite_score"],
+            score(&blocked),
             blocked["draft"]
         ))?;
         self.row(
@@ -381,6 +390,9 @@ impl Story<'_> {
     }
 
     fn close(self) -> Result<(), Failure> {
+        if self.json.json {
+            return self.close_in_json();
+        }
         let cells = self.rows.iter().map(|row| {
             let mark = if row.expected == row.seen {
                 "ok"
@@ -413,6 +425,26 @@ impl Story<'_> {
         )?;
         Ok(self.out.flush()?)
     }
+}
+
+impl Story<'_> {
+    fn close_in_json(self) -> Result<(), Failure> {
+        let steps = self.rows.iter().map(|row| {
+            let ok = row.expected == row.seen;
+            json!({"step": row.step, "expected": row.expected, "seen": row.seen, "ok": ok})
+        });
+        let steps: Vec<Value> = steps.collect();
+        let ok = steps.iter().all(|step| step["ok"] == true);
+        print::json(self.out, &json!({"ok": ok, "steps": steps}))?;
+        self.out.flush()?;
+        if ok { Ok(()) } else { Err(Failure::Told) }
+    }
+}
+
+/// The composite score as people read it.
+fn score(proposed: &Value) -> String {
+    let score = proposed["composite_score"].as_f64();
+    score.map_or_else(|| "none".to_owned(), |score| format!("{score:.2}"))
 }
 
 fn word<'a>(value: &'a Value, name: &str) -> &'a str {

@@ -7,7 +7,8 @@ use hundi::app::App;
 use hundi::config::Config;
 use hundi::domain::ids::OrgId;
 use hundi::domain::principal::{Principal, Role};
-use hundi::entry::cli::{self, Actor, Failure};
+use hundi::entry::cli::{self, Actor, Failure, Json};
+use serde_json::json;
 
 use super::{block_on, program, start_logs, told};
 
@@ -95,9 +96,13 @@ pub fn tool(
 }
 
 /// `hundi migrate`: opening the store is what migrates it.
-pub fn migrate(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn migrate(json: Json, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     on_store(config, async |_| {
-        writeln!(out, "the store is up to date")?;
+        if json.json {
+            cli::print::json(out, &json!({"status": "up_to_date"}))?;
+        } else {
+            writeln!(out, "the store is up to date")?;
+        }
         Ok(out.flush()?)
     })
 }

@@ -26,13 +26,10 @@ use super::{Actor, Failure, Json, print};
 use histogram::Histogram;
 use load::Outcome;
 
-/// Measure how many propose-and-commit cycles a running server reaches
-///
-/// Start a server with `hundi serve`, then give its address and an agent's key. Every caller
-/// keeps one connection and waits for each answer. Exit code 1 if any cycle failed.
+/// Flags of `hundi bench`.
 #[derive(clap::Args, Debug)]
 #[command(
-    verbatim_doc_comment,
+    mut_arg("key", |key| key.help("The agent's API key, to propose and commit with")),
     after_help = "Example:\n  HUNDI_API_KEY=hk_... hundi bench --concurrency 64 --seconds 10 --floor"
 )]
 pub struct Args {

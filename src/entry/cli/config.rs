@@ -7,13 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Failure, Json, print};
 
-/// Print the effective configuration, secrets hidden
-///
-/// Shows every setting with its value and where the value came from: the default, hundi.toml, a
-/// HUNDI_* variable or a flag. Secrets are never shown. What is off for want of a setting is
-/// listed at the end.
+/// Flags of `hundi config`.
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
 pub struct Args {
     /// Also say what each setting is for
     #[arg(long)]

@@ -7,13 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Failure, Json, print};
 
-/// Examine the configuration and everything hundi needs, and say what to do
-///
-/// Looks at settings, the data folder and its permissions, keys and their age, the store, Redis,
-/// the sidecar, the bank, the clock, the canonical form and the upstreams. It changes nothing at
-/// any provider. Exit code 1 if anything is broken; a warning alone is 0.
+/// Flags of `hundi doctor`.
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
 pub struct Args {
     /// How to print.
     #[command(flatten)]

@@ -8,24 +8,20 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::lines::{self, BadLine};
-use super::{Failure, print};
+use super::{Failure, JsonLines, print};
 use crate::domain::canonical::Canonical;
 use crate::domain::strict::MAX_BYTES;
 
-/// Canonical form and SHA-256 of JSON documents
-///
-/// Reads one document a line from stdin and answers each with one line:
-/// {"canonical":"...","sha256":"..."} or {"error":{"code":"...","detail":"..."}}.
-/// A refused line does not end the run.
+/// Flags of `hundi hash`.
 #[derive(clap::Args, Debug)]
-#[command(
-    verbatim_doc_comment,
-    after_help = "Example:\n  echo '{\"b\":1,\"a\":2.0}' | hundi hash"
-)]
+#[command(after_help = "Example:\n  echo '{\"b\":1,\"a\":2.0}' | hundi hash")]
 pub struct Args {
     /// Take the raw bytes of this file as one document; `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// How to print.
+    #[command(flatten)]
+    pub json: JsonLines,
 }
 
 #[derive(Serialize)]
@@ -95,7 +91,8 @@ mod tests {
         ];
         let input: Vec<u8> = cases.iter().flat_map(|(text, _)| [text, &b"\n"[..]].concat()).collect();
         let mut out = Vec::new();
-        run(&Args { file: None }, &mut &input[..], &mut out).unwrap();
+        let args = Args { file: None, json: JsonLines::default() };
+        run(&args, &mut &input[..], &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         let told: Vec<&str> = out.lines().collect();
         assert_eq!(told.len(), cases.len());
@@ -112,6 +109,7 @@ mod tests {
         let mut out = Vec::new();
         let args = Args {
             file: Some(path.clone()),
+            json: JsonLines::default(),
         };
         run(&args, &mut &b""[..], &mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains(r#""{\"a\":1}""#));

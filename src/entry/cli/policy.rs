@@ -5,7 +5,7 @@ use std::io::{BufRead, Read, Write};
 use serde_json::{Value, json};
 
 use super::lines::{self, BadLine};
-use super::{Actor, Failure, Json, print};
+use super::{Actor, Failure, Json, JsonLines, print};
 use crate::broker::policy::PolicyView;
 use crate::broker::{Broker, Trouble};
 use crate::domain::ids::AgentId;
@@ -48,7 +48,7 @@ pub enum Command {
     /// Decide on paper: JSON lines of {policy, request, facts} in, verdicts out; nothing is done
     ///
     /// Needs no store and no server. A fact left out is missing, not good.
-    Simulate,
+    Simulate(JsonLines),
 }
 
 /// One agent's policy.
@@ -90,7 +90,7 @@ impl Command {
             }
             Command::Set { actor, .. } => Some(actor),
             Command::List(plain) | Command::Seed(plain) => Some(&plain.actor),
-            Command::Simulate => None,
+            Command::Simulate(_) => None,
         }
     }
 }
@@ -168,7 +168,7 @@ pub async fn run(
             let views: Vec<PolicyView> = seeded.iter().map(|(view, _)| view.clone()).collect();
             list(out, plain.json, &views)?;
         }
-        Command::Simulate => {}
+        Command::Simulate(_) => {}
     }
     Ok(out.flush()?)
 }

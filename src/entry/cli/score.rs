@@ -5,24 +5,21 @@ use std::io::{BufRead, Write};
 
 use serde_json::{Map, Value, json};
 
-use super::Failure;
 use super::lines::{self, BadLine};
+use super::{Failure, JsonLines};
 use crate::domain::proposal::{Score, Signals};
 use crate::domain::strict;
 
-/// How far an agent's own answers disagree
-///
-/// Reads one case a line from stdin, either
-/// {"prompt":"...","samples":["...","..."],"baseline_hash":"...","weights":{...}} or
-/// {"signals":{...},"weights":{...}}, everything optional, and answers each with one line:
-/// the signals, their composite score, the decision and the prompt's hash.
-/// A bad line is answered with its error and does not end the run.
+/// Flags of `hundi score`.
 #[derive(clap::Args, Debug)]
 #[command(
-    verbatim_doc_comment,
     after_help = "Example:\n  echo '{\"samples\":[\"Paid 100.\",\"Paid 900.\"]}' | hundi score"
 )]
-pub struct Args {}
+pub struct Args {
+    /// How to print.
+    #[command(flatten)]
+    pub json: JsonLines,
+}
 
 /// One case.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,7 +42,8 @@ pub struct Case {
 pub struct Scored {
     /// Signals and composite.
     pub score: Score,
-    /// `allow` or `block`; where nothing could be scored, what `integrity.on_missing` says.
+    /// `allow` or `block`. Where nothing could be scored it is `allow` only if
+    /// `integrity.on_missing` says so.
     pub decision: &'static str,
     /// Hash of the prompt.
     pub prompt_hash: Option<String>,
