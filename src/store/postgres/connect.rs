@@ -1,31 +1,30 @@
 //! Connecting: durable or not at all, bounded in time, and with a schema that this binary knows.
 //!
-//! Every connection, pooled or writing, is checked for `synchronous_commit` before its first use,
+//! Every connection, reading or writing, is checked for `synchronous_commit` before its first use,
 //! because a role or a database can have its own setting. The schema is brought up to date under
 //! an advisory lock, so that any number of nodes may start at once.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, Row};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
-/// Reading connections of one node.
-const READERS: u32 = 8;
 /// How long a read waits for a free connection, and a new connection for its server.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// An idle connection is closed after this, so that a burst does not keep the server busy.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the server itself may take for one statement, and for one wait for a lock.
-const SERVER_LIMITS: &str = "SET statement_timeout = '10s'; \
-                             SET lock_timeout = '10s'; \
-                             SET idle_in_transaction_session_timeout = '15s'";
+const SERVER_LIMITS: &str = "SET statement_timeout = '6s'; \
+                             SET lock_timeout = '6s'; \
+                             SET idle_in_transaction_session_timeout = '10s'";
 /// Guards the schema while a node changes it: `hundi` in ASCII.
 const SCHEMA_LOCK: i64 = 0x68_75_6e_64_69;
 
 /// In order; the number of a migration is its place, from 1. Forward only: a released file never
 /// changes, and each lets nodes of the version before go on working.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../sql/postgres/0001_init.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../sql/postgres/0001_init.sql"),
+    include_str!("../../../sql/postgres/0002_writers.sql"),
+];
 
 /// Why the database was not opened. The text says what to do, and never shows the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,13 +63,16 @@ pub enum OpenError {
 pub(super) fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
     let options = PgConnectOptions::from_str(url);
     let options = options.map_err(|error| OpenError::Url(error.to_string()))?;
-    Ok(options
-        .application_name("hundi")
-        .disable_statement_logging())
+    let named = options.get_application_name().is_some();
+    let options = options.disable_statement_logging();
+    Ok(match named {
+        true => options,
+        false => options.application_name("hundi"),
+    })
 }
 
-/// One connection that writes, checked.
-pub(super) async fn writer(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
+/// One connection, checked.
+pub(super) async fn checked(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
     let connecting = async {
         let mut conn = options.connect().await?;
         prepare(&mut conn).await?;
@@ -80,17 +82,6 @@ pub(super) async fn writer(options: &PgConnectOptions) -> Result<PgConnection, O
         Ok(connected) => connected.map_err(|error| failed(options, &error)),
         Err(_) => Err(failed(options, &sqlx::Error::PoolTimedOut)),
     }
-}
-
-/// The reading connections, each checked before its first use.
-pub(super) async fn readers(options: &PgConnectOptions) -> Result<PgPool, OpenError> {
-    let pool = PgPoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(IDLE_TIMEOUT)
-        .after_connect(|conn, _| Box::pin(prepare(conn)));
-    let connected = pool.connect_with(options.clone()).await;
-    connected.map_err(|error| failed(options, &error))
 }
 
 /// Sets the server's limits, and refuses a connection that could forget a commit.
@@ -110,6 +101,26 @@ async fn prepare(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         tracing::warn!("Postgres runs with fsync=off: a power cut can lose commits");
     }
     Ok(())
+}
+
+/// What to do about a schema.
+#[derive(Clone, Copy)]
+pub(super) enum Schema {
+    Make,
+    Drop,
+}
+
+/// Makes a schema, or drops it with all that is in it. The name is one of ours.
+pub(super) async fn schema(url: &str, name: &str, what: Schema) -> Result<(), OpenError> {
+    let options = options(url)?;
+    let mut conn = checked(&options).await?;
+    let name = name.replace('"', "");
+    let text = match what {
+        Schema::Make => format!("CREATE SCHEMA \"{name}\""),
+        Schema::Drop => format!("DROP SCHEMA IF EXISTS \"{name}\" CASCADE"),
+    };
+    let done = conn.execute(AssertSqlSafe(text)).await;
+    done.map(drop).map_err(|error| failed(&options, &error))
 }
 
 /// Brings the schema up to date and returns the name of this database.

@@ -5,20 +5,23 @@
 //! the database decides: what a batch depends on is locked before it is decided, and what cannot
 //! be locked because it does not exist yet is decided by constraints.
 //!
-//! A COMMIT whose answer is lost is read back by the number of its transaction. Every wait has an
+//! A COMMIT whose answer is lost is read back by the number of its batch. Every wait has an
 //! end: for a connection, for a lock, for a statement, for an answer.
 
 mod connect;
 mod read;
+mod readers;
 mod rows;
 mod snapshot;
+mod wait;
 mod write;
 
 use async_trait::async_trait;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
+use self::readers::Readers;
 use self::write::Writer;
 use super::group::{Group, MAX_BATCH};
 use super::{
@@ -40,7 +43,7 @@ const LAST_INSTANT: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
 /// A store on a server. Dropping it lets the writer finish what it was given.
 pub struct Postgres {
     group: Group,
-    pool: PgPool,
+    readers: Readers,
     instance: String,
 }
 
@@ -56,13 +59,39 @@ impl Postgres {
         ambient: &Ambient,
         limit: usize,
     ) -> Result<Self, OpenError> {
-        let options = connect::options(url)?;
-        let mut conn = connect::writer(&options).await?;
+        Self::open_at(connect::options(url)?, ambient, limit).await
+    }
+
+    /// A store beside the real one, in a new schema of the same database: to measure with. Ends
+    /// with [`Postgres::drop_scratch`].
+    pub async fn open_scratch(
+        url: &str,
+        schema: &str,
+        ambient: &Ambient,
+    ) -> Result<Self, OpenError> {
+        connect::schema(url, schema, connect::Schema::Make).await?;
+        let options = connect::options(url)?.options([("search_path", schema)]);
+        Self::open_at(options, ambient, MAX_BATCH).await
+    }
+
+    /// Removes what [`Postgres::open_scratch`] made, rows and all.
+    pub async fn drop_scratch(url: &str, schema: &str) -> Result<(), OpenError> {
+        connect::schema(url, schema, connect::Schema::Drop).await
+    }
+
+    async fn open_at(
+        options: PgConnectOptions,
+        ambient: &Ambient,
+        limit: usize,
+    ) -> Result<Self, OpenError> {
+        let mut conn = connect::checked(&options).await?;
         let name = hex(&ambient.bytes::<16>());
         let instance = connect::migrate(&mut conn, &options, &name).await?;
+        let readers = Readers::open(options.clone()).await?;
+        let writer = Writer::new(options, conn, ambient.bytes()).await;
         Ok(Self {
-            pool: connect::readers(&options).await?,
-            group: Group::start(Writer::new(options, conn), limit),
+            readers,
+            group: Group::start(writer, limit),
             instance,
         })
     }
@@ -81,7 +110,7 @@ impl Store for Postgres {
     }
 
     async fn proposal(&self, id: ProposalId) -> Result<Option<Proposal>, StoreError> {
-        read::proposal(&self.pool, id).await
+        read::proposal(&self.readers, id).await
     }
 
     async fn by_key(
@@ -90,43 +119,43 @@ impl Store for Postgres {
         agent: &AgentId,
         key: &str,
     ) -> Result<Option<Proposal>, StoreError> {
-        read::by_key(&self.pool, org, agent, key).await
+        read::by_key(&self.readers, org, agent, key).await
     }
 
     async fn proposals(&self, filter: &ProposalFilter) -> Result<Vec<Proposal>, StoreError> {
-        read::proposals(&self.pool, filter).await
+        read::proposals(&self.readers, filter).await
     }
 
     async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<Proposal>, StoreError> {
-        read::lapsed(&self.pool, now, limit).await
+        read::lapsed(&self.readers, now, limit).await
     }
 
     async fn unsettled(&self, now: Timestamp, limit: u32) -> Result<Vec<Proposal>, StoreError> {
-        read::unsettled(&self.pool, now, limit).await
+        read::unsettled(&self.readers, now, limit).await
     }
 
     async fn standings(&self) -> Result<Standings, StoreError> {
-        read::standings(&self.pool).await
+        read::standings(&self.readers).await
     }
 
     async fn doc(&self, key: &DocKey) -> Result<Option<Doc>, StoreError> {
-        read::doc(&self.pool, key).await
+        read::doc(&self.readers, key).await
     }
 
     async fn docs(&self, kind: &str, org: Option<&OrgId>) -> Result<Vec<Doc>, StoreError> {
-        read::docs(&self.pool, kind, org).await
+        read::docs(&self.readers, kind, org).await
     }
 
     async fn docs_epoch(&self) -> Result<u64, StoreError> {
-        read::docs_epoch(&self.pool).await
+        read::docs_epoch(&self.readers).await
     }
 
     async fn records(&self, filter: &RecordFilter) -> Result<Vec<StoredRecord>, StoreError> {
-        read::records(&self.pool, filter).await
+        read::records(&self.readers, filter).await
     }
 
     async fn budget(&self, pot: &Pot) -> Result<Budget, StoreError> {
-        read::budget(&self.pool, pot).await
+        read::budget(&self.readers, pot).await
     }
 
     async fn history(
@@ -135,11 +164,11 @@ impl Store for Postgres {
         agent: &AgentId,
         limit: u32,
     ) -> Result<Vec<PastPayout>, StoreError> {
-        read::history(&self.pool, org, agent, limit).await
+        read::history(&self.readers, org, agent, limit).await
     }
 
     async fn agents(&self, org: &OrgId) -> Result<Vec<AgentId>, StoreError> {
-        read::agents(&self.pool, org).await
+        read::agents(&self.readers, org).await
     }
 
     async fn take_notices(
@@ -155,8 +184,8 @@ impl Store for Postgres {
              RETURNING id, attempts - 1, notice::text",
         );
         let query = query.bind(instant(now)).bind(instant(hidden_until));
-        let taken = query.bind(i64::from(limit)).fetch_all(&self.pool);
-        read::waiting(&taken.await.map_err(read::failed)?)
+        let query = query.bind(i64::from(limit));
+        read::waiting(&self.readers.all(query).await?)
     }
 
     async fn notice_done(&self, id: i64, retry_at: Option<Timestamp>) -> Result<(), StoreError> {
@@ -166,8 +195,7 @@ impl Store for Postgres {
                 .bind(id)
                 .bind(instant(at)),
         };
-        let done = query.execute(&self.pool).await;
-        done.map(drop).map_err(read::failed)
+        self.readers.execute(query).await.map(drop)
     }
 
     async fn prune_nonces(&self, now_secs: i64, limit: u32) -> Result<u64, StoreError> {
@@ -175,15 +203,13 @@ impl Store for Postgres {
             "DELETE FROM nonces WHERE nonce IN \
              (SELECT nonce FROM nonces WHERE kept_until < $1 ORDER BY kept_until LIMIT $2)",
         );
-        let pruned = query.bind(now_secs).bind(i64::from(limit));
-        let pruned = pruned.execute(&self.pool).await.map_err(read::failed)?;
-        Ok(pruned.rows_affected())
+        let query = query.bind(now_secs).bind(i64::from(limit));
+        self.readers.execute(query).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         let query = sqlx::query("UPDATE counters SET value = value + 1 WHERE name = 'ping'");
-        let pinged = query.execute(&self.pool).await;
-        pinged.map(drop).map_err(read::failed)
+        self.readers.execute(query).await.map(drop)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Everything that only reads. Each read is one statement, and so sees one moment.
 
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder, Row};
 use time::OffsetDateTime;
 
+use super::readers::Readers;
 use super::{instant, timestamp};
 
 use crate::domain::change::{Doc, DocKey, Pot, Record};
@@ -31,14 +32,14 @@ macro_rules! proposals {
 
 type Read<T> = Result<T, StoreError>;
 
-pub(super) async fn proposal(pool: &PgPool, id: ProposalId) -> Read<Option<Proposal>> {
+pub(super) async fn proposal(readers: &Readers, id: ProposalId) -> Read<Option<Proposal>> {
     let query = sqlx::query(proposals!("p.id = $1")).bind(id.uuid());
-    let row = query.fetch_optional(pool).await.map_err(failed)?;
+    let row = readers.optional(query).await?;
     row.as_ref().map(proposal_of).transpose()
 }
 
 pub(super) async fn by_key(
-    pool: &PgPool,
+    readers: &Readers,
     org: &OrgId,
     agent: &AgentId,
     key: &str,
@@ -47,11 +48,11 @@ pub(super) async fn by_key(
         "p.org = $1 AND p.agent = $2 AND p.caller_key = $3"
     ));
     let query = query.bind(org.as_str()).bind(agent.as_str()).bind(key);
-    let row = query.fetch_optional(pool).await.map_err(failed)?;
+    let row = readers.optional(query).await?;
     row.as_ref().map(proposal_of).transpose()
 }
 
-pub(super) async fn proposals(pool: &PgPool, filter: &ProposalFilter) -> Read<Vec<Proposal>> {
+pub(super) async fn proposals(readers: &Readers, filter: &ProposalFilter) -> Read<Vec<Proposal>> {
     let mut query = QueryBuilder::<Postgres>::new(proposals!("true"));
     if let Some(org) = &filter.org {
         query.push(" AND p.org = ").push_bind(org.as_str());
@@ -75,48 +76,41 @@ pub(super) async fn proposals(pool: &PgPool, filter: &ProposalFilter) -> Read<Ve
     query
         .push(" ORDER BY p.id DESC LIMIT ")
         .push_bind(i64::from(filter.limit));
-    let rows = query.build().fetch_all(pool).await.map_err(failed)?;
+    let rows = readers.all(query.build()).await?;
     rows.iter().map(proposal_of).collect()
 }
 
-pub(super) async fn lapsed(pool: &PgPool, now: Timestamp, limit: u32) -> Read<Vec<Proposal>> {
+pub(super) async fn lapsed(readers: &Readers, now: Timestamp, limit: u32) -> Read<Vec<Proposal>> {
     let query = sqlx::query(proposals!(
         "p.state IN ('held', 'allowed') AND p.due_at <= $1 ORDER BY p.due_at, p.id LIMIT $2"
     ));
-    let rows = query
-        .bind(instant(now))
-        .bind(i64::from(limit))
-        .fetch_all(pool);
-    rows.await
-        .map_err(failed)?
-        .iter()
-        .map(proposal_of)
-        .collect()
+    let query = query.bind(instant(now)).bind(i64::from(limit));
+    readers.all(query).await?.iter().map(proposal_of).collect()
 }
 
-pub(super) async fn unsettled(pool: &PgPool, now: Timestamp, limit: u32) -> Read<Vec<Proposal>> {
+pub(super) async fn unsettled(
+    readers: &Readers,
+    now: Timestamp,
+    limit: u32,
+) -> Read<Vec<Proposal>> {
     let query = sqlx::query(proposals!(
         "p.state IN ('committing', 'in_doubt') AND p.due_at IS NOT NULL \
          AND (p.due_at <= $1 OR p.due_at > $2) ORDER BY p.due_at, p.id LIMIT $3"
     ));
     let query = query.bind(instant(now));
     let query = query.bind(instant(now.plus_millis(LEASE_HORIZON_MS)));
-    let rows = query.bind(i64::from(limit)).fetch_all(pool);
-    rows.await
-        .map_err(failed)?
-        .iter()
-        .map(proposal_of)
-        .collect()
+    let query = query.bind(i64::from(limit));
+    readers.all(query).await?.iter().map(proposal_of).collect()
 }
 
-pub(super) async fn standings(pool: &PgPool) -> Read<Standings> {
+pub(super) async fn standings(readers: &Readers) -> Read<Standings> {
     let query = sqlx::query(
         "SELECT (SELECT count(*) FROM proposals WHERE state = 'held' AND due_at IS NOT NULL), \
                 count(*), min(e.claimed_at) \
          FROM proposals p LEFT JOIN executions e ON e.proposal = p.id \
          WHERE p.state IN ('committing', 'in_doubt') AND p.due_at IS NOT NULL",
     );
-    let row = query.fetch_one(pool).await.map_err(failed)?;
+    let row = readers.one(query).await?;
     let oldest: Option<OffsetDateTime> = get(&row, 2)?;
     Ok(Standings {
         held: get(&row, 0)?,
@@ -125,17 +119,17 @@ pub(super) async fn standings(pool: &PgPool) -> Read<Standings> {
     })
 }
 
-pub(super) async fn doc(pool: &PgPool, key: &DocKey) -> Read<Option<Doc>> {
+pub(super) async fn doc(readers: &Readers, key: &DocKey) -> Read<Option<Doc>> {
     let query = sqlx::query(
         "SELECT kind, org, id, version, body::text FROM docs \
          WHERE kind = $1 AND org = $2 AND id = $3 AND body IS NOT NULL",
     );
     let query = query.bind(&key.kind).bind(key.org.as_str()).bind(&key.id);
-    let row = query.fetch_optional(pool).await.map_err(failed)?;
+    let row = readers.optional(query).await?;
     row.as_ref().map(doc_of).transpose()
 }
 
-pub(super) async fn docs(pool: &PgPool, kind: &str, org: Option<&OrgId>) -> Read<Vec<Doc>> {
+pub(super) async fn docs(readers: &Readers, kind: &str, org: Option<&OrgId>) -> Read<Vec<Doc>> {
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT kind, org, id, version, body::text FROM docs WHERE body IS NOT NULL",
     );
@@ -144,17 +138,17 @@ pub(super) async fn docs(pool: &PgPool, kind: &str, org: Option<&OrgId>) -> Read
         query.push(" AND org = ").push_bind(org.as_str());
     }
     query.push(" ORDER BY org, id");
-    let rows = query.build().fetch_all(pool).await.map_err(failed)?;
+    let rows = readers.all(query.build()).await?;
     rows.iter().map(doc_of).collect()
 }
 
-pub(super) async fn docs_epoch(pool: &PgPool) -> Read<u64> {
+pub(super) async fn docs_epoch(readers: &Readers) -> Read<u64> {
     let query = sqlx::query("SELECT value FROM counters WHERE name = 'docs_epoch'");
-    let row = query.fetch_one(pool).await.map_err(failed)?;
+    let row = readers.one(query).await?;
     unsigned(get(&row, 0)?)
 }
 
-pub(super) async fn records(pool: &PgPool, filter: &RecordFilter) -> Read<Vec<StoredRecord>> {
+pub(super) async fn records(readers: &Readers, filter: &RecordFilter) -> Read<Vec<StoredRecord>> {
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT seq, at, org, kind, decision, reason, actor, agent, proposal, tool, payout, \
          amount, currency, detail::text FROM records WHERE true",
@@ -191,11 +185,11 @@ pub(super) async fn records(pool: &PgPool, filter: &RecordFilter) -> Read<Vec<St
         None => query.push(" ORDER BY seq DESC"),
     };
     query.push(" LIMIT ").push_bind(i64::from(filter.limit));
-    let rows = query.build().fetch_all(pool).await.map_err(failed)?;
+    let rows = readers.all(query.build()).await?;
     rows.iter().map(record_of).collect()
 }
 
-pub(super) async fn budget(pool: &PgPool, pot: &Pot) -> Read<Budget> {
+pub(super) async fn budget(readers: &Readers, pot: &Pot) -> Read<Budget> {
     let query = sqlx::query(
         "SELECT pending, posted FROM pots \
          WHERE org = $1 AND agent = $2 AND day = $3 AND currency = $4",
@@ -205,7 +199,7 @@ pub(super) async fn budget(pool: &PgPool, pot: &Pot) -> Read<Budget> {
         .bind(pot.agent.as_str())
         .bind(pot.day.number())
         .bind(pot.currency.code());
-    match query.fetch_optional(pool).await.map_err(failed)? {
+    match readers.optional(query).await? {
         None => Ok(Budget::default()),
         Some(row) => Ok(Budget {
             pending: get(&row, 0)?,
@@ -215,7 +209,7 @@ pub(super) async fn budget(pool: &PgPool, pot: &Pot) -> Read<Budget> {
 }
 
 pub(super) async fn history(
-    pool: &PgPool,
+    readers: &Readers,
     org: &OrgId,
     agent: &AgentId,
     limit: u32,
@@ -231,7 +225,7 @@ pub(super) async fn history(
         .bind(org.as_str())
         .bind(agent.as_str())
         .bind(i64::from(limit));
-    let rows = query.fetch_all(pool).await.map_err(failed)?;
+    let rows = readers.all(query).await?;
     let payouts = rows.iter().map(|row| {
         Ok(PastPayout {
             at: timestamp(get(row, 0)?),
@@ -243,7 +237,7 @@ pub(super) async fn history(
     payouts.collect()
 }
 
-pub(super) async fn agents(pool: &PgPool, org: &OrgId) -> Read<Vec<AgentId>> {
+pub(super) async fn agents(readers: &Readers, org: &OrgId) -> Read<Vec<AgentId>> {
     // Jumps from one agent to the next in the index, however many proposals lie between.
     let query = sqlx::query(
         "WITH RECURSIVE found (agent) AS ( \
@@ -253,11 +247,7 @@ pub(super) async fn agents(pool: &PgPool, org: &OrgId) -> Read<Vec<AgentId>> {
              FROM found WHERE found.agent IS NOT NULL) \
          SELECT agent FROM found WHERE agent IS NOT NULL",
     );
-    let rows = query
-        .bind(org.as_str())
-        .fetch_all(pool)
-        .await
-        .map_err(failed)?;
+    let rows = readers.all(query.bind(org.as_str())).await?;
     rows.iter().map(|row| get(row, 0).and_then(name)).collect()
 }
 
@@ -340,8 +330,4 @@ where
 {
     row.try_get(column)
         .map_err(|error| corrupt("column", error))
-}
-
-pub(super) fn failed(error: sqlx::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string())
 }

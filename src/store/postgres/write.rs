@@ -5,16 +5,20 @@
 //! rows are locked in one order, and where another node came first with a row that could not be
 //! locked because it did not exist, the batch is run again.
 //!
-//! When the answer to a COMMIT is lost, the server is asked what became of the transaction, by its
-//! number, on a new connection. Only if it does not answer that either is the outcome unknown.
+//! When the answer to a COMMIT is lost, the server is asked on a new connection what became of the
+//! batch. Each writer numbers its batches and writes the number in the same transaction; the old
+//! session is ended first, so that nothing of it can still arrive afterwards. Only if the server
+//! does not answer that either is the outcome unknown.
 
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{Executor, Row};
+use sqlx::{AssertSqlSafe, Executor, Row};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::snapshot::Locked;
+use super::wait::{Lost, answer};
 use super::{connect, rows, snapshot};
 use crate::domain::change::Applied;
 use crate::store::group::Bulk;
@@ -22,9 +26,6 @@ use crate::store::plan::{self, Needs};
 use crate::store::prepared::Prepared;
 use crate::store::{ApplyError, StoreError};
 
-/// Longest wait for one answer of the server. Above the server's own limit of 10 s for a
-/// statement, so that it is the server that gives up, unless nobody is there any more.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 /// How often a batch is run again because other nodes came first.
 const ATTEMPTS: u32 = 5;
 /// How long a lost COMMIT is asked about before it is called unknown.
@@ -34,10 +35,17 @@ const READ_BACK_PAUSE: Duration = Duration::from_millis(50);
 
 type Fates = Vec<Result<Applied, ApplyError>>;
 
+/// Writers of nodes that are long gone are forgotten when one starts.
+const FORGET: &str = "DELETE FROM writers WHERE at < now() - interval '7 days'";
+
 /// The connection, and what it takes to open another.
 pub(super) struct Writer {
     options: PgConnectOptions,
     conn: Option<PgConnection>,
+    /// Whose batches these are: a name of its own for every start.
+    name: Uuid,
+    /// The number of the last batch that was tried.
+    batch: i64,
 }
 
 /// Why a batch was not written, or not known to be.
@@ -53,10 +61,17 @@ enum Failure {
 }
 
 impl Writer {
-    pub fn new(options: PgConnectOptions, conn: PgConnection) -> Self {
+    /// `name` is random.
+    pub async fn new(options: PgConnectOptions, mut conn: PgConnection, name: [u8; 16]) -> Self {
+        if let Err(error) = answer(conn.execute(FORGET)).await {
+            // The next start does it.
+            tracing::warn!(%error, "old writers were not forgotten");
+        }
         Self {
             options,
             conn: Some(conn),
+            name: Uuid::from_bytes(name),
+            batch: 0,
         }
     }
 
@@ -98,7 +113,7 @@ impl Writer {
     async fn transaction(&mut self, batch: &[Prepared]) -> Result<Fates, Failure> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => connect::writer(&self.options)
+            None => connect::checked(&self.options)
                 .await
                 .map_err(|error| Failure::Undone(error.to_string()))?,
         };
@@ -107,23 +122,45 @@ impl Writer {
                 self.keep(conn, "ROLLBACK").await;
                 Ok(fates)
             }
-            Ok(Decided::Written(fates, locked)) => match answer(conn.execute("COMMIT")).await {
-                Ok(_) => {
-                    self.conn = Some(conn);
-                    Ok(fates)
-                }
-                Err(Lost::Said(why)) => {
-                    self.keep(conn, "ROLLBACK").await;
-                    Err(Failure::Undone(why.to_string()))
-                }
-                Err(lost) => {
-                    drop(conn);
-                    self.read_back(&locked, lost).await.map(|()| fates)
-                }
-            },
-            Err(failure) => {
+            Ok(Decided::Written(fates, locked)) => self.commit(conn, fates, &locked).await,
+            // Nobody is there to be told to roll back, and the server does so by itself.
+            Err(Stopped::Lost(lost @ (Lost::Broke(_) | Lost::Late))) => Err(Failure::before(lost)),
+            Err(Stopped::Lost(lost @ Lost::Said(_))) => {
                 self.keep(conn, "ROLLBACK").await;
-                Err(failure)
+                Err(Failure::before(lost))
+            }
+            Err(Stopped::Raced) => {
+                self.keep(conn, "ROLLBACK").await;
+                Err(Failure::Raced("another node came first".to_owned()))
+            }
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        mut conn: PgConnection,
+        fates: Fates,
+        locked: &Locked,
+    ) -> Result<Fates, Failure> {
+        self.batch += 1;
+        // One message and so one round trip: the number is written last, and only by us.
+        let commit = format!(
+            "INSERT INTO writers (writer, batch, at) VALUES ('{}', {}, now()) \
+             ON CONFLICT (writer) DO UPDATE SET batch = excluded.batch, at = excluded.at; COMMIT",
+            self.name, self.batch
+        );
+        match answer(conn.execute(AssertSqlSafe(commit))).await {
+            Ok(_) => {
+                self.conn = Some(conn);
+                Ok(fates)
+            }
+            Err(Lost::Said(why)) => {
+                self.keep(conn, "ROLLBACK").await;
+                Err(Failure::Undone(why.to_string()))
+            }
+            Err(lost @ (Lost::Broke(_) | Lost::Late)) => {
+                drop(conn);
+                self.read_back(locked, lost).await.map(|()| fates)
             }
         }
     }
@@ -135,7 +172,7 @@ impl Writer {
         }
     }
 
-    /// What became of a transaction whose COMMIT was not answered. `Ok` if it was committed.
+    /// What became of a batch whose COMMIT was not answered. `Ok` if it was committed.
     async fn read_back(&mut self, locked: &Locked, lost: Lost) -> Result<(), Failure> {
         let deadline = Instant::now() + READ_BACK;
         let mut last = lost.to_string();
@@ -151,27 +188,37 @@ impl Writer {
         Err(Failure::Unknown(last))
     }
 
-    /// `None` while it is still under way. Its backend is told to stop waiting for us: then it
-    /// ends one way or the other, and lets go of its locks.
+    /// `None` while the session is still there. It is told to end: then it has committed or it
+    /// never will, and lets go of its locks. Whoever asked before that could be told "no" while
+    /// the COMMIT is still on its way to the server.
     async fn status(&mut self, locked: &Locked) -> Result<Option<bool>, StoreError> {
         let unavailable = |error: String| StoreError::Unavailable(error);
-        let conn = connect::writer(&self.options).await;
+        let conn = connect::checked(&self.options).await;
         let mut conn = conn.map_err(|error| unavailable(error.to_string()))?;
-        let query = sqlx::query(
-            "SELECT txid_status($1), (SELECT bool_or(pg_terminate_backend(pid)) \
-             FROM pg_stat_activity WHERE pid = $2 AND backend_xid::text::bigint = $1 % 4294967296)",
-        )
-        .bind(locked.transaction)
-        .bind(i32::try_from(locked.backend).unwrap_or(0));
-        let row = answer(query.fetch_one(&mut conn)).await;
-        let row = row.map_err(|error| unavailable(error.to_string()))?;
-        let status: Option<String> = row.try_get(0).map_err(|e| unavailable(e.to_string()))?;
+        let session = sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE pid = $2 AND backend_xid::text::bigint = $1 % 4294967296",
+        );
+        let session = session
+            .bind(locked.transaction)
+            .bind(i32::try_from(locked.backend).unwrap_or(0));
+        let session = answer(session.fetch_optional(&mut conn)).await;
+        let is_there = session
+            .map_err(|error| unavailable(error.to_string()))?
+            .is_some();
+        if is_there {
+            self.conn = Some(conn);
+            return Ok(None);
+        }
+        let batch = sqlx::query("SELECT batch FROM writers WHERE writer = $1").bind(self.name);
+        let batch = answer(batch.fetch_optional(&mut conn)).await;
+        let batch = batch.map_err(|error| unavailable(error.to_string()))?;
+        let batch: i64 = match batch {
+            Some(row) => row.try_get(0).map_err(|e| unavailable(e.to_string()))?,
+            None => 0,
+        };
         self.conn = Some(conn);
-        Ok(match status.as_deref() {
-            Some("committed") => Some(true),
-            Some("aborted") => Some(false),
-            _ => None,
-        })
+        Ok(Some(batch == self.batch))
     }
 }
 
@@ -182,19 +229,28 @@ enum Decided {
     Refused(Fates),
 }
 
-async fn decide(conn: &mut PgConnection, batch: &[Prepared]) -> Result<Decided, Failure> {
+/// Why there was nothing to commit.
+enum Stopped {
+    Lost(Lost),
+    /// Another node came first.
+    Raced,
+}
+
+impl From<Lost> for Stopped {
+    fn from(lost: Lost) -> Self {
+        Stopped::Lost(lost)
+    }
+}
+
+async fn decide(conn: &mut PgConnection, batch: &[Prepared]) -> Result<Decided, Stopped> {
     let changes = || batch.iter().map(|change| &change.rows);
-    answer(conn.execute("BEGIN"))
-        .await
-        .map_err(Failure::before)?;
+    answer(conn.execute("BEGIN")).await?;
     let needs = Needs::of(changes());
     let writes_docs = changes().any(|rows| !rows.docs.is_empty());
-    let lock = snapshot::lock(conn, &needs, writes_docs);
-    let mut locked = answer(lock).await.map_err(Failure::before)?;
+    let mut locked = answer(snapshot::lock(conn, &needs, writes_docs)).await?;
     let ensure = snapshot::ensure(conn, &needs, &locked.snapshot);
-    if answer(ensure).await.map_err(Failure::before)? {
-        let lock = snapshot::lock(conn, &needs, writes_docs);
-        locked = answer(lock).await.map_err(Failure::before)?;
+    if answer(ensure).await? {
+        locked = answer(snapshot::lock(conn, &needs, writes_docs)).await?;
     }
     let (plan, _) = plan::plan(changes(), std::mem::take(&mut locked.snapshot));
     if plan.is_empty() {
@@ -203,11 +259,9 @@ async fn decide(conn: &mut PgConnection, batch: &[Prepared]) -> Result<Decided, 
             fates.map(|fate| fate.map_err(Into::into)).collect(),
         ));
     }
-    let base = answer(rows::write(conn, batch, &plan))
-        .await
-        .map_err(Failure::before)?;
+    let base = answer(rows::write(conn, batch, &plan)).await?;
     let Some(base) = base else {
-        return Err(Failure::Raced("another node came first".to_owned()));
+        return Err(Stopped::Raced);
     };
     let numbered = |fate: Applied| Applied {
         first_seq: if fate.first_seq == 0 {
@@ -221,37 +275,6 @@ async fn decide(conn: &mut PgConnection, batch: &[Prepared]) -> Result<Decided, 
         .map(|fate| fate.map(numbered).map_err(Into::into))
         .collect();
     Ok(Decided::Written(fates, Box::new(locked)))
-}
-
-/// Why an answer did not come, or was a no.
-#[derive(Debug, thiserror::Error)]
-enum Lost {
-    /// The server said no.
-    #[error("{0}")]
-    Said(sqlx::Error),
-    /// The connection broke.
-    #[error("{0}")]
-    Broke(sqlx::Error),
-    /// Nobody answered in time.
-    #[error("no answer within {} s", ANSWER_TIMEOUT.as_secs())]
-    Late,
-}
-
-async fn answer<T>(asking: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Lost> {
-    match tokio::time::timeout(ANSWER_TIMEOUT, asking).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error @ sqlx::Error::Database(_))) if !ends_session(&error) => {
-            Err(Lost::Said(error))
-        }
-        Ok(Err(error)) => Err(Lost::Broke(error)),
-        Err(_) => Err(Lost::Late),
-    }
-}
-
-/// Class 57P: the server is shutting down or has ended this session, maybe after committing.
-fn ends_session(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code.starts_with("57P"))
 }
 
 impl Failure {
