@@ -24,12 +24,13 @@ use crate::broker::keys::FirstKeys;
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
 use crate::config::{Config, Handshake, Transport, Upstream};
 use crate::connector::registry;
-use crate::domain::ids::{AgentId, OrgId, ToolName};
+use crate::domain::ids::{AgentId, OrgId, ToolName, hex};
 use crate::domain::principal::{Principal, Role};
 use crate::domain::secret::Secret;
 use crate::domain::tool::Tool;
-use crate::ephemeral::Bucket;
 use crate::ephemeral::local::Local;
+use crate::ephemeral::redis::Redis;
+use crate::ephemeral::{Bucket, Ephemeral};
 use crate::keyring::Keyring;
 use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
@@ -79,16 +80,15 @@ impl App {
     async fn with_bank(config: &Config, program: &Path, start_bank: bool) -> Result<Self> {
         // Fails only if a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        if config.redis_url.is_some() {
-            bail!(
-                "sharing windows and caches over Redis is not supported by this build; unset \
-                   HUNDI_REDIS_URL, and run one node"
-            );
-        }
         let ambient = Ambient::real();
         private_folder(&config.data_dir)?;
         let keys = Keyring::open(config, &ambient).context("the token keys")?;
         let (store, audience) = open_store(config, &ambient).await?;
+        // A command beside a server counts no requests, and nobody waits for its word.
+        let ephemeral = match config.redis_url.as_ref().filter(|_| start_bank) {
+            Some(url) => shared(url.expose(), &audience, &ambient)?,
+            None => Arc::new(Local::new()),
+        };
         let closing = CancellationToken::new();
         let (sandbox_url, bank) = if config.sandbox_mode() && !start_bank {
             (Some(format!("http://{}", config.sandbox_listen)), None)
@@ -113,7 +113,7 @@ impl App {
         let ports = Ports {
             ambient,
             store,
-            ephemeral: Arc::new(Local::new()),
+            ephemeral,
             wire: upstreams.clone(),
             keys: Arc::new(keys),
             sampler: config
@@ -299,6 +299,13 @@ async fn open_store(config: &Config, ambient: &Ambient) -> Result<(Arc<dyn Store
     let store = opened.with_context(|| format!("the store in {}", path.display()))?;
     let audience = store.instance().to_owned();
     Ok((Arc::new(store), audience))
+}
+
+/// Windows and caches that all nodes of this store share. Redis itself need not be there yet.
+fn shared(url: &str, store: &str, ambient: &Ambient) -> Result<Arc<dyn Ephemeral>> {
+    let node = hex(&ambient.bytes::<8>());
+    let redis = Redis::start(url, store, &node).context("HUNDI_REDIS_URL")?;
+    Ok(Arc::new(redis))
 }
 
 /// Makes a folder that only its owner can enter.

@@ -88,6 +88,7 @@ impl Broker {
             match self.claim(who, *proposal, &verified).await? {
                 Claimed::Granted(claim) => {
                     timer.phase(measure::Phase::Claim);
+                    self.tell_spent(verified.claims());
                     return Ok(self.carry_out(*claim, &timer).await);
                 }
                 Claimed::Again => {}
@@ -98,6 +99,14 @@ impl Broker {
             }
         }
         Err(Trouble::Changed)
+    }
+
+    /// Spares the other nodes a claim in vain, for as long as the token could still be presented.
+    fn tell_spent(&self, claims: &Claims) {
+        let left = claims.expires_at - self.ports().ambient.now().secs();
+        if let Ok(left) = u32::try_from(left) {
+            self.ports().ephemeral.spent(claims.token_id, left);
+        }
     }
 
     /// s1: signature, expiry, proposal, arguments, single use, then everything local.
@@ -160,7 +169,14 @@ impl Broker {
         // What this process remembers is good enough for the one state in which the claim will
         // be checked against the store; everything else is read.
         let remembered = self.memory().proposal(claims.proposal_id);
-        let proposal = match remembered.filter(|proposal| proposal.state == State::Allowed) {
+        let remembered = remembered.filter(|proposal| proposal.state == State::Allowed);
+        // Another node may have told that the token is used. Then the store is asked before a claim
+        // is written in vain; that word alone refuses nobody.
+        let remembered = match remembered {
+            Some(_) if self.ports().ephemeral.seems_spent(claims.token_id).await => None,
+            remembered => remembered,
+        };
+        let proposal = match remembered {
             Some(proposal) => Some((*proposal).clone()),
             None => self.ports().store.proposal(claims.proposal_id).await?,
         };

@@ -4,20 +4,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::pace::Pace;
 use super::{Broker, Trouble};
 use crate::domain::change::{DocKey, DocWrite, Guard, Pot};
 use crate::domain::facts::{
     Entity, Fact, Facts, Freezes, Integrity, OnMissing, PastPayout, Reputation,
 };
-use crate::domain::ids::{AgentId, OrgId};
+use crate::domain::ids::{AgentId, OrgId, hex};
 use crate::domain::policy::Policy;
 use crate::domain::proposal::Score;
 use crate::domain::time::Timestamp;
 use crate::governance::{self, integrity};
+use crate::wire::ReputationSource;
 
 /// Longest that a decision waits for all outside facts together.
 const OUTSIDE_DEADLINE: Duration = Duration::from_millis(2_500);
+/// How long what one node learned of a URL serves the others, in seconds.
+const REPUTATION_SECS: u32 = 300;
 /// Document kinds that decisions are based on.
 const POLICY: &str = "policy";
 const FREEZE: &str = "freeze";
@@ -213,7 +218,7 @@ impl Broker {
         let asks_entity = policy.is_some_and(|policy| policy.require_verified_entity);
         let reputation = async {
             match (&self.ports().reputation, &request.payee.url) {
-                (Some(source), Some(url)) => source.reputation(url).await,
+                (Some(source), Some(url)) => self.shared_reputation(source.as_ref(), url).await,
                 _ => Fact::Known(Reputation::NotAsked),
             }
         };
@@ -228,6 +233,32 @@ impl Broker {
         let both = async { futures_util::join!(reputation, entity) };
         let asked = tokio::time::timeout(OUTSIDE_DEADLINE, both).await;
         asked.unwrap_or((Fact::Missing, Fact::Missing))
+    }
+
+    /// What any node has learned of a URL lately, else what the source says.
+    async fn shared_reputation(
+        &self,
+        source: &dyn ReputationSource,
+        url: &str,
+    ) -> Fact<Reputation> {
+        let ephemeral = &self.ports().ephemeral;
+        if ephemeral.health().is_none() {
+            // There is nobody to share with, and the source remembers by itself.
+            return source.reputation(url).await;
+        }
+        let now = self.ports().ambient.now();
+        let key = format!("reputation:{}", hex(&Sha256::digest(url.as_bytes())));
+        let kept = ephemeral.get(&key, now).await;
+        if let Some(Ok(kept)) = kept.map(|kept| serde_json::from_str(&kept)) {
+            return Fact::Known(kept);
+        }
+        let told = source.reputation(url).await;
+        if let Fact::Known(reputation) = &told
+            && let Ok(text) = serde_json::to_string(reputation)
+        {
+            ephemeral.put(&key, text, REPUTATION_SECS, now).await;
+        }
+        told
     }
 
     /// The score. The caller's samples are used where it gave any, and shown; the broker's own

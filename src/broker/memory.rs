@@ -15,6 +15,7 @@ use crate::domain::change::{Doc, DocKey, Guard};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
 use crate::domain::proposal::Proposal;
+use crate::ephemeral::Ephemeral;
 use crate::store::{Store, StoreError};
 
 use super::{Broker, Trouble};
@@ -39,10 +40,13 @@ pub struct Memory {
     epoch: AtomicU64,
     histories: Cache<(OrgId, AgentId), Arc<Vec<PastPayout>>>,
     changed: broadcast::Sender<ProposalId>,
+    /// Where other nodes hear of what is written here.
+    others: Arc<dyn Ephemeral>,
 }
 
-impl Default for Memory {
-    fn default() -> Self {
+impl Memory {
+    /// Nothing remembered yet.
+    pub fn new(others: Arc<dyn Ephemeral>) -> Self {
         Self {
             proposals: Cache::new(PROPOSALS),
             docs: Cache::new(DOCUMENTS),
@@ -52,11 +56,10 @@ impl Default for Memory {
                 .time_to_live(HISTORY_TTL)
                 .build(),
             changed: broadcast::channel(WAKEUPS).0,
+            others,
         }
     }
-}
 
-impl Memory {
     /// Remembers what was just written, and wakes who waits for it.
     pub fn wrote(&self, proposal: &Proposal) {
         if proposal.state.is_settled() {
@@ -67,6 +70,7 @@ impl Memory {
         }
         // Nobody listening is the usual case.
         let _ = self.changed.send(proposal.fixed.id);
+        self.others.tell(proposal.fixed.id);
     }
 
     /// A proposal as this process last wrote it.
@@ -82,6 +86,11 @@ impl Memory {
     /// Hears of every proposal that this process writes.
     pub fn listen(&self) -> broadcast::Receiver<ProposalId> {
         self.changed.subscribe()
+    }
+
+    /// Hears of proposals that other nodes write, as far as they are told.
+    pub fn listen_to_others(&self) -> Option<broadcast::Receiver<ProposalId>> {
+        self.others.hear()
     }
 
     /// A document, and the guard that holds a decision to this version of it.

@@ -487,7 +487,7 @@ impl Broker {
             .map(|tool| (tool.name.to_string(), Arc::new(tool)));
         catalogue.replace(named.collect());
         let key_cache = key_cache::KeyCache::default();
-        let memory = memory::Memory::default();
+        let memory = memory::Memory::new(ports.ephemeral.clone());
         let tending = tend::Tending::new(ports.wire.as_ref(), settings.upstreams.keys());
         Self {
             inner: Arc::new(Inner {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::{Broker, ListRequest, MAX_AWAIT, Proposed, Trouble};
@@ -17,6 +19,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const PAGE: u32 = 50;
 /// Most proposals or records per page.
 const MAX_PAGE: u32 = 500;
+
+/// What another node tells next; silence where there are no others.
+async fn next(others: &mut Option<Receiver<ProposalId>>) -> Result<ProposalId, RecvError> {
+    match others {
+        Some(others) => others.recv().await,
+        None => std::future::pending().await,
+    }
+}
 
 impl Broker {
     /// One proposal. To its proposer, an approved proposal comes with a fresh token (which
@@ -108,9 +118,16 @@ impl Broker {
     /// Resolves when a proposal changed after `seen` (its version), or after `timeout`.
     pub async fn changed(&self, id: ProposalId, seen: u64, timeout: Duration) {
         let mut wakeups = self.memory().listen();
+        let mut others = self.memory().listen_to_others();
         let heard = async {
             loop {
-                let wake = tokio::time::timeout(LOOK_AGAIN, wakeups.recv()).await;
+                let wake = async {
+                    tokio::select! {
+                        wake = wakeups.recv() => wake,
+                        wake = next(&mut others) => wake,
+                    }
+                };
+                let wake = tokio::time::timeout(LOOK_AGAIN, wake).await;
                 // Silence, a lag and another's wake-up all mean: look whether it is ours.
                 let ours = !matches!(wake, Ok(Ok(other)) if other != id);
                 if ours && self.version(id).await.is_none_or(|version| version != seen) {

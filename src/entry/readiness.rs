@@ -2,7 +2,8 @@
 //! and `health_check`.
 //!
 //! Without the store nothing can be decided, so that is `down`. Without anything else, only what
-//! needs it waits: `degraded`, and still worth sending requests to.
+//! needs it waits, and without Redis limits are stricter: `degraded`, and still worth sending
+//! requests to.
 
 use serde_json::{Value, json};
 
@@ -24,11 +25,15 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
     let channels = channels.map(|health| (format!("channel {}", health.name), health));
     let mut checks = vec![json!({"name": "store", "ok": store})];
     let mut all = store;
-    for (name, health) in upstreams.chain(breakers).chain(channels) {
-        all &= health.ok;
-        let mut check = json!({"name": name, "ok": health.ok});
+    let others = upstreams.chain(breakers).chain(channels);
+    let others = others.map(|(name, health)| (name, health.ok, health.detail));
+    let redis = ports.ephemeral.health().into_iter();
+    let redis = redis.map(|health| ("redis".to_owned(), health.ok, health.detail));
+    for (name, ok, seen) in redis.chain(others) {
+        all &= ok;
+        let mut check = json!({"name": name, "ok": ok});
         if detail {
-            check["detail"] = json!(health.detail);
+            check["detail"] = json!(seen);
         }
         checks.push(check);
     }

@@ -17,9 +17,9 @@ use crate::domain::time::Timestamp;
 /// Most keys of each kind. A key is an agent, a tool or a vendor, far fewer than this.
 const MAX_KEYS: usize = 100_000;
 /// Most requests remembered in one window; policies cannot ask for more.
-const MAX_IN_WINDOW: u32 = 10_000;
+pub(super) const MAX_IN_WINDOW: u32 = 10_000;
 /// Longest text kept.
-const MAX_VALUE_BYTES: usize = 64 * 1024;
+pub(super) const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// Looking for what can be thrown away goes through every key, so it is not done more often.
 const SWEEP_EVERY_MS: i64 = 1_000;
 
@@ -40,67 +40,61 @@ impl Local {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The window of `key` if it is full, without counting anything.
+    pub(super) fn full_window(
+        &self,
+        key: &str,
+        limit: RateLimit,
+        now: Timestamp,
+    ) -> Option<Window> {
+        let mut windows = lock(&self.windows);
+        let hits = windows.items.get_mut(key)?;
+        hits.window_ms = i64::from(limit.window_secs) * 1_000;
+        hits.forget_before(now);
+        hits.full(limit, now)
+    }
+
+    /// How long the bucket of `key` is empty, if it is, without taking anything.
+    pub(super) fn empty_bucket(&self, key: &str, bucket: Bucket, now: Timestamp) -> Option<Taken> {
+        let mut buckets = lock(&self.buckets);
+        let level = buckets.items.get_mut(key)?;
+        level.refill(bucket, now);
+        level.empty(bucket)
+    }
 }
 
 #[async_trait]
 impl Ephemeral for Local {
     async fn rate(&self, key: &str, limit: RateLimit, now: Timestamp) -> Option<Window> {
-        let window_ms = i64::from(limit.window_secs) * 1_000;
-        let max = limit.max.min(MAX_IN_WINDOW);
         let mut windows = lock(&self.windows);
         let hits = windows.entry(key, now, Hits::default)?;
-        hits.window_ms = window_ms;
+        hits.window_ms = i64::from(limit.window_secs) * 1_000;
         hits.forget_before(now);
-        let earlier = u32::try_from(hits.at.len()).unwrap_or(u32::MAX);
-        if earlier < max {
-            hits.at.push_back(now.millis());
-            return Some(Window {
-                earlier,
-                retry_after_secs: 0,
-            });
+        if let Some(full) = hits.full(limit, now) {
+            return Some(full);
         }
-        // There is room again when only `max - 1` are left inside.
-        let leaves = hits.at.get(hits.at.len().saturating_sub(max as usize));
-        let wait_ms = leaves.map_or(window_ms, |at| at + window_ms - now.millis());
+        let earlier = hits.count();
+        hits.at.push_back(now.millis());
         Some(Window {
-            earlier: earlier.max(limit.max),
-            retry_after_secs: secs_rounded_up(wait_ms),
+            earlier,
+            retry_after_secs: 0,
         })
     }
 
     async fn take(&self, key: &str, bucket: Bucket, now: Timestamp) -> Option<Taken> {
-        let full = i64::from(bucket.capacity) * TOKEN;
-        let rate = i64::from(bucket.per_minute);
         let mut buckets = lock(&self.buckets);
         let level = buckets.entry(key, now, || Level {
-            left: full,
+            left: i64::from(bucket.capacity) * TOKEN,
             at: now.millis(),
             full_at: now.millis(),
         })?;
-        // A clock that went back brings nothing, and takes nothing.
-        let passed = now.millis().saturating_sub(level.at).max(0);
-        level.left = level
-            .left
-            .saturating_add(passed.saturating_mul(rate))
-            .min(full);
-        level.at = now.millis();
-        let taken = if level.left >= TOKEN {
+        level.refill(bucket, now);
+        let taken = level.empty(bucket).unwrap_or_else(|| {
             level.left -= TOKEN;
             Taken::Granted
-        } else if rate == 0 {
-            Taken::Empty {
-                retry_after_secs: u32::MAX,
-            }
-        } else {
-            let wait_ms = (TOKEN - level.left + rate - 1) / rate;
-            Taken::Empty {
-                retry_after_secs: secs_rounded_up(wait_ms),
-            }
-        };
-        let missing = full - level.left;
-        level.full_at = now
-            .millis()
-            .saturating_add(missing.checked_div(rate).unwrap_or(i64::MAX));
+        });
+        level.note_full_at(bucket, now);
         Some(taken)
     }
 
@@ -141,6 +135,25 @@ struct Hits {
 }
 
 impl Hits {
+    fn count(&self) -> u32 {
+        u32::try_from(self.at.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What to say if there is no room.
+    fn full(&self, limit: RateLimit, now: Timestamp) -> Option<Window> {
+        let max = limit.max.min(MAX_IN_WINDOW);
+        if self.count() < max {
+            return None;
+        }
+        // There is room again when only `max - 1` are left inside.
+        let leaves = self.at.get(self.at.len().saturating_sub(max as usize));
+        let wait_ms = leaves.map_or(self.window_ms, |at| at + self.window_ms - now.millis());
+        Some(Window {
+            earlier: self.count().max(limit.max),
+            retry_after_secs: secs_rounded_up(wait_ms),
+        })
+    }
+
     fn forget_before(&mut self, now: Timestamp) {
         let now = now.millis();
         for at in self.at.iter_mut().rev().take_while(|at| **at > now) {
@@ -157,6 +170,37 @@ struct Level {
     left: i64,
     at: i64,
     full_at: i64,
+}
+
+impl Level {
+    fn refill(&mut self, bucket: Bucket, now: Timestamp) {
+        let full = i64::from(bucket.capacity) * TOKEN;
+        // A clock that went back brings nothing, and takes nothing.
+        let passed = now.millis().saturating_sub(self.at).max(0);
+        let brought = passed.saturating_mul(i64::from(bucket.per_minute));
+        self.left = self.left.saturating_add(brought).min(full);
+        self.at = now.millis();
+    }
+
+    /// What to say if there is no whole token.
+    fn empty(&self, bucket: Bucket) -> Option<Taken> {
+        if self.left >= TOKEN {
+            return None;
+        }
+        let retry_after_secs = match i64::from(bucket.per_minute) {
+            0 => u32::MAX,
+            rate => secs_rounded_up((TOKEN - self.left + rate - 1) / rate),
+        };
+        Some(Taken::Empty { retry_after_secs })
+    }
+
+    fn note_full_at(&mut self, bucket: Bucket, now: Timestamp) {
+        let missing = i64::from(bucket.capacity) * TOKEN - self.left;
+        let rate = i64::from(bucket.per_minute);
+        self.full_at = now
+            .millis()
+            .saturating_add(missing.checked_div(rate).unwrap_or(i64::MAX));
+    }
 }
 
 #[derive(Clone)]

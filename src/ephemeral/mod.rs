@@ -2,9 +2,12 @@
 //! no promise.
 
 pub mod local;
+pub mod redis;
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 
+use crate::domain::ids::{ProposalId, TokenId};
 use crate::domain::policy::RateLimit;
 use crate::domain::time::Timestamp;
 
@@ -38,6 +41,42 @@ pub trait Ephemeral: Send + Sync {
     async fn put(&self, key: &str, value: String, ttl_secs: u32, now: Timestamp) {
         let _ = (key, value, ttl_secs, now);
     }
+
+    /// Tells the other nodes that this proposal changed. Never waits, and may be lost.
+    fn tell(&self, id: ProposalId) {
+        let _ = id;
+    }
+
+    /// Hears what the other nodes tell; `None` where there can be none.
+    fn hear(&self) -> Option<broadcast::Receiver<ProposalId>> {
+        None
+    }
+
+    /// Tells that a token was used. Never waits, and may be lost.
+    fn spent(&self, token: TokenId, ttl_secs: u32) {
+        let _ = (token, ttl_secs);
+    }
+
+    /// Whether somebody told that this token was used. Only a reason to ask the store first: a
+    /// yes can be wrong, and so can a no.
+    async fn seems_spent(&self, token: TokenId) -> bool {
+        let _ = token;
+        false
+    }
+
+    /// How the part that other nodes share is doing; `None` where nothing is shared.
+    fn health(&self) -> Option<Health> {
+        None
+    }
+}
+
+/// How the shared part is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Health {
+    /// True if it answers.
+    pub ok: bool,
+    /// For people, without secrets.
+    pub detail: String,
 }
 
 /// A token bucket: bursts of up to `capacity`, refilled evenly.

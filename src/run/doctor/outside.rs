@@ -25,27 +25,11 @@ const BANK: &str = "razorpay";
 /// Redis, where one is configured.
 pub async fn redis(config: &Config) -> Option<Check> {
     let url = config.redis_url.as_ref()?;
-    let single = ["redis://", "rediss://", "unix://", "redis+unix://"];
-    if !single.iter().any(|scheme| url.expose().starts_with(scheme)) {
-        return Some(Check::ok(
-            "redis",
-            format!("{url}: a cluster or sentinel is not asked here"),
-        ));
-    }
     let advice =
         "limits fall back to a stricter local view until it answers; check HUNDI_REDIS_URL";
-    let asked = async {
-        let client = redis::Client::open(url.expose())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        redis::cmd("PING")
-            .query_async::<String>(&mut connection)
-            .await
-    };
-    Some(match tokio::time::timeout(ASK, asked).await {
-        Ok(Ok(_)) => Check::ok("redis", format!("{url} answers")),
-        // The error's own text can hold the address with its password; its kind cannot.
-        Ok(Err(error)) => Check::fail("redis", format!("{url}: {:?}", error.kind()), advice),
-        Err(_) => Check::fail("redis", format!("{url} does not answer"), advice),
+    Some(match hundi::ephemeral::redis::examine(url.expose()).await {
+        Ok(()) => Check::ok("redis", format!("{url} answers and can be written")),
+        Err(why) => Check::fail("redis", format!("{url}: {why}"), advice),
     })
 }
 
