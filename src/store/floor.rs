@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::postgres::{self, Postgres};
 use super::sqlite::{OpenError, Sqlite};
 use super::{ApplyError, Store};
 use crate::ambient::Ambient;
@@ -55,6 +56,9 @@ pub enum FloorError {
     /// The database for it could not be made.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The same on Postgres.
+    #[error(transparent)]
+    OpenPostgres(#[from] postgres::OpenError),
     /// A write failed.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -76,6 +80,17 @@ pub async fn sqlite(folder: &Path, load: Load, ambient: &Ambient) -> Result<Floo
         // What is left over is a file in a folder for such files.
         let _ = std::fs::remove_file(file);
     }
+    measured
+}
+
+/// Measures a fresh schema in the database of `url`, and removes it again.
+pub async fn postgres(url: &str, load: Load, ambient: &Ambient) -> Result<Floor, FloorError> {
+    let schema = format!("hundi_floor_{}", hex(&ambient.bytes::<8>()));
+    let measured = match Postgres::open_scratch(url, &schema, ambient).await {
+        Ok(store) => run(Arc::new(store), load, ambient).await,
+        Err(error) => Err(error.into()),
+    };
+    Postgres::drop_scratch(url, &schema).await?;
     measured
 }
 

@@ -18,6 +18,7 @@ mod load;
 mod progress;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -57,6 +58,9 @@ pub struct Args {
     /// Also measure what bare grouped transactions of the same rows reach, and print the ratio
     #[arg(long)]
     pub floor: bool,
+    /// Write the id of every proposal whose commit was acknowledged, one a line, as it happens
+    #[arg(long, value_name = "FILE")]
+    pub acks: Option<PathBuf>,
     /// How to print.
     #[command(flatten)]
     pub json: Json,

@@ -1,8 +1,10 @@
 //! The callers: propose, commit, again, until the time or the cycles are used up.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -45,21 +47,35 @@ pub struct Plan {
     pub done: Cell<u64>,
     /// Cycles failed so far.
     pub failed: Cell<u64>,
+    /// Where acknowledged proposals are written down.
+    acks: Option<RefCell<File>>,
 }
 
 impl Plan {
-    fn of(args: &Args, start: Instant) -> Self {
+    fn of(args: &Args, start: Instant) -> Result<Self, String> {
         let seconds = args.seconds.unwrap_or(DEFAULT_SECONDS);
         let until = args
             .cycles
             .is_none()
             .then(|| start + Duration::from_secs(seconds));
-        Self {
+        let acks = args.acks.as_deref().map(File::create).transpose();
+        let acks = acks.map_err(|error| format!("the file of --acks: {error}"))?;
+        Ok(Self {
             until,
             cycles: Cell::new(args.cycles.unwrap_or(u64::MAX)),
             done: Cell::new(0),
             failed: Cell::new(0),
-        }
+            acks: acks.map(RefCell::new),
+        })
+    }
+
+    /// Written at once: whoever stops this program still has what was promised.
+    fn acknowledged(&self, id: &str) -> Result<(), String> {
+        let Some(acks) = &self.acks else {
+            return Ok(());
+        };
+        let written = acks.borrow_mut().write_all(format!("{id}\n").as_bytes());
+        written.map_err(|error| format!("the file of --acks: {error}"))
     }
 
     fn take(&self) -> Option<u64> {
@@ -75,7 +91,7 @@ impl Plan {
 /// Runs all callers on this thread. Fails only if the very first connection does.
 pub async fn run(args: &Args, target: &Target) -> Result<Outcome, String> {
     let start = Instant::now();
-    let plan = Plan::of(args, start);
+    let plan = Plan::of(args, start)?;
     let callers = (0..args.concurrency).map(|index| {
         let caller = Caller {
             door: args.door,
@@ -126,7 +142,7 @@ impl Caller<'_> {
     async fn run(mut self, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
         while let Some(number) = plan.take() {
-            match self.cycle(number, &mut outcome).await {
+            match self.cycle(number, plan, &mut outcome).await {
                 Ok(()) => {
                     outcome.cycles += 1;
                     plan.done.set(plan.done.get() + 1);
@@ -142,7 +158,12 @@ impl Caller<'_> {
         outcome
     }
 
-    async fn cycle(&mut self, number: u64, outcome: &mut Outcome) -> Result<(), String> {
+    async fn cycle(
+        &mut self,
+        number: u64,
+        plan: &Plan,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
         let arguments = match self.tool {
             Tool::Noop => json!({"note": format!("bench {} {number}", self.index)}),
             Tool::TransferFunds => json!({"amount": 100, "to": "acct_bench"}),
@@ -155,6 +176,7 @@ impl Caller<'_> {
         let between = Instant::now();
         let committed = self.commit(&id, &token, &arguments).await;
         committed.map_err(|why| format!("commit: {why}"))?;
+        plan.acknowledged(&id)?;
         outcome.propose.record(between - before);
         outcome.commit.record(between.elapsed());
         Ok(())
