@@ -10,14 +10,17 @@
 
 mod architecture;
 mod audit;
+mod chaos;
 mod cli;
 mod connectors;
+mod ephemeral;
 mod exactly_once;
 mod governance;
 mod governed;
 mod limits;
 mod mcp_door;
 mod metrics;
+mod nodes;
 mod people;
 mod razorpay_mcp;
 mod recovery;

@@ -5,5 +5,8 @@ pub mod fixture;
 pub mod fragile;
 pub mod house;
 pub mod nasty;
+pub mod nodes;
 pub mod postgres;
+pub mod proxy;
+pub mod redis;
 pub mod server;

@@ -82,7 +82,7 @@ fn start(programs: &Path) -> Server {
         .arg(programs)
         .arg(&folder)
         .arg(port.to_string());
-    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+    if is_root() {
         std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
         command.uid(NOBODY).gid(NOBODY);
     }
@@ -101,6 +101,167 @@ fn start(programs: &Path) -> Server {
         url: format!("postgres://hundi@127.0.0.1:{port}/postgres"),
         _watcher: Some(watcher),
     }
+}
+
+/// A server of one test's own, which can crash and come back with what it had made durable.
+pub struct OwnPostgres {
+    pub port: u16,
+    programs: PathBuf,
+    folder: PathBuf,
+    child: Option<Child>,
+}
+
+impl OwnPostgres {
+    /// `None` where no server is installed.
+    pub fn start() -> Option<Self> {
+        let Some(programs) = programs() else {
+            let note = "no Postgres: install the Debian package `postgresql`";
+            assert!(std::env::var_os("CI").is_none(), "CI needs one: {note}");
+            eprintln!("skipped: {note}");
+            return None;
+        };
+        let folder = tempfile::Builder::new().prefix("hundi-pg-").tempdir();
+        let mut server = Self {
+            port: free_port(),
+            programs,
+            folder: folder.unwrap().keep(),
+            child: None,
+        };
+        if is_root() {
+            std::os::unix::fs::chown(&server.folder, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let data = server.data();
+        let made = server
+            .command("initdb")
+            .args(["-D", &data, "-U", "hundi", "-A", "trust", "-E", "UTF8"])
+            .args(["--locale=C", "--no-sync"])
+            .status()
+            .unwrap();
+        assert!(made.success(), "initdb failed");
+        server.up();
+        Some(server)
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgres://hundi@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Starts it, and does not wait until it answers.
+    pub fn up(&mut self) {
+        let (data, port, folder) = (
+            self.data(),
+            self.port.to_string(),
+            self.folder.to_str().unwrap().to_owned(),
+        );
+        let child = self
+            .command("postgres")
+            .args(["-D", &data, "-p", &port, "-k", &folder])
+            .args([
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                "max_connections=200",
+            ])
+            .spawn();
+        self.child = Some(child.unwrap());
+    }
+
+    /// Starts it if it is down, or if it gave up by itself.
+    pub fn up_again(&mut self) {
+        let gone = match &mut self.child {
+            Some(child) => child.try_wait().unwrap().is_some(),
+            None => true,
+        };
+        if gone {
+            self.up();
+        }
+    }
+
+    /// Everything of it ends at once, without a word to disk: what a crash is.
+    pub fn crash(&mut self) {
+        self.end("-QUIT");
+    }
+
+    /// It ends in order, and ends every session.
+    pub fn stop(&mut self) {
+        self.end("-INT");
+    }
+
+    /// `kill -9` for one of its sessions, whichever: the server then ends all of them and recovers
+    /// by itself.
+    pub fn kill_a_session(&self) {
+        let Some(server) = &self.child else { return };
+        let pid = server.id().to_string();
+        let killed = Command::new("pkill")
+            .args(["-9", "-n", "-P", &pid])
+            .status();
+        assert!(killed.is_ok());
+    }
+
+    /// Stops answering without closing anything, until [`OwnPostgres::thaw`].
+    pub fn freeze(&self) {
+        self.signal_all("-STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal_all("-CONT");
+    }
+
+    fn signal_all(&self, signal: &str) {
+        let Some(server) = &self.child else { return };
+        let pid = server.id().to_string();
+        let _ = Command::new("pkill").args([signal, "-P", &pid]).status();
+        let _ = Command::new("kill").args([signal, &pid]).status();
+    }
+
+    fn end(&mut self, signal: &str) {
+        let Some(mut server) = self.child.take() else {
+            return;
+        };
+        let pid = server.id().to_string();
+        let _ = Command::new("kill").args([signal, &pid]).status();
+        let _ = server.wait();
+    }
+
+    fn data(&self) -> String {
+        self.folder.join("data").to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("log"))
+            .unwrap();
+        let mut command = Command::new(self.programs.join(program));
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log));
+        command
+    }
+}
+
+impl Drop for OwnPostgres {
+    fn drop(&mut self) {
+        self.thaw();
+        self.crash();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// A port that nobody listens at, to come back at after a restart.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// A URL under which all names are new, or `None` where there is no server to be had.

@@ -2,6 +2,7 @@
 //! killed and the bank remembers what it got.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +45,20 @@ impl Drop for Process {
 }
 
 /// Starts `hundi` and gives back the address in its line `... listening on http://...`.
-fn start(args: &[&str], dir: &std::path::Path, env: &[(&str, &str)]) -> (Process, String) {
+fn start(args: &[&str], dir: &Path, env: &[(&str, &str)]) -> (Process, String) {
+    try_start(args, dir, env)
+        .unwrap_or_else(|log| panic!("hundi {args:?} did not get ready: {log}"))
+}
+
+/// The same; `Err` is what it said instead of getting ready.
+fn try_start(args: &[&str], dir: &Path, env: &[(&str, &str)]) -> Result<(Process, String), String> {
+    let log = dir.join("stderr.log");
+    let log_file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .unwrap();
+    let said_before = log_file.metadata().unwrap().len();
     let mut command = Command::new(env!("CARGO_BIN_EXE_hundi"));
     command
         .args(args)
@@ -54,9 +68,7 @@ fn start(args: &[&str], dir: &std::path::Path, env: &[(&str, &str)]) -> (Process
         .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::from(
-            std::fs::File::create(dir.join("stderr.log")).unwrap(),
-        ));
+        .stderr(Stdio::from(log_file));
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let process = Process(child);
@@ -66,11 +78,12 @@ fn start(args: &[&str], dir: &std::path::Path, env: &[(&str, &str)]) -> (Process
         if let Some((_, url)) = line.split_once("listening on ") {
             // Nobody must meet a closed pipe later.
             std::thread::spawn(move || lines.for_each(drop));
-            return (process, url.trim().to_owned());
+            return Ok((process, url.trim().to_owned()));
         }
     }
-    let log = std::fs::read_to_string(dir.join("stderr.log")).unwrap_or_default();
-    panic!("hundi {args:?} did not get ready: {log}");
+    let said = std::fs::read(&log).unwrap_or_default();
+    let start = usize::try_from(said_before).unwrap();
+    Err(String::from_utf8_lossy(&said[start..]).into_owned())
 }
 
 fn client() -> reqwest::Client {
@@ -134,6 +147,33 @@ impl BankProcess {
     }
 }
 
+/// The keys that a first start prints, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstKeys {
+    pub agent: String,
+    pub admin: String,
+}
+
+impl FirstKeys {
+    /// What `--bootstrap` wrote, if this process was the one that made the first keys.
+    pub fn read(dir: &Path) -> Option<Self> {
+        let keys = std::fs::read(dir.join(BOOTSTRAP)).ok()?;
+        let keys: Value = serde_json::from_slice(&keys).unwrap();
+        let text = |name: &str| keys[name].as_str().unwrap().to_owned();
+        Some(Self {
+            agent: text("agent_key"),
+            admin: text("admin_key"),
+        })
+    }
+}
+
+const BOOTSTRAP: &str = "keys.json";
+
+fn serve(dir: &Path) -> Vec<String> {
+    let keys = dir.join(BOOTSTRAP).to_str().unwrap().to_owned();
+    vec!["serve".to_owned(), "--bootstrap".to_owned(), keys]
+}
+
 /// A broker process over a folder of its own, paying through a bank process.
 pub struct Server {
     pub url: String,
@@ -176,20 +216,54 @@ impl Server {
             .collect();
         let all = usual.into_iter().chain(env.iter().copied());
         let env: Vec<_> = all.filter(|(name, _)| !gone.contains(name)).collect();
-        let keys = dir.path().join("keys.json");
-        let args = ["serve", "--bootstrap", keys.to_str().unwrap()];
+        let args = serve(dir.path());
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let (process, url) = start(&args, dir.path(), &env);
-        let keys: Value = serde_json::from_slice(&std::fs::read(&keys).unwrap()).unwrap();
-        let text = |name: &str| keys[name].as_str().unwrap().to_owned();
+        let keys = FirstKeys::read(dir.path()).unwrap();
         Self {
             url,
-            agent_key: text("agent_key"),
-            admin_key: text("admin_key"),
+            agent_key: keys.agent,
+            admin_key: keys.admin,
             bank,
             dir,
             http: client(),
             process,
         }
+    }
+
+    /// A process in a folder of its own, next to others on the same store. `Err` is what it said
+    /// instead of getting ready.
+    pub fn node(
+        dir: Arc<tempfile::TempDir>,
+        bank: Arc<BankProcess>,
+        keys: impl FnOnce() -> FirstKeys,
+        env: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let args = serve(dir.path());
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let (process, url) = try_start(&args, dir.path(), env)?;
+        let keys = FirstKeys::read(dir.path()).unwrap_or_else(keys);
+        Ok(Self {
+            url,
+            agent_key: keys.agent,
+            admin_key: keys.admin,
+            bank,
+            dir,
+            http: client(),
+            process,
+        })
+    }
+
+    /// SIGTERM: finish what was claimed, then go.
+    pub fn terminate(&self) {
+        let pid = self.pid().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     pub fn process(&mut self) -> &mut Process {
@@ -250,6 +324,24 @@ impl Server {
         let body = json!({"commit_token": transfer.token, "arguments": transfer.arguments});
         self.post(key, &format!("/v1/proposals/{}/commit", transfer.id), &body)
             .await
+    }
+
+    /// Asks until the proposal is neither committing nor in doubt, and gives back its state.
+    pub async fn settled(&self, id: &str, within: Duration) -> String {
+        let path = format!("/v1/proposals/{id}");
+        let asked = async {
+            let mut turns = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                turns.tick().await;
+                let seen = self.get(&self.admin_key, &path).await;
+                let state = seen["state"].as_str().unwrap_or("committing").to_owned();
+                if state != "committing" && state != "in_doubt" {
+                    return state;
+                }
+            }
+        };
+        let state = tokio::time::timeout(within, asked).await;
+        state.unwrap_or_else(|_| panic!("{id} is in doubt for {within:?}"))
     }
 
     /// Runs another `hundi` process on the server's folder, as an operator would.

@@ -1,0 +1,90 @@
+//! Several real `hundi serve` processes on one Postgres, next to one bank process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::postgres;
+use super::server::{BankProcess, FirstKeys, Server, TOKEN_KEY};
+
+/// The other keys that nodes share.
+pub const AUDIT_KEY: &str = "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf";
+pub const MASTER_KEY: &str = "c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedf";
+
+/// What nodes share: a database, a bank, keys.
+#[derive(Clone)]
+pub struct Cluster {
+    pub database: String,
+    pub bank: Arc<BankProcess>,
+    keys: Arc<Mutex<Option<FirstKeys>>>,
+    folders: Arc<Mutex<HashMap<String, Arc<tempfile::TempDir>>>>,
+}
+
+impl Cluster {
+    /// Over a fresh schema; `None` where there is no Postgres to be had.
+    pub async fn fresh() -> Option<Self> {
+        Some(Self::on(postgres::fresh_schema().await?))
+    }
+
+    /// Over a database of the caller's.
+    pub fn on(database: String) -> Self {
+        Self {
+            database,
+            bank: Arc::new(BankProcess::start()),
+            keys: Arc::default(),
+            folders: Arc::default(),
+        }
+    }
+
+    /// Starts the node of this name, in the folder that it had before.
+    pub fn node(&self, name: &str, env: &[(&str, &str)]) -> Server {
+        self.try_node(name, env)
+            .unwrap_or_else(|said| panic!("node {name} did not get ready: {said}"))
+    }
+
+    /// The same; `Err` is what it said instead of getting ready. An empty value in `env` takes a
+    /// usual setting away.
+    pub fn try_node(&self, name: &str, env: &[(&str, &str)]) -> Result<Server, String> {
+        let known = || {
+            let keys = self.keys.lock().unwrap().clone();
+            keys.expect("some node made the first keys")
+        };
+        let node = self.raw_node(name, known, env)?;
+        let keys = FirstKeys {
+            agent: node.agent_key.clone(),
+            admin: node.admin_key.clone(),
+        };
+        *self.keys.lock().unwrap() = Some(keys);
+        Ok(node)
+    }
+
+    /// The same; `keys` are what it is said to have if it did not make the first ones.
+    pub fn raw_node(
+        &self,
+        name: &str,
+        keys: impl FnOnce() -> FirstKeys,
+        env: &[(&str, &str)],
+    ) -> Result<Server, String> {
+        let folder = self
+            .folders
+            .lock()
+            .unwrap()
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(tempfile::tempdir().unwrap()))
+            .clone();
+        let sandbox = self.bank.url.trim_start_matches("http://");
+        let usual = [
+            ("HUNDI_LISTEN", "127.0.0.1:0"),
+            ("HUNDI_SANDBOX_LISTEN", sandbox),
+            ("HUNDI_DATABASE_URL", self.database.as_str()),
+            ("HUNDI_TOKEN_KEY", TOKEN_KEY),
+            ("HUNDI_AUDIT_KEY", AUDIT_KEY),
+            ("HUNDI_MASTER_KEY", MASTER_KEY),
+            ("HUNDI_CALL_DEADLINE_SECS", "2"),
+        ];
+        let given = |name: &str| env.iter().any(|(other, _)| *other == name);
+        let usual = usual.into_iter().filter(|(name, _)| !given(name));
+        let env = env.iter().copied().filter(|(_, value)| !value.is_empty());
+        let env: Vec<_> = usual.chain(env).collect();
+        Server::node(folder, self.bank.clone(), keys, &env)
+    }
+}
