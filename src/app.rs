@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
-use crate::broker::keys::FirstKeys;
+use crate::broker::keys::{FirstKeys, first_agent_id};
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
 use crate::config::{Config, Handshake, Transport, Upstream};
 use crate::connector::registry;
@@ -168,11 +168,17 @@ impl App {
         Ok(())
     }
 
-    /// Makes the first keys, once per store; and in sandbox mode a policy for the first agent, so
-    /// that a newcomer's first proposal is allowed.
+    /// Makes the first keys, once per store, for a door that can show them; and what
+    /// [`App::welcome_agent`] does.
     pub async fn welcome(&self) -> Result<Option<FirstKeys>, Trouble> {
-        let first = self.broker.bootstrap_keys().await?;
-        if let (Some(first), Some(_)) = (&first, &self.sandbox_url) {
+        self.welcome_agent().await?;
+        self.broker.bootstrap_keys().await
+    }
+
+    /// In sandbox mode gives the first agent a policy, once per store, so that a newcomer's first
+    /// proposal is allowed.
+    pub async fn welcome_agent(&self) -> Result<(), Trouble> {
+        if self.broker.begin().await? && self.sandbox_url.is_some() {
             let ours = Principal {
                 id: "hundi".to_owned(),
                 name: "hundi".to_owned(),
@@ -181,14 +187,14 @@ impl App {
                 agent: None,
             };
             self.broker
-                .seed_sandbox_policy(&ours, &first.agent_id)
+                .seed_sandbox_policy(&ours, &first_agent_id()?)
                 .await?;
             // Payouts made at the sandbox bank itself are governed under this agent's policy.
             self.broker
                 .seed_sandbox_policy(&ours, &AgentId::external())
                 .await?;
         }
-        Ok(first)
+        Ok(())
     }
 
     /// Lists the tools of the upstreams for the first time, so that whoever connects next sees

@@ -13,7 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Broker, Trouble};
-use crate::domain::change::{Change, Conflict, DocKey, DocWrite, Record};
+use crate::domain::change::{Change, Conflict, Doc, DocKey, DocWrite, Record};
 use crate::domain::ids::{AgentId, OrgId, hex, unhex};
 use crate::domain::principal::{Principal, Right, Role};
 use crate::domain::time::Timestamp;
@@ -24,7 +24,8 @@ pub(super) const KIND: &str = "key";
 /// Document kind that makes a Slack user name at most one key, over all organisations, because
 /// a click in Slack does not say which one it means.
 const SLACK_KIND: &str = "slack_user";
-/// Document kind and id that say which keys the first start made.
+/// Document kind and id that say which keys the first start made. It names none while only doors
+/// that can show no key have been open.
 const FIRST: (&str, &str) = ("meta", "first_keys");
 /// The agent that the first start makes.
 const FIRST_AGENT: &str = "agent-1";
@@ -229,9 +230,14 @@ impl Broker {
     /// the same time, or later, gets `None`.
     pub async fn bootstrap_keys(&self) -> Result<Option<FirstKeys>, Trouble> {
         let marker = DocKey::new(FIRST.0, &OrgId::default(), FIRST.1);
-        if self.ports().store.doc(&marker).await?.is_some() {
+        let known = self.ports().store.doc(&marker).await?;
+        if known
+            .as_ref()
+            .is_some_and(|doc| first_agent_key(doc).is_some())
+        {
             return Ok(None);
         }
+        let version = known.map_or(0, |doc| doc.version);
         let who = Principal {
             id: "hundi".to_owned(),
             name: "hundi".to_owned(),
@@ -246,7 +252,7 @@ impl Broker {
         };
         let marker = DocWrite {
             key: marker,
-            expect: Some(0),
+            expect: Some(version),
             body: Some(json!({"agent_key": agent.info.id, "admin_key": admin.info.id})),
         };
         let docs = vec![marker, admin.write, agent.write];
@@ -265,20 +271,41 @@ impl Broker {
         }))
     }
 
+    /// Notes that the store is in use. True for the one who was first, and none of whose keys are
+    /// made by it.
+    pub async fn begin(&self) -> Result<bool, Trouble> {
+        let write = DocWrite {
+            key: DocKey::new(FIRST.0, &OrgId::default(), FIRST.1),
+            expect: Some(0),
+            body: Some(json!({})),
+        };
+        let change = Change::documents(vec![write], Vec::new(), Vec::new(), Vec::new());
+        match self.ports().store.apply(change).await {
+            Ok(_) => Ok(true),
+            Err(ApplyError::Conflict(Conflict::DocChanged(_))) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// The principal that `hundi mcp` runs as when nothing else was said: the holder of the first
-    /// agent's key. A revoked key opens nothing here either.
+    /// agent's key. A revoked key opens nothing here either. Before `hundi serve` has made that
+    /// key, which only it can show, it is the agent whom the key will belong to.
     pub async fn first_agent(&self) -> Result<Principal, Trouble> {
         let store = &*self.ports().store;
         let org = OrgId::default();
         let marker = store.doc(&DocKey::new(FIRST.0, &org, FIRST.1)).await?;
-        let id = marker.and_then(|doc| Some(doc.body.get("agent_key")?.as_str()?.to_owned()));
-        let Some(id) = id else {
-            let text = "this store has no first agent yet; start `hundi serve` once";
-            return Err(Trouble::Off(text.to_owned()));
+        let Some(id) = marker.as_ref().and_then(first_agent_key) else {
+            return Ok(Principal {
+                id: format!("stdio:{FIRST_AGENT}"),
+                name: FIRST_AGENT.to_owned(),
+                org,
+                role: Role::Agent,
+                agent: Some(first_agent_id()?),
+            });
         };
-        let doc = store.doc(&DocKey::new(KIND, &org, id.clone())).await?;
+        let doc = store.doc(&DocKey::new(KIND, &org, id.to_owned())).await?;
         let stored: Option<StoredKey> = doc.and_then(|doc| serde_json::from_value(doc.body).ok());
-        let live = stored.and_then(|stored| stored.live(&org, &id));
+        let live = stored.and_then(|stored| stored.live(&org, id));
         live.map(|(_, principal)| principal).ok_or_else(|| {
             let text = "the first agent's key was revoked; make another with `hundi key create`";
             Trouble::Off(text.to_owned())
@@ -317,6 +344,16 @@ impl Broker {
             text,
         }
     }
+}
+
+fn first_agent_key(marker: &Doc) -> Option<&str> {
+    marker.body.get("agent_key")?.as_str()
+}
+
+/// The agent that the first start makes, and its sample policy is for.
+pub fn first_agent_id() -> Result<AgentId, Trouble> {
+    // A constant that is an agent's id; were it none, nobody could act as it.
+    FIRST_AGENT.parse().map_err(|_| Trouble::NotFound("agent"))
 }
 
 /// A key that is made but not yet stored.

@@ -83,7 +83,7 @@ pub enum Right {
 /// Somebody a door has authenticated.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Principal {
-    /// Names this principal in records: `key:<id>`, `cli:local`, `slack:<user>`.
+    /// Names this principal in records: `key:<id>`, `cli:local`, `slack:<user>`, `stdio:<agent>`.
     pub id: String,
     /// What its keeper calls it.
     pub name: String,

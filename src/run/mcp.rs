@@ -18,7 +18,9 @@ pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
         let app = App::build(config, &program)
             .await
             .map_err(|error| told(&error))?;
-        app.welcome().await?;
+        // Standard output is the protocol's and logs are kept, so no key is made that nobody
+        // could be shown: `hundi serve` does that on its own first start.
+        app.welcome_agent().await?;
         app.first_look().await?;
         let who = match &args.actor.key {
             Some(key) => app.broker.authenticate(key).await?,

@@ -13,7 +13,7 @@ use hundi::entry::http::{self, HttpOptions};
 use hundi::entry::mcp::{McpHttp, McpHttpOptions};
 use hundi::entry::origin::Names;
 use hundi::entry::worker;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -34,14 +34,16 @@ pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(),
                 config.listen
             ))
         })?;
+        // Read before keys are made that it may be the only place for.
+        let kept = args.bootstrap.as_deref().map(kept).transpose()?.flatten();
         let app = App::build(config, &program)
             .await
             .map_err(|error| told(&error))?;
         let first = app.welcome().await?;
         app.first_look().await?;
         let server = Server::start(app, config, listener)?;
-        if let (Some(path), Some(first)) = (&args.bootstrap, &first) {
-            write_private(path, &server.bootstrap(first))?;
+        if let Some(path) = &args.bootstrap {
+            write_private(path, &server.bootstrap(first.as_ref(), kept))?;
         }
         if let Err(error) = server.app.hear_from_bank(server.address).await {
             tracing::warn!(%error, "the sandbox bank will not tell of its payouts by webhook");
@@ -107,12 +109,14 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// What `--bootstrap` writes.
-    fn bootstrap(&self, first: &FirstKeys) -> Value {
+    /// What `--bootstrap` writes: the keys that were made at this start, else the ones that the
+    /// file has kept since an earlier one; and the addresses, which may be others each time.
+    fn bootstrap(&self, first: Option<&FirstKeys>, kept: Option<Map<String, Value>>) -> Value {
+        let kept = |name: &str| kept.as_ref().and_then(|kept| kept.get(name).cloned());
         json!({
-            "admin_key": first.admin_key,
-            "agent_key": first.agent_key,
-            "agent_id": first.agent_id,
+            "admin_key": first.map(|first| json!(first.admin_key)).or(kept("admin_key")),
+            "agent_key": first.map(|first| json!(first.agent_key)).or(kept("agent_key")),
+            "agent_id": first.map(|first| json!(first.agent_id)).or(kept("agent_id")),
             "url": self.url(),
             "mcp_url": format!("{}/mcp", self.url()),
             "sandbox_url": self.app.sandbox_url,
@@ -179,6 +183,28 @@ impl Server {
         }
         self.app.shut_down().await;
     }
+}
+
+/// What an earlier start wrote into the bootstrap file; `None` if there is no file. Anybody else's
+/// file is not written over.
+fn kept(path: &Path) -> Result<Option<Map<String, Value>>, Failure> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let text = format!("cannot read {}: {error}", path.display());
+            return Err(Failure::Failed(text));
+        }
+    };
+    let known = serde_json::from_slice::<Map<String, Value>>(&text).ok();
+    let ours = known.filter(|map| map.contains_key("mcp_url"));
+    if ours.is_none() && !text.is_empty() {
+        return Err(Failure::of(format!(
+            "{} is not a file that --bootstrap wrote, and is left as it is; name another one",
+            path.display()
+        )));
+    }
+    Ok(ours)
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

@@ -241,6 +241,8 @@ impl Supervisor {
         let upstream = &self.inner.spec.name;
         if ok {
             tracing::info!(%upstream, %detail, "upstream is up");
+        } else if self.inner.over.is_cancelled() {
+            tracing::debug!(%upstream, %detail, "upstream was told to end");
         } else {
             tracing::warn!(%upstream, %detail, "upstream is down");
         }

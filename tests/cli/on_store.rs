@@ -296,3 +296,31 @@ fn the_catalogue_is_shown_and_only_upstreams_are_accepted() {
     let none = place.run(&["tool", "list", "--waiting"]).done().out;
     assert!(none.contains("no tool waits for you"));
 }
+
+#[test]
+fn keys_are_made_where_they_can_be_shown() {
+    let place = Place::new();
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "t", "version": "0"},
+    }});
+    place.fed(&["mcp"], format!("{hello}\n").as_bytes()).done();
+    let made = place.run(&["key", "list", "--json"]).done().json();
+    assert_eq!(made, json!([]), "a client on stdio is shown no key");
+
+    let serving = place.serve();
+    let first = serving.first.clone();
+    assert_eq!(first["agent_id"], "agent-1");
+    drop(serving);
+    // Later starts show no key, and may answer elsewhere.
+    let again = place.serve();
+    assert_eq!(again.first["admin_key"], first["admin_key"]);
+    assert_eq!(again.first["agent_key"], first["agent_key"]);
+    assert_ne!(again.url(), first["url"]);
+    drop(again);
+
+    place.write("bootstrap.json", "{\"mine\":1}");
+    let refused = place.run(&["serve", "--bootstrap", "bootstrap.json"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("is left as it is"), "{}", refused.err);
+}

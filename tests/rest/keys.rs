@@ -245,6 +245,14 @@ async fn two_first_starts_make_one_set_of_keys() {
         Fixture::store(&one.folder).await,
         Arc::new(Provider::default()),
     );
+    let quiet = one.broker.first_agent().await.unwrap();
+    assert_eq!(
+        quiet.agent.unwrap().as_str(),
+        "agent-1",
+        "before there is a key"
+    );
+    assert!(one.broker.begin().await.unwrap());
+    assert!(!two.begin().await.unwrap(), "somebody was first");
     let (first, second) = tokio::join!(one.broker.bootstrap_keys(), two.bootstrap_keys());
     let (first, second) = (first.unwrap(), second.unwrap());
     assert!(first.is_some() != second.is_some());

@@ -61,8 +61,8 @@ pub struct List {
     /// Only of this tool
     #[arg(long)]
     pub tool: Option<String>,
-    /// At most so many, newest first
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    /// At most so many, newest first; that there are more is said on stderr
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
     /// As whom.
     #[command(flatten)]
@@ -205,7 +205,8 @@ async fn list(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut found: Vec<Proposed> = Vec::new();
-    let mut left = args.limit;
+    // One more than is shown tells whether there are more.
+    let mut left = args.limit.saturating_add(1);
     while left > 0 {
         let page = left.min(PAGE);
         let request = ListRequest {
@@ -220,6 +221,9 @@ async fn list(
         found.extend(proposals);
         left = if full { left - page } else { 0 };
     }
+    let shown = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let more = found.len() > shown;
+    found.truncate(shown);
     if args.json.json {
         let all = found.iter().map(shapes::proposal).collect();
         print::json(out, &Value::Array(all))?;
@@ -230,7 +234,12 @@ async fn list(
         ];
         print::table(out, &heading, rows, "there are no such proposals")?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    if more {
+        let said = format!("hundi: there are more; `--limit N` shows more than {shown}");
+        writeln!(std::io::stderr(), "{said}")?;
+    }
+    Ok(())
 }
 
 /// Longest text of others in a table's cell, in characters.
