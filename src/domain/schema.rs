@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::OnceLock;
 
-use jsonschema::{Draft, PatternOptions};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{Draft, PatternOptions, ValidationError};
 use serde_json::{Map, Value, json};
 
 use super::strict::MAX_SAFE_INTEGER;
@@ -72,8 +73,7 @@ pub fn validate(tool: &Tool, args: &Value) -> Result<(), String> {
         format!("the schema of the tool cannot be used, so no arguments can be checked: {why}")
     })?;
     if let Err(error) = compiled.validate(args) {
-        let field = field_name(error.instance_path().as_str());
-        return Err(shortened(format!("{field}: {}", error.masked())));
+        return Err(shortened(in_words(&error)));
     }
     for path in &tool.money.amounts {
         for value in at_path(args, path)? {
@@ -345,6 +345,19 @@ fn force_integer(schema: &mut Value, path: &str) {
 }
 
 /// `/transfers/0/amount` as people write it.
+/// What is wrong, without the values: a field too many or too few is told of the field.
+fn in_words(error: &ValidationError<'_>) -> String {
+    let place = field_name(error.instance_path().as_str());
+    if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+        return format!("there is no field `{}` in {place}", unexpected.join("`, `"));
+    }
+    if let ValidationErrorKind::Required { property } = error.kind() {
+        let name = property.as_str().unwrap_or_default();
+        return format!("`{name}` is missing in {place}");
+    }
+    format!("{place}: {}", error.masked())
+}
+
 fn field_name(pointer: &str) -> String {
     if pointer.is_empty() {
         return "the arguments".to_owned();
@@ -440,7 +453,8 @@ mod tests {
             assert_eq!(validate(&tool, &args), Ok(()), "{args}");
         }
         let bad = [
-            (json!({}),                                                          "amount"),
+            (json!({}),                                                          "`amount` is missing in the arguments"),
+            (json!({"amount": 100, "x": 1}),                                     "no field `x` in the arguments"),
             (json!([]),                                                          "the arguments"),
             (json!({"amount": 99}),                                              "`amount`"),
             (json!({"amount": 100.9}),                                           "`amount`"),

@@ -118,6 +118,10 @@ async fn a_held_proposal_is_decided_and_its_token_explained() {
         .done()
         .json();
     assert_eq!(held.as_array().unwrap().len(), 3);
+    let two = place.run(&["proposal", "list", "--limit", "2"]).done();
+    assert!(two.err.contains("there are more"), "{}", two.err);
+    let three = place.run(&["proposal", "list", "--limit", "3"]).done();
+    assert!(!three.err.contains("there are more"), "{}", three.err);
     let approved = place
         .run(&["proposal", "approve", &id(&first), "--json"])
         .done();
