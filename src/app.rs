@@ -246,6 +246,12 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
             .map(|(name, upstream)| (name.clone(), upstream.rules.clone()))
             .collect(),
         tool_buckets: tool_buckets(config),
+        unrecorded: config
+            .tools
+            .iter()
+            .filter(|(_, told)| told.record_arguments == Some(false))
+            .map(|(name, _)| name.clone())
+            .collect(),
         people: outside::people(config),
         bank: outside::bank(config, sandbox_secret),
     }

@@ -259,3 +259,31 @@ async fn what_is_written_is_sealed_in_the_next_turn() {
     assert_eq!(house.broker.seal().await.unwrap(), stored);
     assert_eq!(house.broker.seal().await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn arguments_stay_out_of_the_log_where_an_operator_says_so() {
+    let settings = hundi::broker::Settings {
+        unrecorded: ["transfer_funds".to_owned()].into(),
+        ..Default::default()
+    };
+    for (plan, recorded) in [
+        (Plan::default(), true),
+        (
+            Plan {
+                settings,
+                ..Plan::default()
+            },
+            false,
+        ),
+    ] {
+        let house = House::with(plan).await;
+        house.policy("agent-1", &Policy::default()).await;
+        let proposed = house.transfer("agent-1", 100).await;
+        sealed(&house).await;
+        let text = export(&house, &auditor()).await;
+        assert_eq!(text.contains("acct_123"), recorded, "{text}");
+        let hash = proposed.proposal.fixed.args_hash.to_string();
+        assert!(text.contains(&hash), "the hash is always there");
+        assert!(check(&house).await.ok());
+    }
+}

@@ -7,3 +7,4 @@ mod decisions;
 mod story;
 mod tools;
 mod town;
+mod watch;

@@ -30,6 +30,7 @@ mod rest;
 mod sandbox;
 mod sidecar;
 mod simulation;
+mod spool;
 mod store_conformance;
 mod support;
 mod tools;

@@ -33,7 +33,7 @@ pub mod tend;
 pub mod tokens;
 pub mod webhook;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -365,6 +365,8 @@ pub struct Settings {
     pub bank: Bank,
     /// The buckets of tools that an operator gave one, by the tool's name in the catalogue.
     pub tool_buckets: BTreeMap<String, Bucket>,
+    /// Tools whose arguments and payees stay out of the audit log, by name in the catalogue.
+    pub unrecorded: BTreeSet<String>,
     /// The upstream MCP servers whose tools are in the catalogue, and the operator's word about
     /// them.
     pub upstreams: BTreeMap<String, UpstreamRules>,
@@ -456,6 +458,7 @@ impl Default for Settings {
             people: People::default(),
             bank: Bank::default(),
             tool_buckets: BTreeMap::new(),
+            unrecorded: BTreeSet::new(),
             upstreams: BTreeMap::new(),
         }
     }

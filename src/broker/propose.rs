@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::gather::{Answers, Counted, Gathered};
 use super::measure;
 use super::reconcile::notice;
-use super::{Broker, People, ProposeRequest, Proposed, Trouble};
+use super::{Broker, ProposeRequest, Proposed, Settings, Trouble};
 use crate::domain::canonical::Canonical;
 use crate::domain::change::{BudgetMove, Change, Conflict, Record};
 use crate::domain::facts::Fact;
@@ -191,8 +191,8 @@ impl Broker {
             let proposal = self.drafted(id, who, tool, ready, request, &gathered, &verdict)?;
             self.dry_run(tool, &proposal)?;
             let reserve = self.reservation(&who.org, &asked, &gathered, proposal.state, now);
-            let people = &self.settings().people;
-            let change = admission(&proposal, reserve, &gathered, who, &verdict, people);
+            let settings = self.settings();
+            let change = admission(&proposal, reserve, &gathered, who, &verdict, settings);
             match self.ports().store.apply(change).await {
                 Ok(_) => return Ok(Some(self.admitted(proposal, &gathered))),
                 Err(ApplyError::Conflict(Conflict::OverBudget { taken, .. })) => {
@@ -336,7 +336,7 @@ fn admission(
     gathered: &Gathered,
     who: &Principal,
     verdict: &Verdict,
-    people: &People,
+    settings: &Settings,
 ) -> Change {
     let now = gathered.facts.now;
     let fixed = &proposal.fixed;
@@ -345,18 +345,21 @@ fn admission(
         Verdict::Hold(_) => ("HELD", Some(NoticeKind::Held)),
         Verdict::Block(_) => ("REJECTED", Some(NoticeKind::Blocked)),
     };
+    let mut detail = json!({
+        "args_hash": fixed.args_hash,
+        "composite_score": fixed.score.composite,
+        "policy_version": fixed.policy_version,
+        "findings": fixed.findings,
+    });
+    if !settings.unrecorded.contains(fixed.tool.as_str()) {
+        detail["arguments"] = fixed.args.value();
+        detail["payee"] = json!(fixed.payee);
+    }
     let record = Record::about(proposal, now, "proposed", &who.id)
         .deciding(decision, fixed.reason.code())
-        .with(json!({
-            "args_hash": fixed.args_hash,
-            "arguments": fixed.args.value(),
-            "payee": fixed.payee,
-            "composite_score": fixed.score.composite,
-            "policy_version": fixed.policy_version,
-            "findings": fixed.findings,
-        }));
+        .with(detail);
     // What nobody wants to hear is not even written: refusals can come by the thousand.
-    let told = told.filter(|kind| people.wants(*kind, fixed.reason.code()));
+    let told = told.filter(|kind| settings.people.wants(*kind, fixed.reason.code()));
     let told = told.map(|kind| notice(proposal, kind, now, fixed.reason.text()));
     Change::admit(
         proposal.clone(),

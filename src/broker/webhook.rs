@@ -15,7 +15,6 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::audit::settled_prefix;
 use super::forged::Forgery;
 use super::{Broker, Trouble};
 use crate::connector::razorpay::event::{Event, reduced};
@@ -208,11 +207,11 @@ impl Broker {
         }
         let filter = RecordFilter {
             after_seq: Some(cursor.after_seq),
+            webhooks_only: true,
             limit: BATCH,
             ..RecordFilter::default()
         };
         let records = self.ports().store.records(&filter).await?;
-        let records = settled_prefix(records, cursor.after_seq, now);
         let Some(last) = records.last().map(|record| record.seq) else {
             return Ok((0, false));
         };

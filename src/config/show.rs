@@ -78,6 +78,12 @@ pub(super) fn rows(layers: &Layers, config: &Config) -> Vec<Row> {
             count(tool.burst),
             "calls at once after a pause",
         );
+        let recorded = tool.record_arguments;
+        more(
+            format!("tools.{name}.record_arguments"),
+            recorded.map_or(Shown::Unset(()), |told| Shown::One(told.to_string())),
+            "arguments and payee are in the audit log",
+        );
     }
     for (name, upstream) in &config.upstreams {
         let value = match &upstream.transport {

@@ -23,6 +23,8 @@ pub struct ToolOverride {
     pub rate_per_minute: Option<u32>,
     /// Calls let through at once after a pause; `None` is as many as in a minute.
     pub burst: Option<u32>,
+    /// False keeps arguments and payee out of the audit log; their hash stays. `None` is true.
+    pub record_arguments: Option<bool>,
 }
 
 /// One upstream MCP server.
@@ -115,11 +117,12 @@ pub(super) fn tools(
     let mut tools = BTreeMap::new();
     for (name, value) in table {
         let mut section = Section::open(format!("tools.{name}"), value, problems);
-        section.known(&["hold", "rate_per_minute", "burst"]);
+        section.known(&["hold", "rate_per_minute", "burst", "record_arguments"]);
         let told = ToolOverride {
             hold: section.switch("hold"),
             rate_per_minute: section.count("rate_per_minute"),
             burst: section.count("burst"),
+            record_arguments: section.switch("record_arguments"),
         };
         if told.burst.is_some() && told.rate_per_minute.is_none() {
             let path = &section.path;

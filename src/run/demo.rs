@@ -444,7 +444,7 @@ impl Story<'_> {
 /// The composite score as people read it.
 fn score(proposed: &Value) -> String {
     let score = proposed["composite_score"].as_f64();
-    score.map_or_else(|| "none".to_owned(), |score| format!("{score:.2}"))
+    score.map_or_else(|| "none".to_owned(), |score| format!("{score:.4}"))
 }
 
 fn word<'a>(value: &'a Value, name: &str) -> &'a str {

@@ -81,6 +81,8 @@ pub struct RecordFilter {
     pub proposal: Option<ProposalId>,
     /// Only about this provider's id.
     pub payout: Option<String>,
+    /// Only webhooks of the bank (kind `webhook`), found by an index of their own.
+    pub webhooks_only: bool,
     /// Only with this decision.
     pub decision: Option<String>,
     /// Only about this tool.
@@ -98,7 +100,8 @@ pub struct RecordFilter {
 /// A record with the number the store gave it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoredRecord {
-    /// Rises with every record; gaps are possible.
+    /// Rises with every record; gaps are possible. Who has seen a number never finds a lower one
+    /// later.
     pub seq: i64,
     /// The record.
     pub record: Record,

@@ -240,3 +240,46 @@ async fn payouts_made_at_the_bank_are_decided_there_and_asked_in_slack_when_held
     assert_eq!(town.send_press(&press).await, 200);
     becomes(&held, &under_way).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_has_gone_home_is_paid_out_when_people_agree() {
+    let town = Town::new().await;
+    let policy = json!({"require_approval_above": 1_000, "execute_on_approval": true});
+    town.policy("agent-1", &policy).await;
+    let agent = town.client(&town.server.agent_key).await;
+    let arguments = json!({"arguments": payout(5_000, json!({}))});
+    let held = agent.ask("create_payout_propose", arguments).await;
+    let press = town.press(ASHA, "approve", &held).await;
+    assert_eq!(town.send_press(&press).await, 200);
+    let id = held["proposal_id"].as_str().unwrap();
+    in_state(&agent, id, "executed").await;
+    assert_eq!(town.server.bank.paid().await, [id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_webhooks_the_bank_is_asked() {
+    let poll = [
+        ("HUNDI_AUTO_POLL", "true"),
+        ("HUNDI_POLL_INTERVAL_SECS", "5"),
+    ];
+    let town = Town::with(&poll).await;
+    let silence = format!("{}/sandbox/webhook", town.server.bank.url);
+    town.server.http.delete(silence).send().await.unwrap();
+    for status in ["pending", "queued"] {
+        let made = town
+            .bank(
+                "/sandbox/payouts",
+                &json!({"amount": 700, "status": status}),
+            )
+            .await;
+        let id = made["id"].as_str().unwrap();
+        until("its decision", async || {
+            let records = town.records(&format!("payout={id}")).await;
+            let decided = records
+                .iter()
+                .find(|record| record["kind"] == "external_payout");
+            decided.map(|record| assert_eq!(record["detail"]["heard"], "poll", "{record}"))
+        })
+        .await;
+    }
+}

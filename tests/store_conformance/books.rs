@@ -356,7 +356,7 @@ pub async fn records_are_found_by_each_filter(place: &dyn Place) {
             at: T0.plus_secs(9),
             ..about(2, "proposed").deciding("HELD", "frozen")
         },
-        record("bare"),
+        record("webhook"),
     ];
     let change = Change::documents(vec![], vec![], records, vec![]);
     let first = apply(&*store, change).await.first_seq;
@@ -367,7 +367,7 @@ pub async fn records_are_found_by_each_filter(place: &dyn Place) {
     let (org, b) = (Some(org()), Some(agent("b")));
     let (late, early) = (Some(T0.plus_secs(5)), Some(T0.plus_secs(5)));
     #[rustfmt::skip]
-    let cases: [(RecordFilter, &[i64]); 14] = [
+    let cases: [(RecordFilter, &[i64]); 15] = [
         (all(),                                                     &[4, 3, 2, 1, 0]),
         (RecordFilter { limit: 2, ..all() },                        &[4, 3]),
         (RecordFilter { after_seq: Some(0), ..all() },              &[0, 1, 2, 3, 4]),
@@ -377,6 +377,7 @@ pub async fn records_are_found_by_each_filter(place: &dyn Place) {
         (RecordFilter { agent: b, ..all() },                        &[3]),
         (RecordFilter { proposal: Some(id(1)), ..all() },           &[2, 1, 0]),
         (RecordFilter { payout: Some("pout_1".into()), ..all() },   &[2]),
+        (RecordFilter { webhooks_only: true, ..all() },             &[4]),
         (RecordFilter { decision: Some("HELD".into()), ..all() },   &[3]),
         (RecordFilter { tool: Some("noop".into()), ..all() },       &[3]),
         (RecordFilter { since: late, ..all() },                     &[3, 2]),

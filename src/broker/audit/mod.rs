@@ -243,7 +243,7 @@ impl Upper {
 }
 
 /// The records up to the first number that is missing and may still come.
-pub(super) fn settled_prefix(
+fn settled_prefix(
     mut records: Vec<StoredRecord>,
     after_seq: i64,
     now: Timestamp,

@@ -310,6 +310,13 @@ fn details(proposal: &Proposal) -> Vec<(&'static str, String)> {
             "reason",
             format!("{}: {}", fixed.reason.code(), fixed.reason.text()),
         ),
+        (
+            "score",
+            fixed
+                .score
+                .composite
+                .map_or_else(|| "none".to_owned(), |score| format!("{score:.4}")),
+        ),
         ("made", fixed.created_at.to_string()),
         ("lapses", fixed.lapses_at.to_string()),
     ];

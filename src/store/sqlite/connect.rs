@@ -29,7 +29,10 @@ const APPLICATION_ID: i64 = 0x6875_6e64;
 
 /// In order, each ending with its own number in `user_version`. Forward only: a released file
 /// never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../sql/sqlite/0001_init.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../sql/sqlite/0001_init.sql"),
+    include_str!("../../../sql/sqlite/0002_webhook_records.sql"),
+];
 
 /// Why a database was not opened. The text says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

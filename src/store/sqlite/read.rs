@@ -166,6 +166,10 @@ pub(super) async fn records(pool: &SqlitePool, filter: &RecordFilter) -> Read<Ve
     if let Some(proposal) = filter.proposal {
         query.push(" AND proposal = ").push_bind(proposal.uuid());
     }
+    if filter.webhooks_only {
+        // Word for word the condition of the index `records_webhooks`.
+        query.push(" AND kind = 'webhook'");
+    }
     if let Some(payout) = &filter.payout {
         query.push(" AND payout = ").push_bind(payout);
     }

@@ -1,0 +1,2 @@
+-- Webhooks of the bank are a queue inside the audit: found without reading what lies between.
+CREATE INDEX records_webhooks ON records (seq) WHERE kind = 'webhook';
