@@ -1,5 +1,7 @@
 //! Propose: no side effect at any provider. Gather facts, decide, write, answer.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::gather::{Answers, Counted, Gathered};
@@ -87,7 +89,7 @@ impl Broker {
         Err(Trouble::Changed)
     }
 
-    fn proposable(&self, name: &str) -> Result<std::sync::Arc<Tool>, Trouble> {
+    fn proposable(&self, name: &str) -> Result<Arc<Tool>, Trouble> {
         let tool = self
             .catalogue()
             .get(name)
@@ -278,7 +280,7 @@ impl Broker {
             ..Moving::default()
         };
         Ok(Proposal {
-            fixed,
+            fixed: Arc::new(fixed),
             state,
             version: 1,
             moving,

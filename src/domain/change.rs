@@ -10,6 +10,8 @@
 //! "must not exist". A change can also *guard* a document: it is applied only if the document
 //! still has the version that the decision was based on.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -269,7 +271,7 @@ pub struct Applied {
 /// A change that only the constructors here can make.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Change {
-    rows: Rows,
+    rows: Arc<Rows>,
 }
 
 /// The event is illegal in the state the proposal is in.
@@ -325,8 +327,9 @@ impl Change {
         &self.rows
     }
 
-    /// The rows, for a store that takes them.
-    pub fn into_rows(self) -> Rows {
+    /// The rows, for a store that takes them. They are shared: whoever must ask again what became
+    /// of a change keeps a copy of it.
+    pub fn into_rows(self) -> Arc<Rows> {
         self.rows
     }
 
@@ -341,7 +344,7 @@ impl Change {
         notice: Option<Notice>,
     ) -> Self {
         Self {
-            rows: Rows {
+            rows: Arc::new(Rows {
                 guards,
                 insert: Some(Box::new(proposal)),
                 budget: reserve,
@@ -349,7 +352,7 @@ impl Change {
                 records: vec![record],
                 notices: notice.into_iter().collect(),
                 ..Rows::default()
-            },
+            }),
         }
     }
 
@@ -480,6 +483,7 @@ impl Change {
             records: vec![record],
             ..Rows::default()
         };
+        let rows = Arc::new(rows);
         Ok((Self { rows }, PendingClaim { proposal: next }))
     }
 
@@ -547,7 +551,7 @@ impl Change {
             Record::about(proposal, at, "in_doubt", "hundi").with(serde_json::json!({"why": why}));
         let (mut change, next) = Self::moved(next, None, record, notice);
         if !first {
-            change.rows.records.clear();
+            Arc::make_mut(&mut change.rows).records.clear();
         }
         Ok((change, next))
     }
@@ -587,6 +591,7 @@ impl Change {
             update: Some(Box::new(next.clone())),
             ..Rows::default()
         };
+        let rows = Arc::new(rows);
         Ok((Self { rows }, next))
     }
 
@@ -663,13 +668,13 @@ impl Change {
         notices: Vec<Notice>,
     ) -> Self {
         Self {
-            rows: Rows {
+            rows: Arc::new(Rows {
                 guards,
                 docs,
                 records,
                 notices,
                 ..Rows::default()
-            },
+            }),
         }
     }
 
@@ -677,11 +682,11 @@ impl Change {
     pub fn record(record: Record, notice: Option<Notice>) -> Self {
         let notices = notice.into_iter().collect();
         Self {
-            rows: Rows {
+            rows: Arc::new(Rows {
                 records: vec![record],
                 notices,
                 ..Rows::default()
-            },
+            }),
         }
     }
 
@@ -699,6 +704,7 @@ impl Change {
             notices: notice.into_iter().collect(),
             ..Rows::default()
         };
+        let rows = Arc::new(rows);
         (Self { rows }, next)
     }
 }

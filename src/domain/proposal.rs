@@ -3,6 +3,8 @@
 //! The first half of the record is fixed at admission and never written again; the second half
 //! moves, one version at a time. Whether an event is legal is decided by [`State::after`] alone.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -239,7 +241,7 @@ pub enum Settled {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Proposal {
     /// Fixed at admission.
-    pub fixed: Fixed,
+    pub fixed: Arc<Fixed>,
     /// Where it stands.
     pub state: State,
     /// Counts writes; every write names the version it read.

@@ -210,7 +210,7 @@ fn proposal(money: bool, now: Timestamp, ambient: &Ambient) -> Result<Proposal, 
         expires_at: now.secs() + TOKEN_TTL_SECS,
     };
     Ok(Proposal {
-        fixed: Fixed {
+        fixed: Arc::new(Fixed {
             id: ProposalId::at(now, ambient.bytes()),
             org: OrgId::default(),
             agent,
@@ -239,7 +239,7 @@ fn proposal(money: bool, now: Timestamp, ambient: &Ambient) -> Result<Proposal, 
             approvals_needed: 0,
             execute_on_approval: false,
             origin: Default::default(),
-        },
+        }),
         state: State::Allowed,
         version: 1,
         moving: Moving {

@@ -16,7 +16,7 @@ pub(crate) type Json = Arc<str>;
 /// The rows of a change, and the texts of their JSON columns in the same order.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub rows: Rows,
+    pub rows: Arc<Rows>,
     /// What admission fixed, of an inserted proposal.
     pub fixed: Option<Json>,
     /// What moves, of the inserted and of the updated proposal.

@@ -50,7 +50,7 @@ pub fn proposal(n: u32) -> Proposal {
         expires_at: T0.secs() + 60,
     };
     Proposal {
-        fixed: Fixed {
+        fixed: std::sync::Arc::new(Fixed {
             id: id(n),
             org: org(),
             agent: agent("a"),
@@ -86,7 +86,7 @@ pub fn proposal(n: u32) -> Proposal {
             approvals_needed: 0,
             execute_on_approval: false,
             origin: Default::default(),
-        },
+        }),
         state: State::Allowed,
         version: 1,
         moving: Moving {

@@ -124,7 +124,8 @@ impl Model {
                 caller_key,
             } => {
                 let mut new = proposal(*n);
-                new.fixed.idempotency_key = caller_key.map(|key| key.to_string());
+                std::sync::Arc::make_mut(&mut new.fixed).idempotency_key =
+                    caller_key.map(|key| key.to_string());
                 let change = admit_with(&new, reserve(*amount, LIMIT));
                 let Budget { pending, posted } = self.books();
                 let fine = !self.proposals.contains_key(n)

@@ -53,15 +53,15 @@ pub async fn what_was_written_reads_back(place: &dyn Place) {
 pub async fn a_refused_admission_leaves_no_trace(place: &dyn Place) {
     let store = place.open().await;
     let mut first = proposal(1);
-    first.fixed.idempotency_key = Some("k".into());
+    std::sync::Arc::make_mut(&mut first.fixed).idempotency_key = Some("k".into());
     apply(&*store, admit_with(&first, reserve(10_000, 15_000))).await;
     apply(&*store, docs(vec![write("p", Some(0), Some(1))])).await;
     let before = place.dump().await;
 
     let mut second = proposal(2);
-    second.fixed.idempotency_key = Some("k2".into());
+    std::sync::Arc::make_mut(&mut second.fixed).idempotency_key = Some("k2".into());
     let mut same_key = second.clone();
-    same_key.fixed.idempotency_key = Some("k".into());
+    std::sync::Arc::make_mut(&mut same_key.fixed).idempotency_key = Some("k".into());
     let current = Guard {
         key: key("p"),
         version: 1,
@@ -126,7 +126,7 @@ pub async fn a_refused_claim_leaves_no_trace(place: &dyn Place) {
 pub async fn conditions_are_checked_in_their_order(place: &dyn Place) {
     let store = place.open().await;
     let mut first = proposal(1);
-    first.fixed.idempotency_key = Some("k".into());
+    std::sync::Arc::make_mut(&mut first.fixed).idempotency_key = Some("k".into());
     apply(&*store, admit_with(&first, reserve(10_000, 10_000))).await;
     let guard = Guard {
         key: key("p"),
@@ -146,7 +146,7 @@ pub async fn conditions_are_checked_in_their_order(place: &dyn Place) {
         )
     };
     let mut same_key = proposal(2);
-    same_key.fixed.idempotency_key = Some("k".into());
+    std::sync::Arc::make_mut(&mut same_key.fixed).idempotency_key = Some("k".into());
     let all_wrong = conflict(&*store, change(&first, vec![guard])).await;
     assert_eq!(all_wrong, Conflict::DocChanged(key("p")));
     let but_guard = conflict(&*store, change(&first, vec![])).await;
@@ -198,9 +198,10 @@ pub async fn an_idempotency_key_names_one_proposal_for_ever(place: &dyn Place) {
     let store = place.open().await;
     let named = |n, agent_name: &str, org: &str| {
         let mut proposal = proposal(n);
-        proposal.fixed.agent = agent(agent_name);
-        proposal.fixed.org = org.parse().unwrap();
-        proposal.fixed.idempotency_key = Some("daily \"run\" é\u{1}".into());
+        std::sync::Arc::make_mut(&mut proposal.fixed).agent = agent(agent_name);
+        std::sync::Arc::make_mut(&mut proposal.fixed).org = org.parse().unwrap();
+        std::sync::Arc::make_mut(&mut proposal.fixed).idempotency_key =
+            Some("daily \"run\" é\u{1}".into());
         proposal
     };
     let first = named(1, "a", "default");
@@ -255,7 +256,7 @@ pub async fn a_stale_version_is_refused(place: &dyn Place) {
     let store = place.open().await;
     let mut held = proposal(1);
     held.state = State::Held;
-    held.fixed.approvals_needed = 2;
+    std::sync::Arc::make_mut(&mut held.fixed).approvals_needed = 2;
     apply(&*store, admit(&held)).await;
     let approve = |by: &str| {
         let approval = Approval {
@@ -304,9 +305,9 @@ pub async fn a_batch_sees_its_own_earlier_changes(place: &dyn Place) {
     let (claimed, after_claim) = claim(&new);
     let (confirmed, executed) = confirm(&after_claim, 9_000);
     let mut same_key = proposal(2);
-    same_key.fixed.idempotency_key = Some("k".into());
+    std::sync::Arc::make_mut(&mut same_key.fixed).idempotency_key = Some("k".into());
     let mut named = new.clone();
-    named.fixed.idempotency_key = Some("k".into());
+    std::sync::Arc::make_mut(&mut named.fixed).idempotency_key = Some("k".into());
     let changes = vec![
         (admit_with(&named, reserve(10_000, 10_000)), true),
         (admit(&same_key), false),
@@ -395,11 +396,13 @@ pub async fn proposals_are_listed_newest_first(place: &dyn Place) {
     let store = place.open().await;
     for n in [3, 1, 4, 2, 5] {
         let mut new = proposal(n);
-        new.fixed.agent = agent(if n == 4 { "b" } else { "a" });
-        new.fixed.org = if n == 5 { "other" } else { "default" }.parse().unwrap();
-        new.fixed.tool = if n == 2 { "noop" } else { "transfer_funds" }
-            .parse()
-            .unwrap();
+        std::sync::Arc::make_mut(&mut new.fixed).agent = agent(if n == 4 { "b" } else { "a" });
+        std::sync::Arc::make_mut(&mut new.fixed).org =
+            if n == 5 { "other" } else { "default" }.parse().unwrap();
+        std::sync::Arc::make_mut(&mut new.fixed).tool =
+            if n == 2 { "noop" } else { "transfer_funds" }
+                .parse()
+                .unwrap();
         new.state = if n == 3 {
             State::Blocked
         } else {
@@ -545,10 +548,10 @@ pub async fn history_is_what_was_really_paid(place: &dyn Place) {
         };
     }
     let mut query = proposal(10);
-    query.fixed.effective = hundi::domain::money::Effective::Nothing;
+    std::sync::Arc::make_mut(&mut query.fixed).effective = hundi::domain::money::Effective::Nothing;
     apply(&*store, admit(&query)).await;
     let mut other = proposal(11);
-    other.fixed.agent = agent("b");
+    std::sync::Arc::make_mut(&mut other.fixed).agent = agent("b");
     apply(&*store, admit(&other)).await;
 
     let history = async |limit| {

@@ -214,7 +214,7 @@ async fn what_the_schema_alone_refuses_does_not_fail_its_neighbours() {
     raw(&place.path()).await.execute(trap).await.unwrap();
     let changes = (0..30).map(|n| {
         let mut new = proposal(n);
-        new.fixed.agent = agent(if n == 17 { "bad" } else { "a" });
+        std::sync::Arc::make_mut(&mut new.fixed).agent = agent(if n == 17 { "bad" } else { "a" });
         store.apply(admit_with(&new, reserve(1, 1_000)))
     });
     for (n, fate) in join_all(changes).await.into_iter().enumerate() {

@@ -243,7 +243,7 @@ impl From<Lost> for Stopped {
 }
 
 async fn decide(conn: &mut PgConnection, batch: &[Prepared]) -> Result<Decided, Stopped> {
-    let changes = || batch.iter().map(|change| &change.rows);
+    let changes = || batch.iter().map(|change| change.rows.as_ref());
     answer(conn.execute("BEGIN")).await?;
     let needs = Needs::of(changes());
     let writes_docs = changes().any(|rows| !rows.docs.is_empty());

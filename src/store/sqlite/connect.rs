@@ -29,10 +29,14 @@ const APPLICATION_ID: i64 = 0x6875_6e64;
 
 /// In order, each ending with its own number in `user_version`. Forward only: a released file
 /// never changes.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../sql/sqlite/0001_init.sql"),
     include_str!("../../../sql/sqlite/0002_webhook_records.sql"),
+    include_str!("../../../sql/sqlite/0003_docs_by_rowid.sql"),
 ];
+/// Pages that the writing connection keeps, in KiB (a negative number, as the pragma wants it):
+/// the upper levels of every index, so that a batch does not read them again.
+const WRITER_CACHE: &str = "-16384";
 
 /// Why a database was not opened. The text says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +98,8 @@ pub(super) fn tuned(options: SqliteConnectOptions) -> SqliteConnectOptions {
 
 /// One connection that can write, checked.
 pub(super) async fn writer(options: &SqliteConnectOptions) -> Result<SqliteConnection, OpenError> {
-    let failed = |error: sqlx::Error| failed(options, &error);
+    let options = options.clone().pragma("cache_size", WRITER_CACHE);
+    let failed = |error: sqlx::Error| failed(&options, &error);
     let mut conn = options.connect().await.map_err(failed)?;
     if let Some(weak) = weakness(&mut conn).await.map_err(failed)? {
         return Err(weak);

@@ -154,7 +154,7 @@ impl Writer {
 }
 
 async fn transact(conn: &mut SqliteConnection, batch: &[Prepared]) -> Result<Plan, Failure> {
-    let changes = || batch.iter().map(|change| &change.rows);
+    let changes = || batch.iter().map(|change| change.rows.as_ref());
     let before = |error| Failure {
         stage: Stage::Before,
         error,
