@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hundi::ambient::Ambient;
-use hundi::domain::change::{Applied, Change};
+use hundi::domain::change::{Applied, Change, DocKey, DocWrite};
 use hundi::store::sqlite::{OpenError, Sqlite};
 use hundi::store::{ApplyError, Store, StoreError};
 use serde_json::json;
@@ -117,6 +117,36 @@ async fn a_newer_or_a_strangers_database_is_left_alone() {
     .unwrap();
     let not_one = open(&text).await.err().unwrap();
     assert!(matches!(not_one, OpenError::Failed { .. }), "{not_one}");
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_upgraded_with_everything_in_it() {
+    let place = SqliteFile::new();
+    let first = include_str!("../../sql/sqlite/0001_init.sql");
+    let mut old = SqliteConnection::connect_with(&options(&place.path()))
+        .await
+        .unwrap();
+    old.execute(first).await.unwrap();
+    old.execute(
+        "INSERT INTO docs VALUES ('policy', 'default', 'a', 7, '{\"daily_limit\":5}'), \
+                                 ('policy', 'default', 'gone', 2, NULL)",
+    )
+    .await
+    .unwrap();
+    old.close().await.unwrap();
+    let store = open(&place.path()).await.unwrap();
+    let doc = |id: &str| DocKey::new("policy", &org(), id);
+    let kept = store.doc(&doc("a")).await.unwrap().unwrap();
+    assert_eq!((kept.version, kept.body), (7, json!({"daily_limit": 5})));
+    // A deleted one goes on counting, so that nobody takes it for the earlier one.
+    let again = DocWrite {
+        key: doc("gone"),
+        expect: Some(0),
+        body: Some(json!({})),
+    };
+    let written = Change::documents(vec![again], vec![], vec![], vec![]);
+    store.apply(written).await.unwrap();
+    assert_eq!(store.doc(&doc("gone")).await.unwrap().unwrap().version, 3);
 }
 
 #[tokio::test]

@@ -55,6 +55,13 @@ pub struct Args {
     /// Which tool to call; noop has no effect, transfer_funds moves the sandbox bank's money
     #[arg(long, value_enum, default_value_t = Tool::Noop)]
     pub tool: Tool,
+    /// Call this low-risk tool over MCP instead, one call a cycle: with --url of the upstream
+    /// itself, and then of hundi, what passing through costs
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tool", "door", "floor"])]
+    pub call: Option<String>,
+    /// What to call it with, a JSON object
+    #[arg(long, value_name = "JSON", requires = "call", value_parser = object)]
+    pub arguments: Option<Value>,
     /// Also measure what bare grouped transactions of the same rows reach, and print the ratio
     #[arg(long)]
     pub floor: bool,
@@ -64,6 +71,16 @@ pub struct Args {
     /// How to print.
     #[command(flatten)]
     pub json: Json,
+}
+
+fn object(text: &str) -> Result<Value, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    match value.is_object() {
+        true => Ok(value),
+        false => {
+            Err("arguments are a JSON object, such as {\"card_id\": \"card_0001\"}".to_owned())
+        }
+    }
 }
 
 /// The door the load comes in by.
@@ -200,16 +217,25 @@ fn spell(args: &Args, outcome: &Outcome, floor: Option<f64>) -> Value {
         say("floor_per_s", json!(rounded(floor)));
         say("ratio", json!(ratio(outcome, floor)));
     }
-    say(
-        "phases",
-        json!({"propose": phase(&outcome.propose), "commit": phase(&outcome.commit)}),
-    );
+    let phases = match &args.call {
+        Some(_) => json!({"call": phase(&outcome.call)}),
+        None => json!({"propose": phase(&outcome.propose), "commit": phase(&outcome.commit)}),
+    };
+    say("phases", phases);
     say("failed", json!(outcome.errors.values().sum::<u64>()));
     say("errors", json!(outcome.errors));
     say("concurrency", json!(args.concurrency));
-    say("door", json!(args.door.name()));
-    say("tool", json!(args.tool.name()));
+    let (door, tool) = names(args);
+    say("door", json!(door));
+    say("tool", json!(tool));
     Value::Object(told)
+}
+
+fn names(args: &Args) -> (&str, &str) {
+    match &args.call {
+        Some(call) => (Door::Mcp.name(), call),
+        None => (args.door.name(), args.tool.name()),
+    }
 }
 
 fn ratio(outcome: &Outcome, floor: f64) -> Option<f64> {
@@ -231,6 +257,7 @@ fn people(
     floor: Option<f64>,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
+    let (door, tool) = names(args);
     writeln!(
         out,
         "{} cycles in {:.1} s: {:.0} a second, {} callers, {} by {}",
@@ -238,8 +265,8 @@ fn people(
         outcome.took.as_secs_f64(),
         per_second(outcome),
         args.concurrency,
-        args.tool.name(),
-        args.door.name(),
+        tool,
+        door,
     )?;
     if let Some(floor) = floor {
         let ratio = ratio(outcome, floor).unwrap_or_default();
@@ -253,9 +280,12 @@ fn people(
         let cell = |percent| format!("{:.2} ms", millis(histogram, percent));
         vec![name.to_owned(), cell(50), cell(95), cell(99)]
     };
-    let rows = vec![
-        row("propose", &outcome.propose),
-        row("commit", &outcome.commit),
-    ];
+    let rows = match &args.call {
+        Some(_) => vec![row("call", &outcome.call)],
+        None => vec![
+            row("propose", &outcome.propose),
+            row("commit", &outcome.commit),
+        ],
+    };
     print::table(out, &["phase", "p50", "p95", "p99"], rows, "")
 }

@@ -35,6 +35,8 @@ pub struct Outcome {
     pub propose: Histogram,
     /// Latencies of committing.
     pub commit: Histogram,
+    /// Latencies of plain calls.
+    pub call: Histogram,
     /// Cycles that failed, by what was said.
     pub errors: BTreeMap<String, u64>,
 }
@@ -96,6 +98,7 @@ pub async fn run(args: &Args, target: &Target) -> Result<Outcome, String> {
         let caller = Caller {
             door: args.door,
             tool: args.tool,
+            call: args.call.as_deref().zip(Some(&args.arguments)),
             index,
             client: Client::new(target),
         };
@@ -115,6 +118,7 @@ pub async fn run(args: &Args, target: &Target) -> Result<Outcome, String> {
         all.cycles += part.cycles;
         all.propose.merge(&part.propose);
         all.commit.merge(&part.commit);
+        all.call.merge(&part.call);
         for (error, count) in part.errors {
             count_error(&mut all.errors, error, count);
         }
@@ -134,6 +138,8 @@ fn count_error(errors: &mut BTreeMap<String, u64>, error: String, count: u64) {
 struct Caller<'a> {
     door: Door,
     tool: Tool,
+    /// A plain call and its arguments, instead of pairs.
+    call: Option<(&'a str, &'a Option<Value>)>,
     index: u16,
     client: Client<'a>,
 }
@@ -164,6 +170,12 @@ impl Caller<'_> {
         plan: &Plan,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
+        if let Some((name, arguments)) = self.call {
+            let before = Instant::now();
+            self.plain(name, arguments).await?;
+            outcome.call.record(before.elapsed());
+            return Ok(());
+        }
         let arguments = match self.tool {
             Tool::Noop => json!({"note": format!("bench {} {number}", self.index)}),
             Tool::TransferFunds => json!({"amount": 100, "to": "acct_bench"}),
@@ -180,6 +192,19 @@ impl Caller<'_> {
         outcome.propose.record(between - before);
         outcome.commit.record(between.elapsed());
         Ok(())
+    }
+
+    async fn plain(&mut self, name: &str, arguments: &Option<Value>) -> Result<(), String> {
+        let arguments = arguments.clone().unwrap_or_else(|| json!({}));
+        let (status, body) = self.mcp(name, &arguments).await?;
+        let unreadable = |_| format!("HTTP {status}, and no JSON-RPC answer");
+        let rpc: Rpc<'_, Plain> = serde_json::from_slice(message(body)).map_err(unreadable)?;
+        match (rpc.result, rpc.error) {
+            (_, Some(error)) => Err(error.message.into_owned()),
+            (Some(result), None) if !result.is_error => Ok(()),
+            (Some(_), None) => Err("the tool answered with an error".to_owned()),
+            (None, None) => Err(format!("HTTP {status}, and no result")),
+        }
     }
 
     async fn propose(&mut self, arguments: &Value) -> Result<(String, String), String> {
@@ -285,9 +310,9 @@ enum Status<'a> {
 }
 
 #[derive(Deserialize)]
-struct Rpc<'a> {
-    #[serde(borrow, default)]
-    result: Option<RpcResult<'a>>,
+struct Rpc<'a, R> {
+    #[serde(default = "Option::default")]
+    result: Option<R>,
     #[serde(borrow, default)]
     error: Option<RpcError<'a>>,
 }
@@ -297,6 +322,14 @@ struct Rpc<'a> {
 struct RpcResult<'a> {
     #[serde(borrow, default)]
     structured_content: Option<Answer<'a>>,
+}
+
+/// What a plain call answers, whatever it answers.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Plain {
+    #[serde(default)]
+    is_error: bool,
 }
 
 #[derive(Deserialize)]
@@ -311,7 +344,8 @@ impl<'a> Answer<'a> {
         if door == Door::Rest {
             return serde_json::from_slice(body).map_err(unreadable);
         }
-        let rpc: Rpc<'a> = serde_json::from_slice(message(body)).map_err(unreadable)?;
+        let rpc: Rpc<'a, RpcResult<'a>> =
+            serde_json::from_slice(message(body)).map_err(unreadable)?;
         match (rpc.result, rpc.error) {
             (_, Some(error)) => Err(error.message.into_owned()),
             (Some(result), None) => Ok(result.structured_content.unwrap_or_default()),
