@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Executor, Row};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use tokio::task::JoinSet;
 
 use crate::support::nodes::Cluster;
-use crate::support::postgres::connect;
+use crate::support::postgres::{OwnPostgres, connect};
 use crate::support::proxy::{Commit, Line, Proxy};
 use crate::support::server::{FirstKeys, Server, Transfer};
 
@@ -390,6 +391,38 @@ async fn sealed_export(node: &Server) -> String {
 }
 
 #[tokio::test]
+async fn tls_is_spoken_and_strangers_are_not_believed() {
+    let Some((server, authority)) = OwnPostgres::with_tls() else {
+        return;
+    };
+    let url = |rest: &str| format!("{}?{rest}", server.url());
+    let good = format!("sslmode=verify-full&sslrootcert={}", authority.display());
+    let cluster = Cluster::on(url(&good));
+    let until = Instant::now() + Duration::from_secs(60);
+    while PgConnection::connect(&cluster.database).await.is_err() {
+        assert!(Instant::now() < until, "the server does not start");
+    }
+    let node = cluster.node("a", &[]);
+    let transfer = node.transfer(100).await;
+    let (_, answer) = node.commit(&transfer).await.unwrap();
+    assert_eq!(answer["status"], "committed", "{answer}");
+    let mut conn = connect(&cluster.database).await;
+    let plain = "SELECT count(*) FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid) \
+                 WHERE a.application_name = 'hundi' AND NOT s.ssl";
+    let plain: i64 = conn.fetch_one(plain).await.unwrap().get(0);
+    assert_eq!(plain, 0, "nothing goes in plain text");
+    for (rest, why) in [
+        ("sslmode=verify-full", "UnknownIssuer"),
+        ("sslmode=disable", "no encryption"),
+    ] {
+        let bad = url(rest);
+        let said = cluster.try_node("b", &[("HUNDI_DATABASE_URL", &bad)]);
+        let said = said.err().unwrap();
+        assert!(said.contains(why), "{rest}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_could_forget_a_commit_is_not_used() {
     let Some(cluster) = Cluster::fresh().await else {
         return;
@@ -565,4 +598,40 @@ async fn a_session_that_the_database_ends_is_replaced() {
         }
         assert_eq!(payments(&cluster, &[transfer]).await, [1]);
     }
+}
+
+/// The claim of one node is written, and its answer comes so late that the other node has taken
+/// over and paid. The bank forgets its idempotency keys, so a second sending would be a second
+/// payment.
+#[tokio::test]
+async fn a_claim_that_is_told_too_late_is_not_sent_any_more() {
+    let Some(cluster) = Cluster::fresh().await else {
+        return;
+    };
+    let (proxy, through) = Proxy::before(&cluster.database);
+    let slow = cluster.node("a", &[("HUNDI_DATABASE_URL", &through)]);
+    let other = cluster.node("b", &[]);
+    let transfer = slow.transfer(100).await;
+    // Until the log is sealed, so that the next COMMIT is the claim's.
+    let mut conn = connect(&cluster.database).await;
+    let sealed = "SELECT (SELECT max(seq) FROM records) = (SELECT (body ->> 'after_seq')::bigint \
+                  FROM docs WHERE kind = 'seal')";
+    let until = Instant::now() + Duration::from_secs(10);
+    while !conn.fetch_one(sealed).await.unwrap().get::<bool, _>(0) {
+        assert!(Instant::now() < until, "never sealed");
+    }
+    let forget = json!({"kind": "forget_keys", "operation": "transfer", "count": 10});
+    cluster.bank.arm(forget).await;
+    proxy.spoil(Commit::AnswerWithheld, 1);
+    let heard = slow.commit(&transfer).await.unwrap();
+    assert_eq!(proxy.struck(), 1);
+    assert_eq!(
+        other.settled(&transfer.id, SETTLED_WITHIN).await,
+        "executed"
+    );
+    let sent = cluster.bank.ledger().await;
+    assert_eq!(sent.len(), 1, "{heard:?}: {sent:?}");
+    // Whatever the caller heard first, the outcome is there to be read.
+    let (_, again) = slow.commit(&transfer).await.unwrap();
+    assert_eq!(again["original"]["status"], "committed", "{again}");
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::measure;
 use super::{Broker, CommitRequest, Committed, Trouble};
 use crate::connector::Connector;
@@ -85,11 +87,12 @@ impl Broker {
                 }
             };
             timer.phase(measure::Phase::Verify);
+            let asked = Instant::now();
             match self.claim(who, *proposal, &verified).await? {
                 Claimed::Granted(claim) => {
                     timer.phase(measure::Phase::Claim);
                     self.tell_spent(verified.claims());
-                    return Ok(self.carry_out(*claim, &timer).await);
+                    return Ok(self.carry_out(*claim, asked, &timer).await);
                 }
                 Claimed::Again => {}
                 Claimed::Unclear(proposal) => return Ok(Committed::InDoubt(proposal)),
@@ -282,10 +285,12 @@ impl Broker {
         }
     }
 
-    /// s4 to s7. Takes the claim by value: one claim, one sending.
-    async fn carry_out(&self, claim: Claim, timer: &measure::Timer) -> Committed {
+    /// s4 to s7. Takes the claim by value: one claim, one sending. `asked` is when it was asked for.
+    async fn carry_out(&self, claim: Claim, asked: Instant, timer: &measure::Timer) -> Committed {
         self.memory().wrote(claim.proposal());
-        let proposal = claim.proposal().clone();
+        let Some(proposal) = self.still_ours(&claim, asked).await else {
+            return self.left_to_others(claim).await;
+        };
         let reply = self.send(claim).await;
         timer.phase(measure::Phase::Provider);
         self.ports().ambient.step("s6");
@@ -310,6 +315,27 @@ impl Broker {
         measure::carried_out(&answer, timer);
         self.ports().ambient.step("s8");
         answer
+    }
+
+    /// The claimed proposal under a lease that outlasts the sending. A store that was slow to answer
+    /// has used up the lease that came with the claim, and another node may be sending by now; so it
+    /// is taken anew first. `None` if it is not ours any more, or not known to be.
+    async fn still_ours(&self, claim: &Claim, asked: Instant) -> Option<Proposal> {
+        if asked.elapsed() < LEASE_SLACK {
+            return Some(claim.proposal().clone());
+        }
+        self.take_over(claim.proposal(), true).await
+    }
+
+    /// Nothing was sent here, and recovery settles it, if it has not already.
+    async fn left_to_others(&self, claim: Claim) -> Committed {
+        let id = claim.proposal().fixed.id;
+        self.memory().forget(id);
+        let stored = self.ports().store.proposal(id).await.ok().flatten();
+        match stored.unwrap_or_else(|| claim.proposal().clone()) {
+            proposal if proposal.state.is_settled() => Committed::Settled(Box::new(proposal)),
+            proposal => Committed::InDoubt(Box::new(proposal)),
+        }
     }
 
     async fn send(&self, claim: Claim) -> Reply {

@@ -4,9 +4,12 @@
 //! looked and has nothing, and nothing of ours can still be under way, are the same bytes sent
 //! again under the same key, within the window in which the provider promises to recognise it.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::commit::millis;
 use super::measure::{self, Step, Timer};
@@ -52,9 +55,10 @@ impl Broker {
         Ok(seen)
     }
 
-    /// Extends the lease in our name; `None` if somebody else has it or has settled it.
-    async fn take_over(&self, proposal: &Proposal, sending: bool) -> Option<Proposal> {
-        let now = self.ports().ambient.now();
+    /// Extends the lease in our name; `None` if somebody else has it or has settled it, or if the
+    /// store took so long that it would end before one call does.
+    pub(super) async fn take_over(&self, proposal: &Proposal, sending: bool) -> Option<Proposal> {
+        let (now, asked) = (self.ports().ambient.now(), Instant::now());
         // Room for one enquiry or one sending; the lease is taken anew before each sending.
         let room = millis(self.settings().call_deadline * 2).min(LEASE_HORIZON_MS);
         let lease = now.plus_millis(room);
@@ -62,7 +66,9 @@ impl Broker {
         match self.ports().store.apply(change).await {
             Ok(_) => {
                 self.memory().forget(next.fixed.id);
-                Some(next)
+                let left = Duration::from_millis(u64::try_from(room).unwrap_or(0));
+                let left = left.saturating_sub(asked.elapsed());
+                (left >= self.settings().call_deadline).then_some(next)
             }
             Err(ApplyError::Conflict(_)) => None,
             Err(ApplyError::Store(error)) => {

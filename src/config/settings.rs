@@ -143,7 +143,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("token_ttl_secs",   Kind::Number(1, 3_600),      Some("60"), "life of a commit token"),
     setting("allowed_ttl_secs", Kind::Number(1, 86_400),     Some("900"), "life of an allowed proposal that nobody commits"),
     setting("held_ttl_secs",    Kind::Number(1, 2_592_000),  Some("86400"), "life of a held proposal that nobody decides"),
-    setting("call_deadline_secs", Kind::Number(1, 120),      Some("15"), "longest that one call to a provider may take"),
+    // No longer, or a lease could not outlast a call (`store::LEASE_HORIZON_MS`).
+    setting("call_deadline_secs", Kind::Number(1, 30),       Some("15"), "longest that one call to a provider may take"),
     setting("budget_timezone",  Kind::Zone,  Some("Asia/Kolkata"), "the zone in which a budget's day begins"),
     setting("grouped_writes",   Kind::Switch, Some("true"), "share one flush to disk among waiting writes; off only to measure"),
 

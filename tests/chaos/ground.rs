@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::nodes::Cluster;
-use crate::support::postgres::{OwnPostgres, connect, free_port};
+use crate::support::postgres::{OwnPostgres, free_port};
 use crate::support::proxy::Proxy;
 use crate::support::redis::RedisServer;
 use crate::support::server::{FirstKeys, Server};
@@ -42,7 +42,7 @@ impl Ground {
     pub async fn lay_with(env: &[(&str, &str)]) -> Option<Self> {
         let postgres = OwnPostgres::start()?;
         // Until it answers.
-        drop(connect(&postgres.url()).await);
+        drop(postgres.ready().await);
         let lines = NODES.map(|_| Proxy::before(&postgres.url()).0);
         let redis = RedisServer::start(&[]);
         let cluster = Cluster::on(postgres.url());
@@ -146,7 +146,7 @@ impl Ground {
         }
         let disarmed = format!("{}/sandbox/faults", self.cluster.bank.url);
         let _ = self.http.delete(disarmed).send().await;
-        drop(connect(&self.postgres.url()).await);
+        drop(self.postgres.ready().await);
         for node in 0..NODES.len() {
             assert!(self.start(node), "a healed node starts");
         }

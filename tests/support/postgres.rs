@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -103,17 +104,47 @@ fn start(programs: &Path) -> Server {
     }
 }
 
+/// How long a crashed server may take to recover on a busy machine.
+const READY: Duration = Duration::from_secs(60);
+
 /// A server of one test's own, which can crash and come back with what it had made durable.
 pub struct OwnPostgres {
     pub port: u16,
     programs: PathBuf,
     folder: PathBuf,
     child: Option<Child>,
+    settings: Vec<String>,
 }
 
 impl OwnPostgres {
     /// `None` where no server is installed.
     pub fn start() -> Option<Self> {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// One that speaks TLS alone, and the file of its authority's certificate.
+    pub fn with_tls() -> Option<(Self, PathBuf)> {
+        let server = Self::start_with(|folder| {
+            super::redis::certificates(folder);
+            let hba = "hostssl all all 127.0.0.1/32 trust\n";
+            std::fs::write(folder.join("hba.conf"), hba).unwrap();
+            let key = folder.join("server.key");
+            if is_root() {
+                std::os::unix::fs::chown(&key, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+            vec![
+                "ssl=on".to_owned(),
+                format!("ssl_cert_file={}", file("server.crt")),
+                format!("ssl_key_file={}", file("server.key")),
+                format!("hba_file={}", file("hba.conf")),
+            ]
+        })?;
+        let authority = server.folder.join("ca.crt");
+        Some((server, authority))
+    }
+
+    fn start_with(settings: impl FnOnce(&Path) -> Vec<String>) -> Option<Self> {
         let Some(programs) = programs() else {
             let note = "no Postgres: install the Debian package `postgresql`";
             assert!(std::env::var_os("CI").is_none(), "CI needs one: {note}");
@@ -126,7 +157,9 @@ impl OwnPostgres {
             programs,
             folder: folder.unwrap().keep(),
             child: None,
+            settings: Vec::new(),
         };
+        server.settings = settings(&server.folder);
         if is_root() {
             std::os::unix::fs::chown(&server.folder, Some(NOBODY), Some(NOBODY)).unwrap();
         }
@@ -144,6 +177,22 @@ impl OwnPostgres {
 
     pub fn url(&self) -> String {
         format!("postgres://hundi@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// A connection, once it answers.
+    pub async fn ready(&self) -> PgConnection {
+        let options: PgConnectOptions = self.url().parse().unwrap();
+        let until = Instant::now() + READY;
+        let mut turns = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            turns.tick().await;
+            match PgConnection::connect_with(&options).await {
+                Ok(conn) => return conn,
+                Err(error) if Instant::now() > until => panic!("Postgres: {error}"),
+                // Starting, or recovering.
+                Err(_) => {}
+            }
+        }
     }
 
     /// Starts it, and does not wait until it answers.
