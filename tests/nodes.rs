@@ -399,8 +399,8 @@ async fn tls_is_spoken_and_strangers_are_not_believed() {
     let good = format!("sslmode=verify-full&sslrootcert={}", authority.display());
     let cluster = Cluster::on(url(&good));
     let until = Instant::now() + Duration::from_secs(60);
-    while PgConnection::connect(&cluster.database).await.is_err() {
-        assert!(Instant::now() < until, "the server does not start");
+    while let Err(error) = PgConnection::connect(&cluster.database).await {
+        assert!(Instant::now() < until, "{error}; {}", server.log());
     }
     let node = cluster.node("a", &[]);
     let transfer = node.transfer(100).await;

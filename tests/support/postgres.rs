@@ -211,6 +211,7 @@ impl OwnPostgres {
                 "-c",
                 "max_connections=200",
             ])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .spawn();
         self.child = Some(child.unwrap());
     }
@@ -270,6 +271,11 @@ impl OwnPostgres {
         let pid = server.id().to_string();
         let _ = Command::new("kill").args([signal, &pid]).status();
         let _ = server.wait();
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
     fn data(&self) -> String {

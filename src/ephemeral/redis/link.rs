@@ -5,7 +5,7 @@
 //! a silent subscription is noticed as well as a silent connection.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -155,23 +155,18 @@ impl Link {
     }
 }
 
-/// Keeps the link up until nobody holds it any more.
-pub(super) async fn keep(link: Weak<Link>) {
+/// Keeps the link up, for ever; whoever started it ends it.
+pub(super) async fn keep(link: Arc<Link>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let Some(strong) = link.upgrade() else { return };
-        match connect(&strong).await {
+        match connect(&link).await {
             Ok((connection, client)) => {
                 pause = FIRST_PAUSE;
-                let why = attend(&link, strong, connection, &client).await;
-                match (why, link.upgrade()) {
-                    (Some(why), Some(strong)) => strong.lost(why),
-                    _ => return,
-                }
+                let why = attend(&link, connection, &client).await;
+                link.lost(why);
             }
             Err(why) => {
-                *strong.trouble() = why;
-                drop(strong);
+                *link.trouble() = why;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -193,14 +188,8 @@ async fn connect(link: &Link) -> Result<(Connection, Client), String> {
     }
 }
 
-/// Uses a connection as long as it works. Gives back why it does not, or `None` if nobody needs
-/// it any more.
-async fn attend(
-    weak: &Weak<Link>,
-    link: Arc<Link>,
-    connection: Connection,
-    client: &Client,
-) -> Option<String> {
+/// Uses a connection as long as it works, and gives back why it does not.
+async fn attend(link: &Link, connection: Connection, client: &Client) -> String {
     let subscribed = async {
         let mut messages = client.get_async_pubsub().await?;
         messages.subscribe(&link.channel).await?;
@@ -208,20 +197,18 @@ async fn attend(
     };
     let mut messages = match timeout(CONNECT, subscribed).await {
         Ok(Ok(messages)) => messages,
-        Ok(Err(error)) => return Some(told(&error)),
-        Err(_) => return Some("it lets nobody subscribe".to_owned()),
+        Ok(Err(error)) => return told(&error),
+        Err(_) => return "it lets nobody subscribe".to_owned(),
     };
     link.found(connection);
-    drop(link);
     let mut pulses = tokio::time::interval(PULSE);
     let mut heard_self = Instant::now();
     loop {
-        let link = weak.upgrade()?;
         tokio::select! {
-            () = link.failed.notified() => return Some(link.trouble().clone()),
+            () = link.failed.notified() => return link.trouble().clone(),
             message = messages.next() => {
                 let Some(message) = message else {
-                    return Some("it ended the subscription".to_owned());
+                    return "it ended the subscription".to_owned();
                 };
                 let text: String = message.get_payload().unwrap_or_default();
                 if link.read(&text) {
@@ -230,7 +217,7 @@ async fn attend(
             }
             _ = pulses.tick() => {
                 if heard_self.elapsed() > DEAF_AFTER {
-                    return Some("it passes no messages on".to_owned());
+                    return "it passes no messages on".to_owned();
                 }
                 // Both report a failure by themselves.
                 if let Some(nodes) = link.ask::<u32>(&link.pulse()).await {
@@ -243,10 +230,9 @@ async fn attend(
 }
 
 /// Sends what nobody waits for, in order, and forgets what Redis does not take.
-pub(super) async fn send(link: Weak<Link>, mut line: mpsc::Receiver<Sent>) {
+pub(super) async fn send(link: Arc<Link>, mut line: mpsc::Receiver<Sent>) {
     let mut waiting = Vec::with_capacity(MESSAGE);
     while line.recv_many(&mut waiting, MESSAGE).await > 0 {
-        let Some(link) = link.upgrade() else { return };
         let mut changed = Vec::new();
         for sent in waiting.drain(..) {
             match sent {

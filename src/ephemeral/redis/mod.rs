@@ -35,7 +35,7 @@ use crate::domain::time::Timestamp;
 pub use self::address::BadAddress;
 
 /// Longest that a decision waits for Redis before it goes by the local view.
-const ANSWER: Duration = Duration::from_millis(250);
+const ANSWER: Duration = Duration::from_millis(500);
 /// Longest that connecting may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// What may wait to be sent; beyond it, it is forgotten.
@@ -62,8 +62,8 @@ impl Redis {
         let link = Arc::new(link);
         let (line, waiting) = mpsc::channel(LINE);
         let tasks = [
-            tokio::spawn(link::keep(Arc::downgrade(&link))),
-            tokio::spawn(link::send(Arc::downgrade(&link), waiting)),
+            tokio::spawn(link::keep(link.clone())),
+            tokio::spawn(link::send(link.clone(), waiting)),
         ];
         Ok(Self {
             link,

@@ -137,6 +137,9 @@ pub(super) async fn migrate(
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
+    // That it is there already is no news.
+    let quietly = "SET LOCAL client_min_messages = warning";
+    transaction.execute(quietly).await.map_err(failed)?;
     transaction
         .execute("CREATE TABLE IF NOT EXISTS meta (name text PRIMARY KEY, value text NOT NULL)")
         .await
