@@ -189,6 +189,28 @@ async fn what_two_readers_could_read_differently_is_refused_and_the_door_lives()
 }
 
 #[tokio::test]
+async fn a_client_that_takes_anything_is_answered() {
+    let open = open().await;
+    let bearer = format!("Bearer {}", open.house.agent.key);
+    let list = modern(7, "tools/list", json!({})).to_string();
+    for (accept, status) in [
+        ("*/*", 200),
+        ("text/html, */*;q=0.1", 200),
+        ("text/html", 406),
+    ] {
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+            ("accept", accept),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/list"),
+        ];
+        let answer = open.send(&headers, list.clone()).await;
+        assert_eq!(answer.status, status, "{accept}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
 #[rustfmt::skip]
 async fn a_misshapen_message_is_answered_not_dropped() {
     let open = open().await;

@@ -182,12 +182,32 @@ impl Porter {
             let made = self.sessions.make_room(&who.id).await;
             made.map_err(|Full| TurnedAway::TooManySessions)?;
         }
+        if takes_anything(&parts.headers) {
+            let both = HeaderValue::from_static("application/json, text/event-stream");
+            parts.headers.insert(header::ACCEPT, both);
+        }
         parts.extensions.insert(Admitted {
             who: Arc::new(who),
             document: Arc::new(document),
         });
         Ok((Request::from_parts(parts, Body::from(bytes)), listens))
     }
+}
+
+/// Whether a client takes whatever comes, by `*/*` or by saying nothing. The library wants to see
+/// both kinds of answer named.
+fn takes_anything(headers: &HeaderMap) -> bool {
+    let mut given = headers.get_all(header::ACCEPT).iter().peekable();
+    if given.peek().is_none() {
+        return true;
+    }
+    let texts = given.filter_map(|value| value.to_str().ok());
+    let mut kinds = texts.flat_map(|text| text.split(','));
+    kinds.any(|kind| {
+        kind.split(';')
+            .next()
+            .is_some_and(|kind| kind.trim() == "*/*")
+    })
 }
 
 /// A body that keeps `guard` until it has been sent or given up.
