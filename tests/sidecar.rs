@@ -275,6 +275,18 @@ async fn an_approval_of_another_amount_is_not_sent() {
     let id = made["id"].as_str().unwrap();
     bank.until(id, "pending").await;
 
+    let mut nobody = json!({"payout_id": "pout_00000000000099", "remarks": "fine"});
+    nobody["amount"] = json!(700_000);
+    let unknown = order("approve_payout", &nobody, 1);
+    let call = connector.call(&unknown).unwrap();
+    let Outcome::Refused(error) = connector.outcome(&unknown, &sidecar.send(&call).await) else {
+        panic!("not refused");
+    };
+    assert_eq!(
+        error.code, "BAD_REQUEST_ERROR",
+        "the bank's own words: {error:?}"
+    );
+
     let right = approval(700_000);
     let call = connector.call(&right).unwrap();
     let outcome = connector.outcome(&right, &sidecar.send(&call).await);

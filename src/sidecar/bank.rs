@@ -74,7 +74,7 @@ pub(super) enum Report {
     /// Not sent: the arguments are not what the tool takes.
     Arguments { detail: String },
     /// Not sent: what the bank showed first rules it out.
-    Precondition { code: &'static str, detail: String },
+    Precondition { code: String, detail: String },
 }
 
 impl Report {

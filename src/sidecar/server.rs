@@ -120,26 +120,39 @@ impl Inner {
             return None;
         }
         let seen = self.bank.ask(Request::get(payout(fields, ""))).await;
-        let not_sent = |detail: String| Report::Transport {
-            sent: false,
-            detail,
+        let not_sent = |why: &str| {
+            Some(Report::Transport {
+                sent: false,
+                detail: format!("the payout could not be looked at first: {why}"),
+            })
         };
         match seen {
-            Report::Answer { body, .. } if body.get("id") != fields.get("payout_id") => Some(
-                not_sent("the payout could not be looked at first".to_owned()),
-            ),
+            Report::Answer { body, .. } if body.get("id") != fields.get("payout_id") => {
+                not_sent("the bank showed another one")
+            }
             Report::Answer { body, .. } => mismatch(fields, &body),
-            Report::Http { .. }
-            | Report::Unreadable { .. }
-            | Report::Transport { .. }
-            | Report::Arguments { .. }
-            | Report::Precondition { .. } => Some(not_sent(format!(
-                "the payout could not be looked at first: {}",
-                seen.word()
-            ))),
+            // There is no such payout, in the bank's own words.
+            Report::Http {
+                status: 400 | 404,
+                body,
+            } if body["error"]["code"] == NO_SUCH_PAYOUT => Some(Report::Precondition {
+                code: NO_SUCH_PAYOUT.to_owned(),
+                detail: body["error"]["description"]
+                    .as_str()
+                    .unwrap_or("the bank knows no such payout")
+                    .to_owned(),
+            }),
+            Report::Http { status, .. } => not_sent(&format!("the bank answered {status}")),
+            Report::Unreadable { detail, .. }
+            | Report::Transport { detail, .. }
+            | Report::Arguments { detail }
+            | Report::Precondition { detail, .. } => not_sent(&detail),
         }
     }
 }
+
+/// What the bank says of an id that it does not know.
+const NO_SUCH_PAYOUT: &str = "BAD_REQUEST_ERROR";
 
 /// What an approval may say about its payout.
 const COMPARED: [&str; 3] = ["amount", "fund_account_id", "notes"];
@@ -162,7 +175,7 @@ fn mismatch(fields: &Map<String, Value>, payout: &Value) -> Option<Report> {
         (_, _, false) => ("notes_mismatch", "carries other notes"),
     };
     Some(Report::Precondition {
-        code,
+        code: code.to_owned(),
         detail: format!("the payout {what} than the one to approve"),
     })
 }
