@@ -18,6 +18,9 @@ pub fn key(
     config: &Config,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    if !matches!(command, cli::key::Command::Create { .. }) {
+        expect_store(config)?;
+    }
     on_store(config, async |app| {
         let who = acting(app, command.actor()).await?;
         cli::key::run(command, &app.broker, &who, out).await
@@ -30,6 +33,8 @@ pub fn proposal(
     config: &Config,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    command.check()?;
+    expect_store(config)?;
     on_store(config, async |app| {
         let who = acting(app, command.actor()).await?;
         cli::proposal::run(command, &app.broker, &who, out).await
@@ -43,6 +48,10 @@ pub fn policy(
     input: &mut dyn BufRead,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    use cli::policy::Command::{Delete, Get, History, List};
+    if matches!(command, Get(_) | History(_) | List(_) | Delete(_)) {
+        expect_store(config)?;
+    }
     on_store(config, async |app| {
         let who = match command.actor() {
             Some(actor) => acting(app, actor).await?,
@@ -54,6 +63,7 @@ pub fn policy(
 
 /// `hundi audit ...`
 pub fn audit(args: &cli::audit::Args, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+    expect_store(config)?;
     on_store(config, async |app| {
         let who = match args.actor() {
             Some(actor) => acting(app, actor).await?,
@@ -105,6 +115,19 @@ pub fn migrate(json: Json, config: &Config, out: &mut dyn Write) -> Result<(), F
         }
         Ok(out.flush()?)
     })
+}
+
+/// For the commands that look at what is there, or change it: a folder that was named wrong is
+/// told, rather than made and found empty.
+fn expect_store(config: &Config) -> Result<(), Failure> {
+    match config.sqlite_path().filter(|path| !path.exists()) {
+        None => Ok(()),
+        Some(path) => Err(Failure::of(format!(
+            "there is no store at {} yet: `hundi serve` makes it; if it is elsewhere, name its \
+             folder with --data-dir or HUNDI_DATA_DIR",
+            path.display()
+        ))),
+    }
 }
 
 fn on_store(

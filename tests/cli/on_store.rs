@@ -328,3 +328,22 @@ fn keys_are_made_where_they_can_be_shown() {
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains("is left as it is"), "{}", refused.err);
 }
+
+#[test]
+fn a_command_that_finds_no_store_says_so_and_makes_none() {
+    let place = Place::new();
+    for command in [
+        &["proposal", "list"][..],
+        &["audit"],
+        &["audit", "verify"],
+        &["audit", "export"],
+        &["key", "list"],
+        &["policy", "list"],
+    ] {
+        let ended = place.run(command);
+        assert_eq!(ended.code, 1, "{command:?}: {}", ended.out);
+        assert!(ended.err.contains("there is no store at"), "{}", ended.err);
+        assert!(ended.err.contains("--data-dir"), "{}", ended.err);
+    }
+    assert!(!place.path("hundi-data").exists());
+}

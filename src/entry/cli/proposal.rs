@@ -128,6 +128,17 @@ fn word(name: &str) -> Result<Word, String> {
 }
 
 impl Command {
+    /// Whether it names a proposal as proposals are named: that needs no store to tell.
+    pub fn check(&self) -> Result<(), Failure> {
+        let named = match self {
+            Command::List(_) => return Ok(()),
+            Command::Show(named) | Command::Approve(named) | Command::Cancel(named) => &named.id,
+            Command::Reject(reasoned) => &reasoned.id,
+            Command::Settle { id, .. } => id,
+        };
+        id(named).map(|_| ())
+    }
+
     /// As whom to act.
     pub fn actor(&self) -> &Actor {
         match self {
