@@ -4,6 +4,7 @@
 
 mod crash;
 mod decisions;
+mod flood;
 mod story;
 mod tools;
 mod town;

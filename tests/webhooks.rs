@@ -639,3 +639,31 @@ async fn polling_finds_what_no_webhook_told_and_waits_longer_after_failures() {
     house.broker.poll_if_due().await.unwrap();
     assert_eq!(house.bank.calls("list_payouts").len(), 6);
 }
+
+#[tokio::test]
+async fn hundreds_that_wait_for_people_hold_up_nobody_else() {
+    let house = house().await;
+    for n in 0..230 {
+        house
+            .bank
+            .put(payout(&format!("pout_{n:014}"), "pending", 6_000));
+    }
+    house.broker.poll_now().await.unwrap();
+    for _ in 0..4 {
+        house.broker.work_cases().await.unwrap();
+    }
+    assert_eq!(house.store.docs("case", None).await.unwrap().len(), 230);
+    // Sorts after all of them.
+    let late = payout("pout_zzzzzzzzzzzzzz", "pending", 100);
+    house.bank.put(late.clone());
+    let body = event("payout.pending", &late);
+    post(&app(&house), &body, SECRET, "ev1").await;
+    house.broker.work_webhooks().await.unwrap();
+    for _ in 0..6 {
+        house.broker.work_cases().await.unwrap();
+    }
+    assert_eq!(
+        house.bank.payout("pout_zzzzzzzzzzzzzz")["status"],
+        "processing"
+    );
+}

@@ -8,6 +8,8 @@
 //! them. Refused ones are turned down at the bank with the reason: rejected from `pending`,
 //! cancelled from `queued`. Held ones wait for people.
 
+use std::sync::atomic::Ordering;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -106,7 +108,13 @@ impl Broker {
         let org = OrgId::default();
         let mut open = self.ports().store.docs(CASE, Some(&org)).await?;
         let now = self.ports().ambient.now();
-        open.truncate(BATCH);
+        // Where the last turn ended, so that hundreds that wait for people hold up nobody else.
+        let from = self.inner.cases_from.fetch_add(BATCH, Ordering::Relaxed);
+        if open.len() > BATCH {
+            let from = from % open.len();
+            open.rotate_left(from);
+            open.truncate(BATCH);
+        }
         let count = open.len();
         for doc in open {
             let Ok(case) = serde_json::from_value::<Case>(doc.body) else {

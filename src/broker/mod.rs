@@ -35,6 +35,7 @@ pub mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -477,6 +478,8 @@ struct Inner {
     key_cache: key_cache::KeyCache,
     tally: forged::Tally,
     channels: deliver::Channels,
+    /// Where the next turn over the bank's waiting payouts begins.
+    cases_from: AtomicUsize,
     memory: memory::Memory,
     tending: tend::Tending,
 }
@@ -500,6 +503,7 @@ impl Broker {
                 key_cache,
                 tally: forged::Tally::default(),
                 channels: deliver::Channels::default(),
+                cases_from: AtomicUsize::new(0),
                 memory,
                 tending,
             }),

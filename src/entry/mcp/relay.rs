@@ -15,6 +15,7 @@ use crate::broker::Trouble;
 use crate::broker::relay::{Asked, Decided, Handled, Pressed};
 use crate::broker::webhook::Received;
 use crate::domain::principal::Right;
+use crate::domain::time::Timestamp;
 use crate::entry::fields::{Fields, MAX_NAME_BYTES};
 
 /// Longest body taken in here: what the doors take.
@@ -138,7 +139,7 @@ fn poll_razorpay_payouts(call: &Call, fields: Fields) -> Answer<'_> {
             decisions,
             poller,
         } = call.broker.relay_poll(&call.who).await?;
-        let instant = |at: Option<crate::domain::time::Timestamp>| at.map(|at| at.to_string());
+        let instant = |at: Option<Timestamp>| at.map(|at| at.to_string());
         Ok(json!({
             "status": "ok",
             "payouts_found": found,
