@@ -196,7 +196,7 @@ pub enum Trouble {
     #[error("{0}")]
     InvalidRequest(String),
     /// No such tool, or not for proposing.
-    #[error("there is no tool named {0}")]
+    #[error("there is no tool named {0:?}; list the tools to see what there is")]
     UnknownTool(String),
     /// The tool's definition is new or changed and waits for an operator.
     #[error("the tool {0} waits for an operator to accept its definition (`hundi tool accept`)")]
@@ -205,7 +205,7 @@ pub enum Trouble {
     #[error("a valid API key is needed: `Authorization: Bearer hk_...`")]
     Unauthenticated,
     /// The role may not do this.
-    #[error("the role {role} may not do this")]
+    #[error("the role {role} may not do this; it takes a key of another role")]
     Forbidden {
         /// The caller's role.
         role: &'static str,
