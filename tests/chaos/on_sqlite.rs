@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::clock::Clock;
 use crate::support::server::{Server, Transfer};
 
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
@@ -169,54 +170,11 @@ async fn a_read_only_disk_refuses_and_recovers() {
     agree(&server, &transfer, true).await;
 }
 
-/// Where Debian's package `libfaketime` puts it.
-fn faketime() -> Option<String> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?;
-    let mut found = folders.filter_map(|folder| {
-        let path = folder.ok()?.path().join("faketime/libfaketime.so.1");
-        path.exists().then(|| path.to_str().unwrap().to_owned())
-    });
-    let found = found.next();
-    if found.is_none() {
-        eprintln!("skipped: no libfaketime (Debian package `libfaketime`)");
-    }
-    found
-}
-
-/// A server whose wall clock stands where a file says; its monotonic clock is the real one.
-struct Clock {
-    server: Server,
-    file: tempfile::NamedTempFile,
-}
-
-impl Clock {
-    async fn start(library: &str) -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "+0\n").unwrap();
-        let env = [
-            ("LD_PRELOAD", library),
-            ("FAKETIME_TIMESTAMP_FILE", file.path().to_str().unwrap()),
-            ("FAKETIME_NO_CACHE", "1"),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ];
-        let server = Server::start_with(&env).await;
-        Self { server, file }
-    }
-
-    /// Puts the clock so many seconds off the real one.
-    fn jump(&self, secs: i64) {
-        // Written beside and moved over, so that nobody reads half of it.
-        let beside = self.file.path().with_extension("new");
-        std::fs::write(&beside, format!("{secs:+}\n")).unwrap();
-        std::fs::rename(&beside, self.file.path()).unwrap();
-    }
-}
-
 #[tokio::test]
 async fn a_clock_that_jumps_pays_nobody_twice_and_locks_nobody_out() {
-    let Some(library) = faketime() else { return };
-    let clock = Clock::start(&library).await;
-    let server = &clock.server;
+    let Some(clock) = Clock::new() else { return };
+    let server = Server::start_with(&clock.env()).await;
+    let server = &server;
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;
     const DAY: i64 = 24 * HOUR;

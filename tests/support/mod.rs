@@ -1,6 +1,7 @@
 //! Helpers that more than one test module uses.
 
 pub mod bank;
+pub mod clock;
 pub mod fixture;
 pub mod fragile;
 pub mod house;
