@@ -81,7 +81,10 @@ pub(super) async fn checked(options: &PgConnectOptions) -> Result<PgConnection, 
     };
     match tokio::time::timeout(ACQUIRE_TIMEOUT, connecting).await {
         Ok(connected) => connected.map_err(|error| failed(options, &error)),
-        Err(_) => Err(failed(options, &sqlx::Error::PoolTimedOut)),
+        Err(_) => Err(OpenError::Failed {
+            server: server(options),
+            why: format!("no answer within {} s", ACQUIRE_TIMEOUT.as_secs()),
+        }),
     }
 }
 
@@ -188,9 +191,14 @@ fn failed(options: &PgConnectOptions, error: &sqlx::Error) -> OpenError {
     {
         return weak.clone();
     }
-    let database = options.get_database().unwrap_or("");
     OpenError::Failed {
-        server: format!("{}:{}/{database}", options.get_host(), options.get_port()),
+        server: server(options),
         why: error.to_string(),
     }
+}
+
+/// Host, port and database.
+fn server(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or("");
+    format!("{}:{}/{database}", options.get_host(), options.get_port())
 }
