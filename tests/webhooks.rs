@@ -672,3 +672,79 @@ async fn hundreds_that_wait_for_people_hold_up_nobody_else() {
         "processing"
     );
 }
+
+async fn reserved(house: &House) -> (i64, i64) {
+    let pot = hundi::domain::change::Pot {
+        org: OrgId::default(),
+        agent: "external".parse().unwrap(),
+        day: external(house).await[0].fixed.day,
+        currency: hundi::domain::money::Currency::INR,
+    };
+    let budget = house.store.budget(&pot).await.unwrap();
+    (budget.pending, budget.posted)
+}
+
+#[tokio::test]
+async fn what_somebody_decides_at_the_bank_is_not_asked_here_any_more() {
+    let house = house().await;
+    let mut made = put(&house, "pending", 6_000);
+    hear(&house, "payout.pending", &made, "ev1").await;
+    assert_eq!(reserved(&house).await, (6_000, 0));
+    made["status"] = json!("processing");
+    house.bank.put(made.clone());
+    hear(&house, "payout.initiated", &made, "ev2").await;
+    assert_eq!(
+        story(&house).await,
+        [told("approve_payout", State::Cancelled)]
+    );
+    assert_eq!(reserved(&house).await, (0, 0));
+    assert!(house.store.docs("case", None).await.unwrap().is_empty());
+    assert!(
+        house.bank.calls("reject_payout").is_empty(),
+        "and nobody turns it down"
+    );
+    let records = records(&house).await;
+    assert!(
+        records
+            .iter()
+            .any(|record| record.reason == "DECIDED_AT_BANK")
+    );
+}
+
+#[tokio::test]
+async fn a_payout_that_waits_again_in_another_state_is_held_once() {
+    let house = house().await;
+    let mut made = put(&house, "pending", 6_000);
+    hear(&house, "payout.pending", &made, "ev1").await;
+    // Approved at the bank, and now it waits for balance.
+    made["status"] = json!("queued");
+    house.bank.put(made.clone());
+    hear(&house, "payout.queued", &made, "ev2").await;
+    let expected = [
+        told("approve_payout", State::Cancelled),
+        told("approve_payout", State::Held),
+    ];
+    let mut seen = story(&house).await;
+    seen.sort_by_key(|(_, state)| *state == State::Held);
+    assert_eq!(seen, expected);
+    assert_eq!(reserved(&house).await, (6_000, 0), "reserved once");
+}
+
+#[tokio::test]
+async fn what_we_let_go_and_then_waits_for_balance_is_not_governed_again() {
+    let house = house().await;
+    let mut made = put(&house, "pending", 5_000);
+    let app = app(&house);
+    post(&app, &event("payout.pending", &made), SECRET, "ev1").await;
+    house.broker.work_webhooks().await.unwrap();
+    // Approved at the bank by now; the case is closed at the next look only.
+    house.broker.work_cases().await.unwrap();
+    made["status"] = json!("queued");
+    post(&app, &event("payout.queued", &made), SECRET, "ev2").await;
+    work(&house).await;
+    assert_eq!(
+        story(&house).await,
+        [told("approve_payout", State::Executed)]
+    );
+    assert_eq!(reserved(&house).await, (0, 5_000));
+}

@@ -28,7 +28,7 @@ use crate::store::ApplyError;
 
 /// Document kinds: an open case, the marker that there was one, and which proposal let a payout
 /// go.
-const CASE: &str = "case";
+pub(super) const CASE: &str = "case";
 const CASE_SEEN: &str = "case_seen";
 const LET_GO: &str = "bank_payout";
 /// Kind of the records that tell what was decided about a payout that others made.
@@ -44,13 +44,13 @@ const MAX_REMARKS: usize = 250;
 
 /// One payout that waits, as its document keeps it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-struct Case {
+pub(super) struct Case {
     payout: Value,
     heard: String,
     opened_at: Timestamp,
     /// Counts proposals that ended without a decision about the payout.
     #[serde(default)]
-    attempt: u32,
+    pub(super) attempt: u32,
     #[serde(default)]
     not_before: Timestamp,
 }
@@ -198,12 +198,7 @@ impl Broker {
         let request = ProposeRequest {
             tool: "approve_payout".to_owned(),
             arguments: waits.order.clone(),
-            idempotency_key: Some(format!(
-                "bank:{}:{}:{}",
-                waits.id,
-                waits.state.name(),
-                case.attempt
-            )),
+            idempotency_key: Some(case_name(&waits.id, waits.state, case.attempt)),
             origin: Origin::Bank,
             ..ProposeRequest::default()
         };
@@ -407,7 +402,7 @@ impl Broker {
     }
 
     /// The broker itself, acting for the agent that is configured for such payouts.
-    fn bank_principal(&self) -> Principal {
+    pub(super) fn bank_principal(&self) -> Principal {
         Principal {
             id: "hundi:bank".to_owned(),
             name: "hundi".to_owned(),
@@ -416,4 +411,9 @@ impl Broker {
             agent: Some(self.settings().bank.external_agent.clone()),
         }
     }
+}
+
+/// The idempotency key of the proposal that decides a case: one per try.
+pub(super) fn case_name(payout: &str, state: AtBank, attempt: u32) -> String {
+    format!("bank:{payout}:{}:{attempt}", state.name())
 }

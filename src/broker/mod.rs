@@ -10,6 +10,7 @@ pub mod automatic;
 pub mod catalogue;
 pub mod commit;
 pub mod deliver;
+mod elsewhere;
 mod external;
 pub mod forged;
 pub mod freeze;

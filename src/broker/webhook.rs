@@ -15,6 +15,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::elsewhere::Moved;
 use super::forged::Forgery;
 use super::{Broker, Trouble};
 use crate::connector::razorpay::event::{Event, reduced};
@@ -284,7 +285,17 @@ impl Broker {
             let came = self.about_ours(id, &payout, heard).await?;
             return Ok(came.unwrap_or(NO_NEWS));
         }
-        self.open_case(&payout, heard).await
+        match self.moved_on(&payout).await? {
+            Moved::Unknown => self.open_case(&payout, heard).await,
+            Moved::ByUs(id) => {
+                let came = self.about_ours(id, &payout, heard).await?;
+                Ok(came.unwrap_or(NO_NEWS))
+            }
+            Moved::AtBank => match self.open_case(&payout, heard).await? {
+                Came::Nothing(..) => Ok(Came::News),
+                came @ (Came::News | Came::Case) => Ok(came),
+            },
+        }
     }
 
     /// Evidence about one of our proposals; `None` if there is no such proposal.
