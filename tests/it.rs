@@ -13,6 +13,7 @@ mod audit;
 mod chaos;
 mod cli;
 mod connectors;
+mod deploy;
 mod ephemeral;
 mod exactly_once;
 mod governance;
