@@ -16,6 +16,7 @@ mod connectors;
 mod deploy;
 mod ephemeral;
 mod exactly_once;
+mod fuzz;
 mod governance;
 mod governed;
 mod limits;
