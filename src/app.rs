@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
 use crate::broker::keys::{FirstKeys, first_agent_id};
+use crate::broker::load::Bounds;
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
 use crate::config::{Config, Handshake, Transport, Upstream};
 use crate::connector::registry;
@@ -240,6 +241,7 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
         zone: config.budget_timezone.clone(),
         on_missing: config.on_missing,
         block_threshold: config.block_threshold,
+        bounds: Bounds::default(),
         upstreams: config
             .upstreams
             .iter()

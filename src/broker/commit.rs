@@ -51,9 +51,13 @@ impl Broker {
                 role: who.role.name(),
             });
         }
+        let room = self.load().enter()?;
         let (broker, caller, who) = (self.clone(), who, who.clone());
         // A task of its own: a caller that hangs up must not stop a claimed commit half-way.
-        let task = tokio::spawn(async move { broker.run_commit(&who, &request).await });
+        let task = self.load().tasks().spawn(async move {
+            let _room = room;
+            broker.run_commit(&who, &request).await
+        });
         match task.await {
             Ok(answer) => {
                 if let Err(trouble) = &answer {
@@ -87,6 +91,7 @@ impl Broker {
                 }
             };
             timer.phase(measure::Phase::Verify);
+            let _room = self.room_for(&proposal).await?;
             let asked = Instant::now();
             match self.claim(who, *proposal, &verified).await? {
                 Claimed::Granted(claim) => {
@@ -263,23 +268,25 @@ impl Broker {
             return Ok(Claimed::Granted(Box::new(pending.granted(applied))));
         }
         let stored = match id {
-            Some(id) => self.ports().store.proposal(id).await.ok().flatten(),
-            None => None,
+            Some(id) => self.ports().store.proposal(id).await,
+            None => Ok(None),
         };
-        let execution = stored.as_ref().and_then(|stored| stored.execution.as_ref());
-        match (execution, &again, proposal) {
-            (Some(execution), _, _) if execution.commit_id == commit_id => {
+        if let Some(id) = id {
+            self.memory().forget(id);
+        }
+        let ours = |stored: &Proposal| {
+            let execution = stored.execution.as_ref();
+            execution.is_some_and(|execution| execution.commit_id == commit_id)
+        };
+        match (stored, &again, proposal) {
+            (Ok(Some(stored)), _, _) if ours(&stored) => {
                 let applied = Applied { first_seq: 0 };
                 Ok(Claimed::Granted(Box::new(pending.granted(&applied))))
             }
-            (_, Err(ApplyError::Conflict(_)), _) => {
-                if let Some(id) = id {
-                    self.memory().forget(id);
-                }
-                Ok(Claimed::Again)
-            }
-            // Nobody can say whether the claim stands. Nothing was sent; if it does stand,
-            // recovery will find it.
+            (Ok(_), Err(ApplyError::Conflict(_)), _) => Ok(Claimed::Again),
+            // Nobody can say whose claim stands: a conflict may be with our own first try, and to
+            // call that a replay would be a refusal of what recovery then carries out. Nothing
+            // was sent; if it does stand, recovery will find it.
             (_, _, Some(proposal)) => Ok(Claimed::Unclear(proposal)),
             (_, _, None) => Err(Trouble::StoreUnavailable),
         }

@@ -18,6 +18,7 @@ pub mod gather;
 pub mod invoke;
 mod key_cache;
 pub mod keys;
+pub mod load;
 pub mod measure;
 pub mod memory;
 mod pace;
@@ -372,6 +373,8 @@ pub struct Settings {
     /// The upstream MCP servers whose tools are in the catalogue, and the operator's word about
     /// them.
     pub upstreams: BTreeMap<String, UpstreamRules>,
+    /// How many commits are carried at once.
+    pub bounds: load::Bounds,
 }
 
 /// How people are told and asked.
@@ -462,6 +465,7 @@ impl Default for Settings {
             tool_buckets: BTreeMap::new(),
             unrecorded: BTreeSet::new(),
             upstreams: BTreeMap::new(),
+            bounds: load::Bounds::default(),
         }
     }
 }
@@ -483,19 +487,27 @@ struct Inner {
     cases_from: AtomicUsize,
     memory: memory::Memory,
     tending: tend::Tending,
+    load: load::Load,
 }
 
 impl Broker {
-    /// A broker over these ports, knowing these tools.
-    pub fn new(ports: Ports, settings: Settings, tools: Vec<Tool>) -> Self {
+    /// A broker over these ports, knowing these tools. Brokers that are given the same `Arc<Tool>`
+    /// share its compiled schema.
+    pub fn new(
+        ports: Ports,
+        settings: Settings,
+        tools: impl IntoIterator<Item = impl Into<Arc<Tool>>>,
+    ) -> Self {
         let catalogue = catalogue::Catalogue::default();
-        let named = tools
-            .into_iter()
-            .map(|tool| (tool.name.to_string(), Arc::new(tool)));
+        let named = tools.into_iter().map(|tool| {
+            let tool: Arc<Tool> = tool.into();
+            (tool.name.to_string(), tool)
+        });
         catalogue.replace(named.collect());
         let key_cache = key_cache::KeyCache::default();
         let memory = memory::Memory::new(ports.ephemeral.clone());
         let tending = tend::Tending::new(ports.wire.as_ref(), settings.upstreams.keys());
+        let load = load::Load::new(settings.bounds);
         Self {
             inner: Arc::new(Inner {
                 ports,
@@ -507,6 +519,7 @@ impl Broker {
                 cases_from: AtomicUsize::new(0),
                 memory,
                 tending,
+                load,
             }),
         }
     }
@@ -528,6 +541,10 @@ impl Broker {
 
     fn tending(&self) -> &tend::Tending {
         &self.inner.tending
+    }
+
+    fn load(&self) -> &load::Load {
+        &self.inner.load
     }
 
     fn memory(&self) -> &memory::Memory {

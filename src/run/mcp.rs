@@ -29,6 +29,9 @@ pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
         let (stop_duties, stop) = watch::channel(false);
         let duties = tokio::spawn(worker::run(app.broker.clone(), worker::duties(), stop));
         let served = stdio(app.broker.clone(), who).await;
+        // A client that closed the pipe does not stop what it committed.
+        let enough = app.broker.settings().call_deadline * 2;
+        let _ = tokio::time::timeout(enough, app.broker.drained()).await;
         // Fails only if the duties have ended already.
         let _ = stop_duties.send(true);
         if let Err(error) = duties.await {

@@ -89,7 +89,7 @@ impl Server {
         let rest = http::routes(app.broker.clone(), options.clone());
         let routes: Router = rest.nest("/mcp", mcp.router.clone());
         let router = http::harden(routes, &options);
-        let limits = http::Limits::default();
+        let limits = limits();
         let doors = tokio::spawn(http::serve(listener, router, limits, closing.clone()));
         let (stop_duties, stop) = watch::channel(false);
         let duties = tokio::spawn(worker::run(app.broker.clone(), worker::duties(), stop));
@@ -176,6 +176,15 @@ impl Server {
             tracing::error!(%error, "the doors ended abnormally");
         }
         self.mcp.drained().await;
+        // Those whose callers have gone; a call and a second look take no longer than this.
+        let broker = &self.app.broker;
+        let enough = broker.settings().call_deadline * 2;
+        if tokio::time::timeout(enough, broker.drained())
+            .await
+            .is_err()
+        {
+            tracing::warn!("commits were still under way at the end; recovery settles them");
+        }
         // Fails only if the duties have ended already.
         let _ = self.stop_duties.send(true);
         if let Err(error) = self.duties.await {
@@ -205,6 +214,42 @@ fn kept(path: &Path) -> Result<Option<Map<String, Value>>, Failure> {
         )));
     }
     Ok(ours)
+}
+
+/// File descriptors that callers can never take: the store's, the children's pipes, and what is
+/// sent. Without them a full house could not finish what it claimed.
+const KEPT_DESCRIPTORS: usize = 256;
+/// Connections taken however few descriptors there are.
+const FEWEST_CONNECTIONS: usize = 16;
+
+/// The bounds of the doors, within what the system lets this process open.
+fn limits() -> http::Limits {
+    let usual = http::Limits::default();
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let connections = match open_files(&limits) {
+        Some(most) => most
+            .saturating_sub(KEPT_DESCRIPTORS)
+            .clamp(FEWEST_CONNECTIONS, usual.connections),
+        None => usual.connections,
+    };
+    if connections < usual.connections {
+        tracing::info!(
+            connections,
+            "fewer connections than usual: the limit on open files (`ulimit -n`) is low"
+        );
+    }
+    http::Limits {
+        connections,
+        ..usual
+    }
+}
+
+/// The soft limit on open files, as Linux tells it; `None` where there is none or no such file.
+fn open_files(limits: &str) -> Option<usize> {
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
 }
 
 /// Writes a file that only its owner can read, whole or not at all.
@@ -238,5 +283,24 @@ pub async fn told_to_stop() {
                 std::future::pending::<()>().await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_on_open_files_is_read_as_linux_tells_it() {
+        let told = |soft: &str| {
+            format!(
+                "Limit                     Soft Limit           Hard Limit           Units     \n\
+                 Max processes             31000                31000                processes \n\
+                 Max open files            {soft}                 524288               files     \n"
+            )
+        };
+        assert_eq!(open_files(&told("1024")), Some(1024));
+        assert_eq!(open_files(&told("unlimited")), None);
+        assert_eq!(open_files(""), None);
     }
 }

@@ -22,8 +22,10 @@ use tower::ServiceExt;
 use crate::support::house::{House, Plan, START, person};
 
 const SECRET: &str = "whsec_of_the_fuzz_targets";
-/// Longest that an answer is waited for; past it the door holds a stream open, as it may.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// Longest that an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where the door may hold a stream open.
+const STREAM_PATIENCE: Duration = Duration::from_millis(500);
 
 struct Doors {
     runtime: Runtime,
@@ -79,7 +81,12 @@ impl Doors {
     }
 
     /// The status and the body, unless the door keeps the answer open.
-    fn ask(&self, door: &Router, request: Request<Body>) -> Option<(StatusCode, Vec<u8>)> {
+    fn ask(
+        &self,
+        door: &Router,
+        request: Request<Body>,
+        patience: Duration,
+    ) -> Option<(StatusCode, Vec<u8>)> {
         let door = door.clone();
         let asked = async move {
             let answer = door.oneshot(request).await.unwrap();
@@ -87,7 +94,7 @@ impl Doors {
             let body = axum::body::to_bytes(answer.into_body(), 1 << 22).await;
             (status, body.unwrap().to_vec())
         };
-        let asked = async { tokio::time::timeout(PATIENCE, asked).await.ok() };
+        let asked = async { tokio::time::timeout(patience, asked).await.ok() };
         let heard = self.runtime.block_on(asked);
         for tool in ["create_payout", "create_transfer", "approve_payout"] {
             let paid = self.house.bank.calls(tool);
@@ -135,7 +142,7 @@ pub fn webhook_door(input: &[u8]) -> String {
                 .header("x-razorpay-signature", signature.as_str())
                 .body(Body::from(input.to_vec()))
                 .unwrap();
-            doors.ask(&doors.rest, request)
+            doors.ask(&doors.rest, request, PATIENCE)
         };
         let first = knock();
         assert_eq!(first.as_ref().map(|(s, _)| *s), knock().map(|(s, _)| s));
@@ -156,7 +163,7 @@ pub fn slack_door(input: &[u8]) -> String {
             .header("x-slack-signature", signature)
             .body(Body::from(input.to_vec()))
             .unwrap();
-        told(doors.ask(&doors.rest, request))
+        told(doors.ask(&doors.rest, request, PATIENCE))
     })
 }
 
@@ -191,7 +198,7 @@ fn mcp_message(input: &[u8], headers: &[(&str, String)]) -> String {
             }
         }
         let request = request.body(Body::from(input.to_vec())).unwrap();
-        told(doors.ask(&doors.mcp, request))
+        told(doors.ask(&doors.mcp, request, STREAM_PATIENCE))
     })
 }
 

@@ -257,6 +257,21 @@ impl Books {
             .collect()
     }
 
+    /// Whether a claim on this reference is written, and the record that tells of it.
+    pub fn is_claimed(&self, reference: &str) -> bool {
+        let id = reference.parse().ok();
+        let proposal = id.and_then(|id| self.proposals.get(&id));
+        let told = |record: &&Record| record.proposal == id && record.kind == "claimed";
+        proposal.is_some_and(|proposal| proposal.execution.is_some())
+            && self.records.iter().rev().find(told).is_some()
+    }
+
+    /// Whether an attempt is under way or in doubt.
+    pub fn is_busy(&self) -> bool {
+        let open = |p: &Proposal| matches!(p.state, State::Committing | State::InDoubt);
+        self.proposals.values().any(open)
+    }
+
     pub fn agents(&self, org: &OrgId) -> Vec<AgentId> {
         let names: BTreeSet<AgentId> = self
             .proposals

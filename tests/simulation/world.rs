@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,13 +14,14 @@ use hundi::ambient::{Ambient, Clock, Random, Steps};
 use hundi::broker::{Broker, Keys, Ports, Settings};
 use hundi::connector::registry;
 use hundi::domain::call::{Call, Reply};
-use hundi::domain::change::{Applied, Change, Doc, DocKey, Pot};
+use hundi::domain::change::{Applied, Change, Conflict, Doc, DocKey, Pot, Rows};
 use hundi::domain::facts::{OnMissing, PastPayout};
 use hundi::domain::ids::{AgentId, OrgId, ProposalId};
 use hundi::domain::policy::RateLimit;
 use hundi::domain::proposal::Proposal;
 use hundi::domain::time::Timestamp;
 use hundi::domain::token::{KeyRing, KeyState, TokenKey};
+use hundi::domain::tool::Tool;
 use hundi::ephemeral::{Ephemeral, Window};
 use hundi::store::{
     ApplyError, Budget, ProposalFilter, RecordFilter, Standings, Store, StoreError, StoredRecord,
@@ -31,9 +32,19 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::books::{Books, Planted};
+use super::model::{Model, Paid};
 
 /// Longest that a provider call may take in the simulation.
 pub const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The same for every world; made once, because there are thousands a second.
+static RING: LazyLock<Arc<KeyRing>> = LazyLock::new(|| {
+    let secret = (0..32_u8).collect::<Vec<u8>>().into();
+    let key = TokenKey::new("k1", secret, KeyState::Active, Timestamp::default()).unwrap();
+    Arc::new(KeyRing::new(vec![key]))
+});
+static TOOLS: LazyLock<Vec<Arc<Tool>>> =
+    LazyLock::new(|| registry::tools(true).into_iter().map(Arc::new).collect());
 
 /// SplitMix64: small, and the same everywhere.
 pub struct Dice(AtomicU64);
@@ -81,20 +92,12 @@ pub enum Fail {
     NotDone,
     /// It does its work, and the answer is lost.
     AnswerLost,
+    /// The same, and for a second nothing can be read back.
+    AnswerLostForLong,
     /// The process stops before it.
     CrashBefore,
     /// The process stops right after it.
     CrashAfter,
-}
-
-/// One effect at the bank.
-#[derive(Clone, Debug)]
-pub struct Paid {
-    pub reference: String,
-    pub key: String,
-    pub amount: i64,
-    pub to: String,
-    pub id: String,
 }
 
 /// The surroundings.
@@ -103,20 +106,23 @@ pub struct World {
     pub faults: AtomicBool,
     pub bugs: Bugs,
     pub books: Mutex<Books>,
-    pub bank: Mutex<Vec<Paid>>,
-    pub history: Mutex<Vec<String>>,
-    pub violations: Mutex<Vec<String>>,
+    model: Mutex<Model>,
+    /// What happened, in order; kept only where somebody will read it.
+    history: Option<Mutex<Vec<String>>>,
     /// The call that fails, counted from 0, and how.
     pub fail_at: Mutex<Option<(u64, Fail)>>,
+    /// Until when nothing can be read.
+    pub dark_until: Mutex<Option<Instant>>,
     /// Store writes and provider calls so far.
     pub calls: AtomicU64,
+    bank: Mutex<Vec<Paid>>,
     bank_keys: Mutex<HashMap<String, (String, usize)>>,
     offset_ms: AtomicI64,
     started: Instant,
 }
 
 impl World {
-    pub fn new(seed: u64, bugs: Bugs) -> Arc<Self> {
+    pub fn new(seed: u64, bugs: Bugs, telling: bool) -> Arc<Self> {
         let mut books = Books::default();
         books.planted = bugs.books;
         Arc::new(Self {
@@ -124,11 +130,12 @@ impl World {
             faults: AtomicBool::new(true),
             bugs,
             books: Mutex::new(books),
-            bank: Mutex::default(),
-            history: Mutex::default(),
-            violations: Mutex::default(),
+            model: Mutex::default(),
+            history: telling.then(Mutex::default),
             fail_at: Mutex::default(),
+            dark_until: Mutex::default(),
             calls: AtomicU64::new(0),
+            bank: Mutex::default(),
             bank_keys: Mutex::default(),
             offset_ms: AtomicI64::new(1_795_000_000_000),
             started: Instant::now(),
@@ -142,15 +149,27 @@ impl World {
 
     pub fn jump(&self, millis: i64) {
         self.offset_ms.fetch_add(millis, Ordering::Relaxed);
-        self.note(format!("clock jumps by {millis} ms"));
+        self.seen().clock(self.now());
+        self.note(|| format!("clock jumps by {millis} ms"));
     }
 
-    pub fn note(&self, line: String) {
-        let at = self.started.elapsed().as_millis();
-        self.history
-            .lock()
-            .unwrap()
-            .push(format!("{at:>7} ms  {line}"));
+    pub fn note(&self, line: impl FnOnce() -> String) {
+        if let Some(history) = &self.history {
+            let at = self.started.elapsed().as_millis();
+            let line = line();
+            history.lock().unwrap().push(format!("{at:>7} ms  {line}"));
+        }
+    }
+
+    /// The model, which sees everything.
+    pub fn seen(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap()
+    }
+
+    /// The history so far.
+    pub fn told(&self) -> String {
+        let history = self.history.as_ref();
+        history.map_or_else(String::new, |history| history.lock().unwrap().join("\n"))
     }
 
     /// Whether the call that begins now is the one that fails.
@@ -200,8 +219,9 @@ impl World {
             to: text(args, "to"),
             id: format!("trf_{:014}", bank.len()),
         };
-        self.note(format!("bank creates {} for {}", paid.id, paid.reference));
-        self.expect_durable_intent(&paid);
+        self.note(|| format!("bank creates {} for {}", paid.id, paid.reference));
+        let intent = self.books.lock().unwrap().is_claimed(&paid.reference);
+        self.seen().pays(&paid, intent);
         keys.insert(key, (body, bank.len()));
         bank.push(paid);
         json!({"status": 200, "body": transfer(&bank[bank.len() - 1])})
@@ -209,32 +229,31 @@ impl World {
 }
 
 impl World {
-    /// I8: whoever reaches the bank has left a durable claim and its record behind.
-    fn expect_durable_intent(&self, paid: &Paid) {
-        let books = self.books.lock().unwrap();
-        let proposal = paid
-            .reference
-            .parse()
-            .ok()
-            .and_then(|id| books.proposals.get(&id));
-        if proposal.is_none_or(|proposal| proposal.execution.is_none()) {
-            let broken = format!(
-                "I8: {} reached the bank without a durable claim",
-                paid.reference
-            );
-            self.violations.lock().unwrap().push(broken);
+    /// Writes, and lets the model see what was written in the same moment.
+    pub fn write(&self, who: &str, rows: &Rows) -> Result<Applied, Conflict> {
+        let mut books = self.books.lock().unwrap();
+        let answer = books.apply(rows);
+        if answer.is_ok() {
+            self.seen().written(rows, &books.pots);
         }
+        drop(books);
+        self.tell(who, rows, &answer);
+        answer
     }
-}
 
-impl Drop for World {
-    fn drop(&mut self) {
-        let history = self
-            .history
-            .get_mut()
-            .map(std::mem::take)
-            .unwrap_or_default();
-        super::LAST_HISTORY.with(|last| *last.borrow_mut() = history);
+    fn tell(&self, who: &str, rows: &Rows, answer: &Result<Applied, Conflict>) {
+        let Some(proposal) = rows.insert.as_ref().or(rows.update.as_ref()) else {
+            return;
+        };
+        self.note(|| {
+            let outcome = match answer {
+                Ok(_) => "written".to_owned(),
+                Err(conflict) => format!("refused: {conflict}"),
+            };
+            let (id, state) = (proposal.fixed.id, proposal.state.name());
+            let version = proposal.version;
+            format!("{who} {id} -> {state} v{version} {outcome}")
+        });
     }
 }
 
@@ -257,7 +276,7 @@ pub struct Node {
 
 impl Node {
     pub fn start(world: &Arc<World>, name: &'static str) -> Self {
-        world.note(format!("{name} starts"));
+        world.note(|| format!("{name} starts"));
         let alive = Arc::new(AtomicBool::new(true));
         let port = Port {
             world: world.clone(),
@@ -290,7 +309,7 @@ impl Node {
         };
         Self {
             name,
-            broker: Broker::new(ports, settings, registry::tools(true)),
+            broker: Broker::new(ports, settings, TOOLS.iter().cloned()),
             alive,
         }
     }
@@ -301,7 +320,7 @@ impl Node {
 
     pub fn crash(&self, world: &World) {
         if self.alive.swap(false, Ordering::Relaxed) {
-            world.note(format!("{} crashes", self.name));
+            world.note(|| format!("{} crashes", self.name));
         }
     }
 }
@@ -325,7 +344,7 @@ impl Port {
     async fn stop(&self) {
         self.alive.store(false, Ordering::Relaxed);
         self.world
-            .note(format!("{} crashes at the picked call", self.name));
+            .note(|| format!("{} crashes at the picked call", self.name));
         self.still_alive().await;
     }
 
@@ -333,7 +352,8 @@ impl Port {
         self.still_alive().await;
         sleep(Duration::from_micros(self.world.dice.below(2_000))).await;
         self.still_alive().await;
-        if self.world.chance(10) {
+        let dark = *self.world.dark_until.lock().unwrap();
+        if self.world.chance(10) || dark.is_some_and(|until| Instant::now() < until) {
             return Err(StoreError::Unavailable("simulated".into()));
         }
         Ok(())
@@ -363,16 +383,15 @@ impl Steps for Port {
     fn reached(&self, step: &'static str) {
         if self.alive.load(Ordering::Relaxed) && self.world.chance(6) {
             self.alive.store(false, Ordering::Relaxed);
-            self.world.note(format!("{} crashes at {step}", self.name));
+            self.world
+                .note(|| format!("{} crashes at {step}", self.name));
         }
     }
 }
 
 impl Keys for Port {
     fn ring(&self) -> Arc<KeyRing> {
-        let secret = (0..32_u8).collect::<Vec<u8>>().into();
-        let key = TokenKey::new("k1", secret, KeyState::Active, Timestamp::default()).unwrap();
-        Arc::new(KeyRing::new(vec![key]))
+        RING.clone()
     }
 }
 
@@ -395,13 +414,15 @@ impl Wire for Port {
         if picked == Some(Fail::CrashBefore) {
             self.stop().await;
         }
+        let crash_after = picked == Some(Fail::CrashAfter);
         if world.chance(20) || picked == Some(Fail::NotDone) {
             return Reply::NotSent("simulated".into());
         }
         let slow = if world.chance(80) { 3_000 } else { 60 };
         let there = Duration::from_millis(1 + world.dice.below(slow));
         let back = Duration::from_millis(1 + world.dice.below(60));
-        let lost_after = world.chance(80) || picked == Some(Fail::AnswerLost);
+        let picked = matches!(picked, Some(Fail::AnswerLost | Fail::AnswerLostForLong));
+        let lost_after = world.chance(80) || picked;
         let lost_before = world.chance(60);
         let (error_before, error_after) = (world.chance(40), world.chance(40));
         let garbage = world.chance(20);
@@ -447,7 +468,7 @@ impl Wire for Port {
             }
             Err(_) => Reply::Lost("no answer in time".into()),
         };
-        if picked == Some(Fail::CrashAfter) {
+        if crash_after {
             self.stop().await;
         }
         self.still_alive().await;
@@ -485,24 +506,27 @@ impl Store for Port {
             return Err(StoreError::Unknown("not written".into()).into());
         }
         let claims = change.rows().burn.is_some();
-        if world.bugs.claim_after_send && claims {
+        if world.bugs.claim_after_send && claims && world.faults.load(Ordering::Relaxed) {
             // Answered now, durable later, unless the node stops in between.
             let port = self.clone();
             tokio::spawn(async move {
                 sleep(Duration::from_millis(200)).await;
                 port.still_alive().await;
-                let _ = port.world.books.lock().unwrap().apply(change.rows());
+                let _ = port.world.write(port.name, change.rows());
             });
             return Ok(Applied { first_seq: 0 });
         }
-        let answer = world.books.lock().unwrap().apply(change.rows());
-        self.tell(&change, &answer);
+        let answer = world.write(self.name, change.rows());
         sleep(Duration::from_micros(world.dice.below(3_000))).await;
         if picked == Some(Fail::CrashAfter) {
             self.stop().await;
         }
         self.still_alive().await;
-        if world.chance(15) || picked == Some(Fail::AnswerLost) {
+        if picked == Some(Fail::AnswerLostForLong) {
+            *world.dark_until.lock().unwrap() = Some(Instant::now() + Duration::from_secs(1));
+        }
+        let picked = matches!(picked, Some(Fail::AnswerLost | Fail::AnswerLostForLong));
+        if world.chance(15) || picked {
             return Err(StoreError::Unknown("the answer was lost".into()).into());
         }
         Ok(answer?)
@@ -599,23 +623,5 @@ impl Store for Port {
 
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
-    }
-}
-
-impl Port {
-    fn tell(&self, change: &Change, answer: &Result<Applied, hundi::domain::change::Conflict>) {
-        let rows = change.rows();
-        if let Some(proposal) = rows.insert.as_ref().or(rows.update.as_ref()) {
-            let outcome = match answer {
-                Ok(_) => "written".to_owned(),
-                Err(conflict) => format!("refused: {conflict}"),
-            };
-            let (id, state) = (proposal.fixed.id, proposal.state.name());
-            let version = proposal.version;
-            self.world.note(format!(
-                "{} {id} -> {state} v{version} {outcome}",
-                self.name
-            ));
-        }
     }
 }
