@@ -85,7 +85,10 @@ impl Broker {
         };
         match self.ports().store.apply(documents(docs)).await {
             Ok(_) => {
-                metrics::gauge!("hundi_audit_unsealed").set(0.0);
+                // A full batch says that more waits.
+                if sealed < BATCH as usize {
+                    metrics::gauge!("hundi_audit_unsealed").set(0.0);
+                }
                 Ok(sealed)
             }
             // Another node sealed the same records. What is unknown, the next round reads.

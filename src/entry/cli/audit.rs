@@ -19,6 +19,8 @@ use crate::domain::principal::Principal;
 use crate::domain::time::Timestamp;
 use crate::entry::fields;
 
+/// An export does not wait for more records than this to be sealed as well.
+const A_LITTLE: usize = 1_000;
 /// Records per read of an export, and most that a live view reads at once.
 const PAGE: u32 = 500;
 
@@ -306,8 +308,9 @@ async fn export(
 ) -> Result<(), Failure> {
     match format {
         Format::Jsonl => {
-            // What was written a moment ago belongs into the file as well.
-            broker.seal().await?;
+            // What was written a moment ago belongs into the file as well. A turn seals only so
+            // many, and beside a busy server there is always a little more.
+            while broker.seal().await? > A_LITTLE {}
             let mut export = broker.audit_export(who).await?;
             while let Some(lines) = export.next().await? {
                 out.write_all(lines.as_bytes())?;
