@@ -61,8 +61,8 @@ fn with_a_hundred_policies_loaded(bencher: divan::Bencher<'_, '_>) {
         recent_requests: Fact::Known(3),
         reputation: Fact::Known(Reputation::Safe),
         entity: Fact::Known(Entity::NotAsked),
-        history_hours: vec![10; history.len()],
-        history: Fact::Known(history),
+        history_hours: vec![10; history.len()].into(),
+        history: Fact::Known(history.into()),
         integrity: Integrity {
             score: Score {
                 composite: Some(0.1679),

@@ -1,17 +1,15 @@
 //! Facts for a decision: from the store, from memory, and from outside, in parallel and under one
 //! deadline. What does not arrive in time is missing, and a missing fact never widens a limit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::memory::History;
 use super::pace::Pace;
 use super::{Broker, Trouble};
 use crate::domain::change::{DocKey, DocWrite, Guard, Pot};
-use crate::domain::facts::{
-    Entity, Fact, Facts, Freezes, Integrity, OnMissing, PastPayout, Reputation,
-};
+use crate::domain::facts::{Entity, Fact, Facts, Freezes, Integrity, OnMissing, Reputation};
 use crate::domain::ids::{AgentId, OrgId, hex};
 use crate::domain::policy::Policy;
 use crate::domain::proposal::Score;
@@ -134,10 +132,6 @@ impl Broker {
         };
         *counted = Some(pace.clone());
         let zone = &self.settings().zone;
-        let history = history.map_or(Fact::Missing, Fact::Known);
-        let hours = history
-            .known()
-            .map(|past| past.iter().map(|p| p.at.hour_of_week(zone)));
         let facts = Facts {
             now,
             freezes: local.freezes,
@@ -148,11 +142,8 @@ impl Broker {
             reputation,
             entity,
             hour_of_week: now.hour_of_week(zone),
-            history_hours: hours.map(Iterator::collect).unwrap_or_default(),
-            history: match history {
-                Fact::Known(past) => Fact::Known((*past).clone()),
-                Fact::Missing => Fact::Missing,
-            },
+            history_hours: history.clone().unwrap_or_default().hours,
+            history: history.map_or(Fact::Missing, |history| Fact::Known(history.past)),
             anomaly: None,
             integrity,
         };
@@ -202,12 +193,14 @@ impl Broker {
         &self,
         org: &OrgId,
         request: &governance::Request<'_>,
-    ) -> Option<Arc<Vec<PastPayout>>> {
+    ) -> Option<History> {
         if !request.effective.moves_money() {
-            return Some(Arc::default());
+            return Some(History::default());
         }
         let store = self.ports().store.as_ref();
-        self.memory().history(store, org, request.agent).await.ok()
+        let zone = &self.settings().zone;
+        let history = self.memory().history(store, org, request.agent, zone);
+        history.await.ok()
     }
 
     async fn outside_facts(

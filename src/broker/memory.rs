@@ -4,17 +4,18 @@
 //! documents it was decided on, and the store refuses it if any of them has moved; then the entry
 //! is forgotten and read again. So a stale entry costs a retry, never a wrong payment.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use moka::sync::Cache;
 use tokio::sync::broadcast;
 
 use crate::domain::change::{Doc, DocKey, Guard};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
-use crate::domain::proposal::Proposal;
+use crate::domain::proposal::{Fixed, Proposal};
 use crate::ephemeral::Ephemeral;
 use crate::store::{Store, StoreError};
 
@@ -33,12 +34,43 @@ pub const HISTORY_LENGTH: u32 = 200;
 /// Changes a slow listener may lag behind before it has to read the store itself.
 const WAKEUPS: usize = 1024;
 
+/// An agent's latest payouts, newest first, and their hours of the week. Copies share everything.
+#[derive(Clone, Default)]
+pub struct History {
+    /// The payouts.
+    pub past: Arc<Vec<PastPayout>>,
+    /// An hour for each of them.
+    pub hours: Arc<Vec<u8>>,
+}
+
+impl History {
+    fn of(past: Vec<PastPayout>, zone: &TimeZone) -> Self {
+        let hours = past.iter().map(|past| past.at.hour_of_week(zone));
+        Self {
+            hours: Arc::new(hours.collect()),
+            past: Arc::new(past),
+        }
+    }
+
+    fn add(&mut self, payout: PastPayout, zone: &TimeZone) {
+        let hour = payout.at.hour_of_week(zone);
+        let (past, hours) = (
+            Arc::make_mut(&mut self.past),
+            Arc::make_mut(&mut self.hours),
+        );
+        past.insert(0, payout);
+        hours.insert(0, hour);
+        past.truncate(HISTORY_LENGTH as usize);
+        hours.truncate(HISTORY_LENGTH as usize);
+    }
+}
+
 /// The caches of one broker.
 pub struct Memory {
     proposals: Cache<ProposalId, Arc<Proposal>>,
     docs: Cache<DocKey, (u64, Option<Arc<Doc>>)>,
     epoch: AtomicU64,
-    histories: Cache<(OrgId, AgentId), Arc<Vec<PastPayout>>>,
+    histories: Cache<(OrgId, AgentId), Arc<Mutex<History>>>,
     changed: broadcast::Sender<ProposalId>,
     /// Where other nodes hear of what is written here.
     others: Arc<dyn Ephemeral>,
@@ -120,26 +152,37 @@ impl Memory {
         }
     }
 
-    /// The agent's latest payouts, newest first.
+    /// The agent's latest payouts.
     pub async fn history(
         &self,
         store: &dyn Store,
         org: &OrgId,
         agent: &AgentId,
-    ) -> Result<Arc<Vec<PastPayout>>, StoreError> {
+        zone: &TimeZone,
+    ) -> Result<History, StoreError> {
         let key = (org.clone(), agent.clone());
         if let Some(history) = self.histories.get(&key) {
-            return Ok(history);
+            return Ok(unpoisoned(&history).clone());
         }
-        let history = Arc::new(store.history(org, agent, HISTORY_LENGTH).await?);
-        self.histories.insert(key, history.clone());
+        let history = History::of(store.history(org, agent, HISTORY_LENGTH).await?, zone);
+        self.histories
+            .insert(key, Arc::new(Mutex::new(history.clone())));
         Ok(history)
     }
 
-    /// A payout was allowed: it counts from the next decision on.
-    pub fn paid(&self, org: &OrgId, agent: &AgentId) {
-        self.histories.invalidate(&(org.clone(), agent.clone()));
+    /// A payout was allowed: it counts from the next decision on. One that was being read at this
+    /// very moment may count twice until the history is read again, never not at all for longer.
+    pub fn paid(&self, fixed: &Fixed, zone: &TimeZone) {
+        let key = (fixed.org.clone(), fixed.agent.clone());
+        if let Some(history) = self.histories.get(&key) {
+            unpoisoned(&history).add(fixed.as_past(), zone);
+        }
     }
+}
+
+/// Nothing that holds the lock can panic half-way; if it did, the entry lives seconds.
+fn unpoisoned(history: &Mutex<History>) -> MutexGuard<'_, History> {
+    history.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Broker {

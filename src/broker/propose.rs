@@ -317,7 +317,7 @@ impl Broker {
             self.memory().forget_doc(&doc.key);
         }
         if proposal.state == State::Allowed && fixed.effective.moves_money() {
-            self.memory().paid(&fixed.org, &fixed.agent);
+            self.memory().paid(fixed, &self.settings().zone);
         }
         self.memory().wrote(&proposal);
         let token = self.sealed(&proposal);

@@ -1,5 +1,7 @@
 //! What the checks know. What could not be learned is a value, and never widens a limit.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
@@ -149,11 +151,11 @@ pub struct Facts {
     /// The vendor's name.
     pub entity: Fact<Entity>,
     /// The agent's history, newest first.
-    pub history: Fact<Vec<PastPayout>>,
+    pub history: Fact<Arc<Vec<PastPayout>>>,
     /// The hour of the week (Monday 00:00 is 0) of `now` in the budget time zone.
     pub hour_of_week: u8,
     /// Hours of the week of the history's payouts, in the same order.
-    pub history_hours: Vec<u8>,
+    pub history_hours: Arc<Vec<u8>>,
     /// Something odd that a detector outside this crate's own found, in its words.
     pub anomaly: Option<String>,
     /// The integrity score, and whether the broker itself took the samples.
@@ -175,7 +177,7 @@ impl Facts {
             entity: Fact::Missing,
             history: Fact::Missing,
             hour_of_week: 0,
-            history_hours: Vec::new(),
+            history_hours: Arc::default(),
             anomaly: None,
             integrity: Integrity::missing(),
         }

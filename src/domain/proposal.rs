@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::call::{Call, ProviderError, Receipt};
 use super::canonical::Canonical;
+use super::facts::PastPayout;
 use super::ids::{AgentId, ArgsHash, CommitId, Nonce, OrgId, ProposalId, TokenId, ToolName};
 use super::money::Effective;
 use super::reason::{Finding, Reason};
@@ -330,6 +331,18 @@ pub struct Moving {
     /// How it ended, if it did without a claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
+}
+
+impl Fixed {
+    /// This proposal as a later decision looks back on it.
+    pub fn as_past(&self) -> PastPayout {
+        PastPayout {
+            at: self.created_at,
+            minor: self.effective.minor(),
+            payee: self.payee.identity(),
+            vendor: self.payee.name.clone(),
+        }
+    }
 }
 
 impl Proposal {

@@ -96,6 +96,17 @@ pub struct Payee {
     pub url: Option<String>,
 }
 
+impl Payee {
+    /// Who is paid, as histories name them: account, else name, else domain.
+    pub fn identity(&self) -> Option<String> {
+        let named = self.account.clone().or_else(|| self.name.clone());
+        named.or_else(|| {
+            let url = url::Url::parse(self.url.as_deref()?).ok()?;
+            url.host_str().map(str::to_owned)
+        })
+    }
+}
+
 /// One tool of the catalogue.
 #[derive(Clone, Debug)]
 pub struct Tool {

@@ -374,7 +374,7 @@ mod tests {
 
     fn found(history: Vec<PastPayout>, sample: &Sample) -> Option<Finding> {
         let facts = Facts {
-            history: Fact::Known(history),
+            history: Fact::Known(history.into()),
             ..facts()
         };
         unusual(&sample.request(), &facts)
@@ -550,6 +550,10 @@ mod tests {
             let mut sample = Sample::default();
             sample.payee.account = Some(account.into());
             sample.payee.name = None;
+            let history = match history {
+                Fact::Known(past) => Fact::Known(past.into()),
+                Fact::Missing => Fact::Missing,
+            };
             let facts = Facts { history, ..facts() };
             (
                 new_payee(&sample.request(), &facts).map(|finding| finding.severity),

@@ -243,7 +243,7 @@ pub(crate) mod testing {
             tool_pace: Fact::Known(ToolPace::Unlimited),
             reputation: Fact::Known(Reputation::Safe),
             entity: Fact::Known(Entity::Verified),
-            history: Fact::Known(Vec::new()),
+            history: Fact::Known(std::sync::Arc::default()),
             integrity: Integrity {
                 score,
                 attested: true,

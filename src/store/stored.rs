@@ -4,12 +4,10 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
-use url::Url;
 
 use super::StoreError;
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::time::Timestamp;
-use crate::domain::tool::Payee;
 
 /// The columns of one proposal, as they were read.
 pub(super) struct ProposalColumns<'a> {
@@ -69,13 +67,4 @@ pub(super) fn due_at(proposal: &Proposal) -> Option<Timestamp> {
         | State::Expired
         | State::Reversed => None,
     }
-}
-
-/// Who is paid, as the risk profile names them: account, else name, else domain.
-pub(super) fn payee(payee: &Payee) -> Option<String> {
-    let named = payee.account.clone().or_else(|| payee.name.clone());
-    named.or_else(|| {
-        let url = Url::parse(payee.url.as_deref()?).ok()?;
-        url.host_str().map(str::to_owned)
-    })
 }

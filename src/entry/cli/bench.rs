@@ -55,6 +55,10 @@ pub struct Args {
     /// Which tool to call; noop has no effect, transfer_funds moves the sandbox bank's money
     #[arg(long, value_enum, default_value_t = Tool::Noop)]
     pub tool: Tool,
+    /// Let noop name an amount, in minor units, so that governance counts it as money: policy,
+    /// budget, history
+    #[arg(long, value_name = "MINOR", conflicts_with = "call", value_parser = clap::value_parser!(i64).range(1..))]
+    pub amount: Option<i64>,
     /// Call this low-risk tool over MCP instead, one call a cycle: with --url of the upstream
     /// itself, and then of hundi, what passing through costs
     #[arg(long, value_name = "NAME", conflicts_with_all = ["tool", "door", "floor"])]
@@ -151,7 +155,7 @@ pub fn run(args: &Args, floor: Floor<'_>, out: &mut dyn Write) -> Result<(), Fai
     let bare = Bare {
         callers: usize::from(args.concurrency),
         time: half,
-        money: args.tool == Tool::TransferFunds,
+        money: args.tool == Tool::TransferFunds || args.amount.is_some(),
     };
     let floor = || args.floor.then(|| floor(bare)).transpose();
     let before = floor().map_err(Failure::Failed)?;

@@ -1,5 +1,7 @@
 //! The facts of a simulation, read strictly: a misspelt one is an error, one left out is missing.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Bad, object};
@@ -62,11 +64,9 @@ pub(super) fn read(facts: &Value, now: Timestamp) -> Result<Facts, Bad> {
         None => Vec::new(),
         Some(value) => history(value)?,
     };
-    known.history_hours = past
-        .iter()
-        .map(|past| past.at.hour_of_week(&zone))
-        .collect();
-    known.history = Fact::Known(past);
+    let hours = past.iter().map(|past| past.at.hour_of_week(&zone));
+    known.history_hours = Arc::new(hours.collect());
+    known.history = Fact::Known(Arc::new(past));
     Ok(known)
 }
 

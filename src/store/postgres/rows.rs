@@ -19,7 +19,7 @@ use crate::domain::ids::ProposalId;
 use crate::domain::proposal::{Execution, Proposal};
 use crate::store::plan::Plan;
 use crate::store::prepared::Prepared;
-use crate::store::stored::{due_at, payee, signed};
+use crate::store::stored::{due_at, signed};
 
 type Statement = Query<'static, Postgres, PgArguments>;
 
@@ -249,7 +249,7 @@ fn bind_inserts(query: Statement, inserts: &[(&Prepared, Moved<'_>)]) -> Stateme
             let effective = &fixed.effective;
             effective.moves_money().then(|| effective.minor())
         }))
-        .bind(column(&fixed, |fixed| payee(&fixed.payee)))
+        .bind(column(&fixed, |fixed| fixed.payee.identity()))
         .bind(column(&fixed, |fixed| fixed.payee.name.clone()))
         .bind(column(&fixed, |fixed| instant(fixed.created_at)))
         .bind(column(inserts, |(change, _)| {

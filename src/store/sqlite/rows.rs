@@ -10,7 +10,7 @@ use crate::domain::proposal::{Execution, Proposal};
 use crate::domain::time::Timestamp;
 use crate::store::plan::Plan;
 use crate::store::prepared::{Json, Prepared};
-use crate::store::stored::{due_at, payee, signed};
+use crate::store::stored::{due_at, signed};
 
 macro_rules! bulk {
     ($name:ident, $columns:literal, $text:literal) => {
@@ -167,7 +167,7 @@ fn insert_proposal(row: &mut Row, proposal: &Proposal, change: &Prepared) {
         .text(fixed.tool.as_str())
         .add(fixed.idempotency_key.clone())
         .add(moves_money.then(|| fixed.effective.minor()))
-        .add(payee(&fixed.payee))
+        .add(fixed.payee.identity())
         .add(fixed.payee.name.clone())
         .add(fixed.created_at.millis())
         .add(change.fixed.clone())

@@ -98,6 +98,7 @@ pub async fn run(args: &Args, target: &Target) -> Result<Outcome, String> {
         let caller = Caller {
             door: args.door,
             tool: args.tool,
+            amount: args.amount,
             call: args.call.as_deref().zip(Some(&args.arguments)),
             index,
             client: Client::new(target),
@@ -138,6 +139,7 @@ fn count_error(errors: &mut BTreeMap<String, u64>, error: String, count: u64) {
 struct Caller<'a> {
     door: Door,
     tool: Tool,
+    amount: Option<i64>,
     /// A plain call and its arguments, instead of pairs.
     call: Option<(&'a str, &'a Option<Value>)>,
     index: u16,
@@ -177,8 +179,16 @@ impl Caller<'_> {
             return Ok(());
         }
         let arguments = match self.tool {
-            Tool::Noop => json!({"note": format!("bench {} {number}", self.index)}),
-            Tool::TransferFunds => json!({"amount": 100, "to": "acct_bench"}),
+            Tool::Noop => {
+                let note = format!("bench {} {number}", self.index);
+                match self.amount {
+                    Some(amount) => json!({"note": note, "amount": amount}),
+                    None => json!({"note": note}),
+                }
+            }
+            Tool::TransferFunds => {
+                json!({"amount": self.amount.unwrap_or(100), "to": "acct_bench"})
+            }
         };
         let before = Instant::now();
         let (id, token) = self
