@@ -87,7 +87,7 @@ impl App {
         let (store, audience) = open_store(config, &ambient).await?;
         // A command beside a server counts no requests, and nobody waits for its word.
         let ephemeral = match config.redis_url.as_ref().filter(|_| start_bank) {
-            Some(url) => shared(url.expose(), &audience, &ambient)?,
+            Some(url) => shared(config, url.expose(), &audience, &ambient)?,
             None => Arc::new(Local::new()),
         };
         let closing = CancellationToken::new();
@@ -316,10 +316,19 @@ async fn open_store(config: &Config, ambient: &Ambient) -> Result<(Arc<dyn Store
 }
 
 /// Windows and caches that all nodes of this store share. Redis itself need not be there yet.
-fn shared(url: &str, store: &str, ambient: &Ambient) -> Result<Arc<dyn Ephemeral>> {
+fn shared(
+    config: &Config,
+    url: &str,
+    store: &str,
+    ambient: &Ambient,
+) -> Result<Arc<dyn Ephemeral>> {
     let node = hex(&ambient.bytes::<8>());
-    let redis = Redis::start(url, store, &node).context("HUNDI_REDIS_URL")?;
-    Ok(Arc::new(redis))
+    let redis = match &config.master_key {
+        Some(key) => Redis::start(url, store, &node, key.expose()),
+        // Without a key that nodes share there is one node, which believes only itself.
+        None => Redis::start(url, store, &node, &ambient.bytes::<32>()),
+    };
+    Ok(Arc::new(redis.context("HUNDI_REDIS_URL")?))
 }
 
 /// Makes a folder that only its owner can enter.

@@ -16,6 +16,9 @@ use crate::support::redis::RedisServer;
 /// Longest that recovery may take once Redis works again.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(10);
 
+/// What the nodes share and Redis does not know.
+const KEY: [u8; 32] = [7; 32];
+
 fn limit(max: u32, window_secs: u32) -> RateLimit {
     RateLimit { max, window_secs }
 }
@@ -26,7 +29,7 @@ fn now() -> Timestamp {
 
 /// A node on this Redis that has seen it work.
 async fn node(server: &RedisServer, name: &str) -> Redis {
-    let node = Redis::start(&server.url(), "test", name).unwrap();
+    let node = Redis::start(&server.url(), "test", name, &KEY).unwrap();
     until(&node, true).await;
     node
 }
@@ -251,8 +254,18 @@ async fn nodes_share_windows_buckets_and_texts() {
     assert_eq!(taken, 3);
     nodes[0].put("k", "v".to_owned(), 60, now()).await;
     seen(&nodes[1], "k", Some("v")).await;
+    // Whoever can write to Redis cannot make a text up, nor move one.
+    let stored = "hundi:test:text:k";
+    assert!(
+        !server
+            .ask(&["RENAME", stored, "hundi:test:text:moved"])
+            .contains("ERR")
+    );
+    server.ask(&["SET", stored, "v"]);
+    assert_eq!(nodes[1].get("k", now()).await, None);
+    assert_eq!(nodes[1].get("moved", now()).await, None);
     // Another store on the same Redis is another world.
-    let other = Redis::start(&server.url(), "other", "c").unwrap();
+    let other = Redis::start(&server.url(), "other", "c", &KEY).unwrap();
     until(&other, true).await;
     assert_eq!(granted(&other, "k", limit(5, 60), 20).await, 5);
     assert_eq!(other.get("k", now()).await, None);
@@ -345,7 +358,7 @@ async fn not_there_at_the_start() {
         return;
     };
     server.down();
-    let node = Redis::start(&server.url(), "test", "a").unwrap();
+    let node = Redis::start(&server.url(), "test", "a", &KEY).unwrap();
     stricter_meanwhile(&node, || assert!(server.up())).await;
 }
 
@@ -409,7 +422,7 @@ async fn a_password_is_used_and_never_shown() {
         return;
     };
     let with = |password: &str| format!("redis://:{password}@127.0.0.1:{}", server.port);
-    let node = Redis::start(&with("canary-4711"), "test", "a").unwrap();
+    let node = Redis::start(&with("canary-4711"), "test", "a", &KEY).unwrap();
     until(&node, true).await;
     assert_eq!(
         hundi::ephemeral::redis::examine(&with("canary-4711")).await,
@@ -422,7 +435,7 @@ async fn a_password_is_used_and_never_shown() {
         refused.contains("Authentication") && !refused.contains("471"),
         "{refused}"
     );
-    let wrong = Redis::start(&with("canary-4712"), "test", "b").unwrap();
+    let wrong = Redis::start(&with("canary-4712"), "test", "b", &KEY).unwrap();
     let end = Instant::now() + RECOVERS_WITHIN;
     let mut turns = tokio::time::interval(Duration::from_millis(10));
     loop {
@@ -449,7 +462,7 @@ async fn a_cluster_is_used_as_one() {
     }
     let url = format!("redis-cluster://127.0.0.1:{0},127.0.0.1:{0}", server.port);
     assert_eq!(hundi::ephemeral::redis::examine(&url).await, Ok(()));
-    let nodes = ["a", "b"].map(|name| Redis::start(&url, "test", name).unwrap());
+    let nodes = ["a", "b"].map(|name| Redis::start(&url, "test", name, &KEY).unwrap());
     for node in &nodes {
         until(node, true).await;
     }
@@ -473,7 +486,7 @@ async fn sentinels_are_asked_for_the_master_and_again_after_a_failover() {
         return;
     };
     let url = format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port);
-    let node = Redis::start(&url, "test", "a").unwrap();
+    let node = Redis::start(&url, "test", "a", &KEY).unwrap();
     until(&node, true).await;
     assert_eq!(granted(&node, "k", limit(10, 60), 3).await, 3);
     first.down();

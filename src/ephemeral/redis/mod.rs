@@ -9,11 +9,13 @@
 //!   nodes last seen, at least one request), and `readyz` says degraded;
 //! - it is used again, without anybody's doing, once it has taken a sign of life.
 //!
+//! Texts are sealed ([`seal`]): Redis can lose them and not make them up.
 //! Which tokens were used is told here only to look early: the store alone decides.
 
 mod address;
 mod link;
 mod scripts;
+mod seal;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +28,7 @@ use tokio::task::JoinHandle;
 
 use self::address::Address;
 use self::link::{Link, Sent};
+use self::seal::Seal;
 use super::local::{Local, MAX_IN_WINDOW, MAX_VALUE_BYTES};
 use super::{Bucket, Ephemeral, Health, Taken, Window};
 use crate::domain::ids::{ProposalId, TokenId};
@@ -47,6 +50,7 @@ pub struct Redis {
     local: Local,
     prefix: String,
     node: String,
+    seal: Seal,
     /// Makes the names of requests in windows unique.
     count: AtomicU64,
     line: mpsc::Sender<Sent>,
@@ -55,8 +59,9 @@ pub struct Redis {
 
 impl Redis {
     /// Starts to connect, and waits for nobody. `store` names the store, so that several brokers
-    /// can share one Redis; `node` is random and names this node.
-    pub fn start(url: &str, store: &str, node: &str) -> Result<Self, BadAddress> {
+    /// can share one Redis; `node` is random and names this node; `key` is what the nodes share and
+    /// Redis does not know.
+    pub fn start(url: &str, store: &str, node: &str, key: &[u8]) -> Result<Self, BadAddress> {
         let prefix = format!("hundi:{store}:");
         let link = Link::new(Address::parse(url)?, &prefix, node.to_owned(), LINE);
         let link = Arc::new(link);
@@ -70,6 +75,7 @@ impl Redis {
             local: Local::new(),
             prefix,
             node: node.to_owned(),
+            seal: Seal::new(key),
             count: AtomicU64::new(0),
             line,
             tasks,
@@ -201,20 +207,25 @@ impl Ephemeral for Redis {
         let _ = self.link.ask::<i64>(&command).await;
     }
 
-    async fn get(&self, key: &str, _now: Timestamp) -> Option<String> {
+    async fn get(&self, key: &str, now: Timestamp) -> Option<String> {
+        let key = self.key("text", key);
         let mut command = redis::cmd("GET");
-        command.arg(self.key("text", key));
-        self.link.ask::<Option<String>>(&command).await.flatten()
+        command.arg(&key);
+        let sealed: Option<String> = self.link.ask(&command).await?;
+        self.seal.open(&key, &sealed?, now)
     }
 
-    async fn put(&self, key: &str, value: String, ttl_secs: u32, _now: Timestamp) {
+    async fn put(&self, key: &str, value: String, ttl_secs: u32, now: Timestamp) {
         if value.len() > MAX_VALUE_BYTES || ttl_secs == 0 {
             return;
         }
-        let mut command = redis::cmd("SET");
-        command.arg(self.key("text", key)).arg(value);
-        command.arg("EX").arg(ttl_secs);
-        self.send(Sent::Command(Box::new(command)));
+        let key = self.key("text", key);
+        let until = now.plus_secs(i64::from(ttl_secs));
+        if let Some(sealed) = self.seal.seal(&key, &value, until) {
+            let mut command = redis::cmd("SET");
+            command.arg(key).arg(sealed).arg("EX").arg(ttl_secs);
+            self.send(Sent::Command(Box::new(command)));
+        }
     }
 
     fn tell(&self, id: ProposalId) {
