@@ -15,6 +15,7 @@ use crate::domain::policy::Policy;
 use crate::domain::proposal::Score;
 use crate::domain::time::Timestamp;
 use crate::governance::{self, integrity};
+use crate::store::StoreError;
 use crate::wire::ReputationSource;
 
 /// Longest that a decision waits for all outside facts together.
@@ -122,6 +123,9 @@ impl Broker {
         let outside = self.outside_facts(request, policy.as_ref());
         let (spent_today, history, (reputation, entity)) =
             futures_util::join!(spent, history, outside);
+        // A store that does not answer decides nothing: without its books there is no verdict to
+        // write down, only a refusal to take up the request.
+        let (spent_today, history) = (Fact::Known(spent_today?), history?);
         let pace = match counted.take() {
             Some(pace) => pace,
             None => {
@@ -142,8 +146,8 @@ impl Broker {
             reputation,
             entity,
             hour_of_week: now.hour_of_week(zone),
-            history_hours: history.clone().unwrap_or_default().hours,
-            history: history.map_or(Fact::Missing, |history| Fact::Known(history.past)),
+            history_hours: history.hours,
+            history: Fact::Known(history.past),
             anomaly: None,
             integrity,
         };
@@ -162,14 +166,12 @@ impl Broker {
         org: &OrgId,
         request: &governance::Request<'_>,
         now: Timestamp,
-    ) -> Fact<i64> {
+    ) -> Result<i64, StoreError> {
         let Some(pot) = self.pot(org, request, now) else {
-            return Fact::Known(0);
+            return Ok(0);
         };
-        match self.ports().store.budget(&pot).await {
-            Ok(budget) => Fact::Known(budget.pending.saturating_add(budget.posted)),
-            Err(_) => Fact::Missing,
-        }
+        let budget = self.ports().store.budget(&pot).await?;
+        Ok(budget.pending.saturating_add(budget.posted))
     }
 
     /// The pot that a request would draw from; `None` if it moves no money.
@@ -193,14 +195,14 @@ impl Broker {
         &self,
         org: &OrgId,
         request: &governance::Request<'_>,
-    ) -> Option<History> {
+    ) -> Result<History, StoreError> {
         if !request.effective.moves_money() {
-            return Some(History::default());
+            return Ok(History::default());
         }
         let store = self.ports().store.as_ref();
         let zone = &self.settings().zone;
         let history = self.memory().history(store, org, request.agent, zone);
-        history.await.ok()
+        history.await
     }
 
     async fn outside_facts(
