@@ -64,7 +64,7 @@ fn proposal(args: &Canonical) -> Option<Proposal> {
     };
     let token = LiveToken {
         token_id: TokenId::at(NOW, [2; 10]),
-        nonce: Nonce::from_random([3; 16]),
+        nonce: Nonce::from_bits([3; 16]),
         kid: "k1".to_owned(),
         issued_at: NOW.secs(),
         expires_at: NOW.secs() + 60,

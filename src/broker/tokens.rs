@@ -24,7 +24,7 @@ impl Broker {
         let until = now.secs().saturating_add(self.settings().token_ttl_secs);
         Ok(LiveToken {
             token_id: TokenId::at(now, ambient.bytes()),
-            nonce: Nonce::from_random(ambient.bytes()),
+            nonce: Nonce::at(now, ambient.bytes()),
             kid: key.kid().to_owned(),
             issued_at: now.secs(),
             expires_at: until.min(lapses_at.secs()),

@@ -219,8 +219,19 @@ impl From<ArgsHash> for String {
 pub struct Nonce([u8; 16]);
 
 impl Nonce {
-    /// 128 bits from a cryptographic source.
-    pub fn from_random(bits: [u8; 16]) -> Self {
+    /// The time in milliseconds, then 80 bits from a cryptographic source. That nobody can make a
+    /// token up is the MAC's doing; a nonce only has to be unique. Beginning with the time, burned
+    /// nonces lie next to each other in a store, and a million old ones cost nothing.
+    pub fn at(now: Timestamp, random: [u8; 10]) -> Self {
+        let millis = now.millis().to_be_bytes();
+        let mut bits = [0; 16];
+        bits[..6].copy_from_slice(&millis[2..]);
+        bits[6..].copy_from_slice(&random);
+        Self(bits)
+    }
+
+    /// These very bits: one that was stored, or that a test made.
+    pub fn from_bits(bits: [u8; 16]) -> Self {
         Self(bits)
     }
 
@@ -327,8 +338,22 @@ mod tests {
     }
 
     #[test]
+    fn nonces_follow_time_and_differ_by_chance_within_a_millisecond() {
+        let (early, late) = (
+            Timestamp::from_millis(1_795_168_800_000),
+            Timestamp::from_millis(1_795_168_800_001),
+        );
+        assert!(Nonce::at(early, [0xff; 10]).bytes() < Nonce::at(late, [0; 10]).bytes());
+        assert_ne!(Nonce::at(early, [1; 10]), Nonce::at(early, [2; 10]));
+        assert_ne!(
+            Nonce::at(Timestamp::from_millis(-1), [0; 10]),
+            Nonce::at(early, [0; 10])
+        );
+    }
+
+    #[test]
     fn a_nonce_does_not_show_in_debug() {
-        let nonce = Nonce::from_random([0xab; 16]);
+        let nonce = Nonce::from_bits([0xab; 16]);
         assert!(!format!("{nonce:?}").contains("ab"));
         assert_eq!(nonce.reveal().parse(), Ok(nonce));
     }

@@ -17,7 +17,7 @@ fn claims(now: Timestamp) -> Claims {
         composite_score: None,
         expires_at: now.secs() + 60,
         issued_at: now.secs(),
-        nonce: Nonce::from_random([1; 16]),
+        nonce: Nonce::from_bits([1; 16]),
         proposal_id: ProposalId::at(now, [1; 10]),
         token_id: TokenId::at(now, [2; 10]),
         tool_args_hash: ArgsHash::from_digest([3; 32]),

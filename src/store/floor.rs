@@ -204,7 +204,7 @@ fn proposal(money: bool, now: Timestamp, ambient: &Ambient) -> Result<Proposal, 
     };
     let token = LiveToken {
         token_id: TokenId::at(now, ambient.bytes()),
-        nonce: Nonce::from_random(ambient.bytes()),
+        nonce: Nonce::at(now, ambient.bytes()),
         kid: "k1".to_owned(),
         issued_at: now.secs(),
         expires_at: now.secs() + TOKEN_TTL_SECS,

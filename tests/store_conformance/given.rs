@@ -36,7 +36,7 @@ pub fn id(n: u32) -> ProposalId {
 pub fn nonce(n: u32) -> Nonce {
     let mut bits = [0x5a; 16];
     bits[..4].copy_from_slice(&n.to_be_bytes());
-    Nonce::from_random(bits)
+    Nonce::from_bits(bits)
 }
 
 /// The `n`-th proposal, of `a` unless changed, allowed, moving 100.00 INR.

@@ -201,7 +201,7 @@ mod tests {
             composite_score: Some(0.25),
             expires_at: 1_060,
             issued_at: 1_000,
-            nonce: Nonce::from_random([9; 16]),
+            nonce: Nonce::from_bits([9; 16]),
             proposal_id: ProposalId::at(at, [1; 10]),
             token_id: TokenId::at(at, [2; 10]),
             tool_args_hash: ArgsHash::from_digest([3; 32]),
