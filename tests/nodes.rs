@@ -581,6 +581,19 @@ async fn a_session_that_the_database_ends_is_replaced() {
     cluster.database = format!("{}&application_name=hundi-{schema}", cluster.database);
     let node = cluster.node("a", &[]);
     for _ in 0..3 {
+        // A session that died idle may be noticed here first; then nothing was done, and said so.
+        let body =
+            json!({"tool": "transfer_funds", "arguments": {"amount": 100, "to": "acct_123"}});
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let asked = node.post(&node.agent_key, "/v1/proposals", &body).await;
+            let (status, answer) = asked.unwrap();
+            if status == 200 {
+                break;
+            }
+            assert_eq!(answer["code"], "store_unavailable", "{answer}");
+            assert!(Instant::now() < until, "not back after 10 s");
+        }
         let transfer = node.transfer(100).await;
         // Only this test's sessions: other tests share the server.
         let kill = format!(
