@@ -265,6 +265,8 @@ impl OwnPostgres {
     }
 
     fn end(&mut self, signal: &str) {
+        // A frozen one would hear of its end only when it goes on, and be waited for until then.
+        self.thaw();
         let Some(mut server) = self.child.take() else {
             return;
         };
