@@ -24,6 +24,7 @@ impl Currency {
 
     /// The three letters.
     pub fn code(&self) -> &str {
+        // Letters by construction; were they not, ISO 4217 spells "no currency" so.
         std::str::from_utf8(&self.0).unwrap_or("XXX")
     }
 }
