@@ -142,14 +142,11 @@ fn trace(proposal: &Proposal, step: Step, timer: &Timer) {
 /// One commit was answered.
 pub fn commit(answer: &Committed) {
     telemetry::committed(match answer {
-        Committed::Settled(proposal) => {
-            let execution = proposal.execution.as_ref();
-            match execution.and_then(|execution| execution.outcome.as_ref()) {
-                Some(Settled::Executed(_)) => CommitResult::Executed,
-                Some(Settled::Refused(_)) => CommitResult::Failed,
-                None => CommitResult::InDoubt,
-            }
-        }
+        Committed::Settled(proposal) => match proposal.outcome() {
+            Some(Settled::Executed(_)) => CommitResult::Executed,
+            Some(Settled::Refused(_)) => CommitResult::Failed,
+            None => CommitResult::InDoubt,
+        },
         Committed::InDoubt(_) => CommitResult::InDoubt,
         Committed::Refused { refusal, .. } => CommitResult::Refused(*refusal),
     });

@@ -395,8 +395,7 @@ const ARRIVED: &str = "processed";
 /// Whether the provider says for the first time that the money has arrived. Events come in any
 /// order, so no other state of its own replaces one that is known.
 fn has_arrived(proposal: &Proposal, receipt: &Receipt) -> bool {
-    let outcome = proposal.execution.as_ref().and_then(|e| e.outcome.as_ref());
-    let known = match outcome {
+    let known = match proposal.outcome() {
         Some(Settled::Executed(known)) => known.provider_state.as_deref(),
         Some(Settled::Refused(_)) | None => None,
     };

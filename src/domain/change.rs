@@ -624,7 +624,7 @@ impl Change {
             state: proposal.state,
             event: Event::Confirmed,
         };
-        let outcome = proposal.execution.as_ref().and_then(|e| e.outcome.as_ref());
+        let outcome = proposal.outcome();
         let Some(Settled::Executed(kept)) = outcome.filter(|_| proposal.state == State::Executed)
         else {
             return Err(illegal);

@@ -351,6 +351,11 @@ impl Proposal {
         self.fixed.id
     }
 
+    /// What is known of its one attempt; nothing before the claim, and nothing in doubt.
+    pub fn outcome(&self) -> Option<&Settled> {
+        self.execution.as_ref()?.outcome.as_ref()
+    }
+
     /// The order a connector translates.
     pub fn order(&self) -> super::call::Order {
         super::call::Order {

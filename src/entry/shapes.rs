@@ -94,7 +94,7 @@ pub fn outcome(proposal: &Proposal) -> Value {
         "proposal_id": proposal.fixed.id,
         "replayed": false,
     });
-    let told = match execution.and_then(|execution| execution.outcome.as_ref()) {
+    let told = match proposal.outcome() {
         Some(Settled::Executed(receipt)) => json!({
             "status": "committed",
             "outcome": if proposal.state == State::Reversed { "reversed" } else { "executed" },
