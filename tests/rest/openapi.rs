@@ -172,3 +172,32 @@ async fn answers_fit_their_schemas() {
     check("get", "/healthz", "", "", None).await;
     check("get", "/readyz", "", &boss, None).await;
 }
+
+/// A client generated from the document learns of a wrong parameter before the door says so.
+#[tokio::test]
+async fn a_query_that_the_document_rules_out_is_refused() {
+    let door = Door::new().await;
+    let boss = door.fixture.key(Role::Admin, "boss").await;
+    let mut ruled_out = 0;
+    for (path, method, operation) in operations() {
+        let parameters = operation["parameters"].as_array();
+        for parameter in parameters.into_iter().flatten() {
+            if parameter["in"] != "query" {
+                continue;
+            }
+            let schema = jsonschema::draft202012::new(&parameter["schema"]).unwrap();
+            for (text, read) in [("x", json!("x")), ("0", json!(0)), ("501", json!(501))] {
+                let as_text = parameter["schema"]["type"] == "string";
+                if schema.is_valid(&if as_text { json!(text) } else { read }) {
+                    continue;
+                }
+                ruled_out += 1;
+                let url = format!("{path}?{}={text}", parameter["name"].as_str().unwrap());
+                let answer = door.ask(&method.to_uppercase(), &url, &boss, None).await;
+                let unknown_path = path.contains('{') && answer.status == 404;
+                assert!(answer.status == 400 || unknown_path, "{method} {url}");
+            }
+        }
+    }
+    assert!(ruled_out > 10, "{ruled_out}");
+}

@@ -24,6 +24,7 @@ use crate::broker::{RecordFilter, StoredRecord};
 use crate::domain::audit::export::{csv_header, csv_line, head_json};
 use crate::domain::audit::record_line;
 use crate::domain::principal::{Principal, Right};
+use crate::domain::strict::MAX_SAFE_INTEGER;
 use crate::domain::time::Timestamp;
 use crate::entry::{fields, shapes};
 
@@ -188,12 +189,12 @@ async fn head(
     Caller { who, .. }: Caller,
     query: Query,
 ) -> Result<Response, Problem> {
-    let params = query.params(&["from"])?;
+    let older = older(&query.params(&["from"])?)?;
     let head = door.broker.audit_head(&who).await?;
     let head = head.ok_or(Trouble::NotFound("signed head yet"))?;
     let mut body = head_json(&head);
     body["public_key"] = json!(door.broker.audit_public_key().map(|key| key.to_string()));
-    if let Some(from) = older(&params)? {
+    if let Some(from) = older {
         let proof = door.broker.audit_consistency(&who, from).await?;
         body = head_json(&proof.head);
         body["public_key"] = json!(door.broker.audit_public_key().map(|key| key.to_string()));
@@ -208,7 +209,7 @@ async fn proof(
     Named(seq): Named,
     query: Query,
 ) -> Result<Response, Problem> {
-    let params = query.params(&["from"])?;
+    let older = older(&query.params(&["from"])?)?;
     let unknown = || Trouble::NotFound("sealed record");
     let seq: i64 = seq.parse().map_err(|_| unknown())?;
     let proof = door.broker.audit_inclusion(&who, seq).await?;
@@ -222,7 +223,7 @@ async fn proof(
         "head": head_json(&proof.head),
         "record": proof.record.as_ref().map(|stored| record_line(stored.seq, &stored.record)),
     });
-    if let Some(from) = older(&params)? {
+    if let Some(from) = older {
         let proof = door.broker.audit_consistency(&who, from).await?;
         body["consistency"] = consistency(&proof);
     }
@@ -256,16 +257,19 @@ pub(super) const OPS: &[Op] = &[
             Param::query("agent", "Only about this agent."),
             Param::query("proposal", "Only about this proposal."),
             Param::query("payout", "Only about this provider's id."),
-            Param::query("decision", "Only APPROVED, REJECTED, HELD or SKIPPED."),
+            Param::query("decision", "Only with this decision.")
+                .one_of(&["APPROVED", "REJECTED", "HELD", "SKIPPED"]),
             Param::query("tool", "Only about this tool."),
-            Param::query("since", "At or after, RFC 3339."),
-            Param::query("until", "Before, RFC 3339."),
-            Param::query("after", "Only with a higher `seq`; then oldest first."),
+            Param::query("since", "At or after, RFC 3339.").time(),
+            Param::query("until", "Before, RFC 3339.").time(),
+            Param::query("after", "Only with a higher `seq`; then oldest first.")
+                .whole(0, MAX_SAFE_INTEGER),
             Param::query(
                 "limit",
-                "1 to 500; 100 if absent, and for jsonl and csv everything, oldest first.",
-            ),
-            Param::query("format", "json, jsonl or csv; json if absent."),
+                "100 if absent, and for jsonl and csv everything, oldest first.",
+            )
+            .whole(1, PAGE.1 as i64),
+            Param::query("format", "json if absent.").one_of(&["json", "jsonl", "csv"]),
         ],
         answers: &[(200, "the records", "RecordList")],
         problems: &[400],
@@ -280,7 +284,8 @@ pub(super) const OPS: &[Op] = &[
         params: &[Param::query(
             "from",
             "An older `tree_size`: adds the proof that it is the beginning of this one.",
-        )],
+        )
+        .whole(0, MAX_SAFE_INTEGER)],
         answers: &[(200, "the head", "AuditHead")],
         problems: &[400, 404],
         ..Op::NONE
@@ -292,8 +297,9 @@ pub(super) const OPS: &[Op] = &[
         summary: "Proof (RFC 9162) that a record is in the sealed log.",
         right: Some(Right::ReadAll),
         params: &[
-            Param::path("seq", "The record's `seq`."),
-            Param::query("from", "An older `tree_size`: adds a consistency proof."),
+            Param::path("seq", "The record's `seq`.").whole(1, MAX_SAFE_INTEGER),
+            Param::query("from", "An older `tree_size`: adds a consistency proof.")
+                .whole(0, MAX_SAFE_INTEGER),
         ],
         answers: &[(200, "the proof", "AuditProof")],
         problems: &[400, 404],

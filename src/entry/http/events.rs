@@ -25,6 +25,7 @@ use crate::broker::Trouble;
 use crate::broker::{RecordFilter, StoredRecord};
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Right};
+use crate::domain::strict::MAX_SAFE_INTEGER;
 use crate::entry::shapes;
 
 /// Silence after which a comment is sent, so that proxies keep the connection.
@@ -207,7 +208,8 @@ pub(super) const OPS: &[Op] = &[Op {
     right: Some(Right::ReadOwn),
     params: &[
         PROPOSAL,
-        Param::header("Last-Event-ID", "Only what came after this event."),
+        Param::header("Last-Event-ID", "Only what came after this event.")
+            .whole(0, MAX_SAFE_INTEGER),
     ],
     answers: &[
         (200, "events whose data is a Record", "text/event-stream"),

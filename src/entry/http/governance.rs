@@ -265,6 +265,12 @@ pub(super) fn schemas() -> Value {
     let limit = || json!({"type": ["integer", "null"], "minimum": 0});
     let texts = || json!({"type": ["array", "null"], "items": {"type": "string"}});
     let text = || json!({"type": ["string", "null"]});
+    let instant = || {
+        json!({"oneOf": [
+            {"type": ["string", "null"], "format": "date-time"},
+            {"type": "integer", "description": "epoch seconds"},
+        ]})
+    };
     let policy = json!({
         "daily_limit": limit(), "per_txn_limit": limit(), "require_approval_above": limit(),
         "approvals_needed": {"type": ["integer", "null"], "minimum": 0, "maximum": 10},
@@ -273,7 +279,8 @@ pub(super) fn schemas() -> Value {
             "max": {"type": "integer", "minimum": 0}, "window_secs": {"type": "integer"},
         }},
         "require_verified_entity": {"type": ["boolean", "null"]},
-        "valid_from": text(), "valid_until": text(), "currency": text(),
+        "valid_from": instant(), "valid_until": instant(),
+        "currency": {"type": ["string", "null"], "pattern": "^[A-Z]{3}$"},
         "execute_on_approval": {"type": ["boolean", "null"]},
         "agent_id": text(), "version": {"type": ["integer", "null"]},
     });

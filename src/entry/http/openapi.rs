@@ -59,15 +59,49 @@ pub struct Param {
     name: &'static str,
     place: &'static str,
     words: &'static str,
+    shape: Shape,
+}
+
+/// What a parameter's text has to be.
+enum Shape {
+    Text,
+    Whole(i64, i64),
+    Time,
+    OneOf(&'static [&'static str]),
 }
 
 impl Param {
+    /// A whole number within these bounds.
+    pub const fn whole(self, least: i64, most: i64) -> Self {
+        self.shaped(Shape::Whole(least, most))
+    }
+
+    /// An RFC 3339 time.
+    pub const fn time(self) -> Self {
+        self.shaped(Shape::Time)
+    }
+
+    /// One of these words.
+    pub const fn one_of(self, words: &'static [&'static str]) -> Self {
+        self.shaped(Shape::OneOf(words))
+    }
+
+    const fn shaped(self, shape: Shape) -> Self {
+        Self {
+            name: self.name,
+            place: self.place,
+            words: self.words,
+            shape,
+        }
+    }
+
     /// Part of the path.
     pub const fn path(name: &'static str, words: &'static str) -> Self {
         Self {
             name,
             place: "path",
             words,
+            shape: Shape::Text,
         }
     }
 
@@ -77,6 +111,7 @@ impl Param {
             name,
             place: "query",
             words,
+            shape: Shape::Text,
         }
     }
 
@@ -86,6 +121,7 @@ impl Param {
             name,
             place: "header",
             words,
+            shape: Shape::Text,
         }
     }
 }
@@ -162,12 +198,20 @@ fn operation(op: &Op) -> Value {
 }
 
 fn parameter(param: &Param) -> Value {
+    let schema = match param.shape {
+        Shape::Text => json!({"type": "string"}),
+        Shape::Whole(least, most) => {
+            json!({"type": "integer", "minimum": least, "maximum": most})
+        }
+        Shape::Time => json!({"type": "string", "format": "date-time"}),
+        Shape::OneOf(words) => json!({"enum": words}),
+    };
     json!({
         "name": param.name,
         "in": param.place,
         "required": param.place == "path",
         "description": param.words,
-        "schema": {"type": "string"},
+        "schema": schema,
     })
 }
 

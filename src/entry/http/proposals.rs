@@ -207,7 +207,7 @@ pub(super) const OPS: &[Op] = &[
             Param::query("agent", "Only of this agent."),
             Param::query("tool", "Only of this tool."),
             Param::query("cursor", "The `next_cursor` of the page before."),
-            Param::query("limit", "1 to 500; 50 if absent."),
+            Param::query("limit", "50 if absent.").whole(1, MAX_PAGE as i64),
         ],
         answers: &[(200, "a page", "ProposalPage")],
         problems: &[400],

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::domain::principal::Role;
 use crate::domain::proposal::State;
 use crate::domain::reason::{Reason, Refusal};
+use crate::entry::fields::MAX_KEY_BYTES;
 
 /// Every schema by name.
 pub(super) fn all() -> Value {
@@ -32,7 +33,7 @@ fn requests() -> Value {
             "arguments": {"type": "object", "description": "as the tool's `input_schema` says"},
             "prompt": {"type": ["string", "null"], "description": "what the agent was asked to do"},
             "samples": {"type": ["array", "null"], "items": {"type": "string"}},
-            "idempotency_key": {"type": ["string", "null"]},
+            "idempotency_key": {"type": ["string", "null"], "pattern": "^[!-~]+$", "maxLength": MAX_KEY_BYTES},
         }), &["tool", "arguments"]),
         "CommitRequest": closed(json!({
             "commit_token": {"type": "string"},
@@ -50,7 +51,10 @@ fn requests() -> Value {
         "NewKey": closed(json!({
             "role": role(),
             "name": {"type": "string", "minLength": 1, "maxLength": 100},
-            "slack_user": {"type": ["string", "null"]},
+            "slack_user": {
+                "type": ["string", "null"], "pattern": "^[UW][A-Z0-9]{1,31}$",
+                "description": "the member id whose buttons decide as this approver or admin",
+            },
         }), &["role", "name"]),
     })
 }
