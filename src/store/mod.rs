@@ -14,6 +14,7 @@ use crate::domain::notice::Notice;
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::time::Timestamp;
 
+mod columns;
 pub mod floor;
 mod group;
 pub mod plan;

@@ -23,6 +23,7 @@ use time::macros::datetime;
 
 use self::readers::Readers;
 use self::write::Writer;
+use super::columns::waiting;
 use super::group::{Group, MAX_BATCH};
 use super::{
     ApplyError, Budget, ProposalFilter, RecordFilter, Standings, Store, StoreError, StoredRecord,
@@ -181,11 +182,11 @@ impl Store for Postgres {
             "UPDATE outbox SET due_at = $2, attempts = attempts + 1 \
              WHERE id IN (SELECT id FROM outbox WHERE due_at <= $1 \
                           ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
-             RETURNING id, attempts - 1, notice::text",
+             RETURNING id, (attempts - 1)::bigint, notice::text",
         );
         let query = query.bind(instant(now)).bind(instant(hidden_until));
         let query = query.bind(i64::from(limit));
-        read::waiting(&self.readers.all(query).await?)
+        waiting(&self.readers.all(query).await?)
     }
 
     async fn notice_done(&self, id: i64, retry_at: Option<Timestamp>) -> Result<(), StoreError> {

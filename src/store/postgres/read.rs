@@ -7,16 +7,17 @@ use time::OffsetDateTime;
 use super::readers::Readers;
 use super::{instant, timestamp};
 
-use crate::domain::change::{Doc, DocKey, Pot, Record};
+use crate::domain::change::{Doc, DocKey, Pot};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
-use crate::domain::money::Currency;
 use crate::domain::proposal::Proposal;
 use crate::domain::time::Timestamp;
-use crate::store::stored::{ProposalColumns, corrupt, json, name, unsigned};
+use crate::store::columns::{
+    Columns, Read, budget_of, doc_of, past_of, proposal_of, record_of, standings_of,
+};
+use crate::store::stored::{corrupt, name, unsigned};
 use crate::store::{
-    Budget, LEASE_HORIZON_MS, ProposalFilter, RecordFilter, Standings, StoreError, StoredRecord,
-    Waiting,
+    Budget, LEASE_HORIZON_MS, ProposalFilter, RecordFilter, Standings, StoredRecord,
 };
 
 /// The columns that [`proposal_of`] reads; conditions follow.
@@ -29,8 +30,6 @@ macro_rules! proposals {
         )
     };
 }
-
-type Read<T> = Result<T, StoreError>;
 
 pub(super) async fn proposal(readers: &Readers, id: ProposalId) -> Read<Option<Proposal>> {
     let query = sqlx::query(proposals!("p.id = $1")).bind(id.uuid());
@@ -111,12 +110,7 @@ pub(super) async fn standings(readers: &Readers) -> Read<Standings> {
          WHERE p.state IN ('committing', 'in_doubt') AND p.due_at IS NOT NULL",
     );
     let row = readers.one(query).await?;
-    let oldest: Option<OffsetDateTime> = get(&row, 2)?;
-    Ok(Standings {
-        held: get(&row, 0)?,
-        unsettled: get(&row, 1)?,
-        oldest_unsettled: oldest.map(timestamp),
-    })
+    standings_of(&row)
 }
 
 pub(super) async fn doc(readers: &Readers, key: &DocKey) -> Read<Option<Doc>> {
@@ -145,7 +139,7 @@ pub(super) async fn docs(readers: &Readers, kind: &str, org: Option<&OrgId>) -> 
 pub(super) async fn docs_epoch(readers: &Readers) -> Read<u64> {
     let query = sqlx::query("SELECT value FROM counters WHERE name = 'docs_epoch'");
     let row = readers.one(query).await?;
-    unsigned(get(&row, 0)?)
+    unsigned(row.number(0)?)
 }
 
 pub(super) async fn records(readers: &Readers, filter: &RecordFilter) -> Read<Vec<StoredRecord>> {
@@ -203,13 +197,7 @@ pub(super) async fn budget(readers: &Readers, pot: &Pot) -> Read<Budget> {
         .bind(pot.agent.as_str())
         .bind(pot.day.number())
         .bind(pot.currency.code());
-    match readers.optional(query).await? {
-        None => Ok(Budget::default()),
-        Some(row) => Ok(Budget {
-            pending: get(&row, 0)?,
-            posted: get(&row, 1)?,
-        }),
-    }
+    budget_of(readers.optional(query).await?.as_ref())
 }
 
 pub(super) async fn history(
@@ -230,15 +218,7 @@ pub(super) async fn history(
         .bind(agent.as_str())
         .bind(i64::from(limit));
     let rows = readers.all(query).await?;
-    let payouts = rows.iter().map(|row| {
-        Ok(PastPayout {
-            at: timestamp(get(row, 0)?),
-            minor: get(row, 1)?,
-            payee: get(row, 2)?,
-            vendor: get(row, 3)?,
-        })
-    });
-    payouts.collect()
+    rows.iter().map(past_of).collect()
 }
 
 pub(super) async fn agents(readers: &Readers, org: &OrgId) -> Read<Vec<AgentId>> {
@@ -252,80 +232,25 @@ pub(super) async fn agents(readers: &Readers, org: &OrgId) -> Read<Vec<AgentId>>
          SELECT agent FROM found WHERE agent IS NOT NULL",
     );
     let rows = readers.all(query.bind(org.as_str())).await?;
-    rows.iter().map(|row| get(row, 0).and_then(name)).collect()
+    rows.iter().map(|row| row.text(0).and_then(name)).collect()
 }
 
-/// Messages in the order they were written. One that does not read back stays hidden and is
-/// reported, so that it does not stop the others.
-pub(super) fn waiting(rows: &[PgRow]) -> Read<Vec<Waiting>> {
-    let mut waiting = Vec::with_capacity(rows.len());
-    for row in rows {
-        let id = get(row, 0)?;
-        match get(row, 2).and_then(json) {
-            Ok(notice) => waiting.push(Waiting {
-                id,
-                attempts: get::<i32>(row, 1)?.try_into().unwrap_or(u32::MAX),
-                notice,
-            }),
-            Err(error) => tracing::error!(id, %error, "a message in the outbox is unreadable"),
-        }
+impl Columns for PgRow {
+    fn maybe_text(&self, column: usize) -> Read<Option<&str>> {
+        get(self, column)
     }
-    waiting.sort_by_key(|waiting| waiting.id);
-    Ok(waiting)
-}
 
-fn proposal_of(row: &PgRow) -> Read<Proposal> {
-    let columns = ProposalColumns {
-        fixed: get(row, 0)?,
-        state: get(row, 1)?,
-        version: get(row, 2)?,
-        moving: get(row, 3)?,
-        execution: get(row, 4)?,
-    };
-    columns.proposal()
-}
+    fn maybe_number(&self, column: usize) -> Read<Option<i64>> {
+        get(self, column)
+    }
 
-fn doc_of(row: &PgRow) -> Read<Doc> {
-    let kind: String = get(row, 0)?;
-    Ok(Doc {
-        key: DocKey {
-            kind,
-            org: name(get(row, 1)?)?,
-            id: get(row, 2)?,
-        },
-        version: unsigned(get(row, 3)?)?,
-        body: json(get(row, 4)?)?,
-    })
-}
+    fn maybe_id(&self, column: usize) -> Read<Option<uuid::Uuid>> {
+        get(self, column)
+    }
 
-fn record_of(row: &PgRow) -> Read<StoredRecord> {
-    let optional = |column: usize| get::<Option<&str>>(row, column);
-    let proposal: Option<uuid::Uuid> = get(row, 8)?;
-    let record = Record {
-        at: timestamp(get(row, 1)?),
-        org: name(get(row, 2)?)?,
-        kind: get(row, 3)?,
-        decision: get(row, 4)?,
-        reason: get(row, 5)?,
-        actor: get(row, 6)?,
-        agent: optional(7)?.map(name).transpose()?,
-        proposal: proposal.map(ProposalId::from_uuid),
-        tool: optional(9)?.map(name).transpose()?,
-        payout: get(row, 10)?,
-        amount: get(row, 11)?,
-        currency: match optional(12)? {
-            None => None,
-            Some(code) => Some(Currency::parse(code).ok_or_else(|| corrupt("currency", code))?),
-        },
-        detail: match optional(13)? {
-            None => serde_json::Value::Null,
-            Some(text) => json(text)?,
-        },
-    };
-    Ok(StoredRecord {
-        seq: get(row, 0)?,
-        record,
-    })
+    fn maybe_time(&self, column: usize) -> Read<Option<Timestamp>> {
+        Ok(get::<Option<OffsetDateTime>>(self, column)?.map(timestamp))
+    }
 }
 
 fn get<'r, T>(row: &'r PgRow, column: usize) -> Read<T>

@@ -24,6 +24,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tokio::sync::Mutex;
 
 use self::write::{Shared, Writer};
+use super::columns::waiting;
 use super::group::{Group, MAX_BATCH};
 use super::{
     ApplyError, Budget, ProposalFilter, RecordFilter, Standings, Store, StoreError, StoredRecord,
@@ -179,7 +180,7 @@ impl Store for Sqlite {
             .fetch_all(conn)
             .await
         });
-        read::waiting(&taken.await?)
+        waiting(&taken.await?)
     }
 
     async fn notice_done(&self, id: i64, retry_at: Option<Timestamp>) -> Result<(), StoreError> {

@@ -3,16 +3,17 @@
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use crate::domain::change::{Doc, DocKey, Pot, Record};
+use crate::domain::change::{Doc, DocKey, Pot};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
-use crate::domain::money::Currency;
 use crate::domain::proposal::Proposal;
 use crate::domain::time::Timestamp;
-use crate::store::stored::{ProposalColumns, corrupt, json, name, unsigned};
+use crate::store::columns::{
+    Columns, Read, budget_of, doc_of, past_of, proposal_of, record_of, standings_of,
+};
+use crate::store::stored::{corrupt, name, unsigned};
 use crate::store::{
     Budget, LEASE_HORIZON_MS, ProposalFilter, RecordFilter, Standings, StoreError, StoredRecord,
-    Waiting,
 };
 
 /// The columns that [`proposal_of`] reads; conditions follow.
@@ -25,8 +26,6 @@ macro_rules! proposals {
         )
     };
 }
-
-type Read<T> = Result<T, StoreError>;
 
 pub(super) async fn proposal(pool: &SqlitePool, id: ProposalId) -> Read<Option<Proposal>> {
     let query = sqlx::query(proposals!("p.id = ?1")).bind(id.uuid());
@@ -115,12 +114,7 @@ pub(super) async fn standings(pool: &SqlitePool) -> Read<Standings> {
          WHERE p.state IN ('committing', 'in_doubt') AND p.due_at IS NOT NULL",
     );
     let row = query.fetch_one(pool).await.map_err(failed)?;
-    let oldest: Option<i64> = get(&row, 2)?;
-    Ok(Standings {
-        held: get(&row, 0)?,
-        unsettled: get(&row, 1)?,
-        oldest_unsettled: oldest.map(Timestamp::from_millis),
-    })
+    standings_of(&row)
 }
 
 pub(super) async fn doc(pool: &SqlitePool, key: &DocKey) -> Read<Option<Doc>> {
@@ -149,7 +143,7 @@ pub(super) async fn docs(pool: &SqlitePool, kind: &str, org: Option<&OrgId>) -> 
 pub(super) async fn docs_epoch(pool: &SqlitePool) -> Read<u64> {
     let query = sqlx::query("SELECT value FROM meta WHERE name = 'docs_epoch'");
     let row = query.fetch_one(pool).await.map_err(failed)?;
-    unsigned(get(&row, 0)?)
+    unsigned(row.number(0)?)
 }
 
 pub(super) async fn records(pool: &SqlitePool, filter: &RecordFilter) -> Read<Vec<StoredRecord>> {
@@ -207,13 +201,8 @@ pub(super) async fn budget(pool: &SqlitePool, pot: &Pot) -> Read<Budget> {
         .bind(pot.agent.as_str())
         .bind(pot.day.number())
         .bind(pot.currency.code());
-    match query.fetch_optional(pool).await.map_err(failed)? {
-        None => Ok(Budget::default()),
-        Some(row) => Ok(Budget {
-            pending: get(&row, 0)?,
-            posted: get(&row, 1)?,
-        }),
-    }
+    let row = query.fetch_optional(pool).await.map_err(failed)?;
+    budget_of(row.as_ref())
 }
 
 pub(super) async fn history(
@@ -231,15 +220,7 @@ pub(super) async fn history(
     );
     let query = query.bind(org.as_str()).bind(agent.as_str()).bind(limit);
     let rows = query.fetch_all(pool).await.map_err(failed)?;
-    let payouts = rows.iter().map(|row| {
-        Ok(PastPayout {
-            at: Timestamp::from_millis(get(row, 0)?),
-            minor: get(row, 1)?,
-            payee: get(row, 2)?,
-            vendor: get(row, 3)?,
-        })
-    });
-    payouts.collect()
+    rows.iter().map(past_of).collect()
 }
 
 pub(super) async fn agents(pool: &SqlitePool, org: &OrgId) -> Read<Vec<AgentId>> {
@@ -257,7 +238,7 @@ pub(super) async fn agents(pool: &SqlitePool, org: &OrgId) -> Read<Vec<AgentId>>
         .fetch_all(pool)
         .await
         .map_err(failed)?;
-    rows.iter().map(|row| get(row, 0).and_then(name)).collect()
+    rows.iter().map(|row| row.text(0).and_then(name)).collect()
 }
 
 pub(super) async fn notices_due(pool: &SqlitePool, now: Timestamp) -> Read<bool> {
@@ -272,77 +253,22 @@ pub(super) async fn nonces_expired(pool: &SqlitePool, now_secs: i64) -> Read<boo
     Ok(row.map_err(failed)?.is_some())
 }
 
-/// Messages in the order they were written. One that does not read back stays hidden and is
-/// reported, so that it does not stop the others.
-pub(super) fn waiting(rows: &[SqliteRow]) -> Read<Vec<Waiting>> {
-    let mut waiting = Vec::with_capacity(rows.len());
-    for row in rows {
-        let id = get(row, 0)?;
-        match get(row, 2).and_then(json) {
-            Ok(notice) => waiting.push(Waiting {
-                id,
-                attempts: get(row, 1)?,
-                notice,
-            }),
-            Err(error) => tracing::error!(id, %error, "a message in the outbox is unreadable"),
-        }
+impl Columns for SqliteRow {
+    fn maybe_text(&self, column: usize) -> Read<Option<&str>> {
+        get(self, column)
     }
-    waiting.sort_by_key(|waiting| waiting.id);
-    Ok(waiting)
-}
 
-fn proposal_of(row: &SqliteRow) -> Read<Proposal> {
-    let columns = ProposalColumns {
-        fixed: get(row, 0)?,
-        state: get(row, 1)?,
-        version: get(row, 2)?,
-        moving: get(row, 3)?,
-        execution: get(row, 4)?,
-    };
-    columns.proposal()
-}
+    fn maybe_number(&self, column: usize) -> Read<Option<i64>> {
+        get(self, column)
+    }
 
-fn doc_of(row: &SqliteRow) -> Read<Doc> {
-    let kind: String = get(row, 0)?;
-    Ok(Doc {
-        key: DocKey {
-            kind,
-            org: name(get(row, 1)?)?,
-            id: get(row, 2)?,
-        },
-        version: unsigned(get(row, 3)?)?,
-        body: json(get(row, 4)?)?,
-    })
-}
+    fn maybe_id(&self, column: usize) -> Read<Option<uuid::Uuid>> {
+        get(self, column)
+    }
 
-fn record_of(row: &SqliteRow) -> Read<StoredRecord> {
-    let optional = |column: usize| get::<Option<&str>>(row, column);
-    let proposal: Option<uuid::Uuid> = get(row, 8)?;
-    let record = Record {
-        at: Timestamp::from_millis(get(row, 1)?),
-        org: name(get(row, 2)?)?,
-        kind: get(row, 3)?,
-        decision: get(row, 4)?,
-        reason: get(row, 5)?,
-        actor: get(row, 6)?,
-        agent: optional(7)?.map(name).transpose()?,
-        proposal: proposal.map(ProposalId::from_uuid),
-        tool: optional(9)?.map(name).transpose()?,
-        payout: get(row, 10)?,
-        amount: get(row, 11)?,
-        currency: match optional(12)? {
-            None => None,
-            Some(code) => Some(Currency::parse(code).ok_or_else(|| corrupt("currency", code))?),
-        },
-        detail: match optional(13)? {
-            None => serde_json::Value::Null,
-            Some(text) => json(text)?,
-        },
-    };
-    Ok(StoredRecord {
-        seq: get(row, 0)?,
-        record,
-    })
+    fn maybe_time(&self, column: usize) -> Read<Option<Timestamp>> {
+        Ok(self.maybe_number(column)?.map(Timestamp::from_millis))
+    }
 }
 
 fn get<'r, T>(row: &'r SqliteRow, column: usize) -> Read<T>
