@@ -12,6 +12,7 @@ mod architecture;
 mod audit;
 mod chaos;
 mod cli;
+mod complete;
 mod connectors;
 mod deploy;
 mod ephemeral;

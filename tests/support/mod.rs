@@ -2,6 +2,7 @@
 
 pub mod bank;
 pub mod clock;
+pub mod complete;
 pub mod fixture;
 pub mod fragile;
 pub mod house;
