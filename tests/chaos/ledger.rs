@@ -13,6 +13,8 @@ use super::ground::{Ground, SETTLED_WITHIN};
 
 /// Proposals per page.
 const PAGE: usize = 500;
+/// Longest that the newest record may wait for its seal; a second is usual, on a quiet machine.
+const SEALED_WITHIN: Duration = Duration::from_secs(20);
 
 /// What came out of it. All but the first four have to be zero, and the log has to verify.
 #[derive(Default)]
@@ -299,9 +301,38 @@ async fn books(ground: &Ground, agent: &str, paid: i64) -> (i64, i64) {
     }
 }
 
+/// Waits until everything that is recorded by now is in the signed log: until there is a proof
+/// about its newest record.
+async fn sealed(ground: &Ground) -> Result<(), String> {
+    let newest = ground.get(1, "/v1/audit?limit=1").await;
+    let seq = newest
+        .as_ref()
+        .and_then(|page| page["records"][0]["seq"].as_i64());
+    let Some(seq) = seq else {
+        return Err(format!("NO RECORDS: {newest:?}"));
+    };
+    let until = Instant::now() + SEALED_WITHIN;
+    let mut turns = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        turns.tick().await;
+        let proof = ground.get(1, &format!("/v1/audit/proof/{seq}")).await;
+        if proof
+            .as_ref()
+            .is_some_and(|proof| proof["leaf_hash"].is_string())
+        {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(format!("NOT SEALED: record {seq} has no proof: {proof:?}"));
+        }
+    }
+}
+
 async fn audit(ground: &Ground, figures: &mut Figures) {
-    // Sealed within a second; two to be sure on a busy machine.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    if let Err(trouble) = sealed(ground).await {
+        figures.audit_trouble = Some(trouble);
+        return;
+    }
     let url = format!("{}/v1/audit?format=jsonl", ground.url(1));
     let export = ground.http.get(url).bearer_auth(&ground.keys.admin).send();
     let export = export.await.unwrap().text().await.unwrap();

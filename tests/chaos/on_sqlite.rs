@@ -7,40 +7,44 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::clock::Clock;
+use crate::support::complete::needed;
 use crate::support::server::{Server, Transfer};
 
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// How long the bank takes over the commit that is under way while the clock jumps: long enough to
+/// see it, and well within the deadline of a call.
+const SLOW_MS: u64 = 1_000;
 
 /// A small file system of memory, which only root can make; gone with the value.
 struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
     fn mount(at: &'a Path, options: &str) -> Option<Self> {
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(at)
-            .output();
-        if mounted.is_ok_and(|done| done.status.success()) {
-            return Some(Self(at));
-        }
-        eprintln!("skipped: only root can make a small disk");
-        None
+        let mounted = as_root("mount", &["-t", "tmpfs", "-o", options, "tmpfs"], at);
+        let missing = "no small disk: only root, or who may `sudo`, can mount one";
+        needed(mounted.then_some(Self(at)), missing)
     }
 
     fn remount(&self, options: &str) {
-        let done = Command::new("mount")
-            .args(["-o", &format!("remount,{options}")])
-            .arg(self.0)
-            .status()
-            .unwrap();
-        assert!(done.success(), "remount {options}");
+        let options = format!("remount,{options}");
+        assert!(as_root("mount", &["-o", &options], self.0), "{options}");
     }
 }
 
 impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
-        let _ = Command::new("umount").args(["-l"]).arg(self.0).status();
+        as_root("umount", &["-l"], self.0);
     }
+}
+
+/// Runs a program as whoever this is, else with `sudo`. False if neither went well.
+fn as_root(program: &str, args: &[&str], at: &Path) -> bool {
+    let plain: &[&str] = &[program];
+    [plain, &["sudo", "-n", program]].into_iter().any(|words| {
+        let mut command = Command::new(words[0]);
+        let done = command.args(&words[1..]).args(args).arg(at).output();
+        done.is_ok_and(|done| done.status.success())
+    })
 }
 
 /// The three accounts: what was heard, what the broker says, what the bank paid.
@@ -122,6 +126,20 @@ async fn a_full_disk_refuses_and_recovers() {
     }
 }
 
+/// Waits until a commit is visibly under way.
+async fn claimed(server: &Server, transfer: &Transfer) {
+    let path = format!("/v1/proposals/{}", transfer.id);
+    let until = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let seen = server.get(&server.admin_key, &path).await;
+        match seen["state"].as_str() {
+            Some("committing") => return,
+            Some("allowed") => assert!(Instant::now() < until, "never claimed: {seen}"),
+            _ => panic!("the commit was over before the clock could jump: {seen}"),
+        }
+    }
+}
+
 async fn works_within(server: &Server, limit: Duration) {
     let began = Instant::now();
     loop {
@@ -186,12 +204,12 @@ async fn a_clock_that_jumps_pays_nobody_twice_and_locks_nobody_out() {
         // One commit is under way while the clock jumps.
         server
             .bank
-            .arm(json!({"kind": "slow", "operation": "transfer", "delay_ms": 600}))
+            .arm(json!({"kind": "slow", "operation": "transfer", "delay_ms": SLOW_MS}))
             .await;
         let other = propose(server).await.unwrap();
         let slow = server.commit(&other);
         let jumped = async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            claimed(server, &other).await;
             clock.jump(jump);
         };
         let (slow, ()) = tokio::join!(slow, jumped);
