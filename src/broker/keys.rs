@@ -122,7 +122,7 @@ impl std::fmt::Debug for FirstKeys {
 
 impl Broker {
     /// Makes a key and returns it with the text that is never shown again. Operators make agents'
-    /// keys, admins any; the key belongs to the maker's organisation. A Slack user can be mapped
+    /// keys, of any name but the bank's agent, admins any; the key belongs to the maker's organisation. A Slack user can be mapped
     /// to one key only, and only to one that may decide on holds.
     pub async fn create_key(
         &self,
@@ -133,6 +133,9 @@ impl Broker {
     ) -> Result<(KeyInfo, String), Trouble> {
         may_keep(who, role)?;
         check_name(name)?;
+        if role == Role::Agent {
+            self.check_agent_name(name)?;
+        }
         if let Some(user) = slack_user {
             check_slack_user(user, role)?;
         }
@@ -156,6 +159,20 @@ impl Broker {
         }
         self.key_cache().reload(&*self.ports().store).await;
         Ok((made.info, made.text))
+    }
+
+    /// Payouts that others made at the bank are decided in the name of an agent of their own. A key
+    /// of that name would act as it: see its proposals, and commit them.
+    fn check_agent_name(&self, name: &str) -> Result<(), Trouble> {
+        let configured = &self.settings().bank.external_agent;
+        let reserved = [configured, &AgentId::external()];
+        let taken = reserved
+            .iter()
+            .any(|agent| agent.as_str().eq_ignore_ascii_case(name));
+        match taken {
+            true => Err(Trouble::NameReserved(name.to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Every key of the caller's organisation, the revoked ones included.

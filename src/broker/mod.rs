@@ -200,6 +200,9 @@ pub enum Trouble {
     /// No such tool, or not for proposing.
     #[error("there is no tool named {0:?}; list the tools to see what there is")]
     UnknownTool(String),
+    /// The name belongs to the broker.
+    #[error("{0:?} is the agent of payouts that others make at the bank; choose another name")]
+    NameReserved(String),
     /// The tool's definition is new or changed and waits for an operator.
     #[error("the tool {0} waits for an operator to accept its definition (`hundi tool accept`)")]
     ToolQuarantined(String),
@@ -259,6 +262,7 @@ impl Trouble {
         match self {
             Trouble::InvalidArguments(_) => "invalid_arguments",
             Trouble::InvalidRequest(_) => "invalid_request",
+            Trouble::NameReserved(_) => "name_reserved",
             Trouble::UnknownTool(_) => "unknown_tool",
             Trouble::ToolQuarantined(_) => "tool_quarantined",
             Trouble::Unauthenticated => "unauthenticated",
@@ -280,7 +284,9 @@ impl Trouble {
     /// The HTTP status that says it best.
     pub fn status(&self) -> u16 {
         match self {
-            Trouble::InvalidArguments(_) | Trouble::InvalidRequest(_) => 400,
+            Trouble::InvalidArguments(_)
+            | Trouble::InvalidRequest(_)
+            | Trouble::NameReserved(_) => 400,
             Trouble::Unauthenticated => 401,
             Trouble::Forbidden { .. } | Trouble::SelfApproval => 403,
             Trouble::UnknownTool(_) | Trouble::NotFound(_) => 404,
@@ -300,6 +306,7 @@ impl Trouble {
         match self {
             Trouble::InvalidArguments(_)
             | Trouble::InvalidRequest(_)
+            | Trouble::NameReserved(_)
             | Trouble::UnknownTool(_)
             | Trouble::IdempotencyKeyReused(_) => Recovery::FixArgs,
             Trouble::StoreUnavailable

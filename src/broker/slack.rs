@@ -194,6 +194,7 @@ fn words(trouble: &Trouble) -> String {
         }
         Trouble::InvalidArguments(_)
         | Trouble::InvalidRequest(_)
+        | Trouble::NameReserved(_)
         | Trouble::UnknownTool(_)
         | Trouble::ToolQuarantined(_)
         | Trouble::Forbidden { .. }

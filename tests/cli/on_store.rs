@@ -37,6 +37,22 @@ fn a_key_is_shown_once_and_ends_when_it_is_revoked() {
 }
 
 #[test]
+fn the_name_of_the_banks_agent_is_taken() {
+    let create = ["key", "create", "--role", "agent", "--name"];
+    let place = Place::new();
+    let refused = place.run(&[&create[..], &["external"]].concat());
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("name_reserved"), "{}", refused.err);
+    // Whatever it is called here.
+    let place = Place::new().set("HUNDI_RAZORPAY_EXTERNAL_AGENT", "the-bank");
+    for name in ["external", "the-bank"] {
+        let refused = place.run(&[&create[..], &[name]].concat());
+        assert!(refused.err.contains("name_reserved"), "{}", refused.err);
+    }
+    place.run(&[&create[..], &["a-bank"]].concat()).done();
+}
+
+#[test]
 fn token_keys_are_rotated_and_retired() {
     let place = Place::new();
     assert_eq!(

@@ -121,6 +121,30 @@ async fn what_a_key_request_must_say() {
     }
 }
 
+/// Payouts that others made at the bank are decided in the name of this agent, so whoever held a
+/// key of that name could commit them.
+#[tokio::test]
+async fn no_agent_key_carries_the_name_of_the_banks_agent() {
+    let door = Door::new().await;
+    let boss = door.fixture.key(Role::Admin, "boss").await;
+    for name in ["external", "External", "EXTERNAL"] {
+        let request = json!({"role": "agent", "name": name});
+        let refused = door.post("/v1/keys", &boss, request).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert_eq!(refused.json()["code"], "name_reserved");
+        assert_eq!(refused.json()["recovery"], "fix_args");
+    }
+    let keys = door.get("/v1/keys", &boss).await;
+    assert!(!keys.text().to_lowercase().contains("external"));
+    // People are not agents, and other names only look alike.
+    for (role, name) in [("auditor", "external"), ("agent", "external-1")] {
+        let request = json!({"role": role, "name": name});
+        let made = door.post("/v1/keys", &boss, request).await;
+        assert_eq!(made.status, 201, "{role} {name}: {}", made.text());
+        assert_ne!(made.json()["agent_id"], "external");
+    }
+}
+
 #[tokio::test]
 async fn a_slack_user_is_one_person_with_their_key() {
     let fixture = Fixture::new().await;
