@@ -673,6 +673,31 @@ async fn hundreds_that_wait_for_people_hold_up_nobody_else() {
     );
 }
 
+#[tokio::test]
+async fn a_poll_by_hand_tells_the_decision_about_each_of_hundreds() {
+    let house = house().await;
+    let wide = Policy {
+        daily_limit: None,
+        ..policy()
+    };
+    house.policy("external", &wide).await;
+    let mut waiting = Vec::new();
+    for n in 0..450 {
+        let id = format!("pout_{n:014}");
+        // A third each: let go, held, turned down.
+        let amount = [100, 6_000, 10_001][n % 3];
+        house.bank.put(payout(&id, "pending", amount));
+        waiting.push((id, ["APPROVED", "HELD", "REJECTED"][n % 3].to_owned()));
+    }
+    let who = person(Role::Operator);
+    let asked = house.broker.relay_poll(&who).await.unwrap();
+    assert_eq!(asked.found, 450);
+    let told = asked.decisions.into_iter();
+    let mut told: Vec<_> = told.map(|one| (one.payout, one.decision)).collect();
+    told.sort();
+    assert_eq!(told, waiting);
+}
+
 async fn reserved(house: &House) -> (i64, i64) {
     let pot = hundi::domain::change::Pot {
         org: OrgId::default(),

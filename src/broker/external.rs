@@ -38,7 +38,7 @@ const KNOWN: Came = Came::Nothing("IDEMPOTENT_SKIP", "this payout was heard of i
 /// Pause before a case that a freeze or a rate limit stopped is looked at again.
 const PAUSE_SECS: i64 = 10;
 /// Cases worked on per turn.
-const BATCH: usize = 200;
+pub(super) const BATCH: usize = 200;
 /// Longest remark that the bank keeps.
 const MAX_REMARKS: usize = 250;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::external::EXTERNAL;
+use super::external::{BATCH, EXTERNAL};
 use super::forged::Forgery;
 use super::poll::PollerView;
 use super::slack::NotGenuine;
@@ -26,8 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Records read per look.
 const RECORDS: u32 = 500;
-/// Payouts of one round of asking whose decisions are told.
-const MAX_TOLD: usize = 100;
+/// How long one round of asking goes on deciding; what is left then is the duties'.
+const DECIDING: Duration = Duration::from_secs(20);
+/// Payouts of one round of asking whose decisions are told: an answer of about 300 KiB.
+const MAX_TOLD: usize = 1_000;
 
 /// What became of a webhook.
 #[derive(Clone, PartialEq, Debug)]
@@ -62,7 +64,7 @@ pub struct Decided {
 pub struct Asked {
     /// Payouts that wait at the bank.
     pub found: usize,
-    /// What is decided about the first hundred of them.
+    /// What is decided about them, as far as it is by now, about a thousand at most.
     pub decisions: Vec<Decided>,
     /// How the asking goes.
     pub poller: PollerView,
@@ -108,7 +110,14 @@ impl Broker {
     pub async fn relay_poll(&self, who: &Principal) -> Result<Asked, Trouble> {
         operator(who)?;
         let polled = self.poll_now().await?;
-        self.work_cases().await?;
+        let enough = Instant::now() + DECIDING;
+        // Each turn takes up where the last one ended, and one of them may have begun in between.
+        for _ in 0..=polled.payouts.len().div_ceil(BATCH) {
+            self.work_cases().await?;
+            if Instant::now() > enough {
+                break;
+            }
+        }
         let mut decisions = Vec::new();
         for payout in polled.payouts.iter().take(MAX_TOLD) {
             let filter = RecordFilter {

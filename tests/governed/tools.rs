@@ -231,6 +231,7 @@ async fn what_the_bank_signed_can_be_handed_on_and_the_bank_be_asked() {
         .await;
     let polled = operator.ask("poll_razorpay_payouts", json!({})).await;
     assert_eq!(polled["payouts_found"], 1, "{polled}");
+    assert_eq!(polled["decisions_left_out"], 0, "{polled}");
     assert_eq!(polled["decisions"][0]["payout_id"], second["id"]);
     assert_eq!(polled["decisions"][0]["decision"], "APPROVED");
     assert_eq!(polled["poller_stats"]["running"], false);

@@ -18,6 +18,10 @@ pub(super) fn poll() -> Value {
     let fields = json!({
         "status": one_of(&["ok"]),
         "payouts_found": {"type": "integer"},
+        "decisions_left_out": {
+            "type": "integer",
+            "description": "Payouts found about which nothing is told: not decided yet, or past the first thousand.",
+        },
         "decisions": {"type": "array", "items": {"type": "object", "properties": decision()}},
         "poller_stats": {
             "type": "object",
@@ -32,7 +36,13 @@ pub(super) fn poll() -> Value {
     });
     answer(
         fields,
-        &["status", "payouts_found", "decisions", "poller_stats"],
+        &[
+            "status",
+            "payouts_found",
+            "decisions_left_out",
+            "decisions",
+            "poller_stats",
+        ],
     )
 }
 

@@ -143,6 +143,7 @@ fn poll_razorpay_payouts(call: &Call, fields: Fields) -> Answer<'_> {
         Ok(json!({
             "status": "ok",
             "payouts_found": found,
+            "decisions_left_out": found.saturating_sub(decisions.len()),
             "decisions": decisions.iter().map(decision).collect::<Vec<_>>(),
             "poller_stats": {
                 "running": poller.interval_secs.is_some(),
