@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
@@ -36,7 +37,7 @@ use crate::keyring::Keyring;
 use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
 use crate::store::Store;
-use crate::store::postgres::Postgres;
+use crate::store::postgres::{OpenError, Postgres};
 use crate::store::spool::Folder;
 use crate::store::sqlite::Sqlite;
 use crate::wire::ReputationSource;
@@ -51,6 +52,8 @@ const BANK: &str = "razorpay";
 const SANDBOX_ACCOUNT: &str = sandbox::ACCOUNT_NUMBER;
 /// How long a start waits for upstreams to list their tools; those that are slower come later.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// Pause between two attempts to reach a store that is away.
+const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// How long to wait for a sandbox bank that another process runs.
 const SANDBOX_PROBE: Duration = Duration::from_secs(2);
 
@@ -84,7 +87,12 @@ impl App {
         let ambient = Ambient::real();
         private_folder(&config.data_dir)?;
         let keys = Keyring::open(config, &ambient).context("the token keys")?;
-        let (store, audience) = open_store(config, &ambient).await?;
+        // Whoever runs one command sees for himself that the store is away.
+        let patience = match start_bank {
+            true => config.store_wait,
+            false => Duration::ZERO,
+        };
+        let (store, audience) = open_store(config, &ambient, patience).await?;
         // A command beside a server counts no requests, and nobody waits for its word.
         let ephemeral = match config.redis_url.as_ref().filter(|_| start_bank) {
             Some(url) => shared(config, url.expose(), &audience, &ambient)?,
@@ -293,14 +301,13 @@ fn tools(config: &Config) -> Vec<Tool> {
     tools
 }
 
-async fn open_store(config: &Config, ambient: &Ambient) -> Result<(Arc<dyn Store>, String)> {
+async fn open_store(
+    config: &Config,
+    ambient: &Ambient,
+    patience: Duration,
+) -> Result<(Arc<dyn Store>, String)> {
     let Some(path) = config.sqlite_path() else {
-        let url = config.database_url.expose();
-        let store = if config.grouped_writes {
-            Postgres::open(url, ambient).await
-        } else {
-            Postgres::open_limited(url, ambient, 1).await
-        };
+        let store = open_postgres(config, ambient, patience).await;
         let store = store.context("the Postgres store")?;
         let audience = store.instance().to_owned();
         return Ok((Arc::new(store), audience));
@@ -313,6 +320,40 @@ async fn open_store(config: &Config, ambient: &Ambient) -> Result<(Arc<dyn Store
     let store = opened.with_context(|| format!("the store in {}", path.display()))?;
     let audience = store.instance().to_owned();
     Ok((Arc::new(store), audience))
+}
+
+/// Opens the store; while nobody answers there, tries again for so long, so that nodes and their
+/// database may start in any order.
+async fn open_postgres(
+    config: &Config,
+    ambient: &Ambient,
+    patience: Duration,
+) -> Result<Postgres, OpenError> {
+    let url = config.database_url.expose();
+    let until = Instant::now() + patience;
+    let mut told = false;
+    loop {
+        let opened = match config.grouped_writes {
+            true => Postgres::open(url, ambient).await,
+            false => Postgres::open_limited(url, ambient, 1).await,
+        };
+        match opened {
+            Err(error @ OpenError::Away { .. }) if Instant::now() < until => {
+                if !told {
+                    let secs = patience.as_secs();
+                    tracing::warn!("waiting up to {secs} s for the store: {error}");
+                    told = true;
+                }
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            opened => {
+                if told && opened.is_ok() {
+                    tracing::info!("the store answers");
+                }
+                return opened;
+            }
+        }
+    }
 }
 
 /// Windows and caches that all nodes of this store share. Redis itself need not be there yet.

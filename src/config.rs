@@ -57,6 +57,8 @@ pub struct Config {
     pub allowed_ttl_secs: i64,
     /// Life of a held proposal, seconds.
     pub held_ttl_secs: i64,
+    /// How long a server that starts waits for a Postgres that is away.
+    pub store_wait: Duration,
     /// Longest that one provider call may take.
     pub call_deadline: Duration,
     /// The zone in which a budget's day begins.

@@ -2,6 +2,9 @@
 //! left behind another settles, one token is honoured once whoever is asked, and nodes come and go
 //! without losing anything.
 
+#[path = "nodes/away.rs"]
+mod away;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

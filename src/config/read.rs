@@ -53,6 +53,7 @@ impl Reader<'_> {
             token_ttl_secs: self.number("token_ttl_secs"),
             allowed_ttl_secs: self.number("allowed_ttl_secs"),
             held_ttl_secs: self.number("held_ttl_secs"),
+            store_wait: self.secs("store_wait_secs"),
             call_deadline: self.secs("call_deadline_secs"),
             budget_timezone: self.zone("budget_timezone"),
             grouped_writes: self.switch("grouped_writes"),

@@ -133,6 +133,7 @@ const BUILT_IN_RAZORPAY: &str = "https://api.razorpay.com";
 pub const SETTINGS: &[Setting] = &[
     setting("data_dir",      Kind::Path,     Some("./hundi-data"), "folder for the store and the keys; only its owner may read it"),
     setting("database_url",  Kind::Database, None, "sqlite://PATH or postgres://...; hundi.db in the data folder if unset"),
+    setting("store_wait_secs", Kind::Number(0, 3_600), Some("30"), "how long a server that starts waits for a Postgres that is away"),
     setting("redis_url",     Kind::Redis,    None, "shared rate windows and caches of several nodes; in process if unset"),
     setting("listen",        Kind::Address,  Some("127.0.0.1:8787"), "where the server answers"),
     setting("sandbox_listen", Kind::Address, Some("127.0.0.1:8788"), "where the sandbox bank answers; port 0 picks a free one"),

@@ -99,6 +99,8 @@ impl Ground {
             ("HUNDI_DATABASE_URL", database.as_str()),
             ("HUNDI_REDIS_URL", redis.as_str()),
             ("HUNDI_LISTEN", listen.as_str()),
+            // Whoever starts nodes here also brings the database back, and so cannot wait for it.
+            ("HUNDI_STORE_WAIT_SECS", "0"),
         ];
         env.extend(self.env.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         match self.cluster.try_node(NODES[node], &env) {

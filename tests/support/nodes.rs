@@ -57,6 +57,15 @@ impl Cluster {
         Ok(node)
     }
 
+    /// The folder of the node of this name, with what it said in `stderr.log`.
+    pub fn folder(&self, name: &str) -> Arc<tempfile::TempDir> {
+        let mut folders = self.folders.lock().unwrap();
+        let folder = folders
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(tempfile::tempdir().unwrap()));
+        folder.clone()
+    }
+
     /// The same; `keys` are what it is said to have if it did not make the first ones.
     pub fn raw_node(
         &self,
@@ -64,13 +73,7 @@ impl Cluster {
         keys: impl FnOnce() -> FirstKeys,
         env: &[(&str, &str)],
     ) -> Result<Server, String> {
-        let folder = self
-            .folders
-            .lock()
-            .unwrap()
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(tempfile::tempdir().unwrap()))
-            .clone();
+        let folder = self.folder(name);
         let sandbox = self.bank.url.trim_start_matches("http://");
         let usual = [
             ("HUNDI_LISTEN", "127.0.0.1:0"),

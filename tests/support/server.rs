@@ -294,7 +294,19 @@ impl Server {
             .http
             .get(format!("{}{path}", self.url))
             .bearer_auth(key);
-        request.send().await.unwrap().json().await.unwrap()
+        let answer = request.send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("{path}: {error:?}; {}", self.fate()));
+        answer.json().await.unwrap()
+    }
+
+    /// Whether the process lives, and what it said: for failures that nobody expected.
+    fn fate(&self) -> String {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        let log = std::fs::read_to_string(self.dir.path().join("stderr.log"));
+        let stat = stat.unwrap_or_default();
+        // The third field: Z has ended and nobody has asked how.
+        let state = stat.split(' ').nth(2).unwrap_or("gone");
+        format!("process {}; it said: {}", state, log.unwrap_or_default())
     }
 
     /// An allowed transfer: its id, token and arguments.

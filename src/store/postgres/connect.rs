@@ -50,6 +50,14 @@ pub enum OpenError {
         /// The newest version known here.
         known: i64,
     },
+    /// Nobody answers there, or not yet: waiting may help.
+    #[error("the Postgres at {server} is not answering: {why}")]
+    Away {
+        /// Host, port and database.
+        server: String,
+        /// What was heard instead.
+        why: String,
+    },
     /// Postgres itself could not.
     #[error("cannot use the Postgres at {server}: {why}")]
     Failed {
@@ -81,7 +89,7 @@ pub(super) async fn checked(options: &PgConnectOptions) -> Result<PgConnection, 
     };
     match tokio::time::timeout(ACQUIRE_TIMEOUT, connecting).await {
         Ok(connected) => connected.map_err(|error| failed(options, &error)),
-        Err(_) => Err(OpenError::Failed {
+        Err(_) => Err(OpenError::Away {
             server: server(options),
             why: format!("no answer within {} s", ACQUIRE_TIMEOUT.as_secs()),
         }),
@@ -191,10 +199,22 @@ fn failed(options: &PgConnectOptions, error: &sqlx::Error) -> OpenError {
     {
         return weak.clone();
     }
-    OpenError::Failed {
-        server: server(options),
-        why: error.to_string(),
+    let (server, why) = (server(options), error.to_string());
+    match may_pass(error) {
+        true => OpenError::Away { server, why },
+        false => OpenError::Failed { server, why },
     }
+}
+
+/// Whether the same attempt may succeed later without anybody's doing: nobody listens, the name is
+/// not known yet, the server starts or stops (class 57P), or is full (53300).
+fn may_pass(error: &sqlx::Error) -> bool {
+    if let sqlx::Error::Io(error) = error {
+        // What a peer says that does not read, or that proves it a stranger, it says again.
+        return error.kind() != std::io::ErrorKind::InvalidData;
+    }
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("57P") || code == "53300")
 }
 
 /// Host, port and database.

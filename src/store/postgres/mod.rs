@@ -186,7 +186,7 @@ impl Store for Postgres {
         );
         let query = query.bind(instant(now)).bind(instant(hidden_until));
         let query = query.bind(i64::from(limit));
-        waiting(&self.readers.all(query).await?)
+        waiting(&self.readers.change(query).await?)
     }
 
     async fn notice_done(&self, id: i64, retry_at: Option<Timestamp>) -> Result<(), StoreError> {

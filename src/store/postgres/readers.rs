@@ -5,13 +5,18 @@
 //! most likely share its fate; so a server that comes back is used again by the very next
 //! question. (A pool that examines connections when they are given back would wait for a silent
 //! one as long as TCP does.)
+//!
+//! A session may have died while it was idle, which shows only when it is used. So a question whose
+//! connection broke is asked once more, on a new one: it only reads, and whoever asked need not
+//! hear of it. A statement that changes something ([`Readers::change`], [`Readers::execute`]) is
+//! never repeated here.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
+use sqlx::{Execute, Postgres, SqlStr};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -27,6 +32,28 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A question.
 type Asked<'q> = Query<'q, Postgres, PgArguments>;
+
+/// A question that can be asked more than once.
+struct Question {
+    text: SqlStr,
+    arguments: PgArguments,
+}
+
+impl Question {
+    fn of(mut query: Asked<'_>) -> Result<Self, StoreError> {
+        let arguments = query.take_arguments();
+        // What cannot be sent is nobody's fault but the statement's.
+        let arguments = arguments.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Self {
+            arguments: arguments.unwrap_or_default(),
+            text: query.sql(),
+        })
+    }
+
+    fn ask(&self) -> Asked<'static> {
+        sqlx::query_with(self.text.clone(), self.arguments.clone())
+    }
+}
 
 /// Asks questions, at most [`READERS`] at a time.
 pub(super) struct Readers {
@@ -55,15 +82,33 @@ impl Readers {
 
     /// All rows of an answer.
     pub async fn all(&self, query: Asked<'_>) -> Result<Vec<PgRow>, StoreError> {
+        let question = Question::of(query)?;
         let (_place, mut conn) = self.take().await?;
-        let answer = wait::answer(query.fetch_all(&mut conn)).await;
+        let mut answer = wait::answer(question.ask().fetch_all(&mut conn)).await;
+        if let Err(Lost::Broke(_)) = &answer {
+            conn = self.another(conn).await?;
+            answer = wait::answer(question.ask().fetch_all(&mut conn)).await;
+        }
         self.judge(conn, answer)
     }
 
     /// The first row of an answer, if it has one.
     pub async fn optional(&self, query: Asked<'_>) -> Result<Option<PgRow>, StoreError> {
+        let question = Question::of(query)?;
         let (_place, mut conn) = self.take().await?;
-        let answer = wait::answer(query.fetch_optional(&mut conn)).await;
+        let mut answer = wait::answer(question.ask().fetch_optional(&mut conn)).await;
+        if let Err(Lost::Broke(_)) = &answer {
+            conn = self.another(conn).await?;
+            answer = wait::answer(question.ask().fetch_optional(&mut conn)).await;
+        }
+        self.judge(conn, answer)
+    }
+
+    /// All rows that a statement changed and gives back. Asked once: if its answer is lost, the
+    /// change may have been made.
+    pub async fn change(&self, query: Asked<'_>) -> Result<Vec<PgRow>, StoreError> {
+        let (_place, mut conn) = self.take().await?;
+        let answer = wait::answer(query.fetch_all(&mut conn)).await;
         self.judge(conn, answer)
     }
 
@@ -90,11 +135,22 @@ impl Readers {
         };
         let conn = match self.idle_one() {
             Some(conn) => conn,
-            None => connect::checked(&self.options)
-                .await
-                .map_err(|error| unavailable(&error.to_string()))?,
+            None => self.connect().await?,
         };
         Ok((place, conn))
+    }
+
+    async fn connect(&self) -> Result<PgConnection, StoreError> {
+        let connected = connect::checked(&self.options).await;
+        connected.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    /// A new connection in place of one that broke.
+    async fn another(&self, broken: PgConnection) -> Result<PgConnection, StoreError> {
+        drop(broken);
+        self.idle().clear();
+        tracing::debug!("a reading connection broke; asking again on a new one");
+        self.connect().await
     }
 
     fn idle_one(&self) -> Option<PgConnection> {
