@@ -45,9 +45,6 @@ impl Broker {
             }
         }
         schema::validate(&tool, arguments).map_err(Trouble::InvalidArguments)?;
-        if let Some(detail) = tool.bad_pattern(arguments) {
-            return Err(Trouble::InvalidArguments(detail));
-        }
         let Executor::Upstream {
             upstream,
             tool: name,

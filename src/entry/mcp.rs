@@ -9,6 +9,7 @@ mod governance;
 mod http;
 mod message;
 mod outputs;
+mod plain;
 mod relay;
 mod schemas;
 mod server;

@@ -368,3 +368,38 @@ async fn methods_that_are_not_declared_do_not_exist() {
     let answer = open.modern(key, "tools/call", listy).await;
     assert_eq!(answer.json()["error"]["code"], -32602, "{}", answer.text);
 }
+
+/// A call of the plain kind is answered without the library; whoever asks for progress is not of
+/// that kind, and must not see a difference.
+#[tokio::test]
+async fn a_plain_call_is_answered_as_the_library_answers() {
+    let open = open().await;
+    let key = &open.house.agent.key;
+    let bearer = format!("Bearer {key}");
+    let nobody = "00000000-0000-7000-8000-000000000000";
+    let calls = [
+        json!({"name": "list_proposals", "arguments": {}}),
+        json!({"name": "list_proposals"}),
+        json!({"name": "get_proposal", "arguments": {"proposal_id": nobody}}),
+        json!({"name": "get_proposal", "arguments": {"proposal": 7}}),
+        json!({"name": "noop_propose", "arguments": {"arguments": {"note": 7, "x": 1}, "y": 1}}),
+        json!({"name": "noop_commit", "arguments": {}}),
+        json!({"name": "set_agent_policy", "arguments": {}}),
+        json!({"name": "no_such_tool", "arguments": {}}),
+    ];
+    for params in calls {
+        let plainly = open.modern(key, "tools/call", params.clone()).await;
+        let name = params["name"].as_str().unwrap().to_owned();
+        let mut headers = plain(&bearer).to_vec();
+        headers.push(("mcp-protocol-version", "2026-07-28"));
+        headers.push(("mcp-method", "tools/call"));
+        headers.push(("mcp-name", &name));
+        let mut asked = modern(7, "tools/call", params);
+        asked["params"]["_meta"]["progressToken"] = json!(1);
+        let by_library = open.send(&headers, asked.to_string()).await;
+        assert_eq!(plainly.json(), by_library.json(), "{asked}");
+        assert_eq!(plainly.status, by_library.status, "{asked}");
+        let kind = "content-type";
+        assert_eq!(plainly.headers[kind], by_library.headers[kind], "{asked}");
+    }
+}

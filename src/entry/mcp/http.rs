@@ -2,26 +2,31 @@
 //!
 //! In this order, and nothing of a later step happens before an earlier one has passed: the names
 //! in `Host` and `Origin`, the key, the session's owner, the strict reader, the shape of the
-//! message. Only then does the MCP library see the request. Both protocols are served: sessions
-//! for clients up to 2025-11-25, stateless requests from 2026-07-28 on.
+//! message. Only then is a request answered: a plain call of the stateless protocol right here
+//! ([`plain`]), everything else by the MCP library. Both protocols are served: sessions for clients
+//! up to 2025-11-25, stateless requests from 2026-07-28 on.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::message::{self, Message, Refused};
+use super::plain;
 use super::server::{Admitted, Door, Shared};
 use super::sessions::{Full, Sessions};
+use super::surface::Route;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
 use crate::domain::strict::MAX_BYTES;
@@ -143,8 +148,16 @@ impl Porter {
         let owner = who.id.clone();
         let method = request.method().clone();
         if method == Method::POST {
-            let (request, listens) = self.read(request, who).await?;
-            let answering = (!listens).then(|| self.shared.answering());
+            let (request, answering) = match self.read(request, who).await? {
+                Read::Plain(call) => {
+                    let answering = self.shared.answering();
+                    let response = self.answer(call).await;
+                    return Ok(response.map(|body| held(body, answering)));
+                }
+                // Its answer is a stream that ends only with the server.
+                Read::Listen(request) => (request, None),
+                Read::Other(request) => (request, Some(self.shared.answering())),
+            };
             let response = Sessions::acting_as(owner, next.run(request)).await;
             return Ok(response.map(|body| held(body, answering)));
         }
@@ -167,9 +180,9 @@ impl Porter {
         }
     }
 
-    /// Reads the message strictly and hands its bytes on, unchanged, with what they say; and
-    /// whether its answer is a stream that ends only with the server.
-    async fn read(&self, request: Request, who: Principal) -> Result<(Request, bool), TurnedAway> {
+    /// Reads the message strictly. What is not answered here is handed on, its bytes unchanged,
+    /// with what they say.
+    async fn read(&self, request: Request, who: Principal) -> Result<Read, TurnedAway> {
         gate::says_json(request.headers())?;
         let (mut parts, body) = request.into_parts();
         let (bytes, document) = gate::read_strict(body).await?;
@@ -186,12 +199,60 @@ impl Porter {
             let both = HeaderValue::from_static("application/json, text/event-stream");
             parts.headers.insert(header::ACCEPT, both);
         }
+        let tool = plain::called(&parts.headers, &document);
+        if let Some(route) = tool.and_then(|name| self.shared.route(name)) {
+            let (id, arguments) = plain::taken_apart(document);
+            return Ok(Read::Plain(PlainCall {
+                id,
+                who,
+                route,
+                arguments,
+            }));
+        }
         parts.extensions.insert(Admitted {
             who: Arc::new(who),
             document: Arc::new(document),
         });
-        Ok((Request::from_parts(parts, Body::from(bytes)), listens))
+        let request = Request::from_parts(parts, Body::from(bytes));
+        Ok(match listens {
+            true => Read::Listen(request),
+            false => Read::Other(request),
+        })
     }
+
+    /// Answers as the library would. Whoever hangs up stops waiting, and nothing else stops.
+    async fn answer(&self, call: PlainCall) -> Response {
+        let gone = CancellationToken::new();
+        let _waiting = gone.clone().drop_guard();
+        let answer = self.shared.call(call.route, call.who, call.arguments, gone);
+        let answer = plain::Answer::to(&call.id, answer.await);
+        let kind = HeaderValue::from_static("application/json");
+        match serde_json::to_vec(&answer) {
+            Ok(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be spelt");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
+
+/// A message that was let in.
+enum Read {
+    /// Answered here.
+    Plain(PlainCall),
+    /// Opens a stream of changes.
+    Listen(Request),
+    /// Anything else that the library answers.
+    Other(Request),
+}
+
+/// A call that needs nothing of the library.
+struct PlainCall {
+    id: Value,
+    who: Principal,
+    route: Route,
+    arguments: Option<Value>,
 }
 
 /// Whether a client takes whatever comes, by `*/*` or by saying nothing. The library wants to see
@@ -210,15 +271,38 @@ fn takes_anything(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A body that keeps `guard` until it has been sent or given up.
-fn held<G: Send + 'static>(body: Body, guard: Option<G>) -> Body {
-    match guard {
-        None => body,
-        Some(guard) => Body::new(body.map_frame(move |frame| {
-            let _held = &guard;
-            frame
-        })),
+/// A body that keeps its guard until it has been sent or given up. It tells its length, so that a
+/// short answer goes out in one piece.
+struct Held<G> {
+    body: Body,
+    _guard: G,
+}
+
+impl<G: Unpin> HttpBody for Held<G> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
     }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn held<G: Unpin + Send + 'static>(body: Body, guard: G) -> Body {
+    Body::new(Held {
+        body,
+        _guard: guard,
+    })
 }
 
 /// The text after `Bearer`, if there is exactly one such header: of two, nobody knows which one

@@ -106,6 +106,52 @@ impl Shared {
         self.surface.store(Some(surface.clone()));
         surface
     }
+
+    /// What a tool's name leads to now.
+    pub fn route(&self, name: &str) -> Option<Route> {
+        self.surface().route(name).cloned()
+    }
+
+    /// Runs one call to its end, whoever stops waiting for it.
+    pub async fn call(
+        &self,
+        route: Route,
+        who: Principal,
+        arguments: Option<Value>,
+        gone: CancellationToken,
+    ) -> Result<CallToolResult, ErrorData> {
+        if !Surface::permits(&route, &who) {
+            let role = who.role.name();
+            return Ok(troubled(&Trouble::Forbidden { role }));
+        }
+        let room = match &route {
+            Route::Own(row) if row.effect == Effect::Waits => &self.waits,
+            Route::Own(_) | Route::Propose(_) | Route::Commit(_) | Route::Through(_) => &self.calls,
+        };
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            let retry_after_secs = 1;
+            return Ok(troubled(&Trouble::Overloaded { retry_after_secs }));
+        };
+        let call = Call {
+            broker: self.broker.clone(),
+            who,
+            gone,
+            closing: self.closing.clone(),
+        };
+        let task = self.tasks.spawn(async move {
+            let _permit = permit;
+            run(route, call, arguments).await
+        });
+        match task.await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(trouble)) => Ok(troubled(&trouble)),
+            Err(error) => {
+                tracing::error!(%error, "a tool call ended abnormally");
+                let text = "the call ended abnormally; if it was a commit, read the proposal";
+                Err(ErrorData::internal_error(text, None))
+            }
+        }
+    }
 }
 
 /// One connection, or one stateless request.
@@ -121,50 +167,6 @@ impl Door {
         Self {
             shared,
             watching: OnceLock::new(),
-        }
-    }
-
-    async fn answer(
-        &self,
-        route: Route,
-        who: Principal,
-        arguments: Option<Value>,
-        gone: CancellationToken,
-    ) -> Result<CallToolResult, ErrorData> {
-        if !Surface::permits(&route, &who) {
-            let role = who.role.name();
-            return Ok(troubled(&Trouble::Forbidden { role }));
-        }
-        let room = match &route {
-            Route::Own(row) if row.effect == Effect::Waits => &self.shared.waits,
-            Route::Own(_) | Route::Propose(_) | Route::Commit(_) | Route::Through(_) => {
-                &self.shared.calls
-            }
-        };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
-            let retry_after_secs = 1;
-            return Ok(troubled(&Trouble::Overloaded { retry_after_secs }));
-        };
-        let broker = self.shared.broker.clone();
-        let closing = self.shared.closing.clone();
-        let call = Call {
-            broker,
-            who,
-            gone,
-            closing,
-        };
-        let task = self.shared.tasks.spawn(async move {
-            let _permit = permit;
-            run(route, call, arguments).await
-        });
-        match task.await {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(trouble)) => Ok(troubled(&trouble)),
-            Err(error) => {
-                tracing::error!(%error, "a tool call ended abnormally");
-                let text = "the call ended abnormally; if it was a commit, read the proposal";
-                Err(ErrorData::internal_error(text, None))
-            }
         }
     }
 }
@@ -198,24 +200,29 @@ async fn run(
 /// An upstream's answer: its content blocks as they came, so that an image stays an image, beside
 /// a structured answer that fits the schema its tool is listed with.
 fn passed_on(invoked: Invoked) -> CallToolResult {
-    let mut result = if invoked.is_error {
-        CallToolResult::structured_error(json!({
+    let structured = if invoked.is_error {
+        json!({
             "code": "upstream_refused",
             "detail": "the tool answered with an error, attached as `content`",
             "recovery": Recovery::FixArgs.code(),
             "content": invoked.content,
-        }))
+        })
     } else if invoked.content.is_object() {
-        CallToolResult::structured(invoked.content)
+        invoked.content
     } else {
         // Structured answers are objects; what is none becomes a field of one.
-        CallToolResult::structured(json!({"content": invoked.content}))
+        json!({"content": invoked.content})
     };
-    if let Ok(blocks) = serde_json::from_value::<Vec<ContentBlock>>(invoked.blocks)
-        && !blocks.is_empty()
-    {
-        result.content = blocks;
-    }
+    let blocks: Vec<ContentBlock> = serde_json::from_value(invoked.blocks).unwrap_or_default();
+    let blocks = match blocks.is_empty() {
+        true => vec![ContentBlock::text(structured.to_string())],
+        false => blocks,
+    };
+    let mut result = match invoked.is_error {
+        true => CallToolResult::error(blocks),
+        false => CallToolResult::success(blocks),
+    };
+    result.structured_content = Some(structured);
     result
 }
 
@@ -286,14 +293,14 @@ impl ServerHandler for Door {
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Admitted { who, document } = admitted(&mut context)?;
-        let Some(route) = self.shared.surface().route(&request.name).cloned() else {
+        let Some(route) = self.shared.route(&request.name) else {
             let short: String = request.name.chars().take(80).collect();
             let text = format!("Unknown tool: {short}");
             return Err(ErrorData::invalid_params(text, None));
         };
         let who = Arc::unwrap_or_clone(who);
         let arguments = arguments(document);
-        let result = self.answer(route, who, arguments, context.ct).await?;
+        let result = self.shared.call(route, who, arguments, context.ct).await?;
         Ok(result.into())
     }
 
