@@ -68,11 +68,33 @@ async fn answer(
                 Some("refused") => Json(json!({"jsonrpc": "2.0", "id": id,
                     "error": {"code": -32602, "message": "no such tool"}}))
                 .into_response(),
+                Some(kind @ ("primed" | "talking" | "mixed" | "cut")) => {
+                    let said = |id: &Value| {
+                        let result = json!({"content": [{"type": "text", "text": text}]});
+                        json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string()
+                    };
+                    let news = json!({"jsonrpc": "2.0", "method": "notifications/message",
+                        "params": {"level": "info", "data": "x"}});
+                    stream(&match kind {
+                        "primed" => vec![String::new(), said(&id)],
+                        "talking" => vec![news.to_string(), said(&id)],
+                        "mixed" => vec![said(&json!("not yours")), said(&id)],
+                        _ => vec![String::new()],
+                    })
+                }
                 _ => result(json!({"content": [{"type": "text", "text": text}]})),
             }
         }
         _ => StatusCode::ACCEPTED.into_response(),
     }
+}
+
+/// A stream of these messages, each with a number to resume after.
+fn stream(messages: &[String]) -> Response {
+    let events = messages.iter().enumerate();
+    let events = events.map(|(n, message)| format!("id: {n}\ndata: {message}\n\n"));
+    let kind = [(header::CONTENT_TYPE, "text/event-stream")];
+    (kind, events.collect::<String>()).into_response()
 }
 
 async fn elsewhere(State(nasty): State<Nasty>) -> StatusCode {
@@ -177,4 +199,26 @@ async fn what_found_no_server_or_no_entry_is_proven_not_sent() {
     let reply = stranger.send(&call, SHORT).await;
     assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
     assert_eq!(here.nasty.calls.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_answer_is_found_behind_what_its_stream_says_first() {
+    let here = Here::new().await;
+    for tool in ["primed", "talking"] {
+        let expected = Reply::Result {
+            content: json!({"a": 1}),
+            is_error: false,
+        };
+        for _ in 0..3 {
+            assert_eq!(here.call(tool, PATIENT).await, expected, "{tool}");
+        }
+    }
+    // Somebody else's answer ends a stream, and none of ours came.
+    for tool in ["mixed", "cut"] {
+        let reply = here.call(tool, SHORT).await;
+        assert!(matches!(reply, Reply::Lost(_)), "{tool}: {reply:?}");
+    }
+    let calls = here.nasty.calls.load(Ordering::SeqCst);
+    assert_eq!(calls, 8, "each was sent once");
+    here.works().await;
 }

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::lines::{Line, Lines};
+use super::session::tool_answer;
 use super::ticket::Ticket;
 
 /// Longest message accepted from a child: as long as a body at any door of ours.
@@ -126,12 +127,12 @@ impl<R: AsyncRead + Unpin + Send> Transport<RoleClient> for Pipes<R> {
                 Line::TooLong => {
                     tracing::warn!(%upstream, limit = MAX_LINE_BYTES, "skipped a line that is too long");
                 }
-                Line::Text(line) => match serde_json::from_slice(&line) {
-                    Ok(message) => {
+                Line::Text(line) => match read(&line) {
+                    Some(message) => {
                         self.heard.fetch_add(1, Ordering::Relaxed);
                         return Some(message);
                     }
-                    Err(_) => {
+                    None => {
                         tracing::debug!(%upstream, bytes = line.len(), "ignored a line that is no message");
                     }
                 },
@@ -142,6 +143,13 @@ impl<R: AsyncRead + Unpin + Send> Transport<RoleClient> for Pipes<R> {
     async fn close(&mut self) -> Result<(), NotWritten> {
         self.outgoing = None;
         Ok(())
+    }
+}
+
+fn read(line: &[u8]) -> Option<ServerJsonRpcMessage> {
+    match tool_answer(line) {
+        Some((_, answer)) => Some(answer),
+        None => serde_json::from_slice(line).ok(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! wait has a deadline, because the protocol library has none. A conversation that has ended
 //! stays ended; the supervisor begins another.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig,
     ClientRequest, Implementation, JsonObject, ListToolsRequest, PaginatedRequestParams,
-    PingRequest, ProtocolVersion, ServerResult, SubscriptionFilter,
+    PingRequest, ProtocolVersion, RequestId, ServerJsonRpcMessage, ServerResult,
+    SubscriptionFilter,
 };
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, NotificationContext, Peer, PeerRequestOptions,
@@ -19,6 +21,7 @@ use rmcp::service::{
 };
 use rmcp::transport::IntoTransport;
 use rmcp::{ClientHandler, RoleClient};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -284,6 +287,32 @@ fn not_opened(error: ClientInitializeError) -> NotOpened {
     NotOpened::Failed("its answer to the handshake makes no sense".to_owned())
 }
 
+/// The answer to a tool call, if `text` is nothing else. Nearly every message is one, and the
+/// library tries all other kinds first, each on a copy; what is not read here is left to it.
+pub(super) fn tool_answer(text: &[u8]) -> Option<(RequestId, ServerJsonRpcMessage)> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        jsonrpc: Cow<'a, str>,
+        id: RequestId,
+        result: CallToolResult,
+    }
+    let Answer {
+        jsonrpc,
+        id,
+        result,
+    } = serde_json::from_slice(text).ok()?;
+    // No other result has any of these.
+    let tells = !result.content.is_empty()
+        || result.structured_content.is_some()
+        || result.is_error.is_some();
+    (jsonrpc == "2.0" && tells).then(|| {
+        let result = ServerResult::CallToolResult(result);
+        (id.clone(), ServerJsonRpcMessage::response(result, id))
+    })
+}
+
 fn whole(result: CallToolResult) -> Heard {
     let blocks = serde_json::to_value(&result.content).unwrap_or(Value::Null);
     let reply = reply_of(result);
@@ -368,5 +397,57 @@ async fn subscribe(peer: Peer<RoleClient>, listener: Listener, over: Cancellatio
             listener.changed();
             tracing::debug!(upstream = %listener.upstream, ?ended, "its subscription ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_tool_answer_is_read_as_the_library_reads_it() {
+        let results = [
+            json!({"content": [{"type": "text", "text": "a\"b"}], "isError": true}),
+            json!({"content": [], "structuredContent": {"x": [1, null]}, "isError": false}),
+            json!({"structuredContent": null, "_meta": {"a": 1}}),
+            json!({"resultType": "complete", "content": [
+                {"type": "image", "data": "AA==", "mimeType": "image/png"},
+                {"type": "resource_link", "uri": "a:b", "name": "n"},
+            ]}),
+        ];
+        for result in results {
+            for id in [json!(7), json!("seven")] {
+                let text = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
+                let (known, read) = tool_answer(text.as_bytes()).unwrap();
+                let library: ServerJsonRpcMessage = serde_json::from_str(&text).unwrap();
+                assert_eq!(format!("{read:?}"), format!("{library:?}"), "{text}");
+                assert_eq!(serde_json::to_value(known).unwrap(), id);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_tool_answer_is_left_to_the_library() {
+        let others = [
+            json!({"jsonrpc": "2.0", "id": 1, "result": {}}),
+            json!({"jsonrpc": "2.0", "id": 1, "result": {"_meta": {"a": 1}}}),
+            json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": [], "_meta": {}}}),
+            json!({"jsonrpc": "2.0", "id": 1, "result": {"resultType": "input_required", "content": []}}),
+            json!({"jsonrpc": "2.0", "id": 1, "result": {"isError": "yes"}}),
+            json!({"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "m"}}),
+            json!({"jsonrpc": "2.0", "id": null, "result": {"isError": false}}),
+            json!({"jsonrpc": "1.0", "id": 1, "result": {"isError": false}}),
+            json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}),
+            json!({"jsonrpc": "2.0", "id": 1, "method": "m", "result": {"isError": false}}),
+            json!([]),
+        ];
+        for other in others {
+            assert!(
+                tool_answer(other.to_string().as_bytes()).is_none(),
+                "{other}"
+            );
+        }
+        assert!(tool_answer(b"log line").is_none());
     }
 }

@@ -9,23 +9,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::{FutureExt, StreamExt, stream};
 use reqwest::header::{HeaderName, HeaderValue};
-use rmcp::model::ClientJsonRpcMessage;
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, RequestId};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::BoxedSseResponse;
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError,
     StreamableHttpPostResponse,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::mcp::{MAX_IN_FLIGHT, Protocol, Transport, UpstreamSpec};
 use super::pipes::{MAX_LINE_BYTES, ticket_of};
-use super::session::{Listener, NotOpened, Session};
+use super::session::{Listener, NotOpened, Session, tool_answer};
 
 /// Longest that making a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Events without data that are read in front of an answer.
+const MAX_SILENT: usize = 8;
+/// How long an answer is waited for in this way; a server may also give it on another stream.
+const AT_HAND: Duration = Duration::from_secs(5);
+/// How long the end of an answered stream may be in coming.
+const LAST_BYTES: Duration = Duration::from_millis(50);
 
 /// Connects and shakes hands.
 pub(super) async fn start(
@@ -112,6 +120,7 @@ impl StreamableHttpClient for Counted {
         max_sse_event_size: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
         let ticket = ticket_of(&message);
+        let called = ticket.as_ref().and(id_of(&message));
         if let Some(ticket) = &ticket
             && !ticket.leave()
         {
@@ -139,7 +148,12 @@ impl StreamableHttpClient for Counted {
             }
             Err(_) => {}
         }
-        answer
+        match (answer, called) {
+            (Ok(StreamableHttpPostResponse::Sse(stream, session)), Some(id)) => {
+                Ok(at_hand(stream, &id, session).await)
+            }
+            (answer, _) => answer,
+        }
     }
 
     async fn delete_session(
@@ -175,4 +189,54 @@ impl StreamableHttpClient for Counted {
             )
             .await
     }
+}
+
+/// The id of a request.
+fn id_of(message: &ClientJsonRpcMessage) -> Option<RequestId> {
+    match message {
+        JsonRpcMessage::Request(request) => Some(request.id.clone()),
+        JsonRpcMessage::Response(_)
+        | JsonRpcMessage::Notification(_)
+        | JsonRpcMessage::Error(_) => None,
+    }
+}
+
+/// Takes the answer to the call `id` out of its stream if it is the first thing said there, which
+/// spares a task and a second reading. Any other stream is given back whole.
+async fn at_hand(
+    mut stream: BoxedSseResponse,
+    id: &RequestId,
+    session: Option<String>,
+) -> StreamableHttpPostResponse {
+    let mut read = Vec::new();
+    let until = Instant::now() + AT_HAND;
+    while let Ok(Some(event)) = timeout_at(until, stream.next()).await {
+        let said = event.as_ref().ok().and_then(|event| event.data.as_deref());
+        let said = said.unwrap_or_default();
+        if let Some((of, answer)) = tool_answer(said.as_bytes())
+            && of == *id
+        {
+            read_out(stream);
+            return StreamableHttpPostResponse::Json(answer, session);
+        }
+        // An event without data only tells where to resume.
+        let silent = event.is_ok() && said.trim().is_empty();
+        read.push(event);
+        if !silent || read.len() == MAX_SILENT {
+            break;
+        }
+    }
+    StreamableHttpPostResponse::Sse(stream::iter(read).chain(stream).boxed(), session)
+}
+
+/// Waits a little for the end of an answered stream, without which its connection is of no more
+/// use.
+fn read_out(mut stream: BoxedSseResponse) {
+    // It nearly always came together with the answer.
+    if let Some(None) = stream.next().now_or_never() {
+        return;
+    }
+    tokio::spawn(timeout(LAST_BYTES, async move {
+        while stream.next().await.is_some() {}
+    }));
 }
