@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::serve::ListenerExt;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
     Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
@@ -223,6 +224,12 @@ async fn main() -> anyhow::Result<()> {
             let router = axum::Router::new().nest_service("/mcp", service);
             let listener = tokio::net::TcpListener::bind(&address).await?;
             eprintln!("listening on http://{}/mcp", listener.local_addr()?);
+            // Without this, small answers wait for the acknowledgement of the one before.
+            let listener = listener.tap_io(|stream| {
+                if let Err(error) = stream.set_nodelay(true) {
+                    eprintln!("answers may be slow: {error}");
+                }
+            });
             axum::serve(listener, router).await?;
         }
         (Some(other), _) => anyhow::bail!("{other}: only `--http ADDRESS` is understood"),
