@@ -50,12 +50,16 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             Ok(out.flush()?)
         }
         Command::Bench(args) => {
-            let floor = |bare| match load(&cli.settings) {
-                Ok(config) => run::bench::floor(&config, bare),
+            let config = || match load(&cli.settings) {
+                Ok(config) => Ok(config),
                 Err(Failure::Failed(why) | Failure::Usage(why)) => Err(why),
                 Err(Failure::Told | Failure::Unread) => Err("nothing to measure on".to_owned()),
             };
-            cli::bench::run(args, &floor, &mut out)
+            let disk = cli::bench::Disk {
+                floor: &|bare| run::bench::floor(&config()?, bare),
+                flush: &|| run::bench::flush(&config()?),
+            };
+            cli::bench::run(args, &disk, &mut out)
         }
         Command::Audit(args) => match cli::audit::without_store(args, &mut out) {
             Some(ended) => ended,

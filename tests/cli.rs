@@ -283,6 +283,7 @@ fn the_exit_code_tells_done_from_refused_from_wrong_usage() {
         (&["token", "inspect"],                   2),
         (&["bench"],                              2),
         (&["bench", "--seconds", "1", "--cycles", "1"], 2),
+        (&["bench", "--half-load", "--cycles", "1"], 2),
         (&["bench", "--key", "hk_1_x", "--url", "https://127.0.0.1:1"], 2),
     ];
     for (arguments, code) in cases {

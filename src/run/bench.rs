@@ -1,11 +1,17 @@
-//! `hundi bench --floor`: what the bare store reaches on the disk of the data folder, or in a schema
-//! of its own on the configured Postgres, in the same process and minute as the load that is compared with it.
+//! `hundi bench --floor` and `--half-load`: what the bare store reaches on the disk of the data folder, or in a
+//! schema of its own on the configured Postgres, and how long a flush of that disk takes, in the same process and
+//! minute as the load that is compared with it.
 #![allow(
     clippy::float_arithmetic,
     reason = "a speed is an estimate for people to read, not an amount"
 )]
 
+use std::fs::{self, File};
+use std::io::{Seek, Write};
+use std::path::Path;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use hundi::ambient::Ambient;
 use hundi::config::Config;
@@ -54,4 +60,47 @@ async fn measure(config: &Config, bare: Bare) -> Result<f64, String> {
         cycles = cycles.saturating_mul(2).min(MOST);
     }
     Ok(f64::from(done) / took.as_secs_f64())
+}
+
+/// Bytes of one flush: about what a commit writes.
+static FLUSHED: [u8; 32 * 1024] = [1; 32 * 1024];
+/// Flushes measured; the middle one is told.
+const FLUSHES: usize = 201;
+
+/// How long a flush of the data folder's disk takes: a file that has its size already is written
+/// over, as the store's log mostly is.
+pub fn flush(config: &Config) -> Result<Duration, String> {
+    if config.on_postgres() {
+        return Err(
+            "the disk of Postgres cannot be measured from here; --half-load is for SQLite"
+                .to_owned(),
+        );
+    }
+    make_folder(&config.data_dir).map_err(|error| error.to_string())?;
+    let path = config
+        .data_dir
+        .join(format!("flush-{}.tmp", std::process::id()));
+    let measured = flushes(&path);
+    let removed = fs::remove_file(&path);
+    let mut measured = measured.map_err(|error| error.to_string())?;
+    removed.map_err(|error| error.to_string())?;
+    measured.sort_unstable();
+    Ok(measured[FLUSHES / 2])
+}
+
+fn flushes(path: &Path) -> std::io::Result<[Duration; FLUSHES]> {
+    let mut file = File::create_new(path)?;
+    for _ in 0..FLUSHES {
+        file.write_all(&FLUSHED)?;
+    }
+    file.sync_all()?;
+    file.rewind()?;
+    let mut measured = [Duration::ZERO; FLUSHES];
+    for took in &mut measured {
+        let before = Instant::now();
+        file.write_all(&FLUSHED)?;
+        file.sync_data()?;
+        *took = before.elapsed();
+    }
+    Ok(measured)
 }

@@ -6,7 +6,7 @@
 //!
 //! The floor (what bare grouped transactions of the same rows reach on the same kind of store) is
 //! measured by whoever is handed in, half of it before the load and half after, because the speed
-//! of a disk drifts.
+//! of a disk drifts. So is the time that a flush of the same disk takes.
 #![allow(
     clippy::float_arithmetic,
     reason = "speeds are estimates for people to read; none of them is an amount"
@@ -69,6 +69,10 @@ pub struct Args {
     /// Also measure what bare grouped transactions of the same rows reach, and print the ratio
     #[arg(long)]
     pub floor: bool,
+    /// Then run again at half the speed just reached, and compare the p99 of commit with what it
+    /// may be: five flushes of the data folder's disk, measured in between, and 10 ms
+    #[arg(long, conflicts_with_all = ["call", "cycles"])]
+    pub half_load: bool,
     /// Write the id of every proposal whose commit was acknowledged, one a line, as it happens
     #[arg(long, value_name = "FILE")]
     pub acks: Option<PathBuf>,
@@ -135,16 +139,45 @@ pub struct Bare {
     pub money: bool,
 }
 
-/// Measures the floor, in cycles a second.
-pub type Floor<'a> = &'a dyn Fn(Bare) -> Result<f64, String>;
+/// Measures the disk that the store is on.
+pub struct Disk<'a> {
+    /// The floor, in cycles a second.
+    pub floor: &'a dyn Fn(Bare) -> Result<f64, String>,
+    /// How long one flush takes, half of the time at most.
+    pub flush: &'a dyn Fn() -> Result<Duration, String>,
+}
 
 /// How long to run when nobody said.
 const DEFAULT_SECONDS: u64 = 10;
 /// Longest of each of the two halves of the floor's measurement.
 const MAX_FLOOR_HALF: Duration = Duration::from_secs(5);
 
+/// Flushes that a commit at half load may take at its p99, and what it may take besides.
+const FLUSHES: u32 = 5;
+const BESIDES: Duration = Duration::from_millis(10);
+
+/// What came of the run at half load.
+struct Half {
+    outcome: Outcome,
+    flush: Duration,
+}
+
+impl Half {
+    fn limit(&self) -> Duration {
+        self.flush * FLUSHES + BESIDES
+    }
+
+    fn p99(&self) -> Duration {
+        self.outcome.commit.percentile(99)
+    }
+
+    fn holds(&self) -> bool {
+        self.outcome.cycles > 0 && self.p99() <= self.limit()
+    }
+}
+
 /// Runs the load and prints what came of it.
-pub fn run(args: &Args, floor: Floor<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn run(args: &Args, disk: &Disk<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let Some(key) = &args.actor.key else {
         let text = "bench proposes as an agent: give its key as HUNDI_API_KEY or --key hk_...; `hundi key create --role agent --name bench` makes one";
         return Err(Failure::Usage(text.to_owned()));
@@ -157,25 +190,42 @@ pub fn run(args: &Args, floor: Floor<'_>, out: &mut dyn Write) -> Result<(), Fai
         time: half,
         money: args.tool == Tool::TransferFunds || args.amount.is_some(),
     };
-    let floor = || args.floor.then(|| floor(bare)).transpose();
+    let floor = || args.floor.then(|| (disk.floor)(bare)).transpose();
     let before = floor().map_err(Failure::Failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime
-        .block_on(load::run(args, &target))
-        .map_err(Failure::Failed)?;
+    let load = |every| runtime.block_on(load::run(args, &target, every));
+    let outcome = load(None).map_err(Failure::Failed)?;
+    let half = match twice_the_pause(&outcome).filter(|_| args.half_load) {
+        None => None,
+        Some(every) => {
+            let flush = (disk.flush)().map_err(Failure::Failed)?;
+            let outcome = load(Some(every)).map_err(Failure::Failed)?;
+            Some(Half { outcome, flush })
+        }
+    };
     let after = floor().map_err(Failure::Failed)?;
     let floor = before
         .zip(after)
         .map(|(before, after)| (before + after) / 2.0);
     if args.json.json {
-        print::json(out, &spell(args, &outcome, floor))?;
+        print::json(out, &spell(args, &outcome, floor, half.as_ref()))?;
     } else {
         people(args, &outcome, floor, out)?;
+        if let Some(half) = &half {
+            half_for_people(half, out)?;
+        }
     }
     out.flush()?;
+    half.map_or(Ok(()), |half| verdict(&half.outcome))?;
     verdict(&outcome)
+}
+
+/// From one cycle to the next at half the speed of this run.
+fn twice_the_pause(outcome: &Outcome) -> Option<Duration> {
+    let cycles = u32::try_from(outcome.cycles).ok()?;
+    outcome.took.checked_div(cycles)?.checked_mul(2)
 }
 
 fn verdict(outcome: &Outcome) -> Result<(), Failure> {
@@ -204,7 +254,7 @@ fn count(n: u64) -> f64 {
     u32::try_from(n).map_or(f64::from(u32::MAX), f64::from)
 }
 
-fn spell(args: &Args, outcome: &Outcome, floor: Option<f64>) -> Value {
+fn spell(args: &Args, outcome: &Outcome, floor: Option<f64>, half: Option<&Half>) -> Value {
     let phase = |histogram: &Histogram| {
         json!({
             "p50_ms": millis(histogram, 50),
@@ -226,6 +276,16 @@ fn spell(args: &Args, outcome: &Outcome, floor: Option<f64>) -> Value {
         None => json!({"propose": phase(&outcome.propose), "commit": phase(&outcome.commit)}),
     };
     say("phases", phases);
+    if let Some(half) = half {
+        let told = json!({
+            "cycles_per_s": rounded(per_second(&half.outcome)),
+            "phases": {"propose": phase(&half.outcome.propose), "commit": phase(&half.outcome.commit)},
+            "flush_ms": in_millis(half.flush),
+            "limit_ms": in_millis(half.limit()),
+            "holds": half.holds(),
+        });
+        say("half_load", told);
+    }
     say("failed", json!(outcome.errors.values().sum::<u64>()));
     say("errors", json!(outcome.errors));
     say("concurrency", json!(args.concurrency));
@@ -252,7 +312,25 @@ fn rounded(x: f64) -> f64 {
 }
 
 fn millis(histogram: &Histogram, percent: u64) -> f64 {
-    rounded(histogram.percentile(percent).as_secs_f64() * 1000.0)
+    in_millis(histogram.percentile(percent))
+}
+
+fn in_millis(time: Duration) -> f64 {
+    rounded(time.as_secs_f64() * 1000.0)
+}
+
+fn half_for_people(half: &Half, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "\nat half of that, {:.0} cycles a second: p99 of commit {:.2} ms; {FLUSHES} flushes of \
+         {:.2} ms and {} ms are {:.2} ms: {}",
+        per_second(&half.outcome),
+        in_millis(half.p99()),
+        in_millis(half.flush),
+        BESIDES.as_millis(),
+        in_millis(half.limit()),
+        if half.holds() { "within" } else { "above" },
+    )
 }
 
 fn people(
@@ -292,4 +370,30 @@ fn people(
         ],
     };
     print::table(out, &["phase", "p50", "p95", "p99"], rows, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_load_is_half_the_speed_and_its_limit_counts_flushes() {
+        let mut outcome = Outcome {
+            cycles: 1_000,
+            took: Duration::from_secs(1),
+            ..Outcome::default()
+        };
+        assert_eq!(twice_the_pause(&outcome), Some(Duration::from_millis(2)));
+        assert_eq!(twice_the_pause(&Outcome::default()), None);
+        outcome.commit.record(Duration::from_millis(14));
+        let half = |outcome, flush| Half {
+            outcome,
+            flush: Duration::from_micros(flush),
+        };
+        let holds = half(outcome, 1_000);
+        assert_eq!(holds.limit(), Duration::from_millis(15));
+        assert!(holds.holds());
+        assert!(!half(holds.outcome, 500).holds());
+        assert!(!half(Outcome::default(), 500).holds(), "nothing was done");
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::client::{Client, Target};
 use super::histogram::Histogram;
@@ -51,10 +51,13 @@ pub struct Plan {
     pub failed: Cell<u64>,
     /// Where acknowledged proposals are written down.
     acks: Option<RefCell<File>>,
+    /// When the next cycle begins and how long after it the one that follows, where the pace is
+    /// given and not the server's.
+    next: Option<(Cell<Instant>, Duration)>,
 }
 
 impl Plan {
-    fn of(args: &Args, start: Instant) -> Result<Self, String> {
+    fn of(args: &Args, every: Option<Duration>, start: Instant) -> Result<Self, String> {
         let seconds = args.seconds.unwrap_or(DEFAULT_SECONDS);
         let until = args
             .cycles
@@ -68,6 +71,7 @@ impl Plan {
             done: Cell::new(0),
             failed: Cell::new(0),
             acks: acks.map(RefCell::new),
+            next: every.map(|every| (Cell::new(start), every)),
         })
     }
 
@@ -88,12 +92,22 @@ impl Plan {
         self.cycles.set(left);
         Some(left)
     }
+
+    /// Waits until a cycle is due, if the pace is given.
+    async fn due(&self) {
+        if let Some((next, every)) = &self.next {
+            let at = next.get();
+            next.set(at + *every);
+            sleep_until(at).await;
+        }
+    }
 }
 
-/// Runs all callers on this thread. Fails only if the very first connection does.
-pub async fn run(args: &Args, target: &Target) -> Result<Outcome, String> {
+/// Runs all callers on this thread, each as fast as it is answered or all together one cycle
+/// `every` so often. Fails only if the very first connection does.
+pub async fn run(args: &Args, target: &Target, every: Option<Duration>) -> Result<Outcome, String> {
     let start = Instant::now();
-    let plan = Plan::of(args, start)?;
+    let plan = Plan::of(args, every, start)?;
     let callers = (0..args.concurrency).map(|index| {
         let caller = Caller {
             door: args.door,
@@ -150,6 +164,7 @@ impl Caller<'_> {
     async fn run(mut self, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
         while let Some(number) = plan.take() {
+            plan.due().await;
             match self.cycle(number, plan, &mut outcome).await {
                 Ok(()) => {
                     outcome.cycles += 1;
