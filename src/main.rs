@@ -13,7 +13,6 @@ use hundi::broker::Keys;
 use hundi::config::layers::Flag;
 use hundi::config::{Config, Shown, environment};
 use hundi::domain::facts::OnMissing;
-use hundi::domain::token::KeyEntry;
 use hundi::entry::cli::{self, Cli, Command, Failure, SettingFlags};
 use hundi::governance::{integrity, simulate};
 use hundi::keyring::Keyring;
@@ -71,7 +70,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Doctor(args) => run::doctor::run(args, &cli.settings, &mut out),
         Command::Score(_) => score(&load(&cli.settings)?, &mut out),
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
-        Command::Keyring(command) => keyring(command, &load(&cli.settings)?, &mut out),
+        Command::Keyring(command) => run::keyring::run(command, &load(&cli.settings)?, &mut out),
         Command::Config(args) => config(args, &load(&cli.settings)?, &mut out),
         Command::Key(command) => run::on_store::key(command, &load(&cli.settings)?, &mut out),
         Command::Proposal(command) => {
@@ -188,38 +187,4 @@ fn token(
     let ring = Keyring::existing(config, &ambient).map(|keys| keys.ring());
     let ring = ring.as_deref().map_err(ToString::to_string);
     cli::token::run(*json, ring, ambient.now(), &mut input(), out)
-}
-
-/// The ring as the command line changes it: tokens live as long as the configuration says.
-struct Kept {
-    keyring: Keyring,
-    token_ttl_secs: i64,
-}
-
-impl cli::keyring::Ring for Kept {
-    fn list(&self) -> Result<Vec<KeyEntry>, String> {
-        self.keyring.list().map_err(|error| error.to_string())
-    }
-
-    fn rotate(&self) -> Result<KeyEntry, String> {
-        let rotated = self.keyring.rotate(self.token_ttl_secs);
-        rotated.map_err(|error| error.to_string())
-    }
-
-    fn retire(&self, kid: &str) -> Result<Vec<KeyEntry>, String> {
-        self.keyring.retire(kid).map_err(|error| error.to_string())
-    }
-}
-
-fn keyring(
-    command: &cli::keyring::Command,
-    config: &Config,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let ambient = Ambient::real();
-    let kept = Kept {
-        keyring: Keyring::existing(config, &ambient).map_err(Failure::of)?,
-        token_ttl_secs: config.token_ttl_secs,
-    };
-    cli::keyring::run(command, &kept, ambient.now(), out)
 }

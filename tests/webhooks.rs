@@ -160,12 +160,18 @@ fn told(tool: &str, state: State) -> (String, State) {
 /// A payout of ours, executed.
 async fn ours(house: &House) -> Proposal {
     house.policy("agent-1", &Policy::default()).await;
+    let arguments = json!({
+        "fund_account_id": "fa_00000000000001", "amount": 5_000, "currency": "INR",
+        "mode": "IMPS", "purpose": "payout",
+    });
+    carried_out(house, "create_payout", arguments).await
+}
+
+/// Proposed and committed by the agent, whatever came of it.
+async fn carried_out(house: &House, tool: &str, arguments: Value) -> Proposal {
     let request = ProposeRequest {
-        tool: "create_payout".to_owned(),
-        arguments: json!({
-            "fund_account_id": "fa_00000000000001", "amount": 5_000, "currency": "INR",
-            "mode": "IMPS", "purpose": "payout",
-        }),
+        tool: tool.to_owned(),
+        arguments,
         ..ProposeRequest::default()
     };
     let who = agent_of("agent-1");
@@ -539,6 +545,66 @@ async fn events_about_our_own_payouts_report_what_became_of_them() {
         external(&house).await.is_empty(),
         "our own are not governed as foreign"
     );
+}
+
+/// Two payments under one reference: what becomes of the second says nothing about the first.
+#[tokio::test]
+async fn another_payment_under_our_reference_undoes_nothing_and_is_reported() {
+    let house = house().await;
+    let paid = ours(&house).await;
+    for (n, status) in ["reversed", "reversed", "processed"].iter().enumerate() {
+        let mut other = shown(&paid, status);
+        other["id"] = json!("pout_00000000000777");
+        hear(
+            &house,
+            &format!("payout.{status}"),
+            &other,
+            &format!("ev{n}"),
+        )
+        .await;
+        assert_eq!(
+            read(&house, paid.id()).await.state,
+            State::Executed,
+            "{status}"
+        );
+    }
+    let told = records(&house).await;
+    let told: Vec<_> = told
+        .iter()
+        .filter(|record| record.kind == "contradicted")
+        .collect();
+    assert_eq!(told.len(), 2, "each thing it says is told once");
+    assert_eq!(told[0].proposal, Some(paid.id()));
+}
+
+/// The bank has no event for a payout that was cancelled through us.
+#[tokio::test]
+async fn a_payout_that_we_cancel_gives_its_budget_back() {
+    let house = house().await;
+    let paid = ours(&house).await;
+    let spent = async || {
+        let agent = "agent-1".parse().unwrap();
+        let view = house
+            .broker
+            .budget(&person(Role::Admin), &agent)
+            .await
+            .unwrap();
+        (view.reserved, view.posted)
+    };
+    assert_eq!(spent().await, (0, 5_000));
+    let mut waits = house.bank.payout("pout_made0000000000");
+    waits["status"] = json!("queued");
+    house.bank.put(waits);
+    let may_cancel = Policy {
+        allowed_tools: vec!["cancel_payout".to_owned()],
+        ..Policy::default()
+    };
+    house.policy("agent-1", &may_cancel).await;
+    let arguments = json!({"payout_id": "pout_made0000000000"});
+    let cancelled = carried_out(&house, "cancel_payout", arguments).await;
+    assert_eq!(cancelled.state, State::Executed);
+    assert_eq!(read(&house, paid.id()).await.state, State::Reversed);
+    assert_eq!(spent().await, (0, 0));
 }
 
 #[tokio::test]

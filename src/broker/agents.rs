@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::memory::HISTORY_LENGTH;
+use super::policy::PolicyView;
 use super::{Broker, Trouble};
 use crate::domain::change::Pot;
 use crate::domain::facts::PastPayout;
@@ -25,14 +26,16 @@ use crate::governance::{anomaly, risk};
 pub struct BudgetView {
     /// Whose.
     pub agent: AgentId,
-    /// `None` is no limit.
+    /// `None` is no limit, or no policy.
     pub daily_limit: Option<i64>,
     /// Held for what is held, allowed, on its way or in doubt.
     pub reserved: i64,
     /// Spent.
     pub posted: i64,
-    /// What still fits; `None` where there is no limit.
+    /// What still fits; `None` where there is no limit, 0 where no policy allows anything.
     pub remaining: Option<i64>,
+    /// The version of the policy; `None` if there is none.
+    pub policy_version: Option<u64>,
     /// The day, in the budget time zone.
     pub day: Day,
     /// The policy's currency.
@@ -76,7 +79,9 @@ impl Broker {
 
     /// Today's budget of an agent.
     pub async fn budget(&self, who: &Principal, agent: &AgentId) -> Result<BudgetView, Trouble> {
-        let policy = self.policy_if_any(who, agent).await?;
+        let view = self.policy_if_any(who, agent).await?;
+        let policy_version = view.as_ref().map(|view| view.version);
+        let policy = view.map(|view| view.policy);
         let currency = policy.as_ref().map_or(Currency::INR, Policy::currency);
         let day = self.ports().ambient.now().day_in(&self.settings().zone);
         let pot = Pot {
@@ -86,14 +91,19 @@ impl Broker {
             currency,
         };
         let budget = self.ports().store.budget(&pot).await?;
-        let daily_limit = policy.and_then(|policy| policy.daily_limit);
         let taken = budget.pending.saturating_add(budget.posted);
+        let left = |limit: i64| limit.saturating_sub(taken).max(0);
+        let (daily_limit, remaining) = match policy {
+            Some(policy) => (policy.daily_limit, policy.daily_limit.map(left)),
+            None => (None, Some(0)),
+        };
         Ok(BudgetView {
             agent: agent.clone(),
             daily_limit,
             reserved: budget.pending,
             posted: budget.posted,
-            remaining: daily_limit.map(|limit| limit.saturating_sub(taken).max(0)),
+            remaining,
+            policy_version,
             day,
             currency,
         })
@@ -119,7 +129,8 @@ impl Broker {
             return Err(Trouble::InvalidRequest(text.to_owned()));
         }
         let (history, hours) = self.readable_history(who, agent).await?;
-        let policy = self.policy_if_any(who, agent).await?;
+        let view = self.policy_if_any(who, agent).await?;
+        let policy = view.map(|view| view.policy);
         let now = self.ports().ambient.now();
         Ok(risk::risk(&anomaly::Look {
             minor,
@@ -136,12 +147,12 @@ impl Broker {
         &self,
         who: &Principal,
         agent: &AgentId,
-    ) -> Result<Option<Policy>, Trouble> {
+    ) -> Result<Option<PolicyView>, Trouble> {
         if !who.may_read(&who.org, agent) {
             return Err(Trouble::NotFound("agent"));
         }
         match self.policy(who, agent).await {
-            Ok(view) => Ok(Some(view.policy)),
+            Ok(view) => Ok(Some(view)),
             Err(Trouble::NotFound(_)) => Ok(None),
             Err(trouble) => Err(trouble),
         }

@@ -171,7 +171,8 @@ impl Broker {
     }
 }
 
-fn needs(who: &Principal, right: Right) -> Result<(), Trouble> {
+/// Whether the caller's role allows it at all, before anything is said about the rest.
+pub fn needs(who: &Principal, right: Right) -> Result<(), Trouble> {
     if who.may(right) {
         Ok(())
     } else {

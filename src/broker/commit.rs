@@ -390,6 +390,7 @@ impl Broker {
         let now = self.ports().ambient.now();
         let change = match outcome {
             Outcome::Executed(receipt) => {
+                self.withdrawn(proposal, &receipt).await;
                 let taken_back = receipt.reversed.then(|| receipt.clone());
                 return match Change::confirm(proposal, receipt, now, "hundi") {
                     Ok(change) => {

@@ -291,7 +291,7 @@ impl Broker {
         if notice.kind == NoticeKind::Held && settled {
             return Told::Moot;
         }
-        let message = ntfy::message(&ntfy.topic, notice);
+        let message = ntfy::message(&ntfy.topic, notice, proposal);
         let post = ntfy::post(&ntfy.url, ntfy.token.as_ref(), message);
         let told = match outbound.post(&post, DEADLINE).await {
             Ok(answer) if (200..300).contains(&answer.status) => Told::Yes,

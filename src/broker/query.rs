@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::{Broker, ListRequest, MAX_AWAIT, Proposed, Trouble};
-use crate::domain::ids::ProposalId;
+use crate::domain::ids::{AgentId, ProposalId};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::proposal::{Proposal, State};
 use crate::store::{ProposalFilter, RecordFilter, StoredRecord};
@@ -65,14 +65,9 @@ impl Broker {
         who: &Principal,
         request: &ListRequest,
     ) -> Result<Vec<Proposed>, Trouble> {
-        let agent = if who.may(Right::ReadAll) {
-            request.agent.clone()
-        } else {
-            who.agent.clone()
-        };
-        if !who.may(Right::ReadAll) && agent.is_none() {
+        let Some(agent) = visible_agent(who, request.agent.as_ref()) else {
             return Ok(Vec::new());
-        }
+        };
         let filter = ProposalFilter {
             org: Some(who.org.clone()),
             agent,
@@ -97,14 +92,9 @@ impl Broker {
         who: &Principal,
         filter: RecordFilter,
     ) -> Result<Vec<StoredRecord>, Trouble> {
-        let agent = if who.may(Right::ReadAll) {
-            filter.agent.clone()
-        } else {
-            who.agent.clone()
-        };
-        if !who.may(Right::ReadAll) && agent.is_none() {
+        let Some(agent) = visible_agent(who, filter.agent.as_ref()) else {
             return Ok(Vec::new());
-        }
+        };
         let limit = filter.limit.clamp(1, MAX_PAGE);
         let filter = RecordFilter {
             org: Some(who.org.clone()),
@@ -189,4 +179,14 @@ impl Broker {
             .await?
             .ok_or(Trouble::NotFound("proposal"))
     }
+}
+
+/// Whose rows a list is about: `None` where the caller may see none of them, `Some(None)` where it
+/// may see everybody's.
+fn visible_agent(who: &Principal, asked: Option<&AgentId>) -> Option<Option<AgentId>> {
+    if who.may(Right::ReadAll) {
+        return Some(asked.cloned());
+    }
+    let own = who.agent.as_ref()?;
+    (asked.is_none() || asked == Some(own)).then(|| Some(own.clone()))
 }

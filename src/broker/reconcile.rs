@@ -286,6 +286,10 @@ impl Broker {
             State::Committing | State::InDoubt => {
                 Change::confirm(proposal, receipt.clone(), now, actor).ok()
             }
+            // The same reference on a second payment: the first must not be taken for undone.
+            State::Executed | State::Reversed if is_another(proposal, receipt) => {
+                self.contradiction(proposal, receipt, now, actor)
+            }
             State::Executed if receipt.reversed => {
                 let told = notice(proposal, NoticeKind::Reversed, now, "the money came back");
                 Change::take_back(proposal, receipt.clone(), now, actor, Some(told)).ok()
@@ -300,7 +304,11 @@ impl Broker {
             | State::Failed
             | State::Rejected
             | State::Cancelled
-            | State::Expired => self.contradiction(proposal, receipt, now, actor),
+            | State::Expired => {
+                // What came back before anybody knew of it leaves nothing to contradict.
+                let left = Some(receipt).filter(|receipt| !receipt.reversed)?;
+                self.contradiction(proposal, left, now, actor)
+            }
         }
     }
 
@@ -318,11 +326,15 @@ impl Broker {
             .execution
             .as_ref()
             .map(|execution| &execution.contradictions);
-        if receipt.reversed || known.is_some_and(|known| known.contains(&told)) {
+        if known.is_some_and(|known| known.contains(&told)) {
             return None;
         }
+        let another = match is_another(proposal, receipt) {
+            true => "another effect",
+            false => "an effect",
+        };
         let why = format!(
-            "the provider reports an effect for a proposal that is {}",
+            "the provider reports {another} for a proposal that is {}",
             proposal.state.name()
         );
         let notice = notice(proposal, NoticeKind::Alert, now, &why);
@@ -391,6 +403,16 @@ impl Broker {
 
 /// The provider's word for a payout that is with its payee.
 const ARRIVED: &str = "processed";
+
+/// Whether the provider speaks of another payment than the one that settled the proposal.
+fn is_another(proposal: &Proposal, receipt: &Receipt) -> bool {
+    let known = match proposal.outcome() {
+        Some(Settled::Executed(known)) => known.provider_id.as_ref(),
+        Some(Settled::Refused(_)) | None => None,
+    };
+    let told = receipt.provider_id.as_ref();
+    known.is_some() && told.is_some() && known != told
+}
 
 /// Whether the provider says for the first time that the money has arrived. Events come in any
 /// order, so no other state of its own replaces one that is known.

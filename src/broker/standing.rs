@@ -1,15 +1,29 @@
 //! Where proposals stand, for those who only watch: no token is put out, nothing changes.
 
+use std::time::Duration;
+
 use super::{Broker, Trouble};
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::Principal;
 use crate::domain::proposal::Proposal;
 use crate::telemetry;
 
+/// Longest that a reader of metrics waits for the store.
+const GAUGES_DEADLINE: Duration = Duration::from_millis(500);
+
 impl Broker {
     /// One proposal as it is stored. Another's is as unknown as one that never existed.
     pub async fn standing(&self, who: &Principal, id: ProposalId) -> Result<Proposal, Trouble> {
         self.visible(who, id).await
+    }
+
+    /// The gauges as they are now, for whoever reads the metrics; as they last were where the
+    /// store does not answer at once, because metrics are wanted most when it does not.
+    pub async fn fresh_gauges(&self) {
+        let read = tokio::time::timeout(GAUGES_DEADLINE, self.gauges()).await;
+        if !matches!(read, Ok(Ok(()))) {
+            tracing::debug!("the gauges are those of the last reading");
+        }
     }
 
     /// Reads into the gauges how many proposals stand where. A duty of the worker.

@@ -1,17 +1,42 @@
 //! Putting tokens out: only for what is allowed, and one live token per proposal.
 
+use serde_json::json;
+
 use super::{Broker, SealedToken, Trouble};
-use crate::domain::change::{Change, Conflict};
+use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::ids::{Nonce, TokenId};
+use crate::domain::principal::Principal;
 use crate::domain::proposal::{LiveToken, Proposal, State};
 use crate::domain::time::Timestamp;
-use crate::domain::token::Claims;
+use crate::domain::token::{Claims, KeyEntry, KeyState};
 use crate::store::ApplyError;
 
 /// How often a renewal is tried when others write the same proposal.
 const TRIES: u32 = 5;
 
 impl Broker {
+    /// Token keys were made, rotated or retired: one record for each, without the key.
+    ///
+    /// # Errors
+    /// The store did not take them, and neither did the spool.
+    pub async fn token_keys_changed(
+        &self,
+        who: &Principal,
+        keys: &[&KeyEntry],
+    ) -> Result<(), Trouble> {
+        let now = self.ports().ambient.now();
+        for key in keys {
+            let kind = match key.state {
+                KeyState::Active => "token_key_created",
+                KeyState::Rotated(_) => "token_key_rotated",
+                KeyState::Retired => "token_key_retired",
+            };
+            let record = Record::new(now, &who.org, kind, &who.id);
+            self.note(record.with(json!({"kid": key.kid}))).await?;
+        }
+        Ok(())
+    }
+
     /// A new token for a proposal that lives until `lapses_at`; it never outlives the proposal.
     pub(super) fn fresh_token(
         &self,

@@ -20,11 +20,12 @@ use super::forged::Forgery;
 use super::{Broker, Trouble};
 use crate::connector::razorpay::event::{Event, reduced};
 use crate::connector::razorpay::{self, Razorpay};
-use crate::domain::call::{Evidence, Sighting};
+use crate::domain::call::{Evidence, Receipt, Sighting};
 use crate::domain::change::{Change, DocKey, DocWrite, Record};
 use crate::domain::ids::{OrgId, ProposalId, hex};
 use crate::domain::money::Effective;
 use crate::domain::notice::{Notice, NoticeKind};
+use crate::domain::proposal::Proposal;
 use crate::domain::strict;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::Payee;
@@ -296,6 +297,41 @@ impl Broker {
                 came @ (Came::News | Came::Case) => Ok(came),
             },
         }
+    }
+
+    /// A payout that we have withdrawn is news about the proposal that made it or let it go: the
+    /// bank may tell nobody else of it. Said before the withdrawal is settled, so that whoever
+    /// settles it after a crash says it again.
+    pub(super) async fn withdrawn(&self, proposal: &Proposal, receipt: &Receipt) {
+        let tool = proposal.fixed.tool.as_str();
+        let withdraws = [Razorpay::Cancel, Razorpay::Reject]
+            .iter()
+            .any(|kind| kind.tool() == tool);
+        if !withdraws {
+            return;
+        }
+        if let Err(trouble) = self.withdrawn_payout(&receipt.result, tool).await {
+            tracing::warn!(proposal = %proposal.fixed.id, %trouble, "whose payout was withdrawn is not known");
+        }
+    }
+
+    async fn withdrawn_payout(&self, payout: &Value, heard: &str) -> Result<(), Trouble> {
+        let Some(payout) = reduced(payout) else {
+            return Ok(());
+        };
+        let Ok(evidence) = razorpay::evidence(&payout) else {
+            return Ok(());
+        };
+        let named = evidence.reference.as_deref().and_then(|r| r.parse().ok());
+        let maker = match (named, evidence.receipt.provider_id.as_deref()) {
+            (Some(id), _) => Some(id),
+            (None, Some(payout_id)) => self.governed_before(payout_id).await?,
+            (None, None) => None,
+        };
+        if let Some(id) = maker {
+            self.about_ours(id, &payout, heard).await?;
+        }
+        Ok(())
     }
 
     /// Evidence about one of our proposals; `None` if there is no such proposal.

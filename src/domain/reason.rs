@@ -66,7 +66,7 @@ codes! {
         DomainBlocked = "DOMAIN_BLOCKED", Stop, "The vendor's domain is on the block list, or not on the allow list.";
         RiskHigh = "RISK_HIGH", Stop, "The vendor's URL is listed as a threat.";
         ReputationUnavailable = "REPUTATION_UNAVAILABLE", GetApproval, "The vendor's reputation could not be learned in time.";
-        EntityUnverified = "ENTITY_UNVERIFIED", GetApproval, "The vendor is not a verified legal entity.";
+        EntityUnverified = "ENTITY_UNVERIFIED", Stop, "The vendor is not a verified legal entity.";
         AnomalyDetected = "ANOMALY_DETECTED", GetApproval, "The request is far outside this agent's history.";
         LowIntegrity = "low_integrity", FixArgs, "The agent's own answers disagree with each other.";
         IntegrityUnknown = "INTEGRITY_UNKNOWN", GetApproval, "The integrity of the agent's answers could not be scored.";

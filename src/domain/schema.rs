@@ -17,6 +17,7 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions, ValidationError};
 use serde_json::{Map, Value, json};
 
+use super::money::Currency;
 use super::strict::MAX_SAFE_INTEGER;
 use super::tool::{MoneyRule, Tool, at_path};
 
@@ -84,7 +85,37 @@ pub fn validate(tool: &Tool, args: &Value) -> Result<(), String> {
             }
         }
     }
+    one_currency(tool, args)?;
     tool.bad_pattern(args).map_or(Ok(()), Err)
+}
+
+/// Amounts are compared with limits in one currency, so one that cannot be read, or that stands
+/// beside a part and is another, would have foreign units counted as our own.
+fn one_currency(tool: &Tool, args: &Value) -> Result<(), String> {
+    let Some(path) = tool.money.currency.as_deref() else {
+        return Ok(());
+    };
+    let readable = |value: &&Value| value.as_str().and_then(Currency::parse).is_some();
+    if !at_path(args, path)?.iter().all(readable) {
+        return Err(format!(
+            "`{path}` must be three upper-case letters, such as INR"
+        ));
+    }
+    let whole = tool.effective(args).currency().unwrap_or(Currency::INR);
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let parts = tool.money.amounts.iter();
+    let parts = parts.filter_map(|amount| amount.rsplit_once('.'));
+    for (parent, _) in parts {
+        let beside = format!("{parent}.{name}");
+        for value in at_path(args, &beside)? {
+            if beside != path && value.as_str() != Some(whole.code()) {
+                return Err(format!(
+                    "`{beside}` must be {whole}, as in the whole request"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Why a schema cannot be used, or `Ok`. For accepting a tool: better refused then than at every
@@ -499,6 +530,37 @@ mod tests {
         ] {
             assert!(validate(&tool, &bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn every_part_is_in_the_currency_of_the_whole() {
+        let schema = json!({"type": "object", "properties": {
+            "amount": {"type": "integer"}, "currency": {"type": "string"},
+            "transfers": {"type": "array", "items": {"type": "object", "properties": {
+                "amount": {"type": "integer"}, "currency": {"type": "string"},
+            }}},
+        }});
+        let mut tool = tool(schema, &["amount", "transfers[].amount"], &[]);
+        tool.money.currency = Some("currency".to_owned());
+        let order = |whole: &str, part: &str| json!({"amount": 9, "currency": whole, "transfers": [{"amount": 9, "currency": part}]});
+        assert_eq!(validate(&tool, &order("INR", "INR")), Ok(()));
+        assert_eq!(
+            validate(&tool, &json!({"amount": 9, "transfers": [{"amount": 9}]})),
+            Ok(())
+        );
+        for (whole, part) in [
+            ("INR", "USD"),
+            ("USD", "INR"),
+            ("inr", "inr"),
+            ("US$", "INR"),
+        ] {
+            assert!(
+                validate(&tool, &order(whole, part)).is_err(),
+                "{whole} {part}"
+            );
+        }
+        let unsaid = json!({"amount": 9, "transfers": [{"amount": 9, "currency": "USD"}]});
+        assert!(validate(&tool, &unsaid).is_err());
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub fn budget(view: &BudgetView) -> Value {
         "reserved": view.reserved,
         "posted": view.posted,
         "remaining": view.remaining,
+        "policy_version": view.policy_version,
         "day": view.day.to_string(),
         "currency": view.currency,
     })

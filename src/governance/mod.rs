@@ -12,7 +12,7 @@
 //! | the tool's bucket | `RATE_LIMITED`, blocked |
 //! | spent today | `LIMIT_EXCEEDED`, blocked, unless there is no daily limit |
 //! | reputation | `REPUTATION_UNAVAILABLE`, held, if there is a URL to ask about |
-//! | entity | `ENTITY_UNVERIFIED`, held, if the policy asks |
+//! | entity | `ENTITY_UNVERIFIED`, if the policy asks; held if the register is silent |
 //! | history | `ANOMALY_DETECTED`, held, if money moves |
 //! | integrity | `INTEGRITY_UNKNOWN`, as `integrity.on_missing` says |
 //!

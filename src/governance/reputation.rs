@@ -24,20 +24,24 @@ pub fn risk(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     }
 }
 
-/// `ENTITY_UNVERIFIED`, where the policy asks for a verified legal entity.
+/// `ENTITY_UNVERIFIED`, where the policy asks for a verified legal entity. Refused where the
+/// register has spoken or there is nobody to ask about; held where it did not answer.
 pub fn entity(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     let asked = policy_of(facts)?.require_verified_entity && request.effective.moves_money();
     if !asked {
         return None;
     }
-    let why = match (&facts.entity, &request.payee.name) {
-        (Fact::Known(Entity::Verified), _) => return None,
-        (Fact::Known(Entity::Unverified), _) => "the register knows no active entity of this name",
-        (Fact::Known(Entity::NotAsked), None) => "the request names no vendor to verify",
-        (Fact::Known(Entity::NotAsked), Some(_)) => "no register was asked about the vendor",
-        (Fact::Missing, _) => "the register did not answer in time",
-    };
-    Some(Finding::hold(Reason::EntityUnverified, why))
+    let block = |why: &str| Some(Finding::block(Reason::EntityUnverified, why));
+    let hold = |why: &str| Some(Finding::hold(Reason::EntityUnverified, why));
+    match (&facts.entity, &request.payee.name) {
+        (Fact::Known(Entity::Verified), _) => None,
+        (_, None) => block("the request names no vendor to verify"),
+        (Fact::Known(Entity::Unverified), _) => {
+            block("the register knows no active entity of this name")
+        }
+        (Fact::Known(Entity::NotAsked), _) => hold("no register was asked about the vendor"),
+        (Fact::Missing, _) => hold("the register did not answer in time"),
+    }
 }
 
 #[cfg(test)]
@@ -93,14 +97,14 @@ mod tests {
     #[rustfmt::skip]
     fn an_entity_is_verified_where_the_policy_asks() {
         let cases = [
-            (false, Fact::Known(Entity::Unverified), false),
-            (false, Fact::Missing,                   false),
-            (true,  Fact::Known(Entity::Verified),   false),
-            (true,  Fact::Known(Entity::Unverified), true),
-            (true,  Fact::Known(Entity::NotAsked),   true),
-            (true,  Fact::Missing,                   true),
+            (false, Fact::Known(Entity::Unverified), None),
+            (false, Fact::Missing,                   None),
+            (true,  Fact::Known(Entity::Verified),   None),
+            (true,  Fact::Known(Entity::Unverified), Some(Severity::Block)),
+            (true,  Fact::Known(Entity::NotAsked),   Some(Severity::Hold)),
+            (true,  Fact::Missing,                   Some(Severity::Hold)),
         ];
-        for (require_verified_entity, entity_fact, held) in cases {
+        for (require_verified_entity, entity_fact, severity) in cases {
             let policy = Policy { require_verified_entity, ..Policy::default() };
             let facts = Facts {
                 policy: Fact::Known(Some(policy)),
@@ -108,7 +112,13 @@ mod tests {
                 ..facts()
             };
             let found = entity(&Sample::default().request(), &facts);
-            assert_eq!(found.is_some(), held, "{require_verified_entity} {entity_fact:?}");
+            let found = found.map(|finding| finding.severity);
+            assert_eq!(found, severity, "{require_verified_entity} {entity_fact:?}");
+            let nobody = Sample { payee: Payee::default(), ..Sample::default() };
+            let nameless = entity(&nobody.request(), &facts).map(|finding| finding.severity);
+            let verified = entity_fact == Fact::Known(Entity::Verified);
+            let expected = require_verified_entity.then_some(Severity::Block);
+            assert_eq!(nameless, expected.filter(|_| !verified), "{entity_fact:?}");
             let nothing = Sample { effective: Effective::Nothing, ..Sample::default() };
             assert_eq!(entity(&nothing.request(), &facts), None);
         }

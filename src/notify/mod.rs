@@ -9,7 +9,7 @@ pub mod slack;
 
 use crate::domain::money::Effective;
 use crate::domain::notice::{Notice, NoticeKind};
-use crate::domain::proposal::Proposal;
+use crate::domain::proposal::{Proposal, State};
 use crate::domain::reason::Severity;
 use crate::domain::tool::Payee;
 
@@ -66,21 +66,27 @@ fn amount(effective: &Effective) -> String {
     }
 }
 
-/// Who would be paid: name, account and site, as far as the arguments say.
-fn payee(payee: &Payee, max: usize) -> String {
-    let parts: Vec<&str> = [&payee.name, &payee.account, &payee.url]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
-    match parts.is_empty() {
-        true => "not named".to_owned(),
-        false => shown(&parts.join(" / "), max),
+/// Who would be paid, as far as the arguments say: the account first, because it alone decides
+/// where the money goes, and each part in a line of its own, so that none can pose as another.
+fn payee(payee: &Payee, max: usize) -> Vec<(&'static str, String)> {
+    let parts = [
+        ("Payee account", &payee.account),
+        ("Payee name", &payee.name),
+        ("Payee site", &payee.url),
+    ];
+    let named = |(label, part): (&'static str, &Option<String>)| {
+        part.as_ref().map(|part| (label, shown(part, max)))
+    };
+    let lines: Vec<_> = parts.into_iter().filter_map(named).collect();
+    match lines.is_empty() {
+        true => vec![("Payee", "not named".to_owned())],
+        false => lines,
     }
 }
 
-/// The headline of a message, without any text of strangers.
-fn headline(notice: &Notice) -> String {
+/// The headline of a message, without any text of strangers. A hold that one of several people
+/// has approved still needs the others.
+fn headline(notice: &Notice, proposal: Option<&Proposal>) -> String {
     let what = match &notice.effective {
         Effective::Nothing => notice
             .tool
@@ -91,6 +97,9 @@ fn headline(notice: &Notice) -> String {
     };
     match notice.kind {
         NoticeKind::Held => format!("Approval needed: {what}"),
+        NoticeKind::Decided if proposal.is_some_and(|proposal| proposal.state == State::Held) => {
+            format!("Approval needed: {what}")
+        }
         NoticeKind::Decided => format!("Decided: {what}"),
         NoticeKind::Blocked => format!("Refused: {} ({what})", notice.reason),
         NoticeKind::InDoubt => format!("In doubt: {what}"),

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{amount, findings, headline, payee, shown};
 use crate::domain::notice::{Notice, NoticeKind, Post};
+use crate::domain::proposal::Proposal;
 use crate::domain::secret::Secret;
 
 /// ntfy turns longer messages into attachments.
@@ -13,12 +14,11 @@ const MAX_TITLE: usize = 200;
 const MAX_LINE: usize = 300;
 
 /// The message to a topic.
-pub fn message(topic: &str, notice: &Notice) -> Value {
+pub fn message(topic: &str, notice: &Notice, proposal: Option<&Proposal>) -> Value {
     let (priority, tags) = looks(notice);
-    let mut lines = vec![
-        format!("Amount: {}", amount(&notice.effective)),
-        format!("Payee: {}", payee(&notice.payee, MAX_LINE)),
-    ];
+    let mut lines = vec![format!("Amount: {}", amount(&notice.effective))];
+    let payee = payee(&notice.payee, MAX_LINE).into_iter();
+    lines.extend(payee.map(|(label, text)| format!("{label}: {text}")));
     if let Some(agent) = &notice.agent {
         lines.push(format!("Agent: {agent}"));
     }
@@ -47,7 +47,7 @@ pub fn message(topic: &str, notice: &Notice) -> Value {
     let text: String = lines.join("\n").chars().take(MAX_MESSAGE).collect();
     json!({
         "topic": topic,
-        "title": shown(&headline(notice), MAX_TITLE),
+        "title": shown(&headline(notice, proposal), MAX_TITLE),
         "message": text,
         "priority": priority,
         "tags": tags,

@@ -8,7 +8,7 @@
 
 use serde_json::{Value, json};
 
-use super::{amount, findings, headline, payee, risk, shown};
+use super::{CUT, amount, findings, headline, payee, risk, shown};
 use crate::domain::notice::{Answer, Notice, NoticeKind, Post};
 use crate::domain::proposal::Proposal;
 use crate::domain::secret::Secret;
@@ -54,7 +54,8 @@ pub fn message(
     proposal: Option<&Proposal>,
     buttons: Option<&Buttons>,
 ) -> Value {
-    let mut blocks = vec![json!({"type": "header", "text": plain(&headline(notice), MAX_HEADER)})];
+    let mut blocks =
+        vec![json!({"type": "header", "text": plain(&headline(notice, proposal), MAX_HEADER)})];
     blocks.push(json!({"type": "section", "fields": fields(notice, proposal)}));
     if notice.kind != NoticeKind::Held && !notice.detail.is_empty() {
         blocks.push(section(&shown(&notice.detail, MAX_SECTION)));
@@ -65,7 +66,7 @@ pub fn message(
         blocks.push(section(&lines.join("\n")));
     }
     if let Some(proposal) = proposal {
-        let args = shown(proposal.fixed.args.as_str(), MAX_SECTION / 2);
+        let args = shown(proposal.fixed.args.as_str(), MAX_SECTION - 20);
         blocks.push(section(&format!("Arguments: {args}")));
     }
     if let Some(buttons) = buttons {
@@ -77,7 +78,7 @@ pub fn message(
     blocks.push(json!({"type": "context", "elements": [plain(&footer(notice), MAX_SECTION)]}));
     json!({
         "channel": channel,
-        "text": escaped(&format!("{}, {}", headline(notice), who(notice))),
+        "text": escaped(&format!("{}, {}", headline(notice, proposal), who(notice))),
         "blocks": blocks,
         "mrkdwn": false,
         "parse": "none",
@@ -233,7 +234,7 @@ pub fn press(body: &[u8]) -> Result<Press, NotGenuine> {
 
 fn fields(notice: &Notice, proposal: Option<&Proposal>) -> Vec<Value> {
     let mut rows = vec![("Amount", amount(&notice.effective))];
-    rows.push(("Payee", payee(&notice.payee, MAX_FIELD - 20)));
+    rows.extend(payee(&notice.payee, MAX_FIELD - 20));
     if let Some(agent) = &notice.agent {
         rows.push(("Agent", agent.to_string()));
     }
@@ -288,17 +289,21 @@ fn section(text: &str) -> Value {
     json!({"type": "section", "text": plain(text, MAX_SECTION)})
 }
 
-/// A text without any formatting. Escaping makes it longer, and Slack counts what it gets.
+/// A text without any formatting. Escaping makes it longer, and Slack counts what it gets; what
+/// does not fit is cut, and says so.
 fn plain(text: &str, max: usize) -> Value {
-    let mut out = String::new();
-    let mut count = 0;
-    for c in text.chars() {
-        let piece = escape(c);
-        count += piece.chars().count();
-        if count > max {
-            break;
+    let mut out = escaped(text);
+    if out.chars().count() > max {
+        out.clear();
+        let mut left = max.saturating_sub(CUT.len());
+        for piece in text.chars().map(escape) {
+            let Some(rest) = left.checked_sub(piece.chars().count()) else {
+                break;
+            };
+            left = rest;
+            out.push_str(&piece);
         }
-        out.push_str(&piece);
+        out.push_str(CUT);
     }
     json!({"type": "plain_text", "text": out, "emoji": false})
 }
@@ -425,6 +430,29 @@ mod tests {
             &"ab".repeat(32),
         ] {
             assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    /// A name can neither push the account out of sight nor pose as it.
+    #[test]
+    fn the_account_stands_first_and_alone() {
+        let names = [
+            "<".repeat(256),
+            "Good Ltd / fa_GOOD0001".to_owned() + &" ".repeat(200),
+        ];
+        for name in names {
+            let mut notice = notice(&name, "");
+            notice.payee.account = Some("fa_00000000000EVL".to_owned());
+            let message = message("C1", &notice, None, None);
+            let fields = message["blocks"][1]["fields"].as_array().unwrap();
+            let texts: Vec<_> = fields
+                .iter()
+                .filter_map(|f| f["text"]["text"].as_str().or(f["text"].as_str()))
+                .collect();
+            assert_eq!(texts[1], "Payee account: fa_00000000000EVL");
+            assert!(texts[2].starts_with("Payee name: "), "{texts:?}");
+            let whole = texts[2].matches("&lt;").count() == 256 || name.starts_with('G');
+            assert!(whole || texts[2].ends_with(CUT), "{texts:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod demo;
 pub mod doctor;
+pub mod keyring;
 pub mod mcp;
 pub mod on_store;
 pub mod sandbox;

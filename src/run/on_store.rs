@@ -130,7 +130,8 @@ fn expect_store(config: &Config) -> Result<(), Failure> {
     }
 }
 
-fn on_store(
+/// Opens the store as a running server would find it, does the work, and closes it again.
+pub fn on_store(
     config: &Config,
     work: impl AsyncFnOnce(&App) -> Result<(), Failure>,
 ) -> Result<(), Failure> {

@@ -75,6 +75,19 @@ fn token_keys_are_rotated_and_retired() {
     assert_eq!(keys[0]["state"], "retired");
     assert_eq!(place.run(&["keyring", "retire", "k000"]).code, 1);
 
+    let log = place
+        .run(&["audit", "--json", "--limit", "100"])
+        .done()
+        .json();
+    let told = |kind: &str, kid: &Value| {
+        let records = log.as_array().or(log["records"].as_array()).unwrap();
+        let about = |record: &&Value| record["kind"] == kind && record["detail"]["kid"] == *kid;
+        records.iter().filter(about).count()
+    };
+    assert_eq!(told("token_key_created", &new["kid"]), 1, "{log}");
+    assert_eq!(told("token_key_rotated", &first[0]["kid"]), 1);
+    assert_eq!(told("token_key_retired", &first[0]["kid"]), 1);
+
     let text = std::fs::read_to_string(place.path("hundi-data/token-keys.json")).unwrap();
     let ring: Value = serde_json::from_str(&text).unwrap();
     let secret = ring["keys"][1]["secret"].as_str().unwrap();

@@ -51,7 +51,7 @@ async fn an_mcp_client_walks_the_whole_table() {
         (allow,                                     5_000, fine.clone(),                             none.clone(), "allowed", "POLICY_OK"),
         (json!({}),                                 5_000, vendor("http://malware.example"),         none.clone(), "blocked", "RISK_HIGH"),
         (json!({}),                                 5_000, vendor("http://silent.example"),          none.clone(), "held",    "REPUTATION_UNAVAILABLE"),
-        (entity.clone(),                            5_000, json!({"vendor_name": "Nobody Ltd"}),     none.clone(), "held",    "ENTITY_UNVERIFIED"),
+        (entity.clone(),                            5_000, json!({"vendor_name": "Nobody Ltd"}),     none.clone(), "blocked", "ENTITY_UNVERIFIED"),
         (entity,                                    5_000, fine.clone(),                             none.clone(), "allowed", "POLICY_OK"),
         (json!({}),                                 5_000, fine.clone(),                             samples,      "blocked", "low_integrity"),
         (json!({}),                                 5_000, fine.clone(), json!({"prompt": "Pay Acme Rs 100"}),     "held",    "PROMPT_CONTRADICTED"),
@@ -114,7 +114,7 @@ async fn signed_sample_events_walk_the_same_table() {
         (json!({"allowed_domains": ["acme.example"]}), "5000", &[],                                   "REJECTED", "DOMAIN_BLOCKED"),
         (json!({}),                               "5000", &["--vendor-url", "http://malware.example"], "REJECTED", "RISK_HIGH"),
         (json!({}),                               "5000", &["--vendor-url", "http://silent.example"], "HELD",     "REPUTATION_UNAVAILABLE"),
-        (json!({"require_verified_entity": true}), "5000", &["--vendor-name", "Nobody Ltd"],          "HELD",     "ENTITY_UNVERIFIED"),
+        (json!({"require_verified_entity": true}), "5000", &["--vendor-name", "Nobody Ltd"],          "REJECTED", "ENTITY_UNVERIFIED"),
         (json!({"require_approval_above": 5_000}), "5001", &[],                                       "HELD",     "APPROVAL_REQUIRED"),
     ];
     for (policy, amount, more, decision, reason) in cases {

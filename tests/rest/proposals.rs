@@ -137,6 +137,12 @@ async fn a_held_proposal_waits_for_somebody_else() {
     assert_eq!(held["reason"], "APPROVAL_REQUIRED");
     assert_eq!(held["approval"]["needed"], 1);
     let path = format!("/v1/proposals/{}", id_of(&held));
+    let auditor = door.fixture.key(Role::Auditor, "eve").await;
+    let metrics = door.get("/metrics", &auditor).await.text();
+    assert!(
+        metrics.contains("\nhundi_held 1\n"),
+        "seen at once: {metrics}"
+    );
 
     // No body, an empty object, and a second time.
     let answer = door.poke(&format!("{path}/approve"), &approver).await;
@@ -218,6 +224,8 @@ async fn doubt_is_told_and_an_operator_can_end_it() {
     assert_eq!(answer.json()["status"], "in_doubt");
     assert_eq!(answer.json()["recovery"], "wait");
     let path = format!("/v1/proposals/{}/settle", id_of(&allowed));
+    let answer = door.post(&path, &agent, json!({})).await;
+    assert_eq!(answer.status, 403, "the role comes before the request");
     for bad in [
         json!({}),
         json!({"outcome": "maybe", "reason": "x"}),

@@ -111,6 +111,15 @@ async fn an_agent_sees_its_own_and_nobody_approves_their_own() {
         records.iter().all(|record| record["agent_id"] == "payer"),
         "{records:?}"
     );
+    for other in ["/v1/audit?agent=somebody", "/v1/proposals?agent=somebody"] {
+        let rows = door.get(other, &agent).await.json();
+        let rows = rows["records"].as_array().or(rows["proposals"].as_array());
+        assert_eq!(
+            rows.unwrap().len(),
+            0,
+            "{other} is not answered with its own"
+        );
+    }
     assert_eq!(
         door.poke(&format!("{path}/cancel"), &agent).await.status,
         200

@@ -297,8 +297,9 @@ pub(super) fn schemas() -> Value {
         "Budget": {"type": "object", "properties": {
             "agent_id": {"type": "string"}, "daily_limit": limit(),
             "reserved": {"type": "integer"}, "posted": {"type": "integer"},
-            "remaining": limit(), "day": {"type": "string"}, "currency": {"type": "string"},
-        }, "required": ["agent_id", "daily_limit", "reserved", "posted", "remaining", "day", "currency"]},
+            "remaining": limit(), "policy_version": {"type": ["integer", "null"]},
+            "day": {"type": "string"}, "currency": {"type": "string"},
+        }, "required": ["agent_id", "daily_limit", "reserved", "posted", "remaining", "policy_version", "day", "currency"]},
         "RiskProfile": {"type": "object", "properties": {
             "agent_id": {"type": "string"}, "total_transactions": {"type": "integer"},
         }, "required": ["agent_id", "total_transactions"]},

@@ -13,6 +13,7 @@ use super::body::of_a_request;
 use super::caller::{Caller, Id, Named};
 use super::openapi::{Op, Param};
 use super::{Door, OptionalBody, Problem, Query, StrictBody};
+use crate::broker::approve::needs;
 use crate::broker::{CommitRequest, ListRequest, ProposeRequest, Proposed, Trouble, Word};
 use crate::domain::principal::Right;
 use crate::domain::proposal::State as Standing;
@@ -156,6 +157,7 @@ async fn settle(
     Id(id): Id,
     StrictBody(fields): StrictBody,
 ) -> Result<Response, Problem> {
+    needs(&who, Right::Operate)?;
     let (word, reason) = seen(fields).map_err(of_a_request)?;
     let answer = door.broker.settle(&who, id, word, &reason).await?;
     Ok(ok(&shapes::proposal(&answer)))

@@ -179,6 +179,9 @@ fn policy_input() -> Value {
 
 type Answer<'a> = BoxFuture<'a, Result<Value, Trouble>>;
 
+/// Why nothing is known: asked and not answered, or not asked because it failed before.
+const SILENT: &str = "the reputation service did not answer properly";
+
 fn check_vendor_reputation(call: &Call, mut fields: Fields) -> Answer<'_> {
     Box::pin(async move {
         let url = fields.needed_text("url", MAX_URL_BYTES)?;
@@ -187,13 +190,15 @@ fn check_vendor_reputation(call: &Call, mut fields: Fields) -> Answer<'_> {
             let text = "no reputation service is configured (HUNDI_SAFE_BROWSING_KEY)";
             Trouble::Off(text.to_owned())
         })?;
-        let (safe, threats) = match source.reputation(&url).await {
-            Fact::Known(Reputation::Safe | Reputation::NotAsked) => (json!(true), Vec::new()),
-            Fact::Known(Reputation::Unsafe(threats)) => (json!(false), threats),
-            Fact::Missing => (Value::Null, Vec::new()),
+        let (safe, threats, error) = match source.reputation(&url).await {
+            Fact::Known(Reputation::Safe | Reputation::NotAsked) => (json!(true), vec![], None),
+            Fact::Known(Reputation::Unsafe(threats)) => (json!(false), threats, None),
+            Fact::Missing => (Value::Null, vec![], Some(SILENT)),
         };
-        let count = threats.len();
-        Ok(json!({"url": url, "safe": safe, "threats": threats, "match_count": count}))
+        Ok(json!({
+            "url": url, "safe": safe, "match_count": threats.len(), "threats": threats,
+            "error": error,
+        }))
     })
 }
 
@@ -308,9 +313,10 @@ fn health_check(call: &Call, fields: Fields) -> Answer<'_> {
     })
 }
 
-fn get_metrics(_call: &Call, fields: Fields) -> Answer<'_> {
+fn get_metrics(call: &Call, fields: Fields) -> Answer<'_> {
     Box::pin(async move {
         fields.end()?;
+        call.broker.fresh_gauges().await;
         Ok(telemetry::snapshot_json())
     })
 }

@@ -66,8 +66,9 @@ pub(super) fn reputation() -> Value {
         "safe": or_null("boolean"),
         "threats": texts(),
         "match_count": {"type": "integer"},
+        "error": or_null("string"),
     });
-    answer(fields, &["url", "safe", "threats", "match_count"])
+    answer(fields, &["url", "safe", "threats", "match_count", "error"])
 }
 
 /// `verify_vendor_entity`.
@@ -120,6 +121,7 @@ pub(super) fn budget() -> Value {
         "reserved": {"type": "integer"},
         "posted": {"type": "integer"},
         "remaining": or_null("integer"),
+        "policy_version": or_null("integer"),
         "day": {"type": "string"},
         "currency": {"type": "string"},
     });
