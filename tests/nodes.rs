@@ -4,6 +4,8 @@
 
 #[path = "nodes/away.rs"]
 mod away;
+#[path = "nodes/clocks.rs"]
+mod clocks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +16,6 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use tokio::task::JoinSet;
 
-use crate::support::clock::Clock;
 use crate::support::nodes::Cluster;
 use crate::support::postgres::{OwnPostgres, connect};
 use crate::support::proxy::{Commit, Line, Proxy};
@@ -651,32 +652,4 @@ async fn a_claim_that_is_told_too_late_is_not_sent_any_more() {
     // Whatever the caller heard first, the outcome is there to be read.
     let (_, again) = slow.commit(&transfer).await.unwrap();
     assert_eq!(again["original"]["status"], "committed", "{again}");
-}
-
-/// To a node whose clock is far off, every lease of the others has ended or began in the future. It
-/// may take over what is under way, and still nothing is paid twice.
-#[tokio::test]
-async fn nodes_whose_clocks_differ_by_an_hour_pay_once() {
-    let Some(clock) = Clock::new() else { return };
-    let Some(cluster) = Cluster::fresh().await else {
-        return;
-    };
-    let right = cluster.node("a", &[]);
-    let wrong = cluster.node("b", &clock.env());
-    for off in [3_600, -3_600] {
-        clock.jump(off);
-        for node in [&right, &wrong] {
-            let slow = json!({"kind": "slow", "operation": "transfer", "delay_ms": 1_500});
-            cluster.bank.arm(slow).await;
-            let transfer = node.transfer(100).await;
-            let heard = node.commit(&transfer).await.unwrap();
-            let state = right.settled(&transfer.id, SETTLED_WITHIN).await;
-            assert_eq!(state, "executed", "{off} s off: {heard:?}");
-            for other in [&right, &wrong] {
-                let (status, again) = other.commit(&transfer).await.unwrap();
-                assert_eq!(status, 409, "{off} s off: {again}");
-            }
-            assert_eq!(payments(&cluster, &[transfer]).await, [1], "{off} s off");
-        }
-    }
 }

@@ -186,7 +186,8 @@ pub trait Store: Send + Sync {
     /// Proposals, newest first.
     async fn proposals(&self, filter: &ProposalFilter) -> Result<Vec<Proposal>, StoreError>;
 
-    /// Held and allowed proposals whose time ran out at or before `now`, oldest first.
+    /// Held and allowed proposals whose time ran out at or before `now`, oldest first. A store that
+    /// nodes share asks its own clock too, and so may give fewer.
     async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<Proposal>, StoreError>;
 
     /// Committing and in-doubt proposals whose lease ran out at or before `now`, or lies more than

@@ -1,10 +1,11 @@
 //! Several real `hundi serve` processes on one Postgres, next to one bank process.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::postgres;
-use super::server::{BankProcess, FirstKeys, Server, TOKEN_KEY};
+use super::server::{BankProcess, FirstKeys, HUNDI, Server, TOKEN_KEY};
 
 /// The other keys that nodes share.
 pub const AUDIT_KEY: &str = "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf";
@@ -15,6 +16,8 @@ pub const MASTER_KEY: &str = "c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8
 pub struct Cluster {
     pub database: String,
     pub bank: Arc<BankProcess>,
+    /// What nodes are started from: the program under test, or an older one.
+    pub program: PathBuf,
     keys: Arc<Mutex<Option<FirstKeys>>>,
     folders: Arc<Mutex<HashMap<String, Arc<tempfile::TempDir>>>>,
 }
@@ -30,6 +33,7 @@ impl Cluster {
         Self {
             database,
             bank: Arc::new(BankProcess::start()),
+            program: HUNDI.into(),
             keys: Arc::default(),
             folders: Arc::default(),
         }
@@ -88,6 +92,6 @@ impl Cluster {
         let usual = usual.into_iter().filter(|(name, _)| !given(name));
         let env = env.iter().copied().filter(|(_, value)| !value.is_empty());
         let env: Vec<_> = usual.chain(env).collect();
-        Server::node(folder, self.bank.clone(), keys, &env)
+        Server::node(&self.program, folder, self.bank.clone(), keys, &env)
     }
 }

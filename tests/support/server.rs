@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 /// Longest that a process may take until it is ready.
 const READY: Duration = Duration::from_secs(30);
+/// The program under test.
+pub const HUNDI: &str = env!("CARGO_BIN_EXE_hundi");
 /// The key that signs every test server's tokens, so that a test can sign its own.
 pub const TOKEN_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -52,6 +54,16 @@ fn start(args: &[&str], dir: &Path, env: &[(&str, &str)]) -> (Process, String) {
 
 /// The same; `Err` is what it said instead of getting ready.
 fn try_start(args: &[&str], dir: &Path, env: &[(&str, &str)]) -> Result<(Process, String), String> {
+    try_start_program(Path::new(HUNDI), args, dir, env)
+}
+
+/// The same with a `hundi` of another version.
+fn try_start_program(
+    program: &Path,
+    args: &[&str],
+    dir: &Path,
+    env: &[(&str, &str)],
+) -> Result<(Process, String), String> {
     let log = dir.join("stderr.log");
     let log_file = std::fs::OpenOptions::new()
         .create(true)
@@ -59,7 +71,7 @@ fn try_start(args: &[&str], dir: &Path, env: &[(&str, &str)]) -> Result<(Process
         .open(&log)
         .unwrap();
     let said_before = log_file.metadata().unwrap().len();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hundi"));
+    let mut command = Command::new(program);
     command
         .args(args)
         .current_dir(dir)
@@ -235,6 +247,7 @@ impl Server {
     /// A process in a folder of its own, next to others on the same store. `Err` is what it said
     /// instead of getting ready.
     pub fn node(
+        program: &Path,
         dir: Arc<tempfile::TempDir>,
         bank: Arc<BankProcess>,
         keys: impl FnOnce() -> FirstKeys,
@@ -242,7 +255,7 @@ impl Server {
     ) -> Result<Self, String> {
         let args = serve(dir.path());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let (process, url) = try_start(&args, dir.path(), env)?;
+        let (process, url) = try_start_program(program, &args, dir.path(), env)?;
         let keys = FirstKeys::read(dir.path()).unwrap_or_else(keys);
         Ok(Self {
             url,
@@ -257,14 +270,22 @@ impl Server {
 
     /// SIGTERM: finish what was claimed, then go.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Stops answering without closing anything, until [`Server::thaw`].
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
     }
 
     pub fn process(&mut self) -> &mut Process {

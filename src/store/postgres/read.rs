@@ -80,8 +80,10 @@ pub(super) async fn proposals(readers: &Readers, filter: &ProposalFilter) -> Rea
 }
 
 pub(super) async fn lapsed(readers: &Readers, now: Timestamp, limit: u32) -> Read<Vec<Proposal>> {
+    // By the server's clock too: a node whose own runs ahead must not end what the others allowed.
     let query = sqlx::query(proposals!(
-        "p.state IN ('held', 'allowed') AND p.due_at <= $1 ORDER BY p.due_at, p.id LIMIT $2"
+        "p.state IN ('held', 'allowed') AND p.due_at <= $1 AND p.due_at <= now() \
+         ORDER BY p.due_at, p.id LIMIT $2"
     ));
     let query = query.bind(instant(now)).bind(i64::from(limit));
     readers.all(query).await?.iter().map(proposal_of).collect()
