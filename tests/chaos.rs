@@ -3,7 +3,8 @@
 //! decides. Then everything is healed, and the books are checked against the bank's ledger.
 //!
 //! `HUNDI_CHAOS_SECS=600` makes the storm that long (`tests/chaos/soak 10`), `HUNDI_CHAOS_SEED=n`
-//! repeats one order of faults. Without either, a short sweep.
+//! repeats one order of faults. Without either, a short sweep. `tests/chaos/upgrade` does without
+//! faults: it replaces an older version by this one, node by node.
 
 #[path = "chaos/callers.rs"]
 mod callers;
@@ -15,3 +16,5 @@ mod ledger;
 mod on_sqlite;
 #[path = "chaos/storm.rs"]
 mod storm;
+#[path = "chaos/upgrade.rs"]
+mod upgrade;

@@ -1,6 +1,7 @@
 //! What the storm rages over: two nodes at fixed addresses, each behind its own line to one
 //! Postgres, with one Redis, one bank process, and the handles to break each of them.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use crate::support::nodes::Cluster;
 use crate::support::postgres::{OwnPostgres, free_port};
 use crate::support::proxy::Proxy;
 use crate::support::redis::RedisServer;
-use crate::support::server::{FirstKeys, Server};
+use crate::support::server::{FirstKeys, HUNDI, Server};
 
 /// Longest that a healed node may take to work again (invariant I9).
 pub const WORKS_WITHIN: Duration = Duration::from_secs(10);
@@ -36,16 +37,18 @@ pub struct Ground {
 impl Ground {
     /// `None` where there is no Postgres to be had.
     pub async fn lay() -> Option<Self> {
-        Self::lay_with(&[]).await
+        Self::lay_with(Path::new(HUNDI), &[]).await
     }
 
-    pub async fn lay_with(env: &[(&str, &str)]) -> Option<Self> {
+    /// With nodes of this program, and more variables in their environment.
+    pub async fn lay_with(program: &Path, env: &[(&str, &str)]) -> Option<Self> {
         let postgres = OwnPostgres::start()?;
         // Until it answers.
         drop(postgres.ready().await);
         let lines = NODES.map(|_| Proxy::before(&postgres.url()).0);
         let redis = RedisServer::start(&[]);
-        let cluster = Cluster::on(postgres.url());
+        let mut cluster = Cluster::on(postgres.url());
+        cluster.program = program.into();
         let ports = NODES.map(|_| free_port());
         let env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         let mut ground = Self {
@@ -99,8 +102,6 @@ impl Ground {
             ("HUNDI_DATABASE_URL", database.as_str()),
             ("HUNDI_REDIS_URL", redis.as_str()),
             ("HUNDI_LISTEN", listen.as_str()),
-            // Whoever starts nodes here also brings the database back, and so cannot wait for it.
-            ("HUNDI_STORE_WAIT_SECS", "0"),
         ];
         env.extend(self.env.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         match self.cluster.try_node(NODES[node], &env) {

@@ -1,7 +1,7 @@
 //! The storm: faults in an order that a seed decides, over callers and `hundi bench` at both
 //! nodes; then healing, and the books.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use super::callers::Caller;
 use super::ground::{Ground, Heard, NODES, WORKS_WITHIN};
 use super::ledger::{self, Figures};
 use crate::support::proxy::{Commit, Line};
+use crate::support::server::HUNDI;
 
 /// Length of the sweep in CI.
 const SHORT: Duration = Duration::from_secs(20);
@@ -162,8 +163,10 @@ async fn two_nodes_survive_everything_and_the_books_agree() {
     let env = [
         ("HUNDI_ALLOWED_TTL_SECS", "60"),
         ("HUNDI_TOKEN_TTL_SECS", "45"),
+        // Whoever starts nodes here also brings the database back, and so cannot wait for it.
+        ("HUNDI_STORE_WAIT_SECS", "0"),
     ];
-    let Some(mut ground) = Ground::lay_with(&env).await else {
+    let Some(mut ground) = Ground::lay_with(Path::new(HUNDI), &env).await else {
         return;
     };
     let agent = agent(&ground).await;
@@ -257,7 +260,7 @@ async fn rage(ground: &mut Ground, length: Duration, seed: u64) -> u32 {
     faults
 }
 
-async fn agent(ground: &Ground) -> String {
+pub async fn agent(ground: &Ground) -> String {
     let body = json!({"tool": "noop", "arguments": {}});
     let key = ground.keys.agent.clone();
     ground.post(0, &key, "/v1/proposals", &body).await.unwrap();
@@ -268,7 +271,7 @@ async fn agent(ground: &Ground) -> String {
 }
 
 /// A window wide enough for the load, so that every proposal goes through Redis.
-async fn limit_rates(ground: &Ground, agent: &str) {
+pub async fn limit_rates(ground: &Ground, agent: &str) {
     let path = format!("/v1/agents/{agent}/policy");
     let policy = json!({
         "daily_limit": 10_000_000_000_000_i64, "per_txn_limit": 100_000_000_000_i64,
