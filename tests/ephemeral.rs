@@ -1,6 +1,9 @@
 //! What may be forgotten, on both implementations: the promises of the trait, and for Redis, what
 //! remains of them while it is stopped, frozen, flushed, restarted empty, full or read-only.
 
+#[path = "ephemeral/failover.rs"]
+mod failover;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -482,7 +485,7 @@ async fn sentinels_are_asked_for_the_master_and_again_after_a_failover() {
     };
     let second = RedisServer::start(&[]).unwrap();
     second.ask(&["REPLICAOF", "127.0.0.1", &first.port.to_string()]);
-    let Some(sentinel) = RedisServer::sentinel("main", first.port) else {
+    let Some(sentinel) = RedisServer::sentinel("main", first.port, 1) else {
         return;
     };
     let url = format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port);

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::complete::needed;
+use super::postgres::free_port;
 
 /// How long a new server may take to answer on a busy machine.
 const START: Duration = Duration::from_secs(20);
@@ -31,12 +32,17 @@ impl RedisServer {
             .local_addr()
             .unwrap()
             .port();
+        let mut args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        if args.iter().any(|arg| arg == "--cluster-enabled") {
+            // Its usual one is 10,000 above, which may be beyond the last there is.
+            args.extend(["--cluster-port".to_owned(), free_port().to_string()]);
+        }
         let mut server = Self {
             port,
             tls_port: 0,
             dir: tempfile::tempdir().unwrap(),
             child: None,
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            args,
         };
         let up = server.up().then_some(server);
         needed(
@@ -45,10 +51,33 @@ impl RedisServer {
         )
     }
 
-    /// A sentinel that watches a master, by itself.
-    pub fn sentinel(service: &str, master: u16) -> Option<Self> {
+    /// Masters of one cluster, made by Redis' own tool.
+    pub fn cluster(masters: usize) -> Option<Vec<Self>> {
+        let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+        let servers = (0..masters).map(|_| Self::start(&args));
+        let servers = servers.collect::<Option<Vec<_>>>()?;
+        let addresses = servers
+            .iter()
+            .map(|server| format!("127.0.0.1:{}", server.port));
+        let made = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(addresses)
+            .arg("--cluster-yes")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&made.stdout).into_owned();
+        assert!(made.status.success(), "redis-cli --cluster create: {told}");
+        Some(servers)
+    }
+
+    /// A sentinel that watches a master; so many have to agree that it is gone.
+    pub fn sentinel(service: &str, master: u16, quorum: u8) -> Option<Self> {
         let conf = tempfile::NamedTempFile::new().unwrap();
-        let text = format!("sentinel monitor {service} 127.0.0.1 {master} 1\n");
+        let text = format!(
+            "sentinel monitor {service} 127.0.0.1 {master} {quorum}\n\
+             sentinel down-after-milliseconds {service} 500\n\
+             sentinel failover-timeout {service} 3000\n"
+        );
         std::fs::write(conf.path(), text).unwrap();
         // It rewrites its file, and so it has to stay.
         let path = conf.into_temp_path().keep().unwrap();
@@ -149,6 +178,19 @@ impl RedisServer {
     /// Everything in it is gone, if it is there.
     pub fn flush(&self) {
         let _ = self.try_ask(&["FLUSHALL"]);
+    }
+
+    /// All that `INFO` tells under one name.
+    pub fn info(&self, name: &str) -> String {
+        let told = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "INFO"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        let line = told
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim().to_owned()
     }
 
     /// One command, as an operator gives it.
