@@ -40,7 +40,7 @@ async fn go_on(heard: &Heard, stage: &str) {
         assert!(Instant::now() < until, "{stage}: only {more} went through");
         turns.tick().await;
     }
-    println!("{stage}: {} acknowledged so far", acknowledged());
+    eprintln!("{stage}: {} acknowledged so far", acknowledged());
 }
 
 async fn schema(ground: &Ground) -> String {
