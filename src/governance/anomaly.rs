@@ -18,6 +18,8 @@
     reason = "statistics over amounts, compared with a threshold; no amount is computed from them"
 )]
 
+use std::borrow::Cow;
+
 use super::{Request, domains};
 use crate::domain::facts::{Fact, Facts, PastPayout};
 use crate::domain::money::{Currency, Money};
@@ -160,11 +162,11 @@ impl Amounts {
             return None;
         }
         let mut logs: Vec<f64> = history.iter().map(|past| log(past.minor)).collect();
-        logs.sort_by(f64::total_cmp);
-        let median = median(&logs);
-        let mut apart: Vec<f64> = logs.iter().map(|log| (log - median).abs()).collect();
-        apart.sort_by(f64::total_cmp);
-        let spread = (self::median(&apart) * MAD_TO_SIGMA).max(MIN_SPREAD);
+        let median = median(&mut logs);
+        for log in &mut logs {
+            *log = (*log - median).abs();
+        }
+        let spread = (self::median(&mut logs) * MAD_TO_SIGMA).max(MIN_SPREAD);
         Some(Self {
             count: history.len(),
             median,
@@ -212,15 +214,19 @@ fn changed_account(look: &Look<'_>) -> Option<Doubt> {
         let vendor = past.vendor.as_deref();
         vendor.is_some_and(|vendor| same(vendor, name))
     });
-    let accounts: Vec<&str> = theirs
+    let accounts = theirs
         .filter_map(|past| past.payee.as_deref())
         // Paid by name then, so that no account is known.
-        .filter(|payee| !same(payee, name))
-        .collect();
-    let latest = accounts.first()?;
-    if accounts.contains(&account) {
-        return None;
+        .filter(|payee| !same(payee, name));
+    let mut latest = None;
+    for known in accounts {
+        // Mostly the very first, so that the rest need not be looked at.
+        if known == account {
+            return None;
+        }
+        latest.get_or_insert(known);
     }
+    let latest = latest?;
     let words = format!("{name} was paid at {latest} before, and now is at {account}");
     Some(Doubt { risk: 0.8, words })
 }
@@ -234,13 +240,17 @@ fn rush(look: &Look<'_>) -> Option<Doubt> {
         .iter()
         .filter(|past| now - at(past) < HOUR_MS)
         .count();
-    let older: Vec<i64> = look.history.iter().skip(recent).map(at).collect();
-    if span < MIN_DAYS_FOR_VELOCITY * DAY_MS || older.len() < MIN_HISTORY {
+    let with_this = recent + 1;
+    // What is no rush whatever was usual is most of what there is.
+    if with_this <= MIN_RUSH || span < MIN_DAYS_FOR_VELOCITY * DAY_MS {
         return None;
     }
-    let with_this = recent + 1;
+    let older: Vec<i64> = look.history.iter().skip(recent).map(at).collect();
+    if older.len() < MIN_HISTORY {
+        return None;
+    }
     let usual = busiest_hour(&older);
-    if with_this <= MIN_RUSH.max(usual * RUSH_FACTOR) {
+    if with_this <= usual * RUSH_FACTOR {
         return None;
     }
     let words = format!("{with_this} payouts within an hour, and never more than {usual} before");
@@ -294,15 +304,21 @@ fn odd_hour(look: &Look<'_>) -> Option<Doubt> {
 
 fn stranger(look: &Look<'_>) -> Option<Doubt> {
     let enough = look.history.len() >= MIN_HISTORY;
-    let payee = key(look.payee).filter(|_| enough && !is_known(look.payee, look.history))?;
+    if !enough || is_known(look.payee, look.history) {
+        return None;
+    }
+    let payee = key(look.payee)?;
     let words = format!("{payee} was never paid before");
     Some(Doubt { risk: 0.2, words })
 }
 
 /// Who is paid, by the surest name there is, as the history has it.
-fn key(payee: &Payee) -> Option<String> {
-    let named = payee.account.clone().or_else(|| payee.name.clone());
-    named.or_else(|| domains::host(payee.url.as_deref()?))
+fn key(payee: &Payee) -> Option<Cow<'_, str>> {
+    let named = payee.account.as_deref().or(payee.name.as_deref());
+    match named {
+        Some(named) => Some(Cow::Borrowed(named)),
+        None => domains::host(payee.url.as_deref()?).map(Cow::Owned),
+    }
 }
 
 fn is_known(payee: &Payee, history: &[PastPayout]) -> bool {
@@ -319,25 +335,35 @@ fn is_known(payee: &Payee, history: &[PastPayout]) -> bool {
 
 /// Whether two names are one to a reader.
 fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.trim(), b.trim());
+    // A history is compared name by name, and nearly all are ASCII: letter by letter through the
+    // tables of Unicode would cost more than all other checks together.
+    if a == b || (a.is_ascii() && b.is_ascii()) {
+        return a.eq_ignore_ascii_case(b);
+    }
     lower(a).eq(lower(b))
 }
 
 fn lower(text: &str) -> impl Iterator<Item = char> {
-    text.trim().chars().flat_map(char::to_lowercase)
+    text.chars().flat_map(char::to_lowercase)
 }
 
 pub(super) fn log(minor: i64) -> f64 {
     float(minor.max(1)).log10()
 }
 
-/// The middle of sorted values; the mean of the two middle ones.
-pub(super) fn median(sorted: &[f64]) -> f64 {
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
-    let half = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) {
-        (at(half.saturating_sub(1)) + at(half)) / 2.0
-    } else {
-        at(half)
+/// The middle of values in any order, which it rearranges; the mean of the two middle ones.
+pub(super) fn median(values: &mut [f64]) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let half = values.len() / 2;
+    let even = values.len().is_multiple_of(2);
+    let (below, upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
+    let lower = below.iter().copied().max_by(f64::total_cmp);
+    match lower.filter(|_| even) {
+        Some(lower) => (lower + *upper) / 2.0,
+        None => *upper,
     }
 }
 
@@ -351,6 +377,8 @@ pub(super) fn float(minor: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::domain::money::Effective;
     use crate::domain::reason::Severity;
@@ -418,6 +446,29 @@ mod tests {
             words,
             "100,000.00 INR is 1000.0 times the usual amount of the last 30 payouts"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_median_is_that_of_the_sorted_values(values in prop::collection::vec(0_i64..1_000, 1..50)) {
+            let mut values: Vec<f64> = values.into_iter().map(float).collect();
+            let found = median(&mut values);
+            values.sort_by(f64::total_cmp);
+            let half = values.len() / 2;
+            let lower = if values.len().is_multiple_of(2) { half - 1 } else { half };
+            let expected = (values[lower] + values[half]) / 2.0;
+            prop_assert_eq!(found.to_bits(), expected.to_bits());
+        }
+
+        #[test]
+        fn names_compare_as_letter_by_letter(a in "[aAkK\u{212a}ßẞİi .]{0,4}", b in "[aAkK\u{212a}ßẞİi .]{0,4}") {
+            prop_assert_eq!(same(&a, &b), lower(a.trim()).eq(lower(b.trim())));
+        }
+    }
+
+    #[test]
+    fn no_values_have_no_middle() {
+        assert_eq!(median(&mut []), 0.0);
     }
 
     #[test]

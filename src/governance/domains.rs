@@ -7,6 +7,8 @@
 //!
 //! Looking alike errs on the side of refusing: nobody gets onto an allow list by it.
 
+use std::borrow::Cow;
+
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use url::{Host, Url};
@@ -134,7 +136,24 @@ fn block_covers(entry: &str, host: &str, seen: &str) -> Option<Covers> {
     if covers(&entry, host) {
         return Some(Covers::Is);
     }
-    covers(&skeleton(&entry), seen).then_some(Covers::LooksLike)
+    looks_like(&entry, seen).then_some(Covers::LooksLike)
+}
+
+/// Whether what a reader takes an entry for covers what they take a host for: `seen`.
+fn looks_like(entry: &str, seen: &str) -> bool {
+    let double = |pair: &[u8]| pair == b"rn" || pair == b"vv";
+    let letter_by_letter =
+        entry.is_ascii() && !is_international(entry) && !entry.as_bytes().windows(2).any(double);
+    if !letter_by_letter {
+        return covers(&skeleton(entry), seen);
+    }
+    // Nearly every entry is of this kind, and of nearly every one the first glance says no.
+    let Some(start) = seen.len().checked_sub(entry.len()) else {
+        return false;
+    };
+    let (rest, end) = seen.as_bytes().split_at(start);
+    let alike = |(seen, letter): (&u8, u8)| char::from(*seen) == look_alike(char::from(letter));
+    (rest.is_empty() || rest.ends_with(b".")) && end.iter().zip(entry.bytes()).all(alike)
 }
 
 /// A block entry without the signs for "and everything under it", which it means anyway:
@@ -158,25 +177,30 @@ fn allow_covers(entry: &str, host: &str) -> bool {
 }
 
 /// An entry of a list in its one spelling.
-pub fn plain(entry: &str) -> Option<String> {
+pub fn plain(entry: &str) -> Option<Cow<'_, str>> {
     let simple = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
     let as_stored = entry.bytes().all(simple)
         && entry.contains(|c: char| c.is_ascii_lowercase())
         && !entry.starts_with("www.")
-        && !entry.contains("xn--")
+        && !is_international(entry)
         && !entry.ends_with('.');
     // Entries are stored in their one spelling; reading each one as a URL again would cost more
     // than all other checks together.
     if as_stored && !entry.is_empty() {
-        return Some(entry.to_owned());
+        return Some(Cow::Borrowed(entry));
     }
-    host(entry)
+    host(entry).map(Cow::Owned)
+}
+
+/// Whether a label of it may be an international name in ASCII.
+fn is_international(name: &str) -> bool {
+    name.as_bytes().contains(&b'-') && name.contains("xn--")
 }
 
 /// What a reader takes a host for: letters of other scripts and with marks become the ASCII
 /// letters they look like.
 fn skeleton(host: &str) -> String {
-    let unicode = if host.contains("xn--") {
+    let unicode = if is_international(host) {
         idna::domain_to_unicode(host).0
     } else {
         host.to_owned()
@@ -402,6 +426,16 @@ mod tests {
     }
 
     proptest! {
+        /// The quick look comes to what the thorough one does.
+        #[test]
+        fn looking_alike_is_one_thing(
+            entry in "[a1i|rnvm0.]{1,6}",
+            seen in "[a1lirnvmwo0.é]{0,8}",
+        ) {
+            let seen = skeleton(&seen);
+            prop_assert_eq!(looks_like(&entry, &seen), covers(&skeleton(&entry), &seen));
+        }
+
         /// However a blocked host is dressed up, it stays blocked, and never gets onto an allow list
         /// that does not name it.
         #[test]

@@ -4,6 +4,8 @@
 //! trust it: domains are put into the one spelling that hosts are compared in, and what could not
 //! mean anything (a negative limit, a wildcard to allow) is refused with words that help.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::domains;
@@ -152,11 +154,15 @@ fn blocked(entry: &str) -> Option<String> {
     if entry == "*" {
         return Some(entry.to_owned());
     }
-    domains::plain(domains::upper(entry)).filter(|host| !host.contains('*'))
+    domains::plain(domains::upper(entry))
+        .filter(|host| !host.contains('*'))
+        .map(Cow::into_owned)
 }
 
 fn allowed(entry: &str) -> Option<String> {
-    domains::plain(entry).filter(|host| !host.contains('*'))
+    domains::plain(entry)
+        .filter(|host| !host.contains('*'))
+        .map(Cow::into_owned)
 }
 
 fn tool(entry: &str) -> Option<String> {

@@ -74,7 +74,7 @@ pub fn profile(agent: &AgentId, history: &[PastPayout], hours: &[u8]) -> Value {
         .collect();
     payees.sort_unstable();
     payees.dedup();
-    let floats: Vec<f64> = amounts.iter().map(|minor| float(*minor)).collect();
+    let mut floats: Vec<f64> = amounts.iter().map(|minor| float(*minor)).collect();
     let mean = mean(&floats);
     let squares: Vec<f64> = floats.iter().map(|value| (value - mean).powi(2)).collect();
     json!({
@@ -82,7 +82,7 @@ pub fn profile(agent: &AgentId, history: &[PastPayout], hours: &[u8]) -> Value {
         "total_transactions": history.len(),
         "amount_stats": {
             "mean_paise": mean.round(),
-            "median_paise": median(&floats).round(),
+            "median_paise": median(&mut floats).round(),
             "min_paise": amounts.first(),
             "max_paise": amounts.last(),
             "std_paise": self::mean(&squares).sqrt().round(),
