@@ -414,6 +414,29 @@ async fn fifty_at_once_against_a_budget_for_ten_let_exactly_ten_pass() {
 }
 
 #[tokio::test]
+async fn what_another_node_spent_or_gave_back_counts_at_once() {
+    let house = house(unhurried(json!({"daily_limit": 100_000}))).await;
+    let other = house.again(Plan::default()).await;
+    // Both have looked at the day's budget, and remember it.
+    noop(&house, 10_000).await;
+    noop(&other, 10_000).await;
+    let large = noop(&house, 60_000).await;
+    assert_eq!(large.proposal.state, State::Allowed);
+    let over = noop(&other, 20_001).await.proposal;
+    assert_eq!(over.fixed.reason, Reason::LimitExceeded);
+    let words = &over.fixed.findings[0].detail;
+    assert!(words.contains("800.00 INR is reserved or spent"), "{words}");
+    let who = agent_of("a");
+    let given_back = other.broker.cancel(&who, large.proposal.id()).await;
+    given_back.unwrap();
+    assert_eq!(noop(&house, 80_000).await.proposal.state, State::Allowed);
+    for house in [&house, &other] {
+        let over = noop(house, 1).await.proposal;
+        assert_eq!(over.fixed.reason, Reason::LimitExceeded);
+    }
+}
+
+#[tokio::test]
 async fn a_reservation_belongs_to_the_day_it_was_made_on() {
     let settings = Settings {
         zone: jiff::tz::TimeZone::get("Asia/Kolkata").unwrap(),

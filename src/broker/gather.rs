@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::memory::History;
@@ -64,13 +65,13 @@ impl Broker {
         let key = DocKey::new(FREEZE, org, "state");
         let (freeze, freeze_guard) = self.memory().doc(store, key).await?;
         // A document that does not read is missing, not absent: fail closed.
-        let freezes = match freeze.map(|doc| serde_json::from_value(doc.body.clone())) {
+        let freezes = match freeze.map(|doc| Freezes::deserialize(&doc.body)) {
             None => Fact::Known(Freezes::default()),
             Some(Ok(freezes)) => Fact::Known(freezes),
             Some(Err(_)) => Fact::Missing,
         };
         let policy_version = policy.as_ref().map(|doc| doc.version);
-        let policy = match policy.map(|doc| serde_json::from_value(doc.body.clone())) {
+        let policy = match policy.map(|doc| Option::<Policy>::deserialize(&doc.body)) {
             None => Fact::Known(None),
             // One that was taken away is an empty version.
             Some(Ok(policy)) => Fact::Known(policy),
@@ -116,20 +117,20 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Gathered, Trouble> {
         let local = self.local_facts(org, request.agent).await?;
-        let policy = local.policy.known().cloned().flatten();
+        let policy = local.policy.known().and_then(Option::as_ref);
         let (integrity, docs) = self.integrity(org, request, answers).await?;
-        let spent = self.spent_today(org, request, now);
+        let spent = self.spent_today(org, request, policy, now);
         let history = self.past_payouts(org, request);
-        let outside = self.outside_facts(request, policy.as_ref());
+        let outside = self.outside_facts(request, policy);
         let (spent_today, history, (reputation, entity)) =
             futures_util::join!(spent, history, outside);
         // A store that does not answer decides nothing: without its books there is no verdict to
         // write down, only a refusal to take up the request.
-        let (spent_today, history) = (Fact::Known(spent_today?), history?);
+        let (spent_today, history) = (spent_today?, history?);
         let pace = match counted.take() {
             Some(pace) => pace,
             None => {
-                let limit = policy.as_ref().map(|policy| policy.rate_limit);
+                let limit = policy.map(|policy| policy.rate_limit);
                 let (limit, tool) = (limit.unwrap_or_default(), &request.tool.name);
                 self.pace(org, request.agent, tool, limit, now).await
             }
@@ -160,18 +161,31 @@ impl Broker {
         })
     }
 
-    /// Pending plus posted of the day's pot. Only a hint: the reservation itself is conditional.
+    /// Pending plus posted of the day's pot. Only a hint: the reservation itself is conditional, so
+    /// what this node remembers is enough to let a request try. To refuse it, the store is asked.
     async fn spent_today(
         &self,
         org: &OrgId,
         request: &governance::Request<'_>,
+        policy: Option<&Policy>,
         now: Timestamp,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<Fact<i64>, StoreError> {
         let Some(pot) = self.pot(org, request, now) else {
-            return Ok(0);
+            return Ok(Fact::Known(0));
         };
+        let Some(limit) = policy.and_then(|policy| policy.daily_limit) else {
+            // Nothing is held against it, so nobody asks.
+            return Ok(Fact::Missing);
+        };
+        let remembered = self.memory().taken(&pot);
+        let asked = request.effective.minor();
+        if let Some(taken) = remembered.filter(|taken| taken.saturating_add(asked) <= limit) {
+            return Ok(Fact::Known(taken));
+        }
         let budget = self.ports().store.budget(&pot).await?;
-        Ok(budget.pending.saturating_add(budget.posted))
+        let taken = budget.pending.saturating_add(budget.posted);
+        self.memory().saw_taken(&pot, taken);
+        Ok(Fact::Known(taken))
     }
 
     /// The pot that a request would draw from; `None` if it moves no money.

@@ -1,10 +1,12 @@
-//! What this process remembers to be fast: recent proposals, documents, histories, and who waits.
+//! What this process remembers to be fast: recent proposals, documents, histories, what was spent,
+//! and who waits.
 //!
 //! Nothing here is believed when it matters. A claim names the version it was made from and the
 //! documents it was decided on, and the store refuses it if any of them has moved; then the entry
-//! is forgotten and read again. So a stale entry costs a retry, never a wrong payment.
+//! is forgotten and read again. So a stale entry costs a retry, never a wrong payment. What was
+//! spent is the same: no request is turned away by it, and the reservation is the store's to grant.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use jiff::tz::TimeZone;
 use moka::sync::Cache;
 use tokio::sync::broadcast;
 
-use crate::domain::change::{Doc, DocKey, Guard};
+use crate::domain::change::{Doc, DocKey, Guard, Pot};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
 use crate::domain::proposal::{Fixed, Proposal};
@@ -29,6 +31,11 @@ const DOCUMENTS: u64 = 50_000;
 const HISTORIES: u64 = 5_000;
 /// How long a history is used before it is read again. Own payouts are added at once.
 const HISTORY_TTL: Duration = Duration::from_secs(5);
+/// Pots kept, one per agent, currency and day.
+const POTS: u64 = 5_000;
+/// How long what was read of a pot is used before it is read again. Own reservations are added at
+/// once; those of other nodes, and what was given back, are seen then.
+const POT_TTL: Duration = Duration::from_secs(5);
 /// Payouts of a history that the anomaly check looks at.
 pub const HISTORY_LENGTH: u32 = 200;
 /// Changes a slow listener may lag behind before it has to read the store itself.
@@ -71,6 +78,7 @@ pub struct Memory {
     docs: Cache<DocKey, (u64, Option<Arc<Doc>>)>,
     epoch: AtomicU64,
     histories: Cache<(OrgId, AgentId), Arc<Mutex<History>>>,
+    taken: Cache<Pot, Arc<AtomicI64>>,
     changed: broadcast::Sender<ProposalId>,
     /// Where other nodes hear of what is written here.
     others: Arc<dyn Ephemeral>,
@@ -86,6 +94,10 @@ impl Memory {
             histories: Cache::builder()
                 .max_capacity(HISTORIES)
                 .time_to_live(HISTORY_TTL)
+                .build(),
+            taken: Cache::builder()
+                .max_capacity(POTS)
+                .time_to_live(POT_TTL)
                 .build(),
             changed: broadcast::channel(WAKEUPS).0,
             others,
@@ -176,6 +188,28 @@ impl Memory {
         let key = (fixed.org.clone(), fixed.agent.clone());
         if let Some(history) = self.histories.get(&key) {
             unpoisoned(&history).add(fixed.as_past(), zone);
+        }
+    }
+
+    /// Pending plus posted of a pot, as far as this process knows, in minor units. Good enough to
+    /// let a request try for its reservation, and never to refuse it.
+    pub fn taken(&self, pot: &Pot) -> Option<i64> {
+        let taken = self.taken.get(pot)?;
+        Some(taken.load(Ordering::Relaxed))
+    }
+
+    /// The store said how much of a pot is taken.
+    pub fn saw_taken(&self, pot: &Pot, taken: i64) {
+        self.taken
+            .insert(pot.clone(), Arc::new(AtomicI64::new(taken)));
+    }
+
+    /// The store granted a reservation of so much.
+    pub fn reserved(&self, pot: &Pot, amount: i64) {
+        if let Some(taken) = self.taken.get(pot) {
+            let more = |taken: i64| Some(taken.saturating_add(amount));
+            // It never declines.
+            let _ = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         }
     }
 }

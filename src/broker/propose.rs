@@ -184,41 +184,55 @@ impl Broker {
             Origin::Consequence => self.gather_freezes(&who.org, &asked, now).await?,
         };
         let id = ProposalId::at(now, self.ports().ambient.bytes());
-        // Second round only if the budget was taken between the look and the reservation.
-        for _ in 0..2 {
-            let verdict = match request.origin {
-                Origin::Agent | Origin::Bank => governance::decide(&asked, &gathered.facts),
-                Origin::Consequence => governance::follow(&asked, &gathered.facts),
-            };
-            let proposal = self.drafted(id, who, tool, ready, request, &gathered, &verdict)?;
-            self.dry_run(tool, &proposal)?;
-            let reserve = self.reservation(&who.org, &asked, &gathered, proposal.state, now);
-            let settings = self.settings();
-            let change = admission(&proposal, reserve, &gathered, who, &verdict, settings);
-            match self.ports().store.apply(change).await {
-                Ok(_) => return Ok(Some(self.admitted(proposal, &gathered))),
-                Err(ApplyError::Conflict(Conflict::OverBudget { taken, .. })) => {
-                    gathered.facts.spent_today = Fact::Known(taken);
+        let verdict = match request.origin {
+            Origin::Agent | Origin::Bank => governance::decide(&asked, &gathered.facts),
+            Origin::Consequence => governance::follow(&asked, &gathered.facts),
+        };
+        // Let go of: a payout that is added while somebody still looks costs a copy of it all.
+        (gathered.facts.history, gathered.facts.history_hours) = (Fact::Missing, Arc::default());
+        let proposal = self.drafted(id, who, tool, ready, request, &gathered, &verdict)?;
+        self.dry_run(tool, &proposal)?;
+        let reserve = self.reservation(&who.org, &asked, &gathered, proposal.state, now);
+        let settings = self.settings();
+        let change = admission(
+            &proposal,
+            reserve.clone(),
+            &gathered,
+            who,
+            &verdict,
+            settings,
+        );
+        match self.ports().store.apply(change).await {
+            Ok(_) => {
+                if let Some(BudgetMove::Reserve { pot, amount, .. }) = &reserve {
+                    self.memory().reserved(pot, *amount);
                 }
-                Err(ApplyError::Conflict(Conflict::KeyTaken(earlier))) => {
-                    let earlier = self.read(earlier).await?;
-                    return self.replay(who, earlier, tool, ready).await.map(Some);
-                }
-                Err(ApplyError::Conflict(conflict)) => {
-                    self.forget_after(&conflict, id);
-                    return Ok(None);
-                }
-                Err(ApplyError::Store(StoreError::Unknown(_))) => {
-                    // Only reading tells whether it was written.
-                    return match self.ports().store.proposal(id).await? {
-                        Some(proposal) => Ok(Some(self.admitted(proposal, &gathered))),
-                        None => Err(Trouble::StoreUnavailable),
-                    };
-                }
-                Err(ApplyError::Store(error)) => return Err(error.into()),
+                Ok(Some(self.admitted(proposal, &gathered)))
             }
+            Err(ApplyError::Conflict(Conflict::OverBudget { taken, .. })) => {
+                // Taken between the look and the reservation, here or on another node.
+                if let Some(BudgetMove::Reserve { pot, .. }) = &reserve {
+                    self.memory().saw_taken(pot, taken);
+                }
+                Ok(None)
+            }
+            Err(ApplyError::Conflict(Conflict::KeyTaken(earlier))) => {
+                let earlier = self.read(earlier).await?;
+                self.replay(who, earlier, tool, ready).await.map(Some)
+            }
+            Err(ApplyError::Conflict(conflict)) => {
+                self.forget_after(&conflict, id);
+                Ok(None)
+            }
+            Err(ApplyError::Store(StoreError::Unknown(_))) => {
+                // Only reading tells whether it was written.
+                match self.ports().store.proposal(id).await? {
+                    Some(proposal) => Ok(Some(self.admitted(proposal, &gathered))),
+                    None => Err(Trouble::StoreUnavailable),
+                }
+            }
+            Err(ApplyError::Store(error)) => Err(error.into()),
         }
-        Ok(None)
     }
 
     /// What governance decided, as the record that is stored.
