@@ -189,6 +189,28 @@ async fn two_nodes_seal_every_record_once() {
 }
 
 #[tokio::test]
+async fn one_node_seals_and_another_follows_when_it_stops() {
+    let house = House::new().await;
+    let second = house.again(Plan::default()).await;
+    let org = OrgId::default();
+    for _ in 0..3 {
+        records(&house, &org, 10).await;
+        assert!(house.broker.seal_in_turn().await.unwrap() >= 10);
+        assert_eq!(second.broker.seal_in_turn().await.unwrap(), 0);
+        assert_eq!(house.broker.seal_in_turn().await.unwrap(), 0);
+    }
+    // The first one stops, and the second has seen its last move.
+    records(&house, &org, 10).await;
+    assert_eq!(second.broker.seal_in_turn().await.unwrap(), 10);
+    // And comes back, where it finds the other at work.
+    records(&house, &org, 10).await;
+    assert_eq!(house.broker.seal_in_turn().await.unwrap(), 0);
+    assert_eq!(second.broker.seal_in_turn().await.unwrap(), 10);
+    let report = check(&house).await;
+    assert_eq!(report.first_bad, None);
+}
+
+#[tokio::test]
 async fn proofs_lead_to_the_signed_head() {
     let house = House::new().await;
     records(&house, &OrgId::default(), 700).await;

@@ -37,7 +37,7 @@ pub mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -493,6 +493,8 @@ struct Inner {
     /// Where the next turn over the bank's waiting payouts begins.
     cases_from: AtomicUsize,
     memory: memory::Memory,
+    /// The version that the audit's cursor had when this node last looked.
+    cursor_seen: AtomicU64,
     tending: tend::Tending,
     load: load::Load,
 }
@@ -524,6 +526,7 @@ impl Broker {
                 tally: forged::Tally::default(),
                 channels: deliver::Channels::default(),
                 cases_from: AtomicUsize::new(0),
+                cursor_seen: AtomicU64::new(0),
                 memory,
                 tending,
                 load,

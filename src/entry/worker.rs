@@ -66,7 +66,7 @@ pub fn duties() -> Vec<Duty> {
         }),
         // Three turns within the second in which a record has to be sealed.
         Duty::new("seal", millis(300), |broker| async move {
-            broker.seal().await.map(drop)
+            broker.seal_in_turn().await.map(drop)
         }),
         Duty::new("tools", millis(250), |broker| async move {
             broker.tend_tools().await

@@ -2,7 +2,8 @@
 //!
 //! A duty of its own, after the fact: a commit never waits for it. One cursor document says how far
 //! the records are sealed, and every round moves it in the same write as heads and tiles; so any
-//! node may seal, and of two that try at once one is refused and reads again.
+//! node may seal, and of two that try at once one is refused and reads again. As long as one does,
+//! the others look on, because reading and hashing every record is not worth doing twice.
 //!
 //! Nothing stored is signed unseen. A round begins by checking that the stored head is ours and
 //! that frontier and tail lead to it; otherwise it stops and says so, because signing on top of a
@@ -13,6 +14,7 @@ mod stored;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
@@ -60,6 +62,23 @@ impl Broker {
             }
         }
         Ok(total)
+    }
+
+    /// One turn of the duty: as [`seal`](Self::seal), but left to another node if that has sealed
+    /// since this one last looked. A node that stops sealing is followed by the turn after next.
+    pub async fn seal_in_turn(&self) -> Result<usize, Trouble> {
+        let seen = &self.inner.cursor_seen;
+        let found = self.cursor().await?.version;
+        if seen.swap(found, Ordering::Relaxed) != found {
+            metrics::gauge!("hundi_audit_unsealed").set(0.0);
+            return Ok(0);
+        }
+        let sealed = self.seal().await?;
+        if sealed > 0 {
+            // Our own moves of it are not another node's.
+            seen.store(self.cursor().await?.version, Ordering::Relaxed);
+        }
+        Ok(sealed)
     }
 
     async fn seal_once(&self, key: &AuditKey) -> Result<usize, Trouble> {
