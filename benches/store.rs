@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use hundi::ambient::Ambient;
+use hundi::store::Store;
 use hundi::store::floor::{self, Floor, Load};
 use hundi::store::sqlite::Sqlite;
 
@@ -55,7 +56,7 @@ async fn main() {
             let name = format!("{money}-{concurrency}-{limit}.db");
             let path = folder.path().join(name);
             let store = Sqlite::open_limited(&path, &ambient, limit).await.unwrap();
-            let store = Arc::new(store);
+            let store: [Arc<dyn Store>; 1] = [Arc::new(store)];
             let few = if concurrency == 1 || limit == 1 {
                 cycles / 8
             } else {
@@ -65,9 +66,10 @@ async fn main() {
                 concurrency,
                 cycles: few,
                 money,
+                naive: false,
             };
             floor::run(
-                store.clone(),
+                &store,
                 Load {
                     cycles: few / 8,
                     ..load
@@ -77,7 +79,7 @@ async fn main() {
             .await
             .unwrap();
             let before = cpu_ms();
-            let floor = floor::run(store, load, &ambient).await.unwrap();
+            let floor = floor::run(&store, load, &ambient).await.unwrap();
             println!(
                 "money {money:5}  callers {concurrency:3}  batch <= {limit:3}: {:7.0} cycles/s  {:5.1} us CPU/cycle (making them included)",
                 per_second(floor),

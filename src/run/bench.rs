@@ -47,6 +47,7 @@ async fn measure(config: &Config, bare: Bare) -> Result<f64, String> {
             concurrency: bare.callers,
             cycles,
             money: bare.money,
+            naive: bare.naive,
         };
         let measured = if config.on_postgres() {
             floor::postgres(config.database_url.expose(), load, &ambient).await

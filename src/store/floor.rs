@@ -4,6 +4,10 @@
 //! A cycle is three changes (admit, claim, settle) that wait for each other, as they do in the
 //! broker; callers run in parallel and share flushes. Everything is made before the clock starts,
 //! so that the time measured is the store's.
+//!
+//! The same without grouping is the *naive* broker: each step is a transaction of its own, and on
+//! Postgres each caller has a connection of its own. It writes the same rows under the same
+//! conditions, and numbers the audit the same way.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +16,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::group::MAX_BATCH;
 use super::postgres::{self, Postgres};
 use super::sqlite::{OpenError, Sqlite};
 use super::{ApplyError, Store};
@@ -39,6 +44,15 @@ pub struct Load {
     pub cycles: usize,
     /// Cycles move money (and so reserve and post), or do nothing.
     pub money: bool,
+    /// One transaction for each step, instead of one for all that wait.
+    pub naive: bool,
+}
+
+impl Load {
+    /// Changes in one transaction.
+    fn limit(&self) -> usize {
+        if self.naive { 1 } else { MAX_BATCH }
+    }
 }
 
 /// What the floor took.
@@ -72,8 +86,8 @@ pub enum FloorError {
 pub async fn sqlite(folder: &Path, load: Load, ambient: &Ambient) -> Result<Floor, FloorError> {
     let name = format!("floor-{}.db", hex(&ambient.bytes::<8>()));
     let path = folder.join(name);
-    let store = Sqlite::open(&path, ambient).await?;
-    let measured = run(Arc::new(store), load, ambient).await;
+    let store = Sqlite::open_limited(&path, ambient, load.limit()).await?;
+    let measured = run(&[Arc::new(store)], load, ambient).await;
     for suffix in ["", "-wal", "-shm"] {
         let mut file = path.clone().into_os_string();
         file.push(suffix);
@@ -86,17 +100,34 @@ pub async fn sqlite(folder: &Path, load: Load, ambient: &Ambient) -> Result<Floo
 /// Measures a fresh schema in the database of `url`, and removes it again.
 pub async fn postgres(url: &str, load: Load, ambient: &Ambient) -> Result<Floor, FloorError> {
     let schema = format!("hundi_floor_{}", hex(&ambient.bytes::<8>()));
-    let measured = match Postgres::open_scratch(url, &schema, ambient).await {
-        Ok(store) => run(Arc::new(store), load, ambient).await,
+    let measured = match scratch(url, &schema, load, ambient).await {
+        Ok(stores) => run(&stores, load, ambient).await,
         Err(error) => Err(error.into()),
     };
     Postgres::drop_scratch(url, &schema).await?;
     measured
 }
 
-/// Measures any store. Leaves the cycles' rows in it.
+/// One node's store, or one for each caller.
+async fn scratch(
+    url: &str,
+    schema: &str,
+    load: Load,
+    ambient: &Ambient,
+) -> Result<Vec<Arc<dyn Store>>, postgres::OpenError> {
+    Postgres::make_scratch(url, schema).await?;
+    let count = if load.naive { load.concurrency } else { 1 };
+    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+    for _ in 0..count.max(1) {
+        let store = Postgres::open_scratch(url, schema, ambient, load.limit()).await?;
+        stores.push(Arc::new(store));
+    }
+    Ok(stores)
+}
+
+/// Measures stores that hold the same rows; callers take them in turns. Leaves the rows in them.
 pub async fn run(
-    store: Arc<dyn Store>,
+    stores: &[Arc<dyn Store>],
     load: Load,
     ambient: &Ambient,
 ) -> Result<Floor, FloorError> {
@@ -109,8 +140,8 @@ pub async fn run(
     }
     let started = Instant::now();
     let mut running = tokio::task::JoinSet::new();
-    for cycles in work {
-        let store = Arc::clone(&store);
+    for (cycles, store) in work.into_iter().zip(stores.iter().cycle()) {
+        let store = Arc::clone(store);
         running.spawn(async move {
             for changes in cycles {
                 for change in changes {

@@ -29,13 +29,16 @@ async fn the_floor_is_measured_beside_the_store_and_leaves_nothing() {
     let Some(url) = fresh_schema().await else {
         return;
     };
-    let load = Load {
-        concurrency: 4,
-        cycles: 20,
-        money: true,
-    };
-    let floor = floor::postgres(&url, load, &Ambient::real()).await.unwrap();
-    assert_eq!(floor.cycles, 20);
+    for naive in [false, true] {
+        let load = Load {
+            concurrency: 4,
+            cycles: 20,
+            money: true,
+            naive,
+        };
+        let floor = floor::postgres(&url, load, &Ambient::real()).await.unwrap();
+        assert_eq!(floor.cycles, 20);
+    }
     assert_eq!(
         dump(&url).await,
         "",

@@ -73,6 +73,10 @@ pub struct Args {
     /// may be: five flushes of the data folder's disk, measured in between, and 10 ms
     #[arg(long, conflicts_with_all = ["call", "cycles"])]
     pub half_load: bool,
+    /// Also measure a naive broker: the same rows, but each step a transaction of its own, on
+    /// Postgres with a connection for each caller
+    #[arg(long, conflicts_with = "call")]
+    pub naive: bool,
     /// Write the id of every proposal whose commit was acknowledged, one a line, as it happens
     #[arg(long, value_name = "FILE")]
     pub acks: Option<PathBuf>,
@@ -137,6 +141,8 @@ pub struct Bare {
     pub time: Duration,
     /// Whether a cycle moves money, and so reserves and posts.
     pub money: bool,
+    /// Each step a transaction of its own, nothing grouped.
+    pub naive: bool,
 }
 
 /// Measures the disk that the store is on.
@@ -189,9 +195,18 @@ pub fn run(args: &Args, disk: &Disk<'_>, out: &mut dyn Write) -> Result<(), Fail
         callers: usize::from(args.concurrency),
         time: half,
         money: args.tool == Tool::TransferFunds || args.amount.is_some(),
+        naive: false,
     };
-    let floor = || args.floor.then(|| (disk.floor)(bare)).transpose();
-    let before = floor().map_err(Failure::Failed)?;
+    let naive = Bare {
+        naive: true,
+        ..bare
+    };
+    let measured = || -> Result<[Option<f64>; 2], Failure> {
+        let of = |asked: bool, bare| asked.then(|| (disk.floor)(bare)).transpose();
+        let floor = of(args.floor, bare).map_err(Failure::Failed)?;
+        Ok([floor, of(args.naive, naive).map_err(Failure::Failed)?])
+    };
+    let before = measured()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -205,14 +220,15 @@ pub fn run(args: &Args, disk: &Disk<'_>, out: &mut dyn Write) -> Result<(), Fail
             Some(Half { outcome, flush })
         }
     };
-    let after = floor().map_err(Failure::Failed)?;
-    let floor = before
-        .zip(after)
-        .map(|(before, after)| (before + after) / 2.0);
+    let after = measured()?;
+    let bare = [0, 1].map(|which: usize| {
+        let both = before[which].zip(after[which]);
+        both.map(|(before, after)| (before + after) / 2.0)
+    });
     if args.json.json {
-        print::json(out, &spell(args, &outcome, floor, half.as_ref()))?;
+        print::json(out, &spell(args, &outcome, bare, half.as_ref()))?;
     } else {
-        people(args, &outcome, floor, out)?;
+        people(args, &outcome, bare, out)?;
         if let Some(half) = &half {
             half_for_people(half, out)?;
         }
@@ -254,7 +270,13 @@ fn count(n: u64) -> f64 {
     u32::try_from(n).map_or(f64::from(u32::MAX), f64::from)
 }
 
-fn spell(args: &Args, outcome: &Outcome, floor: Option<f64>, half: Option<&Half>) -> Value {
+/// `floor` and `naive` are cycles a second of the bare store, if they were asked for.
+fn spell(
+    args: &Args,
+    outcome: &Outcome,
+    [floor, naive]: [Option<f64>; 2],
+    half: Option<&Half>,
+) -> Value {
     let phase = |histogram: &Histogram| {
         json!({
             "p50_ms": millis(histogram, 50),
@@ -270,6 +292,10 @@ fn spell(args: &Args, outcome: &Outcome, floor: Option<f64>, half: Option<&Half>
     if let Some(floor) = floor {
         say("floor_per_s", json!(rounded(floor)));
         say("ratio", json!(ratio(outcome, floor)));
+    }
+    if let Some(naive) = naive {
+        say("naive_per_s", json!(rounded(naive)));
+        say("times_naive", json!(ratio(outcome, naive)));
     }
     let phases = match &args.call {
         Some(_) => json!({"call": phase(&outcome.call)}),
@@ -336,7 +362,7 @@ fn half_for_people(half: &Half, out: &mut dyn Write) -> std::io::Result<()> {
 fn people(
     args: &Args,
     outcome: &Outcome,
-    floor: Option<f64>,
+    [floor, naive]: [Option<f64>; 2],
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
     let (door, tool) = names(args);
@@ -355,6 +381,13 @@ fn people(
         writeln!(
             out,
             "the floor is {floor:.0} a second; the ratio is {ratio:.2}"
+        )?;
+    }
+    if let Some(naive) = naive {
+        let times = ratio(outcome, naive).unwrap_or_default();
+        writeln!(
+            out,
+            "one transaction for each step makes {naive:.0} a second; this is {times:.1} times that"
         )?;
     }
     writeln!(out)?;

@@ -63,19 +63,24 @@ impl Postgres {
         Self::open_at(connect::options(url)?, ambient, limit).await
     }
 
-    /// A store beside the real one, in a new schema of the same database: to measure with. Ends
-    /// with [`Postgres::drop_scratch`].
+    /// Makes a place beside the real store, a new schema of the same database: to measure with.
+    /// Ends with [`Postgres::drop_scratch`].
+    pub async fn make_scratch(url: &str, schema: &str) -> Result<(), OpenError> {
+        connect::schema(url, schema, connect::Schema::Make).await
+    }
+
+    /// A store in such a place; `limit` as for [`Postgres::open_limited`].
     pub async fn open_scratch(
         url: &str,
         schema: &str,
         ambient: &Ambient,
+        limit: usize,
     ) -> Result<Self, OpenError> {
-        connect::schema(url, schema, connect::Schema::Make).await?;
         let options = connect::options(url)?.options([("search_path", schema)]);
-        Self::open_at(options, ambient, MAX_BATCH).await
+        Self::open_at(options, ambient, limit).await
     }
 
-    /// Removes what [`Postgres::open_scratch`] made, rows and all.
+    /// Removes what [`Postgres::make_scratch`] made, rows and all.
     pub async fn drop_scratch(url: &str, schema: &str) -> Result<(), OpenError> {
         connect::schema(url, schema, connect::Schema::Drop).await
     }
@@ -85,7 +90,7 @@ impl Postgres {
         ambient: &Ambient,
         limit: usize,
     ) -> Result<Self, OpenError> {
-        let mut conn = connect::checked(&options).await?;
+        let mut conn = connect::writer(&options).await?;
         let name = hex(&ambient.bytes::<16>());
         let instance = connect::migrate(&mut conn, &options, &name).await?;
         let readers = Readers::open(options.clone()).await?;
