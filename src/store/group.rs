@@ -19,11 +19,13 @@ pub const MAX_BATCH: usize = 256;
 /// Changes that may wait for the writer; callers beyond it wait to get in line.
 const QUEUE: usize = 4 * MAX_BATCH;
 
-/// Writes batches. Exactly one fate per change, in order.
+/// Writes batches. Exactly one fate per change, in order. `more` says whether further changes wait
+/// by now, and so whether the next batch follows at once.
 pub(crate) trait Bulk: Send + 'static {
     fn write(
         &mut self,
         batch: &[Prepared],
+        more: &(dyn Fn() -> bool + Sync),
     ) -> impl Future<Output = Vec<Result<Applied, ApplyError>>> + Send;
 }
 
@@ -65,7 +67,7 @@ async fn run(mut bulk: impl Bulk, mut jobs: mpsc::Receiver<Job>, limit: usize) {
         let (batch, replies): (Vec<_>, Vec<_>) =
             waiting.drain(..).map(|job| (job.change, job.reply)).unzip();
         record_size(batch.len());
-        let fates = bulk.write(&batch).await;
+        let fates = bulk.write(&batch, &|| !jobs.is_empty()).await;
         for (reply, fate) in replies.into_iter().zip(fates) {
             // A caller that went away is not told; its change stands all the same.
             let _ = reply.send(fate);
@@ -91,7 +93,11 @@ mod tests {
     struct Fake(Arc<Mutex<Vec<usize>>>);
 
     impl Bulk for Fake {
-        async fn write(&mut self, batch: &[Prepared]) -> Vec<Result<Applied, ApplyError>> {
+        async fn write(
+            &mut self,
+            batch: &[Prepared],
+            _more: &(dyn Fn() -> bool + Sync),
+        ) -> Vec<Result<Applied, ApplyError>> {
             self.0.lock().unwrap().push(batch.len());
             let kinds = batch
                 .iter()

@@ -39,7 +39,8 @@ impl CallerKey {
     }
 }
 
-/// What a batch has to know. Names can occur more than once.
+/// What a batch has to know. Names of proposals, keys and nonces can occur more than once; pots and
+/// documents, which the changes of a batch have mostly in common, occur once.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Needs {
     /// Proposals whose stored version counts.
@@ -60,6 +61,7 @@ impl Needs {
     /// What these changes have to know.
     pub fn of<'a>(batch: impl IntoIterator<Item = &'a Rows>) -> Self {
         let mut needs = Self::default();
+        let (mut pots, mut docs) = (Vec::new(), Vec::new());
         for rows in batch {
             let inserted = rows.insert.as_deref();
             needs.keys.extend(inserted.and_then(CallerKey::of));
@@ -69,16 +71,23 @@ impl Needs {
             if let Some(step) = &rows.budget {
                 needs.reservations.extend(subject(rows));
                 if let BudgetMove::Reserve { pot, .. } = step {
-                    needs.pots.push(pot.clone());
+                    pots.push(pot);
                 }
             }
-            let guarded = rows.guards.iter().map(|guard| guard.key.clone());
-            needs.docs.extend(guarded);
-            let written = rows.docs.iter().map(|write| write.key.clone());
-            needs.docs.extend(written);
+            docs.extend(rows.guards.iter().map(|guard| &guard.key));
+            docs.extend(rows.docs.iter().map(|write| &write.key));
         }
+        needs.pots = once(pots);
+        needs.docs = once(docs);
         needs
     }
+}
+
+/// Each of the names once, in order.
+fn once<T: Ord + Clone>(mut names: Vec<&T>) -> Vec<T> {
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().cloned().collect()
 }
 
 /// One proposal's part of a pot.

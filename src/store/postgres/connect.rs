@@ -16,6 +16,12 @@ pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const SERVER_LIMITS: &str = "SET statement_timeout = '6s'; \
                              SET lock_timeout = '6s'; \
                              SET idle_in_transaction_session_timeout = '10s'";
+/// How the server plans what a writer asks. Its questions name a few rows each, of tables of any
+/// size, and each name is found by an index; but a server that keeps a plan it made while the
+/// tables were empty would go on reading them whole, for minutes and until it looks at their size.
+const BY_NAME: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; \
+                       SET enable_mergejoin = off; SET jit = off; \
+                       SET plan_cache_mode = force_generic_plan";
 /// Guards the schema while a node changes it: `hundi` in ASCII.
 const SCHEMA_LOCK: i64 = 0x68_75_6e_64_69;
 
@@ -89,10 +95,25 @@ pub(super) async fn checked(options: &PgConnectOptions) -> Result<PgConnection, 
     };
     match tokio::time::timeout(ACQUIRE_TIMEOUT, connecting).await {
         Ok(connected) => connected.map_err(|error| failed(options, &error)),
-        Err(_) => Err(OpenError::Away {
-            server: server(options),
-            why: format!("no answer within {} s", ACQUIRE_TIMEOUT.as_secs()),
-        }),
+        Err(_) => Err(silent(options)),
+    }
+}
+
+fn silent(options: &PgConnectOptions) -> OpenError {
+    OpenError::Away {
+        server: server(options),
+        why: format!("no answer within {} s", ACQUIRE_TIMEOUT.as_secs()),
+    }
+}
+
+/// One connection for a writer, checked.
+pub(super) async fn writer(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
+    let mut conn = checked(options).await?;
+    let planned = tokio::time::timeout(ACQUIRE_TIMEOUT, conn.execute(BY_NAME)).await;
+    match planned {
+        Ok(Ok(_)) => Ok(conn),
+        Ok(Err(error)) => Err(failed(options, &error)),
+        Err(_) => Err(silent(options)),
     }
 }
 

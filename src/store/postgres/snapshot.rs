@@ -10,8 +10,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::{PgConnection, PgRow, Postgres};
+use sqlx::{QueryBuilder, Row};
 use uuid::Uuid;
 
 use crate::domain::change::{DocKey, Pot};
@@ -19,47 +19,7 @@ use crate::domain::ids::ProposalId;
 use crate::domain::money::Currency;
 use crate::domain::time::Day;
 use crate::store::Budget;
-use crate::store::plan::{DocState, Needs, Reservation, Snapshot, Standing};
-
-/// `{docs}` is the strength of the lock on documents. The first column says what a row is, the
-/// second which name of its list it answers.
-macro_rules! lock {
-    ($docs:literal) => {
-        concat!(
-            "WITH p AS MATERIALIZED ( \
-                 SELECT id, version FROM proposals WHERE id = ANY($1) ORDER BY id FOR UPDATE), \
-             r AS MATERIALIZED ( \
-                 SELECT * FROM reservations WHERE proposal = ANY($2) ORDER BY proposal FOR UPDATE), \
-             b AS MATERIALIZED ( \
-                 SELECT t.* FROM pots t JOIN ( \
-                     SELECT * FROM unnest($3::text[], $4::text[], $5::int[], $6::text[]) \
-                         AS n (org, agent, day, currency) \
-                     UNION SELECT org, agent, day, currency FROM r) n \
-                 USING (org, agent, day, currency) \
-                 ORDER BY org, agent, day, currency FOR UPDATE OF t), \
-             d AS MATERIALIZED ( \
-                 SELECT t.* FROM docs t JOIN ( \
-                     SELECT DISTINCT * FROM unnest($7::text[], $8::text[], $9::text[]) \
-                         AS n (kind, org, id)) n \
-                 USING (kind, org, id) ORDER BY kind, org, id FOR ",
-            $docs,
-            " OF t) \
-             SELECT 0 AS what, txid_current() AS n1, pg_backend_pid()::bigint AS n2, 0::bigint AS n3, \
-                    NULL::uuid AS id, '' AS a, '' AS b, '' AS c, '' AS d \
-             UNION ALL SELECT 1, version, 0, 0, id, '', '', '', '' FROM p \
-             UNION ALL SELECT 2, amount, posted, day, proposal, org, agent, currency, standing FROM r \
-             UNION ALL SELECT 3, pending, posted, day, NULL, org, agent, currency, '' FROM b \
-             UNION ALL SELECT 4, version, (body IS NOT NULL)::int, 0, NULL, kind, org, id, '' FROM d \
-             UNION ALL SELECT 5, k.at, 0, 0, t.id, '', '', '', '' \
-                 FROM unnest($10::text[], $11::text[], $12::text[]) WITH ORDINALITY \
-                     AS k (org, agent, caller_key, at) \
-                 JOIN proposals t USING (org, agent, caller_key) \
-             UNION ALL SELECT 6, k.at, 0, 0, NULL, '', '', '', '' \
-                 FROM unnest($13::bytea[]) WITH ORDINALITY AS k (nonce, at) \
-                 JOIN nonces USING (nonce)"
-        )
-    };
-}
+use crate::store::plan::{CallerKey, DocState, Needs, Reservation, Snapshot, Standing};
 
 /// What was read, and who is asking: to find out later what became of the transaction.
 pub(super) struct Locked {
@@ -69,46 +29,117 @@ pub(super) struct Locked {
 }
 
 /// Reads and locks. `writes_docs` takes documents for writing instead of sharing them with other
-/// readers.
+/// readers. Only what the batch needs is asked for: an empty question costs the server nearly as
+/// much as one with an answer.
 pub(super) async fn lock(
     conn: &mut PgConnection,
     needs: &Needs,
     writes_docs: bool,
 ) -> Result<Locked, sqlx::Error> {
-    let text = if writes_docs {
-        lock!("UPDATE")
-    } else {
-        lock!("SHARE")
-    };
-    let pots = Pots::of(&needs.pots);
-    let docs = Docs::of(&needs.docs);
-    let of_keys = |of: fn(&crate::store::plan::CallerKey) -> &str| -> Vec<&str> {
-        needs.keys.iter().map(of).collect()
-    };
-    let nonces: Vec<Vec<u8>> = needs.nonces.iter().map(|n| n.bytes().to_vec()).collect();
-    let query = sqlx::query(text)
-        .bind(uuids(&needs.proposals))
-        .bind(uuids(&needs.reservations))
-        .bind(pots.orgs)
-        .bind(pots.agents)
-        .bind(pots.days)
-        .bind(pots.currencies)
-        .bind(docs.kinds)
-        .bind(docs.orgs)
-        .bind(docs.ids)
-        .bind(of_keys(|key| key.org.as_str()))
-        .bind(of_keys(|key| key.agent.as_str()))
-        .bind(of_keys(|key| &key.key))
-        .bind(nonces);
     let mut locked = Locked {
         snapshot: Snapshot::default(),
         transaction: 0,
         backend: 0,
     };
-    for row in query.fetch_all(conn).await? {
+    let mut query = question(needs, writes_docs);
+    for row in query.build().fetch_all(conn).await? {
         read(&row, needs, &mut locked)?;
     }
     Ok(locked)
+}
+
+/// The first column says what a row is, the second which name of its list it answers.
+fn question(needs: &Needs, writes_docs: bool) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new("WITH ");
+    if !needs.proposals.is_empty() {
+        query.push("p AS MATERIALIZED (SELECT id, version FROM proposals WHERE id = ANY(");
+        query.push_bind(uuids(&needs.proposals));
+        query.push(") ORDER BY id FOR UPDATE), ");
+    }
+    let budgets = !needs.reservations.is_empty() || !needs.pots.is_empty();
+    if budgets {
+        ask_budgets(&mut query, needs);
+    }
+    if !needs.docs.is_empty() {
+        ask_docs(&mut query, needs, writes_docs);
+    }
+    query.push(
+        "me AS (SELECT txid_current() AS n1, pg_backend_pid()::bigint AS n2) \
+         SELECT 0 AS what, n1, n2, 0::bigint AS n3, \
+                NULL::uuid AS id, '' AS a, '' AS b, '' AS c, '' AS d FROM me",
+    );
+    if !needs.proposals.is_empty() {
+        query.push(" UNION ALL SELECT 1, version, 0, 0, id, '', '', '', '' FROM p");
+    }
+    if budgets {
+        query.push(
+            " UNION ALL \
+             SELECT 2, amount, posted, day, proposal, org, agent, currency, standing FROM r \
+             UNION ALL SELECT 3, pending, posted, day, NULL, org, agent, currency, '' FROM b",
+        );
+    }
+    if !needs.docs.is_empty() {
+        query.push(
+            " UNION ALL SELECT 4, version, (body IS NOT NULL)::int, 0, NULL, kind, org, id, '' \
+             FROM d",
+        );
+    }
+    if !needs.keys.is_empty() {
+        ask_keys(&mut query, needs);
+    }
+    if !needs.nonces.is_empty() {
+        let nonces: Vec<Vec<u8>> = needs.nonces.iter().map(|n| n.bytes().to_vec()).collect();
+        query.push(" UNION ALL SELECT 6, k.at, 0, 0, NULL, '', '', '', '' FROM unnest(");
+        query.push_bind(nonces);
+        query.push("::bytea[]) WITH ORDINALITY AS k (nonce, at) JOIN nonces USING (nonce)");
+    }
+    query
+}
+
+fn ask_budgets(query: &mut QueryBuilder<Postgres>, needs: &Needs) {
+    let pots = Pots::of(&needs.pots);
+    query.push("r AS MATERIALIZED (SELECT * FROM reservations WHERE proposal = ANY(");
+    query.push_bind(uuids(&needs.reservations));
+    query.push(
+        ") ORDER BY proposal FOR UPDATE), \
+         b AS MATERIALIZED (SELECT t.* FROM pots t JOIN (SELECT * FROM unnest(",
+    );
+    query.push_bind(pots.orgs).push("::text[], ");
+    query.push_bind(pots.agents).push("::text[], ");
+    query.push_bind(pots.days).push("::int[], ");
+    query.push_bind(pots.currencies).push(
+        "::text[]) AS n (org, agent, day, currency) \
+         UNION SELECT org, agent, day, currency FROM r) n \
+         USING (org, agent, day, currency) \
+         ORDER BY org, agent, day, currency FOR UPDATE OF t), ",
+    );
+}
+
+fn ask_docs(query: &mut QueryBuilder<Postgres>, needs: &Needs, writes_docs: bool) {
+    let docs = Docs::of(&needs.docs);
+    query.push("d AS MATERIALIZED (SELECT t.* FROM docs t JOIN unnest(");
+    query.push_bind(docs.kinds).push("::text[], ");
+    query.push_bind(docs.orgs).push("::text[], ");
+    query
+        .push_bind(docs.ids)
+        .push("::text[]) AS n (kind, org, id) USING (kind, org, id) ORDER BY kind, org, id FOR ");
+    query.push(if writes_docs { "UPDATE" } else { "SHARE" });
+    query.push(" OF t), ");
+}
+
+fn ask_keys(query: &mut QueryBuilder<Postgres>, needs: &Needs) {
+    let names = |of: fn(&CallerKey) -> &str| -> Vec<&str> { needs.keys.iter().map(of).collect() };
+    query.push(" UNION ALL SELECT 5, k.at, 0, 0, t.id, '', '', '', '' FROM unnest(");
+    query
+        .push_bind(names(|key| key.org.as_str()))
+        .push("::text[], ");
+    query
+        .push_bind(names(|key| key.agent.as_str()))
+        .push("::text[], ");
+    query.push_bind(names(|key| &key.key)).push(
+        "::text[]) WITH ORDINALITY AS k (org, agent, caller_key, at) \
+         JOIN proposals t USING (org, agent, caller_key)",
+    );
 }
 
 /// Makes an empty row for every document and pot that has none, so that it can be locked. True if
@@ -149,16 +180,10 @@ pub(super) async fn ensure(
     Ok(!docs.is_empty() || !pots.is_empty())
 }
 
-/// The names without a row, once each and in order.
-fn absent<K: Clone + Ord + Hash, V>(names: &[K], found: &HashMap<K, V>) -> Vec<K> {
-    let mut absent: Vec<K> = names
-        .iter()
-        .filter(|name| !found.contains_key(name))
-        .cloned()
-        .collect();
-    absent.sort_unstable();
-    absent.dedup();
-    absent
+/// The names without a row.
+fn absent<K: Clone + Eq + Hash, V>(names: &[K], found: &HashMap<K, V>) -> Vec<K> {
+    let absent = names.iter().filter(|name| !found.contains_key(name));
+    absent.cloned().collect()
 }
 
 fn uuids(ids: &[ProposalId]) -> Vec<Uuid> {

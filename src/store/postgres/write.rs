@@ -1,8 +1,9 @@
 //! The one writing connection of this node.
 //!
 //! A batch is one transaction: lock and read what its conditions need, let
-//! [`plan`](crate::store::plan) decide, write the survivors, commit once. Other nodes do the same;
-//! rows are locked in one order, and where another node came first with a row that could not be
+//! [`plan`](crate::store::plan) decide, write the survivors, commit once: three questions and three
+//! answers while more is waiting, because the end of one transaction then begins the next. Other
+//! nodes do the same; rows are locked in one order, and where another node came first with a row that could not be
 //! locked because it did not exist, the batch is run again.
 //!
 //! When the answer to a COMMIT is lost, the server is asked on a new connection what became of the
@@ -13,7 +14,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Executor, Row};
+use sqlx::{Executor, Row};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -46,7 +47,12 @@ pub(super) struct Writer {
     name: Uuid,
     /// The number of the last batch that was tried.
     batch: i64,
+    /// The connection is in a transaction that has asked for nothing yet.
+    begun: bool,
 }
+
+/// Whether another batch is sure to follow at once.
+pub(super) type More<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Why a batch was not written, or not known to be.
 enum Failure {
@@ -72,17 +78,18 @@ impl Writer {
             conn: Some(conn),
             name: Uuid::from_bytes(name),
             batch: 0,
+            begun: false,
         }
     }
 
-    async fn batch(&mut self, batch: &[Prepared]) -> Fates {
-        match self.attempts(batch).await {
+    async fn batch(&mut self, batch: &[Prepared], more: More<'_>) -> Fates {
+        match self.attempts(batch, more).await {
             Ok(fates) => fates,
             Err(Failure::OneAlone(why)) if batch.len() > 1 => {
                 tracing::warn!(error = %why, "a batch failed; applying one by one");
                 let mut fates = Vec::with_capacity(batch.len());
                 for change in batch {
-                    let fate = self.attempts(std::slice::from_ref(change)).await;
+                    let fate = self.attempts(std::slice::from_ref(change), &|| false).await;
                     fates.push(match fate.map(|mut fates| fates.pop()) {
                         Ok(Some(fate)) => fate,
                         Ok(None) => Err(Failure::Undone("no answer".to_owned()).told().into()),
@@ -99,10 +106,10 @@ impl Writer {
         }
     }
 
-    async fn attempts(&mut self, batch: &[Prepared]) -> Result<Fates, Failure> {
+    async fn attempts(&mut self, batch: &[Prepared], more: More<'_>) -> Result<Fates, Failure> {
         let mut attempt = 1;
         loop {
-            match self.transaction(batch).await {
+            match self.transaction(batch, more).await {
                 Err(Failure::Raced(_)) if attempt < ATTEMPTS => attempt += 1,
                 done => return done,
             }
@@ -110,19 +117,27 @@ impl Writer {
     }
 
     /// The fates of a batch that was committed, or that had nothing to commit.
-    async fn transaction(&mut self, batch: &[Prepared]) -> Result<Fates, Failure> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => connect::checked(&self.options)
-                .await
-                .map_err(|error| Failure::Undone(error.to_string()))?,
+    async fn transaction(&mut self, batch: &[Prepared], more: More<'_>) -> Result<Fates, Failure> {
+        let begun = std::mem::take(&mut self.begun);
+        let (mut conn, begun) = match self.conn.take() {
+            Some(conn) => (conn, begun),
+            None => {
+                let conn = connect::writer(&self.options).await;
+                let conn = conn.map_err(|error| Failure::Undone(error.to_string()))?;
+                (conn, false)
+            }
         };
-        match decide(&mut conn, batch).await {
+        self.batch += 1;
+        let number = rows::BatchNumber {
+            writer: self.name,
+            number: self.batch,
+        };
+        match decide(&mut conn, batch, begun, number).await {
             Ok(Decided::Refused(fates)) => {
                 self.keep(conn, "ROLLBACK").await;
                 Ok(fates)
             }
-            Ok(Decided::Written(fates, locked)) => self.commit(conn, fates, &locked).await,
+            Ok(Decided::Written(fates, locked)) => self.commit(conn, fates, &locked, more).await,
             // Nobody is there to be told to roll back, and the server does so by itself.
             Err(Stopped::Lost(lost @ (Lost::Broke(_) | Lost::Late))) => Err(Failure::before(lost)),
             Err(Stopped::Lost(lost @ Lost::Said(_))) => {
@@ -141,16 +156,14 @@ impl Writer {
         mut conn: PgConnection,
         fates: Fates,
         locked: &Locked,
+        more: More<'_>,
     ) -> Result<Fates, Failure> {
-        self.batch += 1;
-        // One message and so one round trip: the number is written last, and only by us.
-        let commit = format!(
-            "INSERT INTO writers (writer, batch, at) VALUES ('{}', {}, now()) \
-             ON CONFLICT (writer) DO UPDATE SET batch = excluded.batch, at = excluded.at; COMMIT",
-            self.name, self.batch
-        );
-        match answer(conn.execute(AssertSqlSafe(commit))).await {
+        // Only if somebody waits: a transaction left open is told about by those who watch servers.
+        let again = more();
+        let commit = if again { "COMMIT; BEGIN" } else { "COMMIT" };
+        match answer(conn.execute(commit)).await {
             Ok(_) => {
+                self.begun = again;
                 self.conn = Some(conn);
                 Ok(fates)
             }
@@ -193,7 +206,7 @@ impl Writer {
     /// the COMMIT is still on its way to the server.
     async fn status(&mut self, locked: &Locked) -> Result<Option<bool>, StoreError> {
         let unavailable = |error: String| StoreError::Unavailable(error);
-        let conn = connect::checked(&self.options).await;
+        let conn = connect::writer(&self.options).await;
         let mut conn = conn.map_err(|error| unavailable(error.to_string()))?;
         let session = sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -242,9 +255,17 @@ impl From<Lost> for Stopped {
     }
 }
 
-async fn decide(conn: &mut PgConnection, batch: &[Prepared]) -> Result<Decided, Stopped> {
+/// Everything up to the COMMIT. `begun` if the transaction is open already.
+async fn decide(
+    conn: &mut PgConnection,
+    batch: &[Prepared],
+    begun: bool,
+    number: rows::BatchNumber,
+) -> Result<Decided, Stopped> {
     let changes = || batch.iter().map(|change| change.rows.as_ref());
-    answer(conn.execute("BEGIN")).await?;
+    if !begun {
+        answer(conn.execute("BEGIN")).await?;
+    }
     let needs = Needs::of(changes());
     let writes_docs = changes().any(|rows| !rows.docs.is_empty());
     let mut locked = answer(snapshot::lock(conn, &needs, writes_docs)).await?;
@@ -259,7 +280,7 @@ async fn decide(conn: &mut PgConnection, batch: &[Prepared]) -> Result<Decided, 
             fates.map(|fate| fate.map_err(Into::into)).collect(),
         ));
     }
-    let base = answer(rows::write(conn, batch, &plan)).await?;
+    let base = answer(rows::write(conn, batch, &plan, number)).await?;
     let Some(base) = base else {
         return Err(Stopped::Raced);
     };
@@ -308,7 +329,7 @@ impl Failure {
 }
 
 impl Bulk for Writer {
-    async fn write(&mut self, batch: &[Prepared]) -> Fates {
-        self.batch(batch).await
+    async fn write(&mut self, batch: &[Prepared], more: &(dyn Fn() -> bool + Sync)) -> Fates {
+        self.batch(batch, more).await
     }
 }

@@ -230,7 +230,7 @@ fn unanswered() -> StoreError {
 pub(super) struct Shared(pub Arc<Mutex<Writer>>);
 
 impl Bulk for Shared {
-    async fn write(&mut self, batch: &[Prepared]) -> Fates {
+    async fn write(&mut self, batch: &[Prepared], _more: &(dyn Fn() -> bool + Sync)) -> Fates {
         self.0.lock().await.batch(batch).await
     }
 }
