@@ -1,12 +1,16 @@
 //! Groups waiting changes, so that everybody who waits shares one flush to disk.
 //!
 //! One task per store takes whatever waits, up to the batch limit, hands it to the backend as one
-//! batch and answers each caller. A lone caller waits for nobody: there is no timer. A caller
-//! that goes away does not cancel its write once it is queued; before that nothing was written.
+//! batch and answers each caller. A lone caller waits for nobody. Only where other nodes write to
+//! the same store does a batch wait, a moment, for as many changes as the one before it had: a
+//! server that is asked half as often has more time for each, and those who wait for the other
+//! node's transaction would wait anyway. A caller that goes away does not cancel its write once it is queued; before that nothing was written.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::prepared::Prepared;
 use super::{ApplyError, StoreError};
@@ -15,6 +19,9 @@ use crate::domain::change::{Applied, Change};
 /// Changes written in one transaction at most. More would make the last one wait for the first
 /// without sharing the flush any better: at 256 its share is below 1 % of a flush.
 pub const MAX_BATCH: usize = 256;
+
+/// How long a batch waits for more where other nodes write too: below what one transaction takes.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Changes that may wait for the writer; callers beyond it wait to get in line.
 const QUEUE: usize = 4 * MAX_BATCH;
@@ -27,6 +34,11 @@ pub(crate) trait Bulk: Send + 'static {
         batch: &[Prepared],
         more: &(dyn Fn() -> bool + Sync),
     ) -> impl Future<Output = Vec<Result<Applied, ApplyError>>> + Send;
+
+    /// Whether somebody else was seen to write to the same store since the batch before the last.
+    fn shared(&self) -> bool {
+        false
+    }
 }
 
 struct Job {
@@ -63,7 +75,12 @@ impl Group {
 
 async fn run(mut bulk: impl Bulk, mut jobs: mpsc::Receiver<Job>, limit: usize) {
     let mut waiting = Vec::with_capacity(limit);
+    let mut last = 0;
     while jobs.recv_many(&mut waiting, limit).await > 0 {
+        if bulk.shared() {
+            gather(&mut jobs, &mut waiting, last).await;
+        }
+        last = waiting.len();
         let (batch, replies): (Vec<_>, Vec<_>) =
             waiting.drain(..).map(|job| (job.change, job.reply)).unzip();
         record_size(batch.len());
@@ -71,6 +88,17 @@ async fn run(mut bulk: impl Bulk, mut jobs: mpsc::Receiver<Job>, limit: usize) {
         for (reply, fate) in replies.into_iter().zip(fates) {
             // A caller that went away is not told; its change stands all the same.
             let _ = reply.send(fate);
+        }
+    }
+}
+
+/// Waits a moment until so many changes are there, which is within the limit.
+async fn gather(jobs: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>, enough: usize) {
+    let until = Instant::now() + MOMENT;
+    while let Some(missing) = enough.checked_sub(waiting.len()).filter(|n| *n > 0) {
+        match timeout_at(until, jobs.recv_many(waiting, missing)).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
         }
     }
 }

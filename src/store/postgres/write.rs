@@ -49,6 +49,10 @@ pub(super) struct Writer {
     batch: i64,
     /// The connection is in a transaction that has asked for nothing yet.
     begun: bool,
+    /// The highest number of a record as our last batch left it; 0 before the first.
+    last_seq: i64,
+    /// Other nodes had written records by the time of our last batch.
+    shared: bool,
 }
 
 /// Whether another batch is sure to follow at once.
@@ -79,6 +83,8 @@ impl Writer {
             name: Uuid::from_bytes(name),
             batch: 0,
             begun: false,
+            last_seq: 0,
+            shared: false,
         }
     }
 
@@ -137,7 +143,13 @@ impl Writer {
                 self.keep(conn, "ROLLBACK").await;
                 Ok(fates)
             }
-            Ok(Decided::Written(fates, locked)) => self.commit(conn, fates, &locked, more).await,
+            Ok(Decided::Written(fates, locked, seqs)) => {
+                if let Some((base, last)) = seqs {
+                    self.shared = self.last_seq != 0 && base != self.last_seq;
+                    self.last_seq = last;
+                }
+                self.commit(conn, fates, &locked, more).await
+            }
             // Nobody is there to be told to roll back, and the server does so by itself.
             Err(Stopped::Lost(lost @ (Lost::Broke(_) | Lost::Late))) => Err(Failure::before(lost)),
             Err(Stopped::Lost(lost @ Lost::Said(_))) => {
@@ -236,8 +248,9 @@ impl Writer {
 }
 
 enum Decided {
-    /// Committing is all that is left.
-    Written(Fates, Box<Locked>),
+    /// Committing is all that is left. With the highest number of a record before and after, if
+    /// there were any to write.
+    Written(Fates, Box<Locked>, Option<(i64, i64)>),
     /// Every change of it ran into a conflict.
     Refused(Fates),
 }
@@ -284,6 +297,12 @@ async fn decide(
     let Some(base) = base else {
         return Err(Stopped::Raced);
     };
+    let records = plan
+        .told
+        .iter()
+        .map(|index| batch[*index].rows.records.len());
+    let records = i64::try_from(records.sum::<usize>()).unwrap_or(i64::MAX);
+    let seqs = (records > 0).then(|| (base, base.saturating_add(records)));
     let numbered = |fate: Applied| Applied {
         first_seq: if fate.first_seq == 0 {
             0
@@ -295,7 +314,7 @@ async fn decide(
     let fates = fates
         .map(|fate| fate.map(numbered).map_err(Into::into))
         .collect();
-    Ok(Decided::Written(fates, Box::new(locked)))
+    Ok(Decided::Written(fates, Box::new(locked), seqs))
 }
 
 impl Failure {
@@ -331,5 +350,9 @@ impl Failure {
 impl Bulk for Writer {
     async fn write(&mut self, batch: &[Prepared], more: &(dyn Fn() -> bool + Sync)) -> Fates {
         self.batch(batch, more).await
+    }
+
+    fn shared(&self) -> bool {
+        self.shared
     }
 }
