@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hundi::broker::{CommitRequest, Committed, ProposeRequest, Proposed, Settings, Trouble};
 use hundi::domain::facts::FreezeScope;
-use hundi::domain::ids::AgentId;
+use hundi::domain::ids::{AgentId, OrgId};
 use hundi::domain::principal::{Principal, Role};
 use hundi::domain::proposal::State;
 use hundi::domain::reason::{Reason, Refusal};
@@ -526,6 +526,50 @@ async fn an_amount_far_outside_the_history_is_held_and_a_usual_one_is_not() {
         .await
         .unwrap();
     assert_eq!(profile["total_transactions"], 31);
+}
+
+/// Proposing twice does not make a payee known.
+#[tokio::test]
+async fn a_payee_is_new_until_something_was_committed() {
+    let house = house(unhurried(json!({}))).await;
+    let remarked = async |to: &str| {
+        let request = ProposeRequest {
+            tool: "create_payout".to_owned(),
+            arguments: json!({
+                "fund_account_id": to, "amount": 100, "currency": "INR", "mode": "IMPS",
+                "purpose": "payout",
+            }),
+            ..ProposeRequest::default()
+        };
+        let answer = house.broker.propose(&agent_of("a"), request).await.unwrap();
+        let findings = &answer.proposal.fixed.findings;
+        let new = findings
+            .iter()
+            .any(|finding| finding.reason == Reason::NewPayee);
+        (new, answer)
+    };
+    remarked("fa_00000000000001").await;
+    for _ in 0..2 {
+        assert!(remarked("fa_00000000000002").await.0);
+    }
+    let (_, answer) = remarked("fa_00000000000002").await;
+    let request = CommitRequest {
+        proposal_id: answer.proposal.id().to_string(),
+        commit_token: answer.token.unwrap().text,
+        tool: None,
+        arguments: answer.proposal.fixed.args.value(),
+    };
+    house.broker.commit(&agent_of("a"), request).await.unwrap();
+    assert!(!remarked("fa_00000000000002").await.0, "remembered");
+    house.clock.forward(1);
+    let after_restart = house.again(Plan::default()).await;
+    let past = after_restart
+        .store
+        .history(&OrgId::default(), &agent("a"), 10)
+        .await
+        .unwrap();
+    let paid = past.iter().filter(|past| past.paid).count();
+    assert_eq!((past.len(), paid), (5, 1), "stored");
 }
 
 #[tokio::test]

@@ -129,6 +129,43 @@ async fn a_full_window_is_429_over_rest_and_says_when_to_come_back() {
     );
 }
 
+/// The refusal asks to come back later, so the key must not answer with it for ever.
+#[tokio::test]
+async fn an_idempotency_key_that_met_a_full_window_is_free_again() {
+    let house = House::new().await;
+    let rate_limit = RateLimit {
+        max: 1,
+        window_secs: 60,
+    };
+    let policy = Policy {
+        rate_limit,
+        ..Policy::default()
+    };
+    house.policy("a", &policy).await;
+    let ask = async || {
+        let request = ProposeRequest {
+            tool: "transfer_funds".to_owned(),
+            arguments: json!({"amount": 5, "to": "acct_1"}),
+            idempotency_key: Some("key-1".to_owned()),
+            ..ProposeRequest::default()
+        };
+        house.broker.propose(&agent_of("a"), request).await.unwrap()
+    };
+    propose(
+        &house,
+        "a",
+        "transfer_funds",
+        json!({"amount": 4, "to": "acct_1"}),
+    )
+    .await;
+    let refused = ask().await.proposal;
+    assert_eq!(refused.fixed.reason, Reason::RateLimited);
+    house.clock.forward(61);
+    let allowed = ask().await.proposal;
+    assert_eq!(allowed.state, State::Allowed);
+    assert_eq!(ask().await.proposal.id(), allowed.id(), "now it is bound");
+}
+
 #[tokio::test]
 async fn a_tool_with_a_bucket_is_called_no_faster_whoever_calls() {
     let house = House::with(paced(3, 6)).await;

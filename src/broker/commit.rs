@@ -425,6 +425,9 @@ impl Broker {
         match self.ports().store.apply(change).await {
             Ok(_) => {
                 self.memory().wrote(&next);
+                if next.state == State::Executed && next.fixed.effective.moves_money() {
+                    self.memory().committed(&next.fixed);
+                }
                 next
             }
             Err(error) => {

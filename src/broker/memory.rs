@@ -59,6 +59,15 @@ impl History {
         }
     }
 
+    /// The payout was carried out: from the next decision on its payee is a known one.
+    fn committed(&mut self, fixed: &Fixed) {
+        let payee = fixed.payee.identity();
+        let this = |past: &PastPayout| past.at == fixed.created_at && past.payee == payee;
+        if let Some(index) = self.past.iter().position(|past| this(past) && !past.paid) {
+            Arc::make_mut(&mut self.past)[index].paid = true;
+        }
+    }
+
     fn add(&mut self, payout: PastPayout, zone: &TimeZone) {
         let hour = payout.at.hour_of_week(zone);
         let (past, hours) = (
@@ -188,6 +197,14 @@ impl Memory {
         let key = (fixed.org.clone(), fixed.agent.clone());
         if let Some(history) = self.histories.get(&key) {
             unpoisoned(&history).add(fixed.as_past(), zone);
+        }
+    }
+
+    /// A payout that was allowed has been carried out.
+    pub fn committed(&self, fixed: &Fixed) {
+        let key = (fixed.org.clone(), fixed.agent.clone());
+        if let Some(history) = self.histories.get(&key) {
+            unpoisoned(&history).committed(fixed);
         }
     }
 

@@ -276,7 +276,12 @@ impl Broker {
             args: ready.args.clone(),
             effective: ready.effective,
             payee: ready.payee.clone(),
-            idempotency_key: request.idempotency_key.clone(),
+            // To wait and ask again is what the refusal asks for, so it must not be the answer for
+            // ever; every other decision is.
+            idempotency_key: request
+                .idempotency_key
+                .clone()
+                .filter(|_| verdict.headline() != Reason::RateLimited),
             policy_version: gathered.policy_version,
             score: gathered.facts.integrity.score.clone(),
             findings: verdict.findings().to_vec(),

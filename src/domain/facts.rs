@@ -129,6 +129,9 @@ pub struct PastPayout {
     pub payee: Option<String>,
     /// Vendor name, to notice a changed account of a known vendor.
     pub vendor: Option<String>,
+    /// Whether it was committed. One that was merely allowed has paid nobody yet, so that nobody
+    /// makes a payee known by proposing twice.
+    pub paid: bool,
 }
 
 /// Everything the checks may look at. `None` in `policy` means asked, and there is none.

@@ -334,13 +334,14 @@ pub struct Moving {
 }
 
 impl Fixed {
-    /// This proposal as a later decision looks back on it.
+    /// This proposal, just allowed, as a later decision looks back on it.
     pub fn as_past(&self) -> PastPayout {
         PastPayout {
             at: self.created_at,
             minor: self.effective.minor(),
             payee: self.payee.identity(),
             vendor: self.payee.name.clone(),
+            paid: false,
         }
     }
 }

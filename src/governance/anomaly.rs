@@ -80,11 +80,12 @@ pub fn unusual(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
         .then(|| Finding::hold(Reason::AnomalyDetected, assessed.reasons.join("; ")))
 }
 
-/// `NEW_PAYEE`, a remark: nobody was paid there before. An agent that never paid anybody has no
-/// old payees to compare with.
+/// `NEW_PAYEE`, a remark: nobody was paid there before, and what was merely allowed does not count.
+/// An agent with no past at all has no old payees to compare with.
 pub fn new_payee(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     let history = facts.history.known().filter(|past| !past.is_empty())?;
-    if !request.effective.moves_money() || is_known(request.payee, history) {
+    let paid = history.iter().filter(|past| past.paid);
+    if !request.effective.moves_money() || is_known(request.payee, paid) {
         return None;
     }
     let payee = key(request.payee)?;
@@ -321,11 +322,11 @@ fn key(payee: &Payee) -> Option<Cow<'_, str>> {
     }
 }
 
-fn is_known(payee: &Payee, history: &[PastPayout]) -> bool {
+fn is_known<'a>(payee: &Payee, history: impl IntoIterator<Item = &'a PastPayout>) -> bool {
     let Some(key) = key(payee) else { return true };
     let by_account = payee.account.is_some();
     history
-        .iter()
+        .into_iter()
         .filter_map(|past| past.payee.as_deref())
         .any(|past| {
             // Accounts are ids and compare exactly; names do not.
@@ -392,6 +393,7 @@ mod tests {
                 minor: minor(index),
                 payee: Some("acct_123".into()),
                 vendor: Some("Acme Ltd".into()),
+                paid: true,
             })
             .collect()
     }

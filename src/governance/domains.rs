@@ -40,7 +40,7 @@ pub fn listed(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
             block(missing.to_owned())
         };
     };
-    let Some(host) = host(url) else {
+    let Some(host) = host(url).filter(|host| is_plain(url, host)) else {
         return block(
             "the vendor's URL has no host that can be compared with the lists".to_owned(),
         );
@@ -92,8 +92,29 @@ pub fn host(text: &str) -> Option<String> {
             (!name.is_empty()).then(|| name.to_owned())
         }
         Host::Ipv4(ip) => Some(ip.to_string()),
-        Host::Ipv6(ip) => Some(ip.to_string()),
+        // The same machine in its other spelling.
+        Host::Ipv6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => Some(ip.to_string()),
+            None => Some(ip.to_string()),
+        },
     }
+}
+
+/// Whether every reader of this text comes to this host. Where there is a list, what needs a guess
+/// is refused: a space of no width before it, a bracket around it, two hosts with a comma, or a
+/// backslash that some take for the end of the host and others for a part of it.
+fn is_plain(text: &str, host: &str) -> bool {
+    let text = text.trim();
+    let rest = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => rest,
+        Some(_) | None => text,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let belongs =
+        |c: char| c.is_alphanumeric() || is_combining_mark(c) || ".。．｡-_:@[]".contains(c);
+    // A name without a dot is nobody's: it is left over of a text such as `http//evil.com`.
+    let named = host.contains(['.', ':']);
+    named && !authority.is_empty() && authority.chars().all(belongs)
 }
 
 /// The part of a host that somebody registered: `shop.example.co.in` belongs to `example.co.in`.
@@ -266,6 +287,44 @@ mod tests {
     use crate::domain::money::Effective;
     use crate::domain::policy::Policy;
     use crate::governance::testing::{Sample, facts};
+
+    #[test]
+    fn what_readers_could_read_differently_is_refused_where_there_is_a_list() {
+        let odd = [
+            "\u{200b}http://evil.com",
+            "\u{feff}http://evil.com",
+            "(http://evil.com)",
+            "\"http://evil.com\"",
+            "http//evil.com",
+            "http://http://evil.com",
+            "http;//evil.com",
+            "http:\u{2215}\u{2215}evil.com",
+            "\u{4bb}ttp://evil.com",
+            "http\u{200b}://evil.com",
+            "evil.com,good.com",
+            "good.com,evil.com",
+            "http://good.com\\@evil.com",
+            "http://good.com\\.evil.com",
+            "http://good.com evil.com",
+            "",
+            "http://",
+            "good",
+        ];
+        for url in odd {
+            for (blocked, allowed) in [("evil.com", ""), ("", "good.com")] {
+                assert!(
+                    refused(blocked, allowed, Some(url)),
+                    "{url:?} {blocked} {allowed}"
+                );
+            }
+            assert!(
+                !refused("", "", Some(url)),
+                "without a list there is nothing to compare"
+            );
+        }
+        assert!(refused("10.0.0.1", "", Some("http://[::ffff:10.0.0.1]/")));
+        assert!(!refused("10.0.0.1", "", Some("http://[::ffff:10.0.0.2]/")));
+    }
 
     #[test]
     #[rustfmt::skip]

@@ -253,6 +253,7 @@ impl Books {
                 minor: p.fixed.effective.minor(),
                 payee: p.fixed.payee.account.clone(),
                 vendor: p.fixed.payee.name.clone(),
+                paid: p.state != State::Allowed,
             })
             .collect()
     }

@@ -232,6 +232,7 @@ fn history(value: &Value) -> Result<Vec<PastPayout>, Bad> {
             minor: map.get("amount")?.as_i64().filter(|minor| *minor > 0)?,
             payee: text("payee"),
             vendor: text("vendor"),
+            paid: true,
         })
     };
     let items = value.as_array().ok_or_else(|| wrong("history", expected))?;

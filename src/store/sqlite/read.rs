@@ -213,7 +213,7 @@ pub(super) async fn history(
 ) -> Read<Vec<PastPayout>> {
     // The condition repeats that of the index `proposals_paid`, word for word.
     let query = sqlx::query(
-        "SELECT created_at, amount, payee, vendor FROM proposals \
+        "SELECT created_at, amount, payee, vendor, state FROM proposals \
          WHERE org = ?1 AND agent = ?2 AND amount IS NOT NULL \
            AND state IN ('allowed', 'committing', 'in_doubt', 'executed') \
          ORDER BY id DESC LIMIT ?3",
