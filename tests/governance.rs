@@ -528,6 +528,52 @@ async fn an_amount_far_outside_the_history_is_held_and_a_usual_one_is_not() {
     assert_eq!(profile["total_transactions"], 31);
 }
 
+/// What a freeze, or a crash, kept from being committed at once.
+#[tokio::test]
+async fn what_people_approved_for_an_agent_gone_home_is_committed_when_it_may_be() {
+    let policy = json!({"require_approval_above": 50, "execute_on_approval": true});
+    let house = house(unhurried(policy)).await;
+    let request = ProposeRequest {
+        tool: "create_payout".to_owned(),
+        arguments: json!({
+            "fund_account_id": "fa_00000000000001", "amount": 100, "currency": "INR",
+            "mode": "IMPS", "purpose": "payout",
+        }),
+        ..ProposeRequest::default()
+    };
+    let held = house.broker.propose(&agent_of("a"), request).await.unwrap();
+    let id = held.proposal.id();
+    let (operator, approver) = (person(Role::Operator), person(Role::Approver));
+    let freeze = house
+        .broker
+        .freeze(&operator, FreezeScope::All, None, "a drill")
+        .await;
+    freeze.unwrap();
+    house.broker.approve(&approver, id).await.unwrap();
+    let state = async || house.store.proposal(id).await.unwrap().unwrap().state;
+    house.clock.forward(6);
+    for _ in 0..3 {
+        assert_eq!(house.broker.work_errands().await.unwrap(), 1);
+        assert_eq!(state().await, State::Allowed, "frozen");
+    }
+    house
+        .broker
+        .unfreeze(&operator, FreezeScope::All, None, "over")
+        .await
+        .unwrap();
+    // By whichever process comes by.
+    let other = house.again(Plan::default()).await;
+    other.broker.work_errands().await.unwrap();
+    assert_eq!(state().await, State::Executed);
+    other.broker.work_errands().await.unwrap();
+    assert_eq!(
+        other.broker.work_errands().await.unwrap(),
+        0,
+        "done is done"
+    );
+    assert_eq!(house.bank.calls("create_payout").len(), 1);
+}
+
 /// Proposing twice does not make a payee known.
 #[tokio::test]
 async fn a_payee_is_new_until_something_was_committed() {

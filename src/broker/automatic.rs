@@ -1,9 +1,20 @@
 //! For agents that have gone home: where the policy says so, the broker itself commits what people
 //! have approved. Through the same door as everybody: a token, the checks, a claim.
+//!
+//! The approval writes it down as an errand in the same transaction. So what a crash or a freeze
+//! kept from being committed at once is committed later, until the proposal lapses.
 
-use super::{Broker, CommitRequest};
+use super::{Broker, CommitRequest, Committed, Trouble};
+use crate::domain::change::{DocWrite, ERRAND};
+use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Role};
 use crate::domain::proposal::{Proposal, State};
+use crate::domain::time::Timestamp;
+
+/// So long an errand is left to whoever took the last approval, in seconds.
+const FIRST_TRY_SECS: i64 = 5;
+/// Errands looked at per turn.
+const BATCH: usize = 100;
 
 impl Broker {
     /// Commits an approved proposal in its agent's name, if its policy asked for that.
@@ -23,16 +34,57 @@ impl Broker {
         }
     }
 
+    /// Goes on with errands. Returns how many were open.
+    pub async fn work_errands(&self) -> Result<usize, Trouble> {
+        let open = self.ports().store.docs(ERRAND, None).await?;
+        let now = self.ports().ambient.now();
+        let count = open.len();
+        for doc in open.into_iter().take(BATCH) {
+            let proposal = match doc.key.id.parse::<ProposalId>() {
+                Ok(id) => self.ports().store.proposal(id).await?,
+                Err(_) => None,
+            };
+            match proposal {
+                Some(proposal) if proposal.state == State::Allowed => {
+                    let at = doc.body.get("at").cloned().unwrap_or_default();
+                    let at: Timestamp = serde_json::from_value(at).unwrap_or_default();
+                    if at.plus_secs(FIRST_TRY_SECS) <= now && self.may_go(&proposal).await? {
+                        self.execute_if_asked(&proposal).await;
+                    }
+                }
+                Some(_) | None => {
+                    let done = DocWrite {
+                        key: doc.key,
+                        expect: Some(doc.version),
+                        body: None,
+                    };
+                    match self.write(vec![done]).await {
+                        Ok(()) | Err(Trouble::Changed) => {}
+                        Err(trouble) => return Err(trouble),
+                    }
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether a commit would pass now. Asked first, because a refused one is a record each time.
+    async fn may_go(&self, proposal: &Proposal) -> Result<bool, Trouble> {
+        let tool = self.catalogue().get(proposal.fixed.tool.as_str());
+        let (refusal, _) = self.recheck(proposal, tool.as_deref()).await?;
+        Ok(refusal.is_none())
+    }
+
     /// Puts out a token and presents it, as the agent would.
     pub(super) async fn commit_as(
         &self,
         who: &Principal,
         proposal: Proposal,
-    ) -> Result<super::Committed, super::Trouble> {
+    ) -> Result<Committed, Trouble> {
         let renewed = self.renewed(proposal, &who.id).await?;
         let token = self
             .sealed(&renewed)
-            .ok_or(super::Trouble::WrongState(renewed.state))?;
+            .ok_or(Trouble::WrongState(renewed.state))?;
         let request = CommitRequest {
             proposal_id: renewed.fixed.id.to_string(),
             commit_token: token.text,

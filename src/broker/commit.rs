@@ -390,7 +390,10 @@ impl Broker {
         let now = self.ports().ambient.now();
         let change = match outcome {
             Outcome::Executed(receipt) => {
-                self.withdrawn(proposal, &receipt).await;
+                if let Err(trouble) = self.withdrawn(proposal, &receipt).await {
+                    tracing::warn!(proposal = %proposal.fixed.id, %trouble, "left in doubt: whose payout it withdrew was not told");
+                    return proposal.clone();
+                }
                 let taken_back = receipt.reversed.then(|| receipt.clone());
                 return match Change::confirm(proposal, receipt, now, "hundi") {
                     Ok(change) => {
@@ -471,7 +474,7 @@ impl Broker {
     }
 
     /// Freeze and policy as they are now, held to by the guards.
-    async fn recheck(
+    pub(super) async fn recheck(
         &self,
         proposal: &Proposal,
         tool: Option<&crate::domain::tool::Tool>,

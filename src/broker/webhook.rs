@@ -276,15 +276,8 @@ impl Broker {
         let Ok(evidence) = razorpay::evidence(&payout) else {
             return Ok(NOT_WAITING);
         };
-        if let Some(id) = evidence.reference.as_deref().and_then(|r| r.parse().ok())
-            && let Some(came) = self.about_ours(id, &payout, heard).await?
-        {
+        if let Some(came) = self.about_its_maker(&evidence, &payout, heard).await? {
             return Ok(came);
-        }
-        let payout_id = evidence.receipt.provider_id.as_deref().unwrap_or_default();
-        if let Some(id) = self.governed_before(payout_id).await? {
-            let came = self.about_ours(id, &payout, heard).await?;
-            return Ok(came.unwrap_or(NO_NEWS));
         }
         match self.moved_on(&payout).await? {
             Moved::Unknown => self.open_case(&payout, heard).await,
@@ -300,38 +293,50 @@ impl Broker {
     }
 
     /// A payout that we have withdrawn is news about the proposal that made it or let it go: the
-    /// bank may tell nobody else of it. Said before the withdrawal is settled, so that whoever
-    /// settles it after a crash says it again.
-    pub(super) async fn withdrawn(&self, proposal: &Proposal, receipt: &Receipt) {
+    /// bank may tell nobody else of it. Said before the withdrawal is settled, and as long as it
+    /// cannot be said, the withdrawal is not settled; so whoever settles it says it again.
+    pub(super) async fn withdrawn(
+        &self,
+        proposal: &Proposal,
+        receipt: &Receipt,
+    ) -> Result<(), Trouble> {
         let tool = proposal.fixed.tool.as_str();
         let withdraws = [Razorpay::Cancel, Razorpay::Reject]
             .iter()
             .any(|kind| kind.tool() == tool);
-        if !withdraws {
-            return;
-        }
-        if let Err(trouble) = self.withdrawn_payout(&receipt.result, tool).await {
-            tracing::warn!(proposal = %proposal.fixed.id, %trouble, "whose payout was withdrawn is not known");
-        }
-    }
-
-    async fn withdrawn_payout(&self, payout: &Value, heard: &str) -> Result<(), Trouble> {
-        let Some(payout) = reduced(payout) else {
+        let payout = reduced(&receipt.result).filter(|_| withdraws);
+        let Some(payout) = payout else {
             return Ok(());
         };
         let Ok(evidence) = razorpay::evidence(&payout) else {
             return Ok(());
         };
-        let named = evidence.reference.as_deref().and_then(|r| r.parse().ok());
-        let maker = match (named, evidence.receipt.provider_id.as_deref()) {
-            (Some(id), _) => Some(id),
-            (None, Some(payout_id)) => self.governed_before(payout_id).await?,
-            (None, None) => None,
-        };
-        if let Some(id) = maker {
-            self.about_ours(id, &payout, heard).await?;
+        self.about_its_maker(&evidence, &payout, tool)
+            .await
+            .map(drop)
+    }
+
+    /// Tells the proposal that made a payout, or let one of others go. `None` if there is none.
+    async fn about_its_maker(
+        &self,
+        evidence: &Evidence,
+        payout: &Value,
+        heard: &str,
+    ) -> Result<Option<Came>, Trouble> {
+        // Others have references of their own, which may look like ours.
+        if let Some(id) = evidence.reference.as_deref().and_then(|r| r.parse().ok())
+            && let Some(came) = self.about_ours(id, payout, heard).await?
+        {
+            return Ok(Some(came));
         }
-        Ok(())
+        let payout_id = evidence.receipt.provider_id.as_deref().unwrap_or_default();
+        match self.governed_before(payout_id).await? {
+            Some(id) => {
+                let came = self.about_ours(id, payout, heard).await?;
+                Ok(Some(came.unwrap_or(NO_NEWS)))
+            }
+            None => Ok(None),
+        }
     }
 
     /// Evidence about one of our proposals; `None` if there is no such proposal.

@@ -19,7 +19,9 @@ use super::call::{Call, ProviderError, Receipt};
 use super::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, ToolName};
 use super::money::{Currency, Effective};
 use super::notice::Notice;
-use super::proposal::{Approval, Ending, Event, Execution, LiveToken, Proposal, Settled, State};
+use super::proposal::{
+    Approval, Ending, Event, Execution, LiveToken, Origin, Proposal, Settled, State,
+};
 use super::time::{Day, Timestamp};
 use super::token::{ACCEPTED_SKEW_SECS, Verified};
 
@@ -45,15 +47,19 @@ impl DocKey {
     }
 }
 
+/// Kind of the marks on proposals that the broker itself has to commit, since their agents do not.
+pub const ERRAND: &str = "errand";
+
 /// Kinds that nobody keeps in a cache and that are written all the time: marks of seen events,
 /// work lists, and the audit log's own tree.
-const NEVER_CACHED: [&str; 10] = [
+const NEVER_CACHED: [&str; 11] = [
     "seen",
     "webhook",
     "webhook_cursor",
     "case",
     "case_seen",
     "bank_payout",
+    ERRAND,
     "poll",
     "seal",
     "head",
@@ -356,8 +362,8 @@ impl Change {
         }
     }
 
-    /// One more person agrees; with the last one the proposal is allowed and lives until
-    /// `lapses`.
+    /// One more person agrees; with the last one the proposal is allowed, and where its policy has
+    /// the broker commit it, that is written down as an errand.
     pub fn approve(
         proposal: &Proposal,
         approval: Approval,
@@ -377,7 +383,18 @@ impl Change {
                 "APPROVAL_REQUIRED",
             )
             .with(serde_json::json!({"given": given, "needed": proposal.fixed.approvals_needed}));
-        Ok(Self::moved(next, None, record, notice))
+        let fixed = Arc::clone(&next.fixed);
+        let (mut change, next) = Self::moved(next, None, record, notice);
+        let agents_own = fixed.origin == Origin::Agent;
+        if next.state == State::Allowed && fixed.execute_on_approval && agents_own {
+            let errand = DocWrite {
+                key: DocKey::new(ERRAND, &fixed.org, fixed.id.to_string()),
+                expect: None,
+                body: Some(serde_json::json!({"at": at})),
+            };
+            Arc::make_mut(&mut change.rows).docs.push(errand);
+        }
+        Ok((change, next))
     }
 
     /// A person says no; the budget comes back.

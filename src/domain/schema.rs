@@ -17,7 +17,6 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions, ValidationError};
 use serde_json::{Map, Value, json};
 
-use super::money::Currency;
 use super::strict::MAX_SAFE_INTEGER;
 use super::tool::{MoneyRule, Tool, at_path};
 
@@ -95,13 +94,16 @@ fn one_currency(tool: &Tool, args: &Value) -> Result<(), String> {
     let Some(path) = tool.money.currency.as_deref() else {
         return Ok(());
     };
-    let readable = |value: &&Value| value.as_str().and_then(Currency::parse).is_some();
-    if !at_path(args, path)?.iter().all(readable) {
+    let named = at_path(args, path)?;
+    let Some(whole) = tool.effective(args).currency() else {
+        return Ok(());
+    };
+    let is_whole = |value: &&Value| value.as_str() == Some(whole.code());
+    if !named.iter().all(is_whole) {
         return Err(format!(
-            "`{path}` must be three upper-case letters, such as INR"
+            "`{path}` must be one currency that can be read: three upper-case letters, such as INR"
         ));
     }
-    let whole = tool.effective(args).currency().unwrap_or(Currency::INR);
     let name = path.rsplit('.').next().unwrap_or(path);
     let parts = tool.money.amounts.iter();
     let parts = parts.filter_map(|amount| amount.rsplit_once('.'));
@@ -559,6 +561,13 @@ mod tests {
                 "{whole} {part}"
             );
         }
+        tool.money.currency = Some("transfers[].currency".to_owned());
+        assert_eq!(validate(&tool, &order("INR", "INR")), Ok(()));
+        assert!(
+            validate(&tool, &order("INR", "USD")).is_err(),
+            "not counted as the default"
+        );
+        tool.money.currency = Some("currency".to_owned());
         let unsaid = json!({"amount": 9, "transfers": [{"amount": 9, "currency": "USD"}]});
         assert!(validate(&tool, &unsaid).is_err());
     }

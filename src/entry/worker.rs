@@ -77,6 +77,9 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("cases", millis(500), |broker| async move {
             broker.work_cases().await.map(drop)
         }),
+        Duty::new("errands", millis(2_000), |broker| async move {
+            broker.work_errands().await.map(drop)
+        }),
         Duty::new("poll", millis(1_000), |broker| async move {
             broker.poll_if_due().await
         }),

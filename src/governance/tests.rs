@@ -319,10 +319,12 @@ proptest! {
             _ => less.integrity.score = Default::default(),
         }
         let (before, after) = (decide(&sample.request(), &facts), decide(&sample.request(), &less));
-        let forgot_bad_news = matches!(
-            (which, &facts.reputation, facts.integrity.score.composite),
-            (4, Fact::Known(Reputation::Unsafe(_)), _) | (6, _, Some(0.45..))
-        );
+        let forgot_bad_news = match which {
+            4 => matches!(facts.reputation, Fact::Known(Reputation::Unsafe(_))),
+            5 => facts.entity == Fact::Known(Entity::Unverified),
+            6 => matches!(facts.integrity.score.composite, Some(0.45..)),
+            _ => false,
+        };
         if forgot_bad_news {
             // A refusal may become a hold, and nothing becomes an allow.
             prop_assert!(rank(&before) == 0 || rank(&after) > 0);

@@ -25,11 +25,12 @@ pub fn run(
         token_ttl_secs: config.token_ttl_secs,
     };
     let before = kept.keyring.list().map_err(Failure::of)?;
-    cli::keyring::run(command, &kept, ambient.now(), out)?;
+    // A reader that has gone away must not keep the log from being told.
+    let printed = cli::keyring::run(command, &kept, ambient.now(), out);
     let after = kept.keyring.list().map_err(Failure::of)?;
     let changed: Vec<&KeyEntry> = after.iter().filter(|key| !before.contains(key)).collect();
     if changed.is_empty() {
-        return Ok(());
+        return printed;
     }
     let told = on_store(config, async |app| {
         Ok(app
@@ -37,12 +38,13 @@ pub fn run(
             .token_keys_changed(&local_admin(), &changed)
             .await?)
     });
-    told.map_err(|failure| match failure {
+    let told = told.map_err(|failure| match failure {
         Failure::Failed(why) | Failure::Usage(why) => Failure::of(format!(
             "the keys are changed, but the audit log was not told: {why}"
         )),
         Failure::Told | Failure::Unread => failure,
-    })
+    });
+    told.and(printed)
 }
 
 /// The ring as the command line changes it: tokens live as long as the configuration says.

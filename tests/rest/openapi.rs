@@ -194,8 +194,13 @@ async fn a_query_that_the_document_rules_out_is_refused() {
                 ruled_out += 1;
                 let url = format!("{path}?{}={text}", parameter["name"].as_str().unwrap());
                 let answer = door.ask(&method.to_uppercase(), &url, &boss, None).await;
-                let unknown_path = path.contains('{') && answer.status == 404;
-                assert!(answer.status == 400 || unknown_path, "{method} {url}");
+                // Nothing is sealed and nobody is known here, so that may be said first.
+                let unknown = answer.status == 404 && (path.contains("head") || path.contains('{'));
+                assert!(
+                    answer.status == 400 || unknown,
+                    "{method} {url}: {}",
+                    answer.text()
+                );
             }
         }
     }

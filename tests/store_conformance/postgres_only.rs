@@ -2,11 +2,16 @@
 
 use std::fmt::Write;
 
+use futures_util::future::join_all;
 use hundi::ambient::Ambient;
+use hundi::store::Store;
 use hundi::store::floor::{self, Load};
+use hundi::store::postgres::Postgres;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
+use super::given::{admit, proposal};
 use crate::support::postgres::{connect, fresh_schema};
+use crate::support::proxy::{Commit, Proxy};
 
 /// Every row of every table, as text. Numbers that count attempts and not contents are left out.
 pub async fn dump(url: &str) -> String {
@@ -22,6 +27,31 @@ pub async fn dump(url: &str) -> String {
         }
     }
     text
+}
+
+/// A cancel that comes while the server flushes a COMMIT is told after the commit is durable.
+#[tokio::test]
+async fn a_commit_that_a_cancel_follows_is_not_told_as_undone() {
+    let Some(url) = fresh_schema().await else {
+        return;
+    };
+    let (proxy, through) = Proxy::before(&url);
+    let store = Postgres::open(&through, &Ambient::real()).await.unwrap();
+    proxy.spoil(Commit::CancelledAfter, 3);
+    // Callers of different pace, so that some come while a batch is being committed.
+    let callers = (1..=16).map(|caller| {
+        let store = &store;
+        async move {
+            for n in 0..50 {
+                let one = proposal(caller * 100 + n);
+                let told = store.apply(admit(&one)).await;
+                let stored = store.proposal(one.id()).await.unwrap().is_some();
+                assert_eq!(told.is_ok(), stored, "{told:?}");
+            }
+        }
+    });
+    join_all(callers).await;
+    assert_eq!(proxy.struck(), 3, "COMMITs that were followed by a BEGIN");
 }
 
 #[tokio::test]

@@ -12,8 +12,13 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// A simple query that says COMMIT, as it is on the wire.
+/// A simple query that says COMMIT, as it is on the wire; alone, and where more is to be written.
 const COMMIT: &[u8] = b"COMMIT\0";
+const COMMIT_AND_ON: &[u8] = b"COMMIT; BEGIN\0";
+/// What a server says when it was asked to cancel while it flushed the COMMIT of the latter.
+const CANCELLED: &[u8] = b"C\0\0\0\x0bCOMMIT\0\
+    E\0\0\0\x25SERROR\0VERROR\0C57014\0Mcancelled\0\0\
+    Z\0\0\0\x05I";
 
 /// What happens to new bytes and new connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +40,8 @@ pub enum Commit {
     AnswerWithheld,
     /// It never reaches the server, and the connection ends.
     NeverArrives,
+    /// The server gets it, commits, and is asked to cancel before it begins anew.
+    CancelledAfter,
 }
 
 struct State {
@@ -121,7 +128,10 @@ impl Proxy {
 
 impl State {
     /// What to do with a COMMIT that goes by now.
-    fn take(&self) -> Option<Commit> {
+    fn take(&self, goes_on: bool) -> Option<Commit> {
+        if !goes_on && *self.spoil.lock().unwrap() == Some(Commit::CancelledAfter) {
+            return None;
+        }
         let taken = self
             .left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
@@ -188,14 +198,14 @@ async fn upward(
             return;
         }
         until_up(state).await;
-        let says_commit = bytes[..read]
-            .windows(COMMIT.len())
-            .any(|window| window == COMMIT);
-        let spoil = if says_commit { state.take() } else { None };
+        let says = |text: &[u8]| bytes[..read].windows(text.len()).any(|part| part == text);
+        let goes_on = says(COMMIT_AND_ON);
+        let says_commit = goes_on || says(COMMIT);
+        let spoil = says_commit.then(|| state.take(goes_on)).flatten();
         match spoil {
             None => {}
             Some(Commit::NeverArrives) => return,
-            Some(how @ (Commit::AnswerLost | Commit::AnswerWithheld)) => {
+            Some(how @ (Commit::AnswerLost | Commit::AnswerWithheld | Commit::CancelledAfter)) => {
                 mute.send_replace(Some(how));
             }
         }
@@ -221,9 +231,14 @@ async fn downward(
             return;
         }
         until_up(state).await;
-        match *mute.borrow() {
+        let spoil = *mute.borrow();
+        match spoil {
             // The server has answered, so it has committed.
             Some(Commit::AnswerLost) => return,
+            Some(Commit::CancelledAfter) => {
+                to.write_all(CANCELLED).await.ok();
+                return;
+            }
             Some(Commit::AnswerWithheld | Commit::NeverArrives) => continue,
             None => {}
         }

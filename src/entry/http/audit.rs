@@ -271,7 +271,11 @@ pub(super) const OPS: &[Op] = &[
             .whole(1, PAGE.1 as i64),
             Param::query("format", "json if absent.").one_of(&["json", "jsonl", "csv"]),
         ],
-        answers: &[(200, "the records", "RecordList")],
+        answers: &[
+            (200, "the records", "RecordList"),
+            (200, "the records", "application/jsonl"),
+            (200, "the records", "text/csv"),
+        ],
         problems: &[400],
         ..Op::NONE
     },
@@ -285,7 +289,7 @@ pub(super) const OPS: &[Op] = &[
             "from",
             "An older `tree_size`: adds the proof that it is the beginning of this one.",
         )
-        .whole(0, MAX_SAFE_INTEGER)],
+        .whole(1, MAX_SAFE_INTEGER)],
         answers: &[(200, "the head", "AuditHead")],
         problems: &[400, 404],
         ..Op::NONE
@@ -299,7 +303,7 @@ pub(super) const OPS: &[Op] = &[
         params: &[
             Param::path("seq", "The record's `seq`.").whole(1, MAX_SAFE_INTEGER),
             Param::query("from", "An older `tree_size`: adds a consistency proof.")
-                .whole(0, MAX_SAFE_INTEGER),
+                .whole(1, MAX_SAFE_INTEGER),
         ],
         answers: &[(200, "the proof", "AuditProof")],
         problems: &[400, 404],

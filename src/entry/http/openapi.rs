@@ -218,11 +218,12 @@ fn parameter(param: &Param) -> Value {
 fn responses(op: &Op) -> Value {
     let mut all = Map::new();
     for (status, words, shape) in op.answers {
-        let mut told = json!({"description": words});
-        if let Some(content) = content(shape) {
-            told["content"] = content;
+        let told = all.entry(status.to_string());
+        let told = told.or_insert_with(|| json!({"description": words}));
+        // One status may come in several media types.
+        for (media, schema) in content(shape).into_iter().flatten() {
+            told["content"][media] = schema;
         }
-        all.insert(status.to_string(), told);
     }
     let of_a_key: &[u16] = if op.right.is_some() {
         &[401, 403, 503]
@@ -242,12 +243,13 @@ fn responses(op: &Op) -> Value {
     Value::Object(all)
 }
 
-/// A schema's name starts with a capital; a media type does not.
-fn content(shape: &str) -> Option<Value> {
-    match shape.chars().next()? {
-        'A'..='Z' => Some(json!({"application/json": {"schema": reference(shape)}})),
-        _ => Some(json!({shape: {}})),
-    }
+/// Media types and their schemas. A schema's name starts with a capital; a media type does not.
+fn content(shape: &str) -> Option<Map<String, Value>> {
+    let (media, schema) = match shape.chars().next()? {
+        'A'..='Z' => ("application/json", json!({"schema": reference(shape)})),
+        _ => (shape, json!({})),
+    };
+    Some(Map::from_iter([(media.to_owned(), schema)]))
 }
 
 fn reference(schema: &str) -> Value {

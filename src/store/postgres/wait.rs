@@ -41,8 +41,8 @@ pub(super) async fn answer<T>(
 }
 
 /// Class 57P: the server is shutting down or has ended this session, maybe after committing.
-/// 25P03: it ended the session because we were silent for too long.
+/// 25P03 and 25P04: it ended the session because we, or the transaction, took too long.
 fn ends_session(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code.starts_with("57P") || code == "25P03")
+    code.is_some_and(|code| code.starts_with("57P") || ["25P03", "25P04"].contains(&&*code))
 }

@@ -179,11 +179,13 @@ impl Writer {
                 self.conn = Some(conn);
                 Ok(fates)
             }
-            Err(Lost::Said(why)) => {
+            Err(Lost::Said(why)) if !again => {
                 self.keep(conn, "ROLLBACK").await;
                 Err(Failure::Undone(why.to_string()))
             }
-            Err(lost @ (Lost::Broke(_) | Lost::Late)) => {
+            // A no after `COMMIT; BEGIN` may be to the second half: a cancel that arrives while the
+            // first is flushed is told when it is durable already.
+            Err(lost @ (Lost::Said(_) | Lost::Broke(_) | Lost::Late)) => {
                 drop(conn);
                 self.read_back(locked, lost).await.map(|()| fates)
             }
