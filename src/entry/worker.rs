@@ -64,8 +64,9 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("refresh", millis(250), |broker| async move {
             broker.refresh().await
         }),
-        // Three turns within the second in which a record has to be sealed.
-        Duty::new("seal", millis(300), |broker| async move {
+        // A record has to be sealed within a second. Far more often than that: what has gathered is
+        // then little, and the commits beside it do not wait for a core.
+        Duty::new("seal", millis(50), |broker| async move {
             broker.seal_in_turn().await.map(drop)
         }),
         Duty::new("tools", millis(250), |broker| async move {

@@ -30,10 +30,11 @@ use crate::store::{ApplyError, RecordFilter, StoreError, StoredRecord};
 pub use read::{Consistency, Export, Inclusion};
 use stored::{StoredLog, StoredTile, corrupt, tile_key};
 
-/// Records per round: a few hundred KiB to read, and a write of a few dozen.
-const BATCH: u32 = 2_048;
+/// Records per round: a millisecond or two of work. More at once holds a core for so long that the
+/// commits beside it are felt to be slow.
+const BATCH: u32 = 256;
 /// Rounds per turn of the duty, so that a backlog never starves the others.
-const ROUNDS: u32 = 16;
+const ROUNDS: u32 = 128;
 /// A number that is missing may still be on its way (a slower write on another node), for so long
 /// at most. After that it is taken for one that was never used.
 const GAP_WAIT_MS: i64 = 5_000;

@@ -37,9 +37,10 @@ const MIGRATIONS: [&str; 3] = [
 /// Pages that the writing connection keeps, in KiB (a negative number, as the pragma wants it):
 /// the upper levels of every index, so that a batch does not read them again.
 const WRITER_CACHE: &str = "-16384";
-/// Pages in the log (32 MiB) before a commit copies them into the database file. The commit that
-/// does so waits for it; at SQLite's own 1,000 that is every thirtieth, and on a large store, where
-/// the pages lie apart, it is felt. A start after a crash reads the log once: tens of milliseconds.
+/// Pages in the log (32 MiB) before a commit copies into the database file what
+/// [`checkpoint`](super::checkpoint) has not copied yet. The commit that does so waits for it; at
+/// SQLite's own 1,000 that is every thirtieth. A start after a crash reads the log once: tens of
+/// milliseconds.
 const CHECKPOINT_PAGES: &str = "8000";
 
 /// Why a database was not opened. The text says what to do.

@@ -9,6 +9,7 @@
 //! [`StoreError::Unavailable`] and work again by themselves once it is well.
 
 mod bulk;
+mod checkpoint;
 mod connect;
 mod read;
 mod rows;
@@ -23,6 +24,7 @@ use sqlx::Executor;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tokio::sync::Mutex;
 
+use self::checkpoint::Checkpoints;
 use self::write::{Shared, Writer};
 use super::columns::waiting;
 use super::group::{Group, MAX_BATCH};
@@ -73,9 +75,16 @@ impl Sqlite {
         let conn = connect::start(&options, &hex(&ambient.bytes::<16>())).await?;
         let readers = connect::readers(&options).await?;
         let instance = connect::instance(&options, &readers).await?;
+        let checkpoints = Checkpoints::start(connect::writer(&options).await?);
         let writer = Arc::new(Mutex::new(Writer::new(options, conn)));
         Ok(Self {
-            group: Group::start(Shared(Arc::clone(&writer)), limit),
+            group: Group::start(
+                Shared {
+                    writer: Arc::clone(&writer),
+                    checkpoints,
+                },
+                limit,
+            ),
             writer,
             readers,
             instance,

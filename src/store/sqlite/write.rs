@@ -17,6 +17,7 @@ use sqlx::{Connection, Executor};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::checkpoint::Checkpoints;
 use super::{connect, rows, snapshot};
 use crate::domain::change::Applied;
 use crate::store::group::Bulk;
@@ -227,10 +228,17 @@ fn unanswered() -> StoreError {
 }
 
 /// The writer as the group drives it, shared with the few statements that are not changes.
-pub(super) struct Shared(pub Arc<Mutex<Writer>>);
+pub(super) struct Shared {
+    /// Whose turn it is writes.
+    pub writer: Arc<Mutex<Writer>>,
+    /// Copies what was written.
+    pub checkpoints: Checkpoints,
+}
 
 impl Bulk for Shared {
     async fn write(&mut self, batch: &[Prepared], _more: &(dyn Fn() -> bool + Sync)) -> Fates {
-        self.0.lock().await.batch(batch).await
+        let fates = self.writer.lock().await.batch(batch).await;
+        self.checkpoints.count();
+        fates
     }
 }
