@@ -26,13 +26,15 @@ impl Broker {
         }
     }
 
-    /// Reads into the gauges how many proposals stand where. A duty of the worker.
+    /// Reads into the gauges how many proposals stand where, and how many records are not sealed. A
+    /// duty of the worker.
     pub async fn gauges(&self) -> Result<(), Trouble> {
         let now = self.ports().ambient.now();
         let standings = self.ports().store.standings().await?;
         let oldest = standings.oldest_unsettled;
         let age = oldest.map_or(0, |at| now.secs().saturating_sub(at.secs()).max(0));
         telemetry::standings(standings.held, standings.unsettled, age);
+        telemetry::audit_unsealed(self.unsealed().await?);
         Ok(())
     }
 }

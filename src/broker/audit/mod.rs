@@ -65,13 +65,28 @@ impl Broker {
         Ok(total)
     }
 
+    /// How many records are not sealed yet, whichever node seals; a number that was never used
+    /// counts until the next record is sealed. 0 without an audit key, because nothing ever is.
+    pub(super) async fn unsealed(&self) -> Result<u64, Trouble> {
+        if self.ports().audit_key.is_none() {
+            return Ok(0);
+        }
+        let newest = RecordFilter {
+            limit: 1,
+            ..RecordFilter::default()
+        };
+        let newest = self.ports().store.records(&newest).await?;
+        let newest = newest.first().map_or(0, |record| record.seq);
+        let sealed = self.cursor().await?.after_seq;
+        Ok(newest.saturating_sub(sealed).try_into().unwrap_or(0))
+    }
+
     /// One turn of the duty: as [`seal`](Self::seal), but left to another node if that has sealed
     /// since this one last looked. A node that stops sealing is followed by the turn after next.
     pub async fn seal_in_turn(&self) -> Result<usize, Trouble> {
         let seen = &self.inner.cursor_seen;
         let found = self.cursor().await?.version;
         if seen.swap(found, Ordering::Relaxed) != found {
-            metrics::gauge!("hundi_audit_unsealed").set(0.0);
             return Ok(0);
         }
         let sealed = self.seal().await?;
@@ -92,7 +107,6 @@ impl Broker {
         let records = self.ports().store.records(&filter).await?;
         let now = self.ports().ambient.now();
         let records = settled_prefix(records, cursor.after_seq, now);
-        metrics::gauge!("hundi_audit_unsealed").set(count(records.len()));
         let Some(last) = records.last().map(|record| record.seq) else {
             return Ok(0);
         };
@@ -104,13 +118,7 @@ impl Broker {
             Err(error) => return Err(error),
         };
         match self.ports().store.apply(documents(docs)).await {
-            Ok(_) => {
-                // A full batch says that more waits.
-                if sealed < BATCH as usize {
-                    metrics::gauge!("hundi_audit_unsealed").set(0.0);
-                }
-                Ok(sealed)
-            }
+            Ok(_) => Ok(sealed),
             // Another node sealed the same records. What is unknown, the next round reads.
             Err(ApplyError::Conflict(_) | ApplyError::Store(StoreError::Unknown(_))) => Ok(0),
             Err(ApplyError::Store(error)) => Err(error.into()),
@@ -295,11 +303,6 @@ fn written(key: DocKey, expect: Option<u64>, body: serde_json::Value) -> DocWrit
 
 fn documents(docs: Vec<DocWrite>) -> Change {
     Change::documents(docs, Vec::new(), Vec::new(), Vec::new())
-}
-
-/// For gauges, which are floats.
-fn count(n: usize) -> f64 {
-    u32::try_from(n).map_or(f64::MAX, f64::from)
 }
 
 #[cfg(test)]
