@@ -36,8 +36,8 @@ pub mod tokens;
 pub mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -45,7 +45,7 @@ use serde_json::Value;
 use crate::ambient::Ambient;
 use crate::connector::{Connector, registry};
 use crate::domain::audit::AuditKey;
-use crate::domain::ids::{AgentId, ProposalId, ToolName};
+use crate::domain::ids::{AgentId, OrgId, ProposalId, ToolName};
 use crate::domain::proposal::{Origin, Proposal, State};
 use crate::domain::reason::{Reason, Recovery, Refusal};
 use crate::domain::secret::Secret;
@@ -495,6 +495,7 @@ struct Inner {
     memory: memory::Memory,
     /// The version that the audit's cursor had when this node last looked.
     cursor_seen: AtomicU64,
+    log_sizes: Mutex<BTreeMap<OrgId, u64>>,
     tending: tend::Tending,
     load: load::Load,
 }
@@ -527,6 +528,7 @@ impl Broker {
                 channels: deliver::Channels::default(),
                 cases_from: AtomicUsize::new(0),
                 cursor_seen: AtomicU64::new(0),
+                log_sizes: Mutex::default(),
                 memory,
                 tending,
                 load,

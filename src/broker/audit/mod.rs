@@ -7,13 +7,15 @@
 //!
 //! Nothing stored is signed unseen. A round begins by checking that the stored head is ours and
 //! that frontier and tail lead to it; otherwise it stops and says so, because signing on top of a
-//! changed log would hide the change. The key therefore cannot simply be replaced.
+//! changed log would hide the change. The key therefore cannot simply be replaced. And a log that
+//! is shorter than this process has seen it is not begun anew, even if every trace of it is gone.
 
 mod read;
 mod stored;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
@@ -98,7 +100,15 @@ impl Broker {
     }
 
     async fn seal_once(&self, key: &AuditKey) -> Result<usize, Trouble> {
+        // Looked up before the cursor is read: it only grows, whoever seals.
+        let witnessed = self.witnessed(&BTreeMap::new());
         let cursor = self.cursor().await?;
+        let size = |org: &OrgId| cursor.sizes.get(org).copied().unwrap_or(0);
+        if witnessed.iter().any(|(org, seen)| size(org) < *seen) {
+            let why = "the audit log is shorter than it was: somebody has taken its end away";
+            return Err(corrupt(why).into());
+        }
+        self.witnessed(&cursor.sizes);
         let filter = RecordFilter {
             after_seq: Some(cursor.after_seq),
             limit: BATCH,
@@ -123,6 +133,17 @@ impl Broker {
             Err(ApplyError::Conflict(_) | ApplyError::Store(StoreError::Unknown(_))) => Ok(0),
             Err(ApplyError::Store(error)) => Err(error.into()),
         }
+    }
+
+    /// The size of each log as this process has seen it last, and now sees it.
+    fn witnessed(&self, now: &BTreeMap<OrgId, u64>) -> BTreeMap<OrgId, u64> {
+        let seen = self.inner.log_sizes.lock();
+        let mut seen = seen.unwrap_or_else(PoisonError::into_inner);
+        for (org, size) in now {
+            let known = seen.entry(org.clone()).or_default();
+            *known = (*known).max(*size);
+        }
+        seen.clone()
     }
 
     /// Everything that sealing these records writes.
