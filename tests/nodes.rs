@@ -520,6 +520,26 @@ async fn a_commit_whose_answer_is_lost_is_read_back() {
     }
 }
 
+/// A usual start writes nothing, so no COMMIT of it can be left without an answer.
+#[tokio::test]
+async fn a_node_starts_although_a_commit_is_never_answered() {
+    let Some(mut cluster) = Cluster::fresh().await else {
+        return;
+    };
+    let first = cluster.node("a", &[]);
+    let (proxy, through) = Proxy::before(&cluster.database);
+    cluster.database = through;
+    proxy.spoil(Commit::AnswerWithheld, 1);
+    let second = cluster.node("b", &[]);
+    let transfer = first.transfer(100).await;
+    let (_, heard) = second.commit(&transfer).await.unwrap();
+    let settled = match heard["status"].as_str() {
+        Some("committed") => "executed".to_owned(),
+        _ => second.settled(&transfer.id, SETTLED_WITHIN).await,
+    };
+    assert_eq!(settled, "executed", "{heard}");
+}
+
 async fn propose(node: &Server, body: &Value) -> Value {
     node.post(&node.agent_key, "/v1/proposals", body)
         .await

@@ -12,6 +12,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
 /// How long a read waits for a free connection, and a new connection for its server.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest that all pending migrations may take together; the server's own limit for a statement
+/// does not hold for them.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// What the server itself may take for one statement, and for one wait for a lock.
 const SERVER_LIMITS: &str = "SET statement_timeout = '6s'; \
                              SET lock_timeout = '6s'; \
@@ -156,8 +159,43 @@ pub(super) async fn schema(url: &str, name: &str, what: Schema) -> Result<(), Op
     done.map(drop).map_err(|error| failed(&options, &error))
 }
 
-/// Brings the schema up to date and returns the name of this database.
+/// Brings the schema up to date and returns the name of this database. The usual start finds
+/// nothing to do and only reads, so it can neither wait for a lock nor for the answer to a COMMIT.
 pub(super) async fn migrate(
+    conn: &mut PgConnection,
+    options: &PgConnectOptions,
+    instance: &str,
+) -> Result<String, OpenError> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, up_to_date(conn)).await {
+        Ok(Ok(Some(name))) => return Ok(name),
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => return Err(failed(options, &error)),
+        Err(_) => return Err(silent(options)),
+    }
+    let migrated = migrated(conn, options, instance);
+    match tokio::time::timeout(MIGRATION_TIMEOUT, migrated).await {
+        Ok(migrated) => migrated,
+        Err(_) => Err(silent(options)),
+    }
+}
+
+/// The name of this database, if its schema is the one we know.
+async fn up_to_date(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    let there = "SELECT to_regclass('meta') IS NOT NULL";
+    let there: bool = conn.fetch_one(there).await?.try_get(0)?;
+    if !there {
+        return Ok(None);
+    }
+    let known = MIGRATIONS.len().to_string();
+    let query = sqlx::query(
+        "SELECT i.value FROM meta s, meta i \
+         WHERE s.name = 'schema' AND s.value = $1 AND i.name = 'instance'",
+    );
+    let row = query.bind(known).fetch_optional(conn).await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
+async fn migrated(
     conn: &mut PgConnection,
     options: &PgConnectOptions,
     instance: &str,
@@ -189,6 +227,11 @@ pub(super) async fn migrate(
     else {
         return Err(OpenError::Newer { found, known });
     };
+    if !pending.is_empty() {
+        // An index over a large table takes as long as it takes.
+        let patiently = "SET LOCAL statement_timeout = 0";
+        transaction.execute(patiently).await.map_err(failed)?;
+    }
     for migration in pending {
         let run = sqlx::raw_sql(*migration).execute(&mut *transaction);
         run.await.map_err(failed)?;
