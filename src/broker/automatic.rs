@@ -13,8 +13,6 @@ use crate::domain::time::Timestamp;
 
 /// So long an errand is left to whoever took the last approval, in seconds.
 const FIRST_TRY_SECS: i64 = 5;
-/// Errands looked at per turn.
-const BATCH: usize = 100;
 
 impl Broker {
     /// Commits an approved proposal in its agent's name, if its policy asked for that.
@@ -34,12 +32,13 @@ impl Broker {
         }
     }
 
-    /// Goes on with errands. Returns how many were open.
+    /// Goes on with errands. Returns how many were open. All are looked at, so that those that a
+    /// freeze stops hold up nobody else: there are never more than people have approved by hand.
     pub async fn work_errands(&self) -> Result<usize, Trouble> {
         let open = self.ports().store.docs(ERRAND, None).await?;
         let now = self.ports().ambient.now();
         let count = open.len();
-        for doc in open.into_iter().take(BATCH) {
+        for doc in open {
             let proposal = match doc.key.id.parse::<ProposalId>() {
                 Ok(id) => self.ports().store.proposal(id).await?,
                 Err(_) => None,

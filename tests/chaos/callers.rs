@@ -8,8 +8,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
-use super::ground::Heard;
+use super::ground::{Ground, Heard};
 
 /// One proposal as its caller lived it.
 #[derive(Clone, Debug, Default)]
@@ -24,20 +25,67 @@ pub struct Tale {
     pub refused: Option<String>,
 }
 
+/// Callers at once, each going to either node.
+const CALLERS: u64 = 6;
+
+/// Several callers, until they are told to stop.
+pub struct Crowd {
+    pub heard: Heard,
+    caller: Caller,
+    running: JoinSet<()>,
+}
+
+impl Crowd {
+    pub fn gather(ground: &Ground, seed: u64) -> Self {
+        let heard = Heard::default();
+        let caller = Caller {
+            http: ground.http.clone(),
+            urls: [ground.url(0), ground.url(1)],
+            key: ground.keys.agent.clone(),
+            heard: heard.clone(),
+            stop: Arc::default(),
+            requests: Arc::default(),
+        };
+        let mut running = JoinSet::new();
+        for number in 0..CALLERS {
+            running.spawn(caller.clone().run(seed.wrapping_add(number)));
+        }
+        Self {
+            heard,
+            caller,
+            running,
+        }
+    }
+
+    /// Nobody begins anything new.
+    pub fn stop(&self) {
+        self.caller.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until all have stopped: what they lived, and how often they asked.
+    pub async fn leave(mut self) -> (Vec<Tale>, u64) {
+        while let Some(ended) = self.running.join_next().await {
+            ended.unwrap();
+        }
+        let tales = self.heard.lock().unwrap().clone();
+        (tales, self.caller.requests.load(Ordering::Relaxed))
+    }
+}
+
 /// Where a caller goes, and how it knows when to stop.
 #[derive(Clone)]
-pub struct Caller {
-    pub http: reqwest::Client,
-    pub urls: [String; 2],
-    pub key: String,
-    pub heard: Heard,
-    pub stop: Arc<AtomicBool>,
-    pub requests: Arc<AtomicU64>,
+struct Caller {
+    http: reqwest::Client,
+    urls: [String; 2],
+    key: String,
+    heard: Heard,
+    stop: Arc<AtomicBool>,
+    requests: Arc<AtomicU64>,
 }
 
 impl Caller {
     /// Until told to stop.
-    pub async fn run(self, seed: u64) {
+    async fn run(self, seed: u64) {
         let mut dice = StdRng::seed_from_u64(seed);
         let mut number = 0_u64;
         while !self.stop.load(Ordering::Relaxed) {

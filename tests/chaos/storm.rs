@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hundi::ambient::Ambient;
@@ -13,16 +12,14 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::task::{JoinSet, block_in_place};
 
-use super::callers::Caller;
-use super::ground::{Ground, Heard, NODES, WORKS_WITHIN};
+use super::callers::Crowd;
+use super::ground::{Ground, NODES, WORKS_WITHIN};
 use super::ledger::{self, Figures};
 use crate::support::proxy::{Commit, Line};
 use crate::support::server::HUNDI;
 
 /// Length of the sweep in CI.
 const SHORT: Duration = Duration::from_secs(20);
-/// Callers of our own, besides `hundi bench`.
-const CALLERS: u64 = 6;
 /// Callers of each `hundi bench`.
 const BENCH_CALLERS: &str = "3";
 
@@ -171,20 +168,7 @@ async fn two_nodes_survive_everything_and_the_books_agree() {
     };
     let agent = agent(&ground).await;
     limit_rates(&ground, &agent).await;
-    let (heard, stop) = (Heard::default(), Arc::new(AtomicBool::new(false)));
-    let requests = Arc::new(AtomicU64::new(0));
-    let mut callers = JoinSet::new();
-    for number in 0..CALLERS {
-        let caller = Caller {
-            http: ground.http.clone(),
-            urls: [ground.url(0), ground.url(1)],
-            key: ground.keys.agent.clone(),
-            heard: heard.clone(),
-            stop: stop.clone(),
-            requests: requests.clone(),
-        };
-        callers.spawn(caller.run(seed.wrapping_add(number)));
-    }
+    let crowd = Crowd::gather(&ground, seed);
     let benches: Vec<Bench> = (0..2)
         .map(|node| Bench::start(&ground, node, length))
         .collect();
@@ -193,11 +177,9 @@ async fn two_nodes_survive_everything_and_the_books_agree() {
 
     let healed = Instant::now();
     block_in_place(|| tokio::runtime::Handle::current().block_on(ground.heal()));
-    stop.store(true, Ordering::Relaxed);
+    crowd.stop();
     let works = ground.works_again().await;
-    while let Some(ended) = callers.join_next().await {
-        ended.unwrap();
-    }
+    let (tales, requests) = crowd.leave().await;
     let mut acknowledged = Vec::new();
     let mut cycles = 0;
     for bench in benches {
@@ -205,12 +187,10 @@ async fn two_nodes_survive_everything_and_the_books_agree() {
         cycles += told["cycles"].as_u64().unwrap_or(0);
         acknowledged.extend(ids);
     }
-    let tales = heard.lock().unwrap().clone();
     let figures = ledger::settle(&ground, &agent, &tales, &acknowledged, healed).await;
     println!(
-        "{faults} faults; {} requests of callers, {cycles} cycles of bench; healed nodes worked \
-         after {} ms",
-        requests.load(Ordering::Relaxed),
+        "{faults} faults; {requests} requests of callers, {cycles} cycles of bench; healed nodes \
+         worked after {} ms",
         works.as_millis(),
     );
     println!("{figures}");

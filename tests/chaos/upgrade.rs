@@ -6,22 +6,18 @@
 //! versions are the present one, which still is a rolling restart with the whole of the books.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hundi::ambient::Ambient;
 use sqlx::{Executor, Row};
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::block_in_place;
 
-use super::callers::Caller;
+use super::callers::Crowd;
 use super::ground::{Ground, Heard, NODES};
 use super::storm::{agent, limit_rates};
 use super::{ground, ledger};
 use crate::support::server::HUNDI;
 
-/// Callers, each going to either node.
-const CALLERS: u64 = 6;
 /// Commits that have to be acknowledged in each stage, before the next one begins.
 const PER_STAGE: usize = 40;
 /// Longest that a stage may take until then.
@@ -65,22 +61,9 @@ async fn a_rolling_upgrade_loses_nothing() {
     };
     let agent = agent(&ground).await;
     limit_rates(&ground, &agent).await;
-    let (heard, stop) = (Heard::default(), Arc::new(AtomicBool::new(false)));
-    let seed = u64::from_le_bytes(Ambient::real().bytes());
-    let mut callers = JoinSet::new();
-    for number in 0..CALLERS {
-        let caller = Caller {
-            http: ground.http.clone(),
-            urls: [ground.url(0), ground.url(1)],
-            key: ground.keys.agent.clone(),
-            heard: heard.clone(),
-            stop: stop.clone(),
-            requests: Arc::new(AtomicU64::new(0)),
-        };
-        callers.spawn(caller.run(seed.wrapping_add(number)));
-    }
+    let crowd = Crowd::gather(&ground, u64::from_le_bytes(Ambient::real().bytes()));
     println!("schema {} of {}", schema(&ground).await, older.display());
-    go_on(&heard, "two old nodes").await;
+    go_on(&crowd.heard, "two old nodes").await;
     ground.cluster.program = Path::new(HUNDI).into();
     for (node, stage) in [(0, "one of each"), (1, "two new nodes")] {
         block_in_place(|| {
@@ -88,15 +71,12 @@ async fn a_rolling_upgrade_loses_nothing() {
             assert!(ground.start(node), "node {} starts", NODES[node]);
         });
         println!("schema {} by now", schema(&ground).await);
-        go_on(&heard, stage).await;
+        go_on(&crowd.heard, stage).await;
     }
     let done = Instant::now();
-    stop.store(true, Ordering::Relaxed);
+    crowd.stop();
     let works = ground.works_again().await;
-    while let Some(ended) = callers.join_next().await {
-        ended.unwrap();
-    }
-    let tales = heard.lock().unwrap().clone();
+    let (tales, _) = crowd.leave().await;
     let figures = ledger::settle(&ground, &agent, &tales, &[], done).await;
     println!("{figures}");
     assert!(works < ground::WORKS_WITHIN, "works after {works:?}");
