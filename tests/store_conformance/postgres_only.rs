@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use futures_util::future::join_all;
 use hundi::ambient::Ambient;
+use hundi::domain::change::{Change, Guard};
 use hundi::store::Store;
 use hundi::store::floor::{self, Load};
 use hundi::store::postgres::Postgres;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
-use super::given::{admit, proposal};
+use super::given::{admit, proposal, write};
 use crate::support::postgres::{connect, fresh_schema};
 use crate::support::proxy::{Commit, Proxy};
 
@@ -52,6 +53,40 @@ async fn a_commit_that_a_cancel_follows_is_not_told_as_undone() {
     });
     join_all(callers).await;
     assert_eq!(proxy.struck(), 3, "COMMITs that were followed by a BEGIN");
+}
+
+/// Sealing writes documents next to commits that rely on the policy, and so do commits elsewhere.
+#[tokio::test]
+async fn a_batch_that_writes_a_document_shares_those_that_it_only_relies_on() {
+    let Some(url) = fresh_schema().await else {
+        return;
+    };
+    let store = Postgres::open(&url, &Ambient::real()).await.unwrap();
+    let relied_on = write("policy", None, Some(1));
+    let guard = Guard {
+        key: relied_on.key.clone(),
+        version: 1,
+    };
+    let written = |doc, guards| Change::documents(vec![doc], guards, vec![], vec![]);
+    store.apply(written(relied_on, vec![])).await.unwrap();
+    // Another node in the middle of a batch that relies on it, for as long as we like.
+    let mut other = connect(&url).await;
+    let share = "BEGIN; SELECT 1 FROM docs FOR SHARE";
+    other.execute(share).await.unwrap();
+    for (before, name) in [(true, "another"), (false, "sealed")] {
+        let doc = write(name, Some(0), Some(2));
+        assert_eq!(
+            doc.key < guard.key,
+            before,
+            "either side in the order of locking"
+        );
+        let told = store.apply(written(doc, vec![guard.clone()])).await;
+        assert!(
+            told.is_ok(),
+            "it does not wait for the other node: {told:?}"
+        );
+    }
+    other.execute("ROLLBACK").await.unwrap();
 }
 
 #[tokio::test]

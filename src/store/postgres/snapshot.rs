@@ -3,11 +3,12 @@
 //!
 //! Other nodes write at the same time, so what is read is locked: proposals, reservations, pots
 //! and documents, each kind in the order of its names and the kinds always in this order, so that
-//! two batches never wait for each other in a circle. A document or a pot that does not exist
+//! two batches never wait for each other in a circle. Documents that a batch only relies on, as
+//! nearly every batch does on the policy, it shares with other nodes. A document or a pot that does not exist
 //! cannot be locked; [`ensure`] makes an empty row of it first, and then it can. Proposals, keys
 //! and nonces that appear in between are found by the constraints, and the batch is run again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use sqlx::postgres::{PgConnection, PgRow, Postgres};
@@ -21,6 +22,10 @@ use crate::domain::time::Day;
 use crate::store::Budget;
 use crate::store::plan::{CallerKey, DocState, Needs, Reservation, Snapshot, Standing};
 
+/// Documents are locked in so many runs at most, so that the server has few statements to prepare.
+/// A round of sealing among commits has four: freezes, head, policies, cursor and tiles.
+const MOST_RUNS: usize = 6;
+
 /// What was read, and who is asking: to find out later what became of the transaction.
 pub(super) struct Locked {
     pub snapshot: Snapshot,
@@ -28,20 +33,20 @@ pub(super) struct Locked {
     pub backend: i64,
 }
 
-/// Reads and locks. `writes_docs` takes documents for writing instead of sharing them with other
-/// readers. Only what the batch needs is asked for: an empty question costs the server nearly as
-/// much as one with an answer.
+/// Reads and locks. Documents that are `written` are taken for writing, the others shared with who
+/// relies on them too. Only what the batch needs is asked for: an empty question costs the server
+/// nearly as much as one with an answer.
 pub(super) async fn lock(
     conn: &mut PgConnection,
     needs: &Needs,
-    writes_docs: bool,
+    written: &HashSet<&DocKey>,
 ) -> Result<Locked, sqlx::Error> {
     let mut locked = Locked {
         snapshot: Snapshot::default(),
         transaction: 0,
         backend: 0,
     };
-    let mut query = question(needs, writes_docs);
+    let mut query = question(needs, written);
     for row in query.build().fetch_all(conn).await? {
         read(&row, needs, &mut locked)?;
     }
@@ -49,7 +54,7 @@ pub(super) async fn lock(
 }
 
 /// The first column says what a row is, the second which name of its list it answers.
-fn question(needs: &Needs, writes_docs: bool) -> QueryBuilder<Postgres> {
+fn question(needs: &Needs, written: &HashSet<&DocKey>) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("WITH ");
     if !needs.proposals.is_empty() {
         query.push("p AS MATERIALIZED (SELECT id, version FROM proposals WHERE id = ANY(");
@@ -60,8 +65,9 @@ fn question(needs: &Needs, writes_docs: bool) -> QueryBuilder<Postgres> {
     if budgets {
         ask_budgets(&mut query, needs);
     }
-    if !needs.docs.is_empty() {
-        ask_docs(&mut query, needs, writes_docs);
+    let runs = Run::of(&needs.docs, written);
+    for (number, run) in runs.iter().enumerate() {
+        ask_docs(&mut query, number, run);
     }
     query.push(
         "me AS (SELECT txid_current() AS n1, pg_backend_pid()::bigint AS n2) \
@@ -78,11 +84,11 @@ fn question(needs: &Needs, writes_docs: bool) -> QueryBuilder<Postgres> {
              UNION ALL SELECT 3, pending, posted, day, NULL, org, agent, currency, '' FROM b",
         );
     }
-    if !needs.docs.is_empty() {
-        query.push(
+    for number in 0..runs.len() {
+        query.push(format_args!(
             " UNION ALL SELECT 4, version, (body IS NOT NULL)::int, 0, NULL, kind, org, id, '' \
-             FROM d",
-        );
+             FROM d{number}"
+        ));
     }
     if !needs.keys.is_empty() {
         ask_keys(&mut query, needs);
@@ -115,15 +121,45 @@ fn ask_budgets(query: &mut QueryBuilder<Postgres>, needs: &Needs) {
     );
 }
 
-fn ask_docs(query: &mut QueryBuilder<Postgres>, needs: &Needs, writes_docs: bool) {
-    let docs = Docs::of(&needs.docs);
-    query.push("d AS MATERIALIZED (SELECT t.* FROM docs t JOIN unnest(");
+/// Documents that follow each other in the order of names and are locked alike.
+struct Run<'a> {
+    docs: &'a [DocKey],
+    written: bool,
+}
+
+impl<'a> Run<'a> {
+    /// All of them, which are in order, in as few runs as can be; beyond [`MOST_RUNS`] in one that
+    /// is taken for writing as a whole.
+    fn of(docs: &'a [DocKey], written: &HashSet<&DocKey>) -> Vec<Self> {
+        let alike = |a: &DocKey, b: &DocKey| written.contains(a) == written.contains(b);
+        let mut runs: Vec<_> = docs
+            .chunk_by(alike)
+            .map(|docs| Self {
+                docs,
+                written: docs.iter().any(|key| written.contains(key)),
+            })
+            .collect();
+        if runs.len() > MOST_RUNS {
+            runs = vec![Self {
+                docs,
+                written: true,
+            }];
+        }
+        runs
+    }
+}
+
+fn ask_docs(query: &mut QueryBuilder<Postgres>, number: usize, run: &Run<'_>) {
+    let docs = Docs::of(run.docs);
+    query.push(format_args!(
+        "d{number} AS MATERIALIZED (SELECT t.* FROM docs t JOIN unnest("
+    ));
     query.push_bind(docs.kinds).push("::text[], ");
     query.push_bind(docs.orgs).push("::text[], ");
     query
         .push_bind(docs.ids)
         .push("::text[]) AS n (kind, org, id) USING (kind, org, id) ORDER BY kind, org, id FOR ");
-    query.push(if writes_docs { "UPDATE" } else { "SHARE" });
+    query.push(if run.written { "UPDATE" } else { "SHARE" });
     query.push(" OF t), ");
 }
 
@@ -296,4 +332,35 @@ fn unsigned(number: i64) -> Result<u64, sqlx::Error> {
 /// What is stored does not read back: the batch cannot be decided.
 fn unreadable() -> sqlx::Error {
     sqlx::Error::Decode("a stored name or number does not read back".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn documents_are_locked_in_order_and_for_writing_only_if_written() {
+        // Each letter is a document; a capital one is written.
+        let many = "aBcDeF";
+        let too_many = "aBcDeFg";
+        let cases: &[(&str, &[(&str, bool)])] = &[
+            ("",       &[]),
+            ("ab",     &[("ab", false)]),
+            ("AB",     &[("AB", true)]),
+            ("abCDe",  &[("ab", false), ("CD", true), ("e", false)]),
+            (many,     &[("a", false), ("B", true), ("c", false), ("D", true), ("e", false), ("F", true)]),
+            (too_many, &[("aBcDeFg", true)]),
+        ];
+        for (given, expected) in cases {
+            let key = |letter: char| DocKey::new(&letter.to_string(), &"o".parse().unwrap(), "x");
+            let docs: Vec<DocKey> = given.chars().map(key).collect();
+            let written = docs.iter().filter(|key| key.kind.to_uppercase() == key.kind).collect();
+            let runs = Run::of(&docs, &written);
+            let names = |run: &Run<'_>| run.docs.iter().map(|key| &*key.kind).collect::<String>();
+            let runs: Vec<(String, bool)> = runs.iter().map(|run| (names(run), run.written)).collect();
+            let expected: Vec<(String, bool)> = expected.iter().map(|(docs, written)| ((*docs).to_owned(), *written)).collect();
+            assert_eq!(runs, expected, "{given}");
+        }
+    }
 }

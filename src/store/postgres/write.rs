@@ -282,11 +282,12 @@ async fn decide(
         answer(conn.execute("BEGIN")).await?;
     }
     let needs = Needs::of(changes());
-    let writes_docs = changes().any(|rows| !rows.docs.is_empty());
-    let mut locked = answer(snapshot::lock(conn, &needs, writes_docs)).await?;
+    let written = changes().flat_map(|rows| rows.docs.iter().map(|doc| &doc.key));
+    let written = written.collect();
+    let mut locked = answer(snapshot::lock(conn, &needs, &written)).await?;
     let ensure = snapshot::ensure(conn, &needs, &locked.snapshot);
     if answer(ensure).await? {
-        locked = answer(snapshot::lock(conn, &needs, writes_docs)).await?;
+        locked = answer(snapshot::lock(conn, &needs, &written)).await?;
     }
     let (plan, _) = plan::plan(changes(), std::mem::take(&mut locked.snapshot));
     if plan.is_empty() {
