@@ -20,8 +20,10 @@ use crate::domain::change::{Applied, Change};
 /// without sharing the flush any better: at 256 its share is below 1 % of a flush.
 pub const MAX_BATCH: usize = 256;
 
-/// How long a batch waits for more where other nodes write too: below what one transaction takes.
-const MOMENT: Duration = Duration::from_millis(1);
+/// How long a batch waits for more where other nodes write too: about what one transaction takes. Of
+/// that, a third is the server's whatever the batch holds, and a batch that starts at once mostly
+/// waits behind the other node's.
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// Changes that may wait for the writer; callers beyond it wait to get in line.
 const QUEUE: usize = 4 * MAX_BATCH;
