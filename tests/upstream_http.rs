@@ -1,10 +1,12 @@
 //! Upstreams over HTTP: nothing is followed, nothing repeated, and "not sent" is said only where no
 //! connection was made.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -14,17 +16,22 @@ use hundi::domain::call::{Call, Reply};
 use hundi::wire::Wire;
 use hundi::wire::mcp::{Pauses, UpstreamSpec, Upstreams};
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 
 const PATIENT: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(400);
 const KEY: &str = "Bearer sekrit";
 
 /// An MCP server over HTTP that does with a call what the tool's name says.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Nasty {
     calls: Arc<AtomicUsize>,
     sessions: Arc<AtomicUsize>,
     elsewhere: Arc<AtomicUsize>,
+    /// What is said on the streams that are asked for.
+    news: broadcast::Sender<String>,
+    /// The answer that a resumed stream gives.
+    kept: Arc<Mutex<Option<String>>>,
 }
 
 async fn answer(
@@ -68,13 +75,20 @@ async fn answer(
                 Some("refused") => Json(json!({"jsonrpc": "2.0", "id": id,
                     "error": {"code": -32602, "message": "no such tool"}}))
                 .into_response(),
-                Some(kind @ ("primed" | "talking" | "mixed" | "cut")) => {
+                Some(kind @ ("primed" | "talking" | "mixed" | "cut" | "resumed" | "later")) => {
                     let said = |id: &Value| {
                         let result = json!({"content": [{"type": "text", "text": text}]});
                         json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string()
                     };
                     let news = json!({"jsonrpc": "2.0", "method": "notifications/message",
                         "params": {"level": "info", "data": "x"}});
+                    if kind == "later" {
+                        nasty.news.send(said(&id)).unwrap();
+                        return StatusCode::ACCEPTED.into_response();
+                    }
+                    if kind == "resumed" {
+                        *nasty.kept.lock().unwrap() = Some(said(&id));
+                    }
                     stream(&match kind {
                         "primed" => vec![String::new(), said(&id)],
                         "talking" => vec![news.to_string(), said(&id)],
@@ -89,10 +103,30 @@ async fn answer(
     }
 }
 
+/// A stream that is asked for: the one to resume, or that of all news.
+async fn listen(State(nasty): State<Nasty>, headers: HeaderMap) -> Response {
+    if !headers.contains_key("last-event-id") {
+        return endless(nasty.news.subscribe());
+    }
+    match nasty.kept.lock().unwrap().take() {
+        Some(answer) => stream(&[answer]),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn endless(news: broadcast::Receiver<String>) -> Response {
+    let events = futures_util::stream::unfold(news, async |mut news| {
+        let said = news.recv().await.ok()?;
+        Some((Ok::<_, Infallible>(format!("data: {said}\n\n")), news))
+    });
+    let kind = [(header::CONTENT_TYPE, "text/event-stream")];
+    (kind, Body::from_stream(events)).into_response()
+}
+
 /// A stream of these messages, each with a number to resume after.
 fn stream(messages: &[String]) -> Response {
     let events = messages.iter().enumerate();
-    let events = events.map(|(n, message)| format!("id: {n}\ndata: {message}\n\n"));
+    let events = events.map(|(n, message)| format!("retry: 10\nid: {n}\ndata: {message}\n\n"));
     let kind = [(header::CONTENT_TYPE, "text/event-stream")];
     (kind, events.collect::<String>()).into_response()
 }
@@ -120,9 +154,15 @@ fn spec(url: &str, key: &str) -> UpstreamSpec {
 
 impl Here {
     async fn new() -> Self {
-        let nasty = Nasty::default();
+        let nasty = Nasty {
+            calls: Arc::default(),
+            sessions: Arc::default(),
+            elsewhere: Arc::default(),
+            news: broadcast::channel(16).0,
+            kept: Arc::default(),
+        };
         let router = Router::new()
-            .route("/mcp", post(answer))
+            .route("/mcp", post(answer).get(listen))
             .route("/elsewhere", post(elsewhere))
             .with_state(nasty.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -221,4 +261,32 @@ async fn an_answer_is_found_behind_what_its_stream_says_first() {
     let calls = here.nasty.calls.load(Ordering::SeqCst);
     assert_eq!(calls, 8, "each was sent once");
     here.works().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_by_another_stream_finds_its_call() {
+    let content = json!({"a": 1});
+    let expected = Reply::Result {
+        content,
+        is_error: false,
+    };
+    // A stream that ends early is taken up again, by a server that has answered at once before.
+    let here = Here::new().await;
+    here.works().await;
+    for _ in 0..3 {
+        assert_eq!(here.call("resumed", PATIENT).await, expected);
+        here.works().await;
+    }
+    assert_eq!(here.nasty.calls.load(Ordering::SeqCst), 7, "sent once each");
+    // And by one that gives all answers on the stream of its news.
+    let here = Here::new().await;
+    here.wire.offered("far", PATIENT).await.unwrap();
+    while here.nasty.news.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..3 {
+        assert_eq!(here.call("later", PATIENT).await, expected);
+    }
+    assert_eq!(here.nasty.calls.load(Ordering::SeqCst), 3, "sent once each");
+    assert_eq!(here.nasty.sessions.load(Ordering::SeqCst), 1);
 }

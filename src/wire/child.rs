@@ -69,7 +69,7 @@ impl Start<'_> {
                     let why = watching.await;
                     ended(why.unwrap_or_else(|_| "its watcher ended".to_owned()));
                 });
-                Ok((session, pid))
+                Ok((Arc::new(session), pid))
             }
             Err(NotOpened::Failed(why)) => {
                 let left = watching.await.unwrap_or_default();

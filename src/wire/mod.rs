@@ -3,6 +3,7 @@
 
 pub mod breaker;
 mod child;
+mod direct;
 mod fetch;
 pub mod gleif;
 mod lines;

@@ -27,6 +27,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::direct::Direct;
 use super::mcp::Protocol;
 use super::ticket::Ticket;
 use super::{Heard, Offered};
@@ -50,6 +51,7 @@ pub(super) enum NotOpened {
 /// A live conversation. Ends by itself, by [`Session::end`], or with its token.
 pub(super) struct Session {
     peer: Peer<RoleClient>,
+    direct: Option<Direct>,
     protocol: Protocol,
     over: CancellationToken,
     heard: Arc<AtomicU64>,
@@ -67,7 +69,7 @@ impl Session {
         over: CancellationToken,
         heard: Arc<AtomicU64>,
         until: Instant,
-    ) -> Result<Arc<Self>, NotOpened>
+    ) -> Result<Self, NotOpened>
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
@@ -92,14 +94,15 @@ impl Session {
                 return Err(NotOpened::Failed(why.to_owned()));
             }
         };
-        let session = Arc::new(Self {
+        let session = Self {
             peer: service.peer().clone(),
+            direct: None,
             protocol,
             over: over.clone(),
             heard,
             answered: AtomicBool::new(false),
             feeling: AtomicBool::new(false),
-        });
+        };
         tokio::spawn(async move {
             // Ends with the transport, and cancels `over` when it is dropped here.
             let _ = service.waiting().await;
@@ -108,6 +111,16 @@ impl Session {
             tokio::spawn(subscribe(session.peer.clone(), changes, over));
         }
         Ok(session)
+    }
+
+    /// The same, with a short way for its calls. The newer protocol has none: what each of its
+    /// posts carries depends on the call.
+    pub(super) fn with_direct(self, direct: Direct) -> Self {
+        let direct = match self.protocol {
+            Protocol::Initialize | Protocol::Auto => Some(direct),
+            Protocol::Discover => None,
+        };
+        Self { direct, ..self }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -126,12 +139,8 @@ impl Session {
     /// Calls a tool once.
     pub(super) async fn call(&self, tool: &str, arguments: JsonObject, until: Instant) -> Heard {
         let ticket = Ticket::default();
-        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-        let mut request = CallToolRequest::new(params);
-        request.extensions.insert(ticket.clone());
         let heard = self.heard.load(Ordering::Relaxed);
-        let answer = self.ask(ClientRequest::CallToolRequest(request), until);
-        let why = match answer.await {
+        let why = match self.ask_tool(tool, arguments, &ticket, until).await {
             Ok(ServerResult::CallToolResult(result)) => return whole(result),
             Ok(_) => "it answered with something that is no tool result".to_owned(),
             Err(Unanswered::Refused { code, message }) => {
@@ -191,6 +200,34 @@ impl Session {
         Err(format!("its list has more than {MAX_PAGES} pages"))
     }
 
+    /// By the short way where there is one.
+    async fn ask_tool(
+        &self,
+        tool: &str,
+        arguments: JsonObject,
+        ticket: &Ticket,
+        until: Instant,
+    ) -> Result<ServerResult, Unanswered> {
+        let params = CallToolRequestParams::new(tool.to_owned());
+        let mut request = CallToolRequest::new(params.with_arguments(arguments));
+        request.extensions.insert(ticket.clone());
+        if let Some(direct) = &self.direct
+            && let Some(id) = direct.id()
+        {
+            match timeout_at(until, direct.post(&id, request)).await {
+                Ok(Ok(answer)) => return self.noted(answer),
+                Ok(Err(handed)) => {
+                    // Nothing of this one is sent.
+                    request = CallToolRequest::new(CallToolRequestParams::new(tool.to_owned()));
+                    request.extensions.insert(handed);
+                }
+                Err(_) => return Err(Unanswered::Late),
+            }
+        }
+        self.ask(ClientRequest::CallToolRequest(request), until)
+            .await
+    }
+
     async fn ask(
         &self,
         request: ClientRequest,
@@ -201,17 +238,7 @@ impl Session {
         let sent = timeout_at(until, sending).await;
         let mut handle = sent.map_err(|_| Unanswered::Late)?.map_err(broken)?;
         match timeout_at(until, &mut handle.rx).await {
-            Ok(Ok(Ok(result))) => {
-                self.answered.store(true, Ordering::Relaxed);
-                Ok(result)
-            }
-            Ok(Ok(Err(error))) => {
-                let unanswered = broken(error);
-                if matches!(unanswered, Unanswered::Refused { .. }) {
-                    self.answered.store(true, Ordering::Relaxed);
-                }
-                Err(unanswered)
-            }
+            Ok(Ok(answer)) => self.noted(answer.map_err(broken)),
             Ok(Err(_)) => Err(Unanswered::Broken("the conversation ended".to_owned())),
             Err(_) => {
                 // Frees the id, so that a late answer finds nobody; nobody waits for this.
@@ -219,6 +246,14 @@ impl Session {
                 Err(Unanswered::Late)
             }
         }
+    }
+
+    /// `answer`, after noting whether it is one.
+    fn noted(&self, answer: Result<ServerResult, Unanswered>) -> Result<ServerResult, Unanswered> {
+        if matches!(answer, Ok(_) | Err(Unanswered::Refused { .. })) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// After a silence as long as a whole deadline: ends the conversation unless the upstream
@@ -246,7 +281,7 @@ impl Session {
 }
 
 /// Why a request has no result.
-enum Unanswered {
+pub(super) enum Unanswered {
     /// The upstream answered with a JSON-RPC error.
     Refused { code: i64, message: String },
     /// The deadline passed.

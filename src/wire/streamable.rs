@@ -21,6 +21,7 @@ use rmcp::transport::streamable_http_client::{
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::direct::{Conversation, Direct};
 use super::mcp::{MAX_IN_FLIGHT, Protocol, Transport, UpstreamSpec};
 use super::pipes::{MAX_LINE_BYTES, ticket_of};
 use super::session::{Listener, NotOpened, Session, tool_answer};
@@ -74,16 +75,20 @@ pub(super) async fn start(
     let client = Counted {
         client,
         heard: heard.clone(),
+        conversation: Arc::default(),
     };
+    let direct = Direct::new(client.clone());
     let transport = StreamableHttpClientTransport::with_client(client, config);
-    Session::open(listener, transport, protocol, over, heard, until).await
+    let opened = Session::open(listener, transport, protocol, over, heard, until).await;
+    opened.map(|session| Arc::new(session.with_direct(direct)))
 }
 
 /// The HTTP client, which keeps account of what left and what came back.
 #[derive(Clone)]
-struct Counted {
+pub(super) struct Counted {
     client: reqwest::Client,
     heard: Arc<AtomicU64>,
+    pub(super) conversation: Arc<Conversation>,
 }
 
 type HttpError = StreamableHttpError<reqwest::Error>;
@@ -119,6 +124,11 @@ impl StreamableHttpClient for Counted {
         custom_headers: HashMap<HeaderName, HeaderValue>,
         max_sse_event_size: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
+        let conversation = &self.conversation;
+        if let Some(response) = conversation.handed_over(&message) {
+            return Ok(response);
+        }
+        conversation.learn(&message, &uri, session_id.as_ref(), &custom_headers);
         let ticket = ticket_of(&message);
         let called = ticket.as_ref().and(id_of(&message));
         if let Some(ticket) = &ticket
@@ -148,12 +158,15 @@ impl StreamableHttpClient for Counted {
             }
             Err(_) => {}
         }
-        match (answer, called) {
-            (Ok(StreamableHttpPostResponse::Sse(stream, session)), Some(id)) => {
-                Ok(at_hand(stream, &id, session).await)
-            }
-            (answer, _) => answer,
+        let Some(id) = called else { return answer };
+        let mut answer = answer?;
+        if let StreamableHttpPostResponse::Sse(stream, session) = answer {
+            answer = at_hand(stream, &id, session).await;
         }
+        if let StreamableHttpPostResponse::Json(..) = answer {
+            conversation.answered_at_once();
+        }
+        Ok(answer)
     }
 
     async fn delete_session(
@@ -177,17 +190,15 @@ impl StreamableHttpClient for Counted {
         auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<BoxedSseResponse, HttpError> {
-        let client = &self.client;
-        client
-            .get_stream_with_max_sse_event_size(
-                uri,
-                session_id,
-                last_event_id,
-                auth_header,
-                custom_headers,
-                MAX_LINE_BYTES,
-            )
-            .await
+        let stream = self.client.get_stream_with_max_sse_event_size(
+            uri,
+            session_id,
+            last_event_id,
+            auth_header,
+            custom_headers,
+            MAX_LINE_BYTES,
+        );
+        Ok(self.conversation.translated(stream.await?))
     }
 }
 
