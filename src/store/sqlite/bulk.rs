@@ -1,14 +1,17 @@
-//! Statements that take many rows at once.
+//! Statements that take many rows at once, and scripts of them that take one round trip.
 //!
 //! The text of a statement is the same for every batch of the same size class (a power of two),
 //! so that it is prepared once and then kept. Rows that fill a class up are NULL in their first
-//! column and skipped by the statement itself, so one round trip to the connection's thread
-//! writes any number of rows up to the largest class. `json_each` would need one text for all
+//! column and skipped by the statement itself. `json_each` would need one text for all
 //! sizes, and would spell every row as JSON only to parse it again.
+//!
+//! Each round trip to the connection's thread wakes two threads, and a batch is written while its
+//! callers wait. So statements run together, all in the size class of the largest: a class of its
+//! own for each would make more texts than can be kept.
 
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Arguments, Encode, Sqlite, Type};
+use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 
 /// Rows in one statement at most. With 15 columns that is far below SQLite's 32,766 parameters.
 const MAX_ROWS: usize = 128;
@@ -17,6 +20,7 @@ const CLASSES: usize = 8;
 
 /// One statement in all its size classes.
 pub(super) struct Bulk {
+    columns: usize,
     texts: [String; CLASSES],
 }
 
@@ -27,36 +31,79 @@ impl Bulk {
         Self {
             texts: std::array::from_fn(|class| {
                 let rows = vec![row.as_str(); 1 << class].join(",");
-                template.replacen("{}", &format!("(VALUES {rows})"), 1)
+                let text = template.replacen("{}", &format!("(VALUES {rows})"), 1);
+                text + ";\n"
             }),
+            columns,
         }
     }
 
-    /// Runs the statement over `rows` rows that `bind` fills in by number. Fails unless every one
-    /// of them was written: the plan said it could be.
-    pub async fn run(
+    /// So many rows of this statement, which `bind` fills in by number.
+    pub fn rows<'a>(
         &'static self,
-        conn: &mut SqliteConnection,
         rows: usize,
-        bind: impl Fn(&mut Row, usize),
-    ) -> Result<(), sqlx::Error> {
-        let mut first = 0;
-        while first < rows {
-            let count = (rows - first).min(MAX_ROWS);
-            let mut row = Row::default();
-            for number in first..first + count {
-                bind(&mut row, number);
-            }
-            let class = count.next_power_of_two().trailing_zeros() as usize;
-            let query = sqlx::query_with(self.texts[class].as_str(), row.finish()?);
-            let done = query.execute(&mut *conn).await?;
-            if done.rows_affected() != count as u64 {
-                return Err(sqlx::Error::RowNotFound);
-            }
-            first += count;
-        }
-        Ok(())
+        bind: impl Fn(&mut Row, usize) + Send + Sync + 'a,
+    ) -> Part<'a> {
+        let bind = Box::new(bind);
+        let bulk = self;
+        Part { bulk, rows, bind }
     }
+}
+
+/// Fills in the row of a number.
+type Bind<'a> = Box<dyn Fn(&mut Row, usize) + Send + Sync + 'a>;
+
+/// A statement, and its rows.
+pub(super) struct Part<'a> {
+    bulk: &'static Bulk,
+    rows: usize,
+    bind: Bind<'a>,
+}
+
+/// Runs the statements in this order. Fails unless every one of their rows was written: the plan
+/// said it could be.
+pub(super) async fn run(
+    conn: &mut SqliteConnection,
+    parts: &[Part<'_>],
+) -> Result<(), sqlx::Error> {
+    if parts.iter().all(|part| part.rows <= MAX_ROWS) {
+        return together(conn, parts, 0).await;
+    }
+    for part in parts {
+        for first in (0..part.rows).step_by(MAX_ROWS) {
+            together(conn, std::slice::from_ref(part), first).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows from `first` on, as many as a statement takes.
+async fn together(
+    conn: &mut SqliteConnection,
+    parts: &[Part<'_>],
+    first: usize,
+) -> Result<(), sqlx::Error> {
+    let count = |part: &Part<'_>| part.rows.saturating_sub(first).min(MAX_ROWS);
+    let most = parts.iter().map(count).max().unwrap_or(0);
+    if most == 0 {
+        return Ok(());
+    }
+    let class = most.next_power_of_two().trailing_zeros() as usize;
+    let (mut text, mut row, mut written) = (String::new(), Row::default(), 0);
+    for part in parts.iter().filter(|part| count(part) > 0) {
+        text.push_str(&part.bulk.texts[class]);
+        for number in first..first + count(part) {
+            (part.bind)(&mut row, number);
+        }
+        row.skip(((1 << class) - count(part)) * part.bulk.columns);
+        written += count(part);
+    }
+    let query = sqlx::query_with(AssertSqlSafe(text), row.finish()?);
+    let done = query.execute(conn).await?;
+    if done.rows_affected() != written as u64 {
+        return Err(sqlx::Error::RowNotFound);
+    }
+    Ok(())
 }
 
 /// The values of rows, column after column.
@@ -78,6 +125,13 @@ impl Row {
     /// The next column, a name that is copied.
     pub fn text(&mut self, text: &str) -> &mut Self {
         self.add(text)
+    }
+
+    /// Columns that are NULL.
+    fn skip(&mut self, columns: usize) {
+        for _ in 0..columns {
+            self.add(None::<i64>);
+        }
     }
 
     fn finish(self) -> Result<SqliteArguments, sqlx::Error> {

@@ -22,6 +22,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements kept prepared per connection: every statement of the writer in every size class.
 const STATEMENTS: usize = 256;
+/// Rows that wait to be read: those of a whole batch, so that its reading is not held up.
+const ROWS: usize = 1024;
 /// How often a start is tried again when another process is starting on the same new file.
 const START_ATTEMPTS: u32 = 10;
 /// Marks a file as ours: `hund` in ASCII.
@@ -98,6 +100,7 @@ pub(super) fn tuned(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
         .foreign_keys(false)
         .statement_cache_capacity(STATEMENTS)
+        .row_buffer_size(ROWS)
         .disable_statement_logging()
 }
 

@@ -1,10 +1,11 @@
-//! Writes what a plan says, table by table, each with one statement however many rows there are.
+//! Writes what a plan says, each table with one statement however many rows there are, and all
+//! tables in one round trip.
 
 use std::sync::LazyLock;
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::bulk::{Bulk, Row};
+use super::bulk::{self, Bulk, Part, Row};
 use crate::domain::change::{Record, Rows};
 use crate::domain::proposal::{Execution, Proposal};
 use crate::domain::time::Timestamp;
@@ -84,17 +85,29 @@ pub(super) async fn write(
     batch: &[Prepared],
     plan: &Plan,
 ) -> Result<(), sqlx::Error> {
-    proposals(conn, batch, plan).await?;
-    budgets(conn, plan).await?;
-    docs(conn, batch, plan).await?;
-    told(conn, batch, plan).await
+    let [pots, reservations] = budgets(plan);
+    let [inserted, updated, executions, nonces] = proposals(batch, plan);
+    let [records, notices] = told(batch, plan);
+    let parts = [
+        inserted,
+        updated,
+        executions,
+        nonces,
+        pots,
+        reservations,
+        docs(batch, plan),
+        records,
+        notices,
+    ];
+    bulk::run(conn, &parts).await?;
+    if plan.epoch_rises {
+        let raise = "UPDATE meta SET value = value + 1 WHERE name = 'docs_epoch'";
+        sqlx::query(raise).execute(conn).await?;
+    }
+    Ok(())
 }
 
-async fn proposals(
-    conn: &mut SqliteConnection,
-    batch: &[Prepared],
-    plan: &Plan,
-) -> Result<(), sqlx::Error> {
+fn proposals<'a>(batch: &'a [Prepared], plan: &Plan) -> [Part<'a>; 4] {
     let inserted: Vec<(&Proposal, &Prepared)> = chosen(batch, &plan.inserts, |rows| &rows.insert);
     let updated: Vec<(&Proposal, &Prepared)> = chosen(batch, &plan.updates, |rows| &rows.update);
     let mut attempts: Vec<(&Proposal, &Execution, &Json)> = Vec::new();
@@ -107,43 +120,37 @@ async fn proposals(
             Some((*proposal, attempt?, text?))
         }));
     }
-    INSERT_PROPOSALS
-        .run(conn, inserted.len(), |row, n| {
+    let burned = plan
+        .burns
+        .iter()
+        .filter_map(|index| batch[*index].rows.burn);
+    let burned: Vec<_> = burned.collect();
+    [
+        INSERT_PROPOSALS.rows(inserted.len(), move |row, n| {
             let (proposal, change) = inserted[n];
             insert_proposal(row, proposal, change);
-        })
-        .await?;
-    UPDATE_PROPOSALS
-        .run(conn, updated.len(), |row, n| {
+        }),
+        UPDATE_PROPOSALS.rows(updated.len(), move |row, n| {
             let (proposal, change) = updated[n];
             row.add(proposal.id().uuid())
                 .add(proposal.state.name())
                 .add(signed(proposal.version))
                 .add(due_at(proposal).map(Timestamp::millis))
                 .add(change.moving[1].clone());
-        })
-        .await?;
-    WRITE_EXECUTIONS
-        .run(conn, attempts.len(), |row, n| {
+        }),
+        WRITE_EXECUTIONS.rows(attempts.len(), move |row, n| {
             let (proposal, attempt, text) = attempts[n];
             row.add(proposal.id().uuid())
                 .add(attempt.commit_id.uuid())
                 .text(&attempt.idempotency_key)
                 .add(attempt.claimed_at.millis())
                 .add(text.clone());
-        })
-        .await?;
-    let burned = plan
-        .burns
-        .iter()
-        .filter_map(|index| batch[*index].rows.burn);
-    let burned: Vec<_> = burned.collect();
-    INSERT_NONCES
-        .run(conn, burned.len(), |row, n| {
+        }),
+        INSERT_NONCES.rows(burned.len(), move |row, n| {
             let (nonce, kept_until) = burned[n];
             row.add(nonce.bytes().to_vec()).add(kept_until);
-        })
-        .await
+        }),
+    ]
 }
 
 /// The proposals that the chosen changes insert or update.
@@ -177,9 +184,9 @@ fn insert_proposal(row: &mut Row, proposal: &Proposal, change: &Prepared) {
         .add(change.moving[0].clone());
 }
 
-async fn budgets(conn: &mut SqliteConnection, plan: &Plan) -> Result<(), sqlx::Error> {
-    WRITE_POTS
-        .run(conn, plan.pots.len(), |row, n| {
+fn budgets(plan: &Plan) -> [Part<'_>; 2] {
+    [
+        WRITE_POTS.rows(plan.pots.len(), |row, n| {
             let (pot, budget) = &plan.pots[n];
             row.text(pot.org.as_str())
                 .text(pot.agent.as_str())
@@ -187,10 +194,8 @@ async fn budgets(conn: &mut SqliteConnection, plan: &Plan) -> Result<(), sqlx::E
                 .text(pot.currency.code())
                 .add(budget.pending)
                 .add(budget.posted);
-        })
-        .await?;
-    WRITE_RESERVATIONS
-        .run(conn, plan.reservations.len(), |row, n| {
+        }),
+        WRITE_RESERVATIONS.rows(plan.reservations.len(), |row, n| {
             let (id, held) = &plan.reservations[n];
             row.add(id.uuid())
                 .text(held.pot.org.as_str())
@@ -200,39 +205,24 @@ async fn budgets(conn: &mut SqliteConnection, plan: &Plan) -> Result<(), sqlx::E
                 .add(held.amount)
                 .add(held.posted)
                 .add(held.standing.name());
-        })
-        .await
+        }),
+    ]
 }
 
-async fn docs(
-    conn: &mut SqliteConnection,
-    batch: &[Prepared],
-    plan: &Plan,
-) -> Result<(), sqlx::Error> {
-    WRITE_DOCS
-        .run(conn, plan.docs.len(), |row, n| {
-            let (state, index, position) = plan.docs[n];
-            let change = &batch[index];
-            let key = &change.rows.docs[position].key;
-            row.text(&key.kind)
-                .text(key.org.as_str())
-                .text(&key.id)
-                .add(signed(state.version))
-                .add(change.docs[position].clone());
-        })
-        .await?;
-    if plan.epoch_rises {
-        let raise = "UPDATE meta SET value = value + 1 WHERE name = 'docs_epoch'";
-        sqlx::query(raise).execute(conn).await?;
-    }
-    Ok(())
+fn docs<'a>(batch: &'a [Prepared], plan: &'a Plan) -> Part<'a> {
+    WRITE_DOCS.rows(plan.docs.len(), |row, n| {
+        let (state, index, position) = plan.docs[n];
+        let change = &batch[index];
+        let key = &change.rows.docs[position].key;
+        row.text(&key.kind)
+            .text(key.org.as_str())
+            .text(&key.id)
+            .add(signed(state.version))
+            .add(change.docs[position].clone());
+    })
 }
 
-async fn told(
-    conn: &mut SqliteConnection,
-    batch: &[Prepared],
-    plan: &Plan,
-) -> Result<(), sqlx::Error> {
+fn told<'a>(batch: &'a [Prepared], plan: &'a Plan) -> [Part<'a>; 2] {
     let mut records: Vec<(i64, &Record, &Option<Json>)> = Vec::new();
     let mut notices: Vec<&Json> = Vec::new();
     for index in &plan.told {
@@ -244,18 +234,16 @@ async fn told(
         records.extend(numbered.map(|(seq, (record, detail))| (seq, record, detail)));
         notices.extend(&change.notices);
     }
-    INSERT_RECORDS
-        .run(conn, records.len(), |row, n| {
+    [
+        INSERT_RECORDS.rows(records.len(), move |row, n| {
             let (seq, record, detail) = records[n];
             insert_record(row, seq, record, detail);
-        })
-        .await?;
-    INSERT_NOTICES
-        .run(conn, notices.len(), |row, n| {
+        }),
+        INSERT_NOTICES.rows(notices.len(), move |row, n| {
             // Due at once, whatever the clocks of two nodes say.
             row.add(0_i64).add(notices[n].clone());
-        })
-        .await
+        }),
+    ]
 }
 
 fn insert_record(row: &mut Row, seq: i64, record: &Record, detail: &Option<Json>) {
