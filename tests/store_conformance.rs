@@ -129,6 +129,7 @@ backends! {
     books:
         a_budget_compares_strictly,
         fifty_callers_share_a_budget_for_ten,
+        three_hundred_callers_are_all_written,
         pots_are_kept_apart,
         a_settlement_posts_what_was_settled,
         a_failure_or_an_end_gives_back_what_was_reserved,

@@ -63,6 +63,25 @@ pub async fn fifty_callers_share_a_budget_for_ten(place: &dyn Place) {
     assert_eq!(books(&*store).await, (100_000, 0));
 }
 
+/// A batch takes 256 changes: more rows of a kind than one statement writes.
+pub async fn three_hundred_callers_are_all_written(place: &dyn Place) {
+    let store = place.open().await;
+    let admitted = (0..300).map(|n| store.apply(admit_with(&proposal(n), reserve(1, 300))));
+    for fate in join_all(admitted).await {
+        fate.unwrap();
+    }
+    assert_eq!(books(&*store).await, (300, 0));
+    let (changes, moved): (Vec<_>, Vec<_>) = (0..300).map(|n| claim(&proposal(n))).unzip();
+    for fate in join_all(changes.into_iter().map(|change| store.apply(change))).await {
+        fate.unwrap();
+    }
+    for proposal in moved {
+        let stored = store.proposal(proposal.id()).await.unwrap();
+        assert_eq!(stored.as_ref(), Some(&proposal));
+    }
+    assert_eq!(all_records(&*store).await.len(), 600);
+}
+
 pub async fn pots_are_kept_apart(place: &dyn Place) {
     let store = place.open().await;
     let base = pot("a");
