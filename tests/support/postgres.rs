@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -20,6 +20,8 @@ use super::complete::needed;
 
 /// `nobody`, on every Debian: a Postgres server refuses to run as root.
 const NOBODY: u32 = 65_534;
+/// How long a server may take to end in order: longer than any did that ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Says `ready` once the server answers, then waits for the end of its standard input, and so for
 /// the end of this process, however it ends.
@@ -265,7 +267,16 @@ impl OwnPostgres {
         };
         let pid = server.id().to_string();
         let _ = Command::new("kill").args([signal, &pid]).status();
-        let _ = server.wait();
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = server.wait();
+            let _ = ended.send(());
+        });
+        if end.recv_timeout(ENDS_WITHIN).is_err() {
+            // Asked to end while it recovered from a crash, it may never do so by itself.
+            let _ = Command::new("kill").args(["-QUIT", &pid]).status();
+            let _ = end.recv();
+        }
     }
 
     /// What it said.
