@@ -72,6 +72,17 @@ async fn answer(
                 Some("broken") => StatusCode::BAD_GATEWAY.into_response(),
                 Some("html") => "<html>sorry</html>".into_response(),
                 Some("hang") => std::future::pending().await,
+                // What some servers say once they have forgotten a session.
+                Some("amnesia") => {
+                    let error = json!({"code": -32000, "message": "no valid session"});
+                    let said = Json(json!({"jsonrpc": "2.0", "id": null, "error": error}));
+                    (StatusCode::BAD_REQUEST, said).into_response()
+                }
+                Some("textual") => {
+                    let result = json!({"content": [{"type": "text", "text": text}]});
+                    Json(json!({"jsonrpc": "2.0", "id": id.to_string(), "result": result}))
+                        .into_response()
+                }
                 Some("refused") => Json(json!({"jsonrpc": "2.0", "id": id,
                     "error": {"code": -32602, "message": "no such tool"}}))
                 .into_response(),
@@ -189,7 +200,7 @@ impl Here {
 async fn a_call_that_brings_no_answer_is_lost_sent_once_and_followed_nowhere() {
     let here = Here::new().await;
     here.works().await;
-    for tool in ["forgotten", "redirect", "broken", "html", "hang"] {
+    for tool in ["forgotten", "amnesia", "redirect", "broken", "html", "hang"] {
         let before = here.nasty.calls.load(Ordering::SeqCst);
         let reply = here.call(tool, SHORT).await;
         assert!(matches!(reply, Reply::Lost(_)), "{tool}: {reply:?}");
@@ -278,6 +289,12 @@ async fn an_answer_that_comes_by_another_stream_finds_its_call() {
         here.works().await;
     }
     assert_eq!(here.nasty.calls.load(Ordering::SeqCst), 7, "sent once each");
+    // So is one under its id spelt as text.
+    let here = Here::new().await;
+    for _ in 0..3 {
+        assert_eq!(here.call("textual", PATIENT).await, expected);
+    }
+    assert_eq!(here.nasty.sessions.load(Ordering::SeqCst), 1);
     // And by one that gives all answers on the stream of its news.
     let here = Here::new().await;
     here.wire.offered("far", PATIENT).await.unwrap();

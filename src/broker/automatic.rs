@@ -4,8 +4,10 @@
 //! The approval writes it down as an errand in the same transaction. So what a crash or a freeze
 //! kept from being committed at once is committed later, until the proposal lapses.
 
+use futures_util::{StreamExt, stream};
+
 use super::{Broker, CommitRequest, Committed, Trouble};
-use crate::domain::change::{DocWrite, ERRAND};
+use crate::domain::change::{Doc, DocWrite, ERRAND};
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Role};
 use crate::domain::proposal::{Proposal, State};
@@ -13,6 +15,8 @@ use crate::domain::time::Timestamp;
 
 /// So long an errand is left to whoever took the last approval, in seconds.
 const FIRST_TRY_SECS: i64 = 5;
+/// Errands under way at once: far fewer than the commits of agents that are at home.
+const AT_ONCE: usize = 16;
 
 impl Broker {
     /// Commits an approved proposal in its agent's name, if its policy asked for that.
@@ -32,39 +36,45 @@ impl Broker {
         }
     }
 
-    /// Goes on with errands. Returns how many were open. All are looked at, so that those that a
-    /// freeze stops hold up nobody else: there are never more than people have approved by hand.
+    /// Goes on with errands. Returns how many were open. All are looked at, several at once, so
+    /// that neither those that a freeze stops nor those whose provider hangs hold up the rest:
+    /// there are never more than people have approved by hand.
     pub async fn work_errands(&self) -> Result<usize, Trouble> {
         let open = self.ports().store.docs(ERRAND, None).await?;
         let now = self.ports().ambient.now();
-        let count = open.len();
-        for doc in open {
-            let proposal = match doc.key.id.parse::<ProposalId>() {
-                Ok(id) => self.ports().store.proposal(id).await?,
-                Err(_) => None,
-            };
-            match proposal {
-                Some(proposal) if proposal.state == State::Allowed => {
-                    let at = doc.body.get("at").cloned().unwrap_or_default();
-                    let at: Timestamp = serde_json::from_value(at).unwrap_or_default();
-                    if at.plus_secs(FIRST_TRY_SECS) <= now && self.may_go(&proposal).await? {
-                        self.execute_if_asked(&proposal).await;
-                    }
+        let worked = stream::iter(open).map(|doc| self.work_errand(doc, now));
+        let worked: Vec<_> = worked.buffer_unordered(AT_ONCE).collect().await;
+        let count = worked.len();
+        worked.into_iter().collect::<Result<(), Trouble>>()?;
+        Ok(count)
+    }
+
+    async fn work_errand(&self, doc: Doc, now: Timestamp) -> Result<(), Trouble> {
+        let proposal = match doc.key.id.parse::<ProposalId>() {
+            Ok(id) => self.ports().store.proposal(id).await?,
+            Err(_) => None,
+        };
+        match proposal {
+            Some(proposal) if proposal.state == State::Allowed => {
+                let at = doc.body.get("at").cloned().unwrap_or_default();
+                let at: Timestamp = serde_json::from_value(at).unwrap_or_default();
+                if at.plus_secs(FIRST_TRY_SECS) <= now && self.may_go(&proposal).await? {
+                    self.execute_if_asked(&proposal).await;
                 }
-                Some(_) | None => {
-                    let done = DocWrite {
-                        key: doc.key,
-                        expect: Some(doc.version),
-                        body: None,
-                    };
-                    match self.write(vec![done]).await {
-                        Ok(()) | Err(Trouble::Changed) => {}
-                        Err(trouble) => return Err(trouble),
-                    }
+                Ok(())
+            }
+            Some(_) | None => {
+                let done = DocWrite {
+                    key: doc.key,
+                    expect: Some(doc.version),
+                    body: None,
+                };
+                match self.write(vec![done]).await {
+                    Ok(()) | Err(Trouble::Changed) => Ok(()),
+                    Err(trouble) => Err(trouble),
                 }
             }
         }
-        Ok(count)
     }
 
     /// Whether a commit would pass now. Asked first, because a refused one is a record each time.

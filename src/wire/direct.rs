@@ -80,9 +80,14 @@ impl Direct {
             Ok(StreamableHttpPostResponse::Json(JsonRpcMessage::Error(answer), _))
                 if answer.id.as_ref().is_none_or(|of| of == id) =>
             {
-                Ok(Err(Unanswered::Refused {
-                    code: answer.error.code.0.into(),
-                    message: answer.error.message.into_owned(),
+                let message = answer.error.message.into_owned();
+                Ok(Err(match answer.id {
+                    Some(_) => Unanswered::Refused {
+                        code: answer.error.code.0.into(),
+                        message,
+                    },
+                    // So says a server that has forgotten the session: nothing of this call.
+                    None => Unanswered::Broken(message),
                 }))
             }
             Ok(response) => Err(Handed::new(id.clone(), response)),
@@ -110,7 +115,7 @@ impl Handed {
 #[derive(Default)]
 pub(super) struct Conversation {
     way: OnceLock<Way>,
-    /// A post has brought the answer to its call.
+    /// The last post brought the answer to its call.
     is_plain: AtomicBool,
     /// Their id for the server, by the library's.
     handed: Mutex<HashMap<RequestId, RequestId>>,
@@ -143,9 +148,21 @@ impl Conversation {
         }
     }
 
-    /// Learns that a post brought the answer to its call.
-    pub(super) fn answered_at_once(&self) {
-        self.is_plain.store(true, Ordering::Relaxed);
+    /// Learns whether a post brings the answer to its call, under the very id.
+    pub(super) fn learn_answer(&self, called: &RequestId, answer: &StreamableHttpPostResponse) {
+        use StreamableHttpPostResponse::{Json, Sse};
+        // A stream that says other things first brings it in the end.
+        if matches!(answer, Sse(..)) {
+            return;
+        }
+        let of = if let Json(JsonRpcMessage::Response(answer), _) = answer {
+            Some(&answer.id)
+        } else if let Json(JsonRpcMessage::Error(answer), _) = answer {
+            answer.id.as_ref()
+        } else {
+            None
+        };
+        self.is_plain.store(of == Some(called), Ordering::Relaxed);
     }
 
     /// The response to a call that was posted before the library was given it.
@@ -158,7 +175,9 @@ impl Conversation {
         };
         let handed = request.request.extensions().get::<Handed>()?;
         let response = handed.response.lock();
-        let response = response.unwrap_or_else(PoisonError::into_inner).take()?;
+        let response = response.unwrap_or_else(PoisonError::into_inner).take();
+        // Whatever happens, this message is not one to post.
+        let response = response.unwrap_or(StreamableHttpPostResponse::Accepted);
         self.handed()
             .insert(request.id.clone(), handed.ours.clone());
         let StreamableHttpPostResponse::Sse(stream, session) = response else {

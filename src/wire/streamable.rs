@@ -163,9 +163,7 @@ impl StreamableHttpClient for Counted {
         if let StreamableHttpPostResponse::Sse(stream, session) = answer {
             answer = at_hand(stream, &id, session).await;
         }
-        if let StreamableHttpPostResponse::Json(..) = answer {
-            conversation.answered_at_once();
-        }
+        conversation.learn_answer(&id, &answer);
         Ok(answer)
     }
 
