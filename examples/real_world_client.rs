@@ -8,7 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "its table is what it is for")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -192,8 +192,10 @@ impl Started {
     async fn hundi() -> Result<Self> {
         let examples = std::env::current_exe()?;
         let examples = examples.parent().context("no folder")?.to_owned();
-        let hundi = sibling(&examples.join(".."), "hundi", "cargo build --bins")?;
-        sibling(&examples, "real_world_server", "cargo build --examples")?;
+        let hundi = examples.join("../hundi");
+        if !(hundi.exists() && examples.join("real_world_server").exists()) {
+            build(&examples).await?;
+        }
         let folder = tempfile::tempdir()?;
         let bootstrap = folder.path().join("bootstrap.json");
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -235,12 +237,17 @@ impl Started {
     }
 }
 
-fn sibling(folder: &Path, name: &str, hint: &str) -> Result<PathBuf> {
-    let path = folder.join(name);
-    if !path.exists() {
-        bail!("{} is not there; run `{hint}` first", path.display());
+/// Builds the broker and the upstream next to this program, which `cargo run` alone does not.
+async fn build(examples: &Path) -> Result<()> {
+    let mut build = Command::new("cargo");
+    build.args(["build", "--bin", "hundi", "--example", "real_world_server"]);
+    if examples.ends_with("release/examples") {
+        build.arg("--release");
     }
-    Ok(path)
+    if !build.status().await?.success() {
+        bail!("the broker could not be built; run `cargo build --bins --examples` first");
+    }
+    Ok(())
 }
 
 #[tokio::main]
