@@ -4,7 +4,8 @@
 //! batch and answers each caller. A lone caller waits for nobody. Only where other nodes write to
 //! the same store does a batch wait, a moment, for as many changes as the one before it had: a
 //! server that is asked half as often has more time for each, and those who wait for the other
-//! node's transaction would wait anyway. A caller that goes away does not cancel its write once it is queued; before that nothing was written.
+//! node's transaction would wait anyway. A caller that goes away does not cancel its write once it
+//! is queued; before that nothing was written.
 
 use std::future::Future;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::domain::change::{Applied, Change};
 /// without sharing the flush any better: at 256 its share is below 1 % of a flush.
 pub const MAX_BATCH: usize = 256;
 
-/// How long a batch waits for more where other nodes write too: about what one transaction takes. Of
-/// that, a third is the server's whatever the batch holds, and a batch that starts at once mostly
+/// How long a batch waits for more where other nodes write too: about what one transaction takes.
+/// A third of that is the server's whatever the batch holds, and a batch that starts at once mostly
 /// waits behind the other node's.
 const MOMENT: Duration = Duration::from_millis(2);
 

@@ -115,7 +115,7 @@ impl Handed {
 #[derive(Default)]
 pub(super) struct Conversation {
     way: OnceLock<Way>,
-    /// The last post brought the answer to its call.
+    /// The last post brought the answer to its call. Relaxed, because either way of a call is sound.
     is_plain: AtomicBool,
     /// Their id for the server, by the library's.
     handed: Mutex<HashMap<RequestId, RequestId>>,

@@ -208,10 +208,10 @@ async fn two_nodes_survive_everything_and_the_books_agree() {
 /// Breaks and mends, one thing or two at a time, until the time is over. Gives back how often.
 async fn rage(ground: &mut Ground, length: Duration, seed: u64) -> u32 {
     let mut dice = StdRng::seed_from_u64(seed);
+    // Every node pays first, so that there is something to break.
+    block_in_place(|| tokio::runtime::Handle::current().block_on(ground.works_again()));
     let began = Instant::now();
     let mut faults = 0;
-    // A moment of calm first, so that there is something to break.
-    tokio::time::sleep(Duration::from_secs(1)).await;
     while began.elapsed() < length {
         let first = Fault::pick(&mut dice);
         let second = dice.random_bool(0.3).then(|| Fault::pick(&mut dice));

@@ -4,9 +4,10 @@
 //! Other nodes write at the same time, so what is read is locked: proposals, reservations, pots
 //! and documents, each kind in the order of its names and the kinds always in this order, so that
 //! two batches never wait for each other in a circle. Documents that a batch only relies on, as
-//! nearly every batch does on the policy, it shares with other nodes. A document or a pot that does not exist
-//! cannot be locked; [`ensure`] makes an empty row of it first, and then it can. Proposals, keys
-//! and nonces that appear in between are found by the constraints, and the batch is run again.
+//! nearly every batch does on the policy, it shares with other nodes. A document or a pot that
+//! does not exist cannot be locked; [`ensure`] makes an empty row of it first, and then it can.
+//! Proposals, keys and nonces that appear in between are found by the constraints, and the batch
+//! is run again.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;

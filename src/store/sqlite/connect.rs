@@ -20,7 +20,8 @@ const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a read waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Statements kept prepared per connection: every statement of the writer in every size class.
+/// Texts kept prepared per connection. The writer's are scripts, one for each set of tables in each
+/// of eight size classes: a steady load brings few of them, and what is rarer is prepared anew.
 const STATEMENTS: usize = 256;
 /// Rows that wait to be read: those of a whole batch, so that its reading is not held up.
 const ROWS: usize = 1024;
