@@ -119,6 +119,7 @@ impl Broker {
                         reversed: false,
                         settled_minor: None,
                         result: told,
+                        blocks: serde_json::Value::Null,
                     };
                     Change::confirm(proposal, receipt, now, &who.id).map_err(wrong_state)
                 }

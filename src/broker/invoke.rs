@@ -63,10 +63,11 @@ impl Broker {
                 blocks: heard.blocks,
                 is_error,
             }),
-            Reply::RpcError { code, message } => {
-                Err(Trouble::Upstream(format!("error {code}: {message}")))
-            }
-            Reply::NotSent(why) | Reply::Lost(why) => Err(Trouble::Upstream(why)),
+            Reply::TooLarge { limit } => Err(Trouble::ResultTooLarge { limit }),
+            Reply::RpcError { .. }
+            | Reply::TurnedAway { .. }
+            | Reply::NotSent(_)
+            | Reply::Lost(_) => Err(Trouble::Upstream(heard.reply.why())),
         }
     }
 }

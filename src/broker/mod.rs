@@ -251,6 +251,12 @@ pub enum Trouble {
     /// An upstream failed on a pass-through call.
     #[error("the upstream did not answer properly: {0}")]
     Upstream(String),
+    /// The answer to a pass-through call is longer than is taken.
+    #[error("the answer is longer than the {limit} bytes that are taken; ask for less")]
+    ResultTooLarge {
+        /// The most that is taken, in bytes.
+        limit: usize,
+    },
     /// Something is not configured.
     #[error("{0}")]
     Off(String),
@@ -277,6 +283,7 @@ impl Trouble {
             Trouble::Overloaded { .. } => "overloaded",
             Trouble::RateLimited { .. } => "rate_limited",
             Trouble::Upstream(_) => "upstream_failed",
+            Trouble::ResultTooLarge { .. } => "result_too_large",
             Trouble::Off(_) => "not_configured",
         }
     }
@@ -296,7 +303,7 @@ impl Trouble {
             | Trouble::WrongState(_)
             | Trouble::Changed => 409,
             Trouble::RateLimited { .. } => 429,
-            Trouble::Upstream(_) => 502,
+            Trouble::Upstream(_) | Trouble::ResultTooLarge { .. } => 502,
             Trouble::StoreUnavailable | Trouble::Overloaded { .. } | Trouble::Off(_) => 503,
         }
     }
@@ -314,6 +321,7 @@ impl Trouble {
             | Trouble::RateLimited { .. }
             | Trouble::Upstream(_)
             | Trouble::Changed => Recovery::Wait,
+            Trouble::ResultTooLarge { .. } => Recovery::ReduceScope,
             Trouble::WrongState(_) => Recovery::ReadOutcome,
             Trouble::ApprovedAlready(_) | Trouble::SelfApproval => Recovery::GetApproval,
             Trouble::ToolQuarantined(_)

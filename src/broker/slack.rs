@@ -205,6 +205,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::Overloaded { .. }
         | Trouble::RateLimited { .. }
         | Trouble::Upstream(_)
+        | Trouble::ResultTooLarge { .. }
         | Trouble::Off(_) => format!("Nothing was decided: {trouble}."),
     }
 }

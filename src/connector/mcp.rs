@@ -1,10 +1,11 @@
 //! Any tool of any upstream MCP server, read by the operator's rules.
 //!
 //! A generic tool tells little: many servers answer `{}` to what they never did, call failures
-//! results and timeouts errors. So without a rule only a result that says something counts as a
-//! yes, and only a refusal of the protocol itself (unknown tool, invalid parameters) as a no. The
-//! operator's rule can demand an id, demand that the result repeats what was ordered, name the
-//! errors that are final, and name a call that can be asked later.
+//! results and timeouts errors, and fail with an error of the protocol after they have paid. So
+//! without a rule only a result that says something counts as a yes, and only a request that was
+//! turned away before anything began as a no. The operator's rule can demand an id, demand that the
+//! result repeats what was ordered, name the errors that are final, and name a call that can be
+//! asked later.
 //!
 //! The call is the order's arguments, with our reference where the operator has a place for it.
 
@@ -12,17 +13,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::reading::{Shown, id_of, look, same, whole};
 use super::{Connector, Malformed};
 use crate::domain::call::{
     Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
 };
 use crate::domain::tool::at_path;
-use crate::domain::upstream::{FoundIf, ResultId, ToolRule};
+use crate::domain::upstream::ToolRule;
 
-/// JSON-RPC: there is no such method or tool, so nothing was done.
-const METHOD_NOT_FOUND: i64 = -32601;
-/// JSON-RPC: the parameters were refused, so nothing was done.
-const INVALID_PARAMS: i64 = -32602;
 /// Longest description that is kept of an upstream's error.
 const MAX_WORDS: usize = 500;
 
@@ -58,7 +56,7 @@ impl UpstreamTool {
                 continue;
             };
             let told = at_path(content, path).unwrap_or_default();
-            if told.is_empty() || told.iter().any(|value| **value != expected) {
+            if told.is_empty() || told.iter().any(|value| !same(value, &expected)) {
                 return Err(format!("the answer's `{path}` is not what was ordered"));
             }
         }
@@ -72,7 +70,10 @@ impl UpstreamTool {
     fn settled(&self, content: &Value) -> Option<i64> {
         let values = at_path(content, self.rule.settled_amount.as_deref()?).ok()?;
         match values.as_slice() {
-            [value] => value.as_i64().filter(|minor| *minor >= 0),
+            [Value::Number(minor)] => {
+                let minor = whole(minor).and_then(|minor| i64::try_from(minor).ok());
+                minor.filter(|minor| *minor >= 0)
+            }
             _ => None,
         }
     }
@@ -135,12 +136,21 @@ impl Connector for UpstreamTool {
                     Outcome::Unknown(format!("it called it an error: {}", shortened(&words)))
                 }
             }
-            Reply::RpcError { code, message } => match *code {
-                METHOD_NOT_FOUND => Outcome::Refused(refusal("unknown_tool", message)),
-                INVALID_PARAMS => Outcome::Refused(refusal("invalid_params", message)),
-                code => Outcome::Unknown(format!("error {code}: {}", shortened(message))),
-            },
+            // No code proves that nothing was done: servers check their own output after the
+            // effect, and proxies pass on what others said.
+            Reply::RpcError { code, message } => {
+                let words = format!("error {code}: {message}");
+                if self.is_final(message) {
+                    Outcome::Refused(refusal("upstream_error", &words))
+                } else {
+                    Outcome::Unknown(shortened(&words))
+                }
+            }
+            Reply::TurnedAway { status, words } => {
+                Outcome::Refused(refusal(&format!("http_{status}"), words))
+            }
             Reply::NotSent(why) => Outcome::NotSent(why.clone()),
+            Reply::TooLarge { .. } => Outcome::Unknown(reply.why()),
             Reply::Lost(why) => Outcome::Unknown(why.clone()),
         }
     }
@@ -153,15 +163,24 @@ impl Connector for UpstreamTool {
             Reply::Result {
                 content,
                 is_error: false,
-            } => self.seen(order, &rule.found_if, content),
+            } => match look(&self.rule, rule, order, content) {
+                Shown::Ours(record) => {
+                    let id = self.rule.result_id.as_ref();
+                    let id = id.and_then(|rule| id_of(rule, record).ok());
+                    Sighting::Found(receipt(id, record))
+                }
+                Shown::Nothing => Sighting::Absent,
+                Shown::Unclear(why) => Sighting::Unclear(why),
+            },
             Reply::Result { content, .. } => {
                 let words = words_of(content);
                 Sighting::Unclear(format!("it called it an error: {}", shortened(&words)))
             }
-            Reply::RpcError { code, message } => {
-                Sighting::Unclear(format!("error {code}: {}", shortened(message)))
-            }
-            Reply::NotSent(why) | Reply::Lost(why) => Sighting::Unclear(why.clone()),
+            Reply::RpcError { .. }
+            | Reply::TurnedAway { .. }
+            | Reply::NotSent(_)
+            | Reply::TooLarge { .. }
+            | Reply::Lost(_) => Sighting::Unclear(shortened(&reply.why())),
         }
     }
 
@@ -173,60 +192,6 @@ impl Connector for UpstreamTool {
     }
 }
 
-impl UpstreamTool {
-    fn seen(&self, order: &Order, test: &FoundIf, content: &Value) -> Sighting {
-        let expected = match &test.equals {
-            None => None,
-            Some(term) => match term.value(&order.args.value(), &order.reference()) {
-                Some(expected) => Some(expected),
-                None => return Sighting::Unclear("the order does not say what to look for".into()),
-            },
-        };
-        let fits = |value: &Value| {
-            let equal = expected.as_ref().is_none_or(|expected| value == expected);
-            let alike = test
-                .pattern
-                .as_ref()
-                .is_none_or(|pattern| value.as_str().is_some_and(|text| pattern.matches(text)));
-            equal && alike
-        };
-        match looked_at(content, &test.path) {
-            None => Sighting::Unclear(format!("the answer has nothing at `{}`", test.path)),
-            Some(values) if values.iter().any(|value| fits(value)) => {
-                let id = self.rule.result_id.as_ref();
-                let id = id.and_then(|rule| id_of(rule, content).ok());
-                Sighting::Found(receipt(id, content))
-            }
-            Some(_) => Sighting::Absent,
-        }
-    }
-}
-
-/// The values at a path, or `None` if the answer does not have the shape that the path says: an
-/// empty list is an answer, a missing one is not.
-fn looked_at<'a>(content: &'a Value, path: &str) -> Option<Vec<&'a Value>> {
-    let values = at_path(content, path).ok()?;
-    if !values.is_empty() {
-        return Some(values);
-    }
-    let (list, _) = path.split_once("[]")?;
-    let items = at_path(content, list).ok()?;
-    let empty = |value: &&Value| value.as_array().is_some_and(Vec::is_empty);
-    items.first().filter(|items| empty(items)).map(|_| values)
-}
-
-/// The id that the rule expects, which must be one text that matches.
-fn id_of(rule: &ResultId, content: &Value) -> Result<String, String> {
-    let values = at_path(content, &rule.path).unwrap_or_default();
-    match values.as_slice() {
-        [Value::String(id)] if rule.pattern.matches(id) => Ok(id.clone()),
-        _ => Err(format!(
-            "the answer lacks the id expected at `{}`",
-            rule.path
-        )),
-    }
-}
-
 fn receipt(provider_id: Option<String>, content: &Value) -> Receipt {
     let state = content.get("status").and_then(Value::as_str);
     Receipt {
@@ -235,6 +200,7 @@ fn receipt(provider_id: Option<String>, content: &Value) -> Receipt {
         reversed: false,
         settled_minor: None,
         result: content.clone(),
+        blocks: Value::Null,
     }
 }
 
@@ -248,11 +214,18 @@ fn says_nothing(content: &Value) -> bool {
     }
 }
 
-/// An error result as one text: its words, or its JSON.
+/// An error result as one text: its words, those of its blocks, or its JSON.
 fn words_of(content: &Value) -> String {
-    content
-        .as_str()
-        .map_or_else(|| content.to_string(), str::to_owned)
+    let block = |block: &Value| Some(block.get("text")?.as_str()?.to_owned());
+    let blocks = content.as_array().map(|blocks| blocks.iter().map(block));
+    match (
+        content,
+        blocks.and_then(|texts| texts.collect::<Option<Vec<_>>>()),
+    ) {
+        (Value::String(words), _) => words.clone(),
+        (_, Some(texts)) if !texts.is_empty() => texts.join("\n"),
+        _ => content.to_string(),
+    }
 }
 
 fn refusal(code: &str, words: &str) -> ProviderError {
@@ -350,7 +323,7 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
-    fn without_a_rule_only_a_telling_result_and_a_protocol_refusal_are_clear() {
+    fn without_a_rule_only_a_telling_result_and_a_request_turned_away_are_clear() {
         let lenient = tool(json!({}));
         let cases = [
             (result(json!({"id": "x"})),        "executed"),
@@ -361,10 +334,8 @@ mod tests {
             (result(json!(null)),               "unknown"),
             (result(json!(" ")),                "unknown"),
             (error(json!("no such payment")),   "unknown"),
-            (Reply::RpcError { code: -32601, message: "x".into() }, "refused"),
-            (Reply::RpcError { code: -32602, message: "x".into() }, "refused"),
-            (Reply::RpcError { code: -32603, message: "x".into() }, "unknown"),
-            (Reply::RpcError { code: -32000, message: "x".into() }, "unknown"),
+            (Reply::TurnedAway { status: 401, words: "x".into() },  "refused"),
+            (Reply::TooLarge { limit: 5 },      "unknown"),
             (Reply::NotSent("x".into()),        "not sent"),
             (Reply::Lost("x".into()),           "unknown"),
         ];
@@ -375,6 +346,15 @@ mod tests {
         assert_eq!(lenient.enquiry(&refund()), None);
         let every = tool(json!({"errors_are_final": true}));
         assert_eq!(told(&every.outcome(&refund(), &error(json!("no")))), "refused");
+        // Whatever its code, an error of the protocol may come after the effect.
+        let named = tool(json!({"error_final": "no such account"}));
+        for code in (-32_800..=-31_990).chain(-5..=600) {
+            let says = |message: &str| Reply::RpcError { code, message: message.into() };
+            assert_eq!(told(&lenient.outcome(&refund(), &says("no"))), "unknown", "{code}");
+            assert_eq!(told(&every.outcome(&refund(), &says("no"))), "refused", "{code}");
+            assert_eq!(told(&named.outcome(&refund(), &says("no"))), "unknown", "{code}");
+            assert_eq!(told(&named.outcome(&refund(), &says("no such account"))), "refused", "{code}");
+        }
     }
 
     #[test]
@@ -394,6 +374,7 @@ mod tests {
             (but("id", json!(["rfnd_1"])),              "unknown"),
             (but("amount", json!(501)),                 "unknown"),
             (but("amount", json!("500")),               "unknown"),
+            (but("amount", json!(500.0)),               "executed"),
             (but("payment_id", json!("pay_2")),         "unknown"),
             (but("receipt", json!("other")),            "unknown"),
             (result(json!({})),                         "unknown"),
@@ -451,6 +432,7 @@ mod tests {
         let ours = refund().reference();
         let cases = [
             (result(json!({"items": [{"receipt": "x"}, {"receipt": ours}]})), "found"),
+            (result(json!({"items": [{"receipt": ours, "id": 1}, {"receipt": ours, "id": 2}]})), "unclear"),
             (result(json!({"items": [{"receipt": "x"}]})),  "absent"),
             (result(json!({"items": []})),                  "absent"),
             (result(json!({"items": [{}]})),                "unclear"),
@@ -470,6 +452,43 @@ mod tests {
                 Sighting::Unclear(_) => "unclear",
             };
             assert_eq!(told, expected, "{reply:?}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_readback_gives_the_record_of_the_order_and_nobody_elses() {
+        let tool = tool(json!({
+            "result_id": {"path": "id", "pattern": "r_[0-9]+"},
+            "echoes": {"payment_id": "$args.payment_id", "amount": "$args.amount"},
+            "readback": {
+                "tool": "list", "arguments": {"ref": "$reference"},
+                "found_if": {"path": "items[].status", "pattern": "done|paid"},
+            },
+        }));
+        let ours = refund().reference();
+        let mine = json!({"id": "r_1", "ref": ours, "status": "done"});
+        let cases = [
+            (vec![mine.clone()],                                                        Some(0)),
+            (vec![json!({"id": "r_9", "ref": "other", "status": "done"}), mine.clone()], Some(1)),
+            (vec![json!({"payment_id": "pay_1", "amount": 500.0, "status": "paid"})],   Some(0)),
+            // What says nothing of the order, or contradicts it, is somebody else's.
+            (vec![json!({"id": "r_1", "status": "done"})],                              None),
+            (vec![json!({"id": "r_1", "ref": "other", "status": "done"})],              None),
+            (vec![json!({"ref": ours, "amount": 501, "status": "done"})],               None),
+            (vec![json!({"payment_id": "pay_2", "amount": 500, "status": "paid"})],     None),
+            (vec![mine.clone(), json!({"id": "r_2", "ref": ours, "status": "paid"})],   None),
+        ];
+        for (items, expected) in cases {
+            let sighting = tool.sighting(&refund(), &result(json!({"items": items})));
+            match (expected, &sighting) {
+                (Some(at), Sighting::Found(receipt)) => {
+                    assert_eq!(receipt.result, items[at]);
+                    assert_eq!(receipt.provider_id.as_deref(), items[at]["id"].as_str());
+                }
+                (None, Sighting::Unclear(_)) => {}
+                _ => panic!("{items:?}: {sighting:?}"),
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod mcp;
 pub mod noop;
 pub mod razorpay;
+mod reading;
 pub mod registry;
 
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};

@@ -40,7 +40,9 @@ impl Connector for Noop {
             Reply::Result { .. } => Outcome::Unknown("noop reported an error".to_owned()),
             Reply::RpcError { code, message } => Outcome::Unknown(format!("{code}: {message}")),
             Reply::NotSent(why) => Outcome::NotSent(why.clone()),
-            Reply::Lost(why) => Outcome::Unknown(why.clone()),
+            Reply::TurnedAway { .. } | Reply::TooLarge { .. } | Reply::Lost(_) => {
+                Outcome::Unknown(reply.why())
+            }
         }
     }
 
@@ -66,5 +68,6 @@ fn receipt(order: &Order, content: &Value) -> Receipt {
             .moves_money()
             .then(|| order.effective.minor()),
         result: content.clone(),
+        blocks: Value::Null,
     }
 }

@@ -63,7 +63,8 @@ impl Call {
 pub enum Reply {
     /// A tool result, whatever it says.
     Result {
-        /// The structured content, or the first text parsed as JSON, or the text as a string.
+        /// The structured content, or the only text parsed as JSON or as a string, or the only
+        /// object among several texts, or all content blocks.
         content: Value,
         /// The upstream called it an error.
         is_error: bool,
@@ -75,10 +76,38 @@ pub enum Reply {
         /// The upstream's words.
         message: String,
     },
+    /// An HTTP status that proves that nothing was done: the request was turned away before it
+    /// was taken up.
+    TurnedAway {
+        /// 400, 401, 403, 404, 405, 413 or 415.
+        status: u16,
+        /// The upstream's words, cut to length.
+        words: String,
+    },
     /// Proven: not a byte of the request left this process.
     NotSent(String),
+    /// It was answered, at more length than is taken: what was done is not known.
+    TooLarge {
+        /// The most that is taken, in bytes.
+        limit: usize,
+    },
     /// It may have arrived: no reply, a reply that does not parse, a dead process.
     Lost(String),
+}
+
+impl Reply {
+    /// Why there is no result, for people; empty where there is one.
+    pub fn why(&self) -> String {
+        match self {
+            Reply::Result { .. } => String::new(),
+            Reply::RpcError { code, message } => format!("error {code}: {message}"),
+            Reply::TurnedAway { status, words } => format!("HTTP {status}: {words}"),
+            Reply::TooLarge { limit } => {
+                format!("result_too_large: its answer is longer than {limit} bytes")
+            }
+            Reply::NotSent(why) | Reply::Lost(why) => why.clone(),
+        }
+    }
 }
 
 /// What a reply to the call itself proves.
@@ -121,6 +150,9 @@ pub struct Receipt {
     pub settled_minor: Option<i64>,
     /// The provider's answer, as the caller gets it.
     pub result: Value,
+    /// Every content block of that answer, in order, where they say more than `result`; else null.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub blocks: Value,
 }
 
 /// A provider's clear no.

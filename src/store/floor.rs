@@ -214,6 +214,7 @@ fn cycle(money: bool, ambient: &Ambient) -> Result<[Change; 3], FloorError> {
         reversed: false,
         settled_minor: money.then(|| fixed.effective.minor()),
         result: json!({"ok": true}),
+        blocks: serde_json::Value::Null,
     };
     let settled = Change::confirm(&claimed, receipt, now, "hundi");
     let (settle, _) = settled.map_err(|illegal| load(&illegal))?;

@@ -94,8 +94,11 @@ impl Supervisor {
         let heard = session.call(tool, arguments, until).await;
         match &heard.reply {
             Reply::Result { .. } | Reply::RpcError { .. } => {}
-            Reply::NotSent(why) | Reply::Lost(why) => {
-                self.lock().detail = why.clone();
+            Reply::NotSent(_)
+            | Reply::TurnedAway { .. }
+            | Reply::TooLarge { .. }
+            | Reply::Lost(_) => {
+                self.lock().detail = heard.reply.why();
                 self.lock().ok = false;
                 self.after_a_break(&session);
             }

@@ -212,6 +212,7 @@ pub fn receipt(settled: Option<i64>) -> Receipt {
         reversed: false,
         settled_minor: settled,
         result: json!({"id": "pout_1", "amount": 1e15}),
+        blocks: json!(null),
     }
 }
 

@@ -97,6 +97,7 @@ fn receipt(entity: &Value, id: &str, state: &str, reversed: bool) -> Receipt {
         reversed,
         settled_minor: entity.get("amount").and_then(Value::as_i64),
         result: entity.clone(),
+        blocks: Value::Null,
     }
 }
 

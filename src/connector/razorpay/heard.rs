@@ -81,7 +81,10 @@ pub(super) fn hear(reply: &Reply) -> Heard<'_> {
             Heard::Unclear(format!("the sidecar answered with error {code}: {message}"))
         }
         Reply::NotSent(why) => Heard::NotSent(why.clone()),
-        Reply::Lost(why) => Heard::Unclear(why.clone()),
+        // The sidecar is no HTTP server; what turned a call away is not the bank.
+        Reply::TurnedAway { .. } | Reply::TooLarge { .. } | Reply::Lost(_) => {
+            Heard::Unclear(reply.why())
+        }
     }
 }
 

@@ -205,11 +205,13 @@ fn credentials(config: &Config, reply: &Reply) -> Check {
             format!("{whose}: the bank refuses them"),
             advice,
         ),
-        Reply::NotSent(why) | Reply::Lost(why) => Check::warn(
-            "credentials",
-            format!("{whose}: not learned ({why})"),
-            "try again",
-        ),
+        Reply::NotSent(_) | Reply::TurnedAway { .. } | Reply::TooLarge { .. } | Reply::Lost(_) => {
+            Check::warn(
+                "credentials",
+                format!("{whose}: not learned ({})", reply.why()),
+                "try again",
+            )
+        }
     }
 }
 
