@@ -42,12 +42,13 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     // Not locked for good: `hundi mcp` writes its answers from another thread.
     let mut out = BufWriter::with_capacity(OUT_BYTES, io::stdout());
     match &cli.command {
-        // These three need nothing, so that a mistake in the configuration cannot stop them.
+        // These need nothing, so that a mistake in the configuration cannot stop them.
         Command::Hash(args) => cli::hash::run(args, &mut input(), &mut out),
         Command::Completions { shell } => {
             cli::completions(*shell, &mut out);
             Ok(out.flush()?)
         }
+        Command::Man { folder } => cli::man(folder),
         Command::Bench(args) => {
             let config = || match load(&cli.settings) {
                 Ok(config) => Ok(config),

@@ -1,4 +1,4 @@
-//! What `deploy/` holds, held against the program: every variable exists, every probed path is a
+//! What `examples/deploy/` holds, held against the program: every variable exists, every probed path is a
 //! route, every mounted key is one that the start accepts. No engine and no cluster runs here;
 //! `tests/deploy/lint` adds each format's own linter.
 
@@ -16,7 +16,7 @@ use regex::Regex;
 const PORT: &str = "8787";
 
 fn deploy() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy")
 }
 
 fn text(file: &str) -> String {

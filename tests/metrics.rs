@@ -43,7 +43,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn every_query_of_the_dashboard_names_a_metric_that_exists() {
-    let text = std::fs::read_to_string(root().join("deploy/grafana/hundi.json")).unwrap();
+    let text = std::fs::read_to_string(root().join("examples/deploy/grafana/hundi.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
     let mut asked = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {

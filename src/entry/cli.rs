@@ -25,7 +25,7 @@ pub mod token;
 pub mod tool;
 pub mod webhook;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -217,6 +217,15 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages into a folder
+    ///
+    /// One page for each command: hundi man ~/.local/share/man/man1, then `man hundi-serve`.
+    #[command(verbatim_doc_comment)]
+    Man {
+        /// The folder; made if it is missing
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 /// `--json`, the same everywhere.
@@ -295,6 +304,12 @@ impl From<Trouble> for Failure {
 /// Writes the completion script of a shell.
 pub fn completions(shell: clap_complete::Shell, out: &mut dyn std::io::Write) {
     clap_complete::generate(shell, &mut Cli::command(), "hundi", out);
+}
+
+/// Writes the manual pages, one for each command.
+pub fn man(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)?;
+    Ok(clap_mangen::generate_to(Cli::command(), folder)?)
 }
 
 #[cfg(test)]

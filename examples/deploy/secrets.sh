@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes the three keys that all nodes share, once: deploy/secrets.sh FOLDER
+# Makes the three keys that all nodes share, once: examples/deploy/secrets.sh FOLDER
 # A key that is there already is kept. Replacing one retires every token it signed.
 set -eu
-folder=${1:?usage: deploy/secrets.sh FOLDER}
+folder=${1:?usage: examples/deploy/secrets.sh FOLDER}
 mkdir -p "$folder"
 chmod 700 "$folder"
 for name in token_key audit_key master_key; do

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How hundi fares on Postgres: one node against two, and both against a naive broker on a slow disk.
 
-    cargo build --profile fast && python3 benches/postgres.py target/fast/hundi
-    python3 benches/postgres.py target/fast/hundi --flush-ms 1 --naive
+    cargo build --release && python3 tests/bench/postgres.py target/release/hundi
+    python3 tests/bench/postgres.py target/release/hundi --flush-ms 1 --naive
 
 Starts a Postgres of its own in a temporary folder (as `nobody` when run by root), and on it, turn by turn,
 one node with all callers and two nodes with half of them each; each turn has a new database, so

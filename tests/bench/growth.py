@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How commits fare as the store grows: a table of commit latency by stored proposals and agents.
 
-    cargo build --profile fast && python3 benches/growth.py target/fast/hundi
+    cargo build --release && python3 tests/bench/growth.py target/release/hundi
 
 A server plays a few cycles, its rows are multiplied in bulk (new ids, other agents, older times),
 and a new server on that store is measured with `hundi bench`: one caller, then sixteen. Each size
