@@ -1,6 +1,6 @@
 //! How many cycles the bare store takes, by concurrency, grouped and not, empty and full.
 //!
-//! `cargo bench --bench store --profile fast -- [cycles]`
+//! `cargo bench --bench store -- [cycles]`
 
 #![allow(
     missing_docs,
