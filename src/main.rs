@@ -85,6 +85,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Policy(command) => {
             run::on_store::policy(command, &load(&cli.settings)?, &mut input(), &mut out)
         }
+        Command::Payee(command) => run::on_store::payee(command, &load(&cli.settings)?, &mut out),
         Command::Tool(command) => run::on_store::tool(command, &load(&cli.settings)?, &mut out),
         Command::Migrate(json) => run::on_store::migrate(*json, &load(&cli.settings)?, &mut out),
         Command::Serve(args) => run::serve::run(args, &load(&cli.settings)?, &mut out),

@@ -8,6 +8,7 @@
     reason = "a test may fail loudly, in its helpers too"
 )]
 
+mod amounts_and_payees;
 mod architecture;
 mod audit;
 mod chaos;

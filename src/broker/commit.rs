@@ -15,7 +15,7 @@ use crate::domain::canonical::Canonical;
 use crate::domain::change::{
     Applied, Change, Claim, Conflict, Guard, Intent, PendingClaim, Pot, Record,
 };
-use crate::domain::facts::Facts;
+use crate::domain::facts::{Fact, Facts};
 use crate::domain::ids::{CommitId, ProposalId, ToolName};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::proposal::{Origin, Proposal, State};
@@ -480,7 +480,10 @@ impl Broker {
         tool: Option<&crate::domain::tool::Tool>,
     ) -> Result<(Option<(Refusal, String)>, Vec<Guard>), Trouble> {
         let fixed = &proposal.fixed;
-        let local = self.local_facts(&fixed.org, &fixed.agent).await?;
+        let mut local = self.local_facts(&fixed.org, &fixed.agent).await?;
+        let paid = self.paid(&fixed.org, &fixed.payee).await?;
+        local.guards.extend(paid.guards);
+        let registration = Fact::Known(paid.registration);
         let now: Timestamp = self.ports().ambient.now();
         let Some(tool) = tool else {
             return Ok((None, local.guards));
@@ -491,11 +494,12 @@ impl Broker {
             tool,
             args: &args,
             effective: fixed.effective,
-            payee: &fixed.payee,
+            payee: &paid.payee,
         };
         if fixed.origin == Origin::Consequence {
             let facts = Facts {
                 freezes: local.freezes,
+                registration,
                 ..Facts::missing(now)
             };
             let verdict = governance::follow(&request, &facts);
@@ -512,6 +516,7 @@ impl Broker {
             now,
             freezes: &local.freezes,
             policy: &local.policy,
+            registration: &registration,
             spent_besides,
             approvals: u32::try_from(proposal.moving.approvals.len()).unwrap_or(u32::MAX),
         };

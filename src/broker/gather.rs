@@ -8,14 +8,17 @@ use sha2::{Digest, Sha256};
 
 use super::memory::History;
 use super::pace::Pace;
+use super::payees::Paid;
 use super::{Broker, Trouble};
 use crate::domain::change::{DocKey, DocWrite, Guard, Pot};
-use crate::domain::facts::{Entity, Fact, Facts, Freezes, Integrity, OnMissing, Reputation};
+use crate::domain::facts::{
+    Entity, Fact, Facts, Freezes, Integrity, OnMissing, Registration, Reputation,
+};
 use crate::domain::ids::{AgentId, OrgId, hex};
 use crate::domain::policy::Policy;
 use crate::domain::proposal::Score;
 use crate::domain::time::Timestamp;
-use crate::governance::{self, integrity};
+use crate::governance::{self, domains, integrity};
 use crate::store::StoreError;
 use crate::wire::ReputationSource;
 
@@ -91,11 +94,14 @@ impl Broker {
         &self,
         org: &OrgId,
         request: &governance::Request<'_>,
+        paid: &Paid,
         now: Timestamp,
     ) -> Result<Gathered, Trouble> {
-        let local = self.local_facts(org, request.agent).await?;
+        let mut local = self.local_facts(org, request.agent).await?;
+        local.guards.extend(paid.guards.iter().cloned());
         let facts = Facts {
             freezes: local.freezes,
+            registration: Fact::Known(paid.registration.clone()),
             ..Facts::missing(now)
         };
         Ok(Gathered {
@@ -112,16 +118,18 @@ impl Broker {
         &self,
         org: &OrgId,
         request: &governance::Request<'_>,
+        paid: &Paid,
         answers: &Answers<'_>,
         counted: &mut Counted,
         now: Timestamp,
     ) -> Result<Gathered, Trouble> {
-        let local = self.local_facts(org, request.agent).await?;
+        let mut local = self.local_facts(org, request.agent).await?;
+        local.guards.extend(paid.guards.iter().cloned());
         let policy = local.policy.known().and_then(Option::as_ref);
         let (integrity, docs) = self.integrity(org, request, answers).await?;
         let spent = self.spent_today(org, request, policy, now);
         let history = self.past_payouts(org, request);
-        let outside = self.outside_facts(request, policy);
+        let outside = self.outside_facts(request, &paid.registration, policy);
         let (spent_today, history, (reputation, entity)) =
             futures_util::join!(spent, history, outside);
         // A store that does not answer decides nothing: without its books there is no verdict to
@@ -144,6 +152,7 @@ impl Broker {
             spent_today,
             recent_requests: pace.recent_requests,
             tool_pace: pace.tool,
+            registration: Fact::Known(paid.registration.clone()),
             reputation,
             entity,
             hour_of_week: now.hour_of_week(zone),
@@ -222,17 +231,23 @@ impl Broker {
     async fn outside_facts(
         &self,
         request: &governance::Request<'_>,
+        registration: &Registration,
         policy: Option<&Policy>,
     ) -> (Fact<Reputation>, Fact<Entity>) {
         let asks_entity = policy.is_some_and(|policy| policy.require_verified_entity);
         let reputation = async {
             match (&self.ports().reputation, &request.payee.url) {
+                // Refused for itself, so nobody needs to be asked.
+                (Some(_), Some(url)) if domains::implausible(url).is_some() => Fact::Missing,
                 (Some(source), Some(url)) => self.shared_reputation(source.as_ref(), url).await,
                 _ => Fact::Known(Reputation::NotAsked),
             }
         };
+        // An operator who wrote the identifier down has said which entity is meant.
+        let registered = registration.payee.as_ref();
+        let lei = registered.and_then(|payee| payee.lei.as_ref());
         let entity = async {
-            match (&self.ports().entities, &request.payee.name) {
+            match (&self.ports().entities, lei.or(request.payee.name.as_ref())) {
                 _ if !asks_entity => Fact::Known(Entity::NotAsked),
                 (Some(source), Some(name)) => source.entity(name).await,
                 (None, _) => Fact::Missing,

@@ -22,6 +22,7 @@ pub mod load;
 pub mod measure;
 pub mod memory;
 mod pace;
+pub mod payees;
 pub mod policy;
 pub mod poll;
 pub mod propose;
@@ -46,6 +47,7 @@ use crate::ambient::Ambient;
 use crate::connector::{Connector, registry};
 use crate::domain::audit::AuditKey;
 use crate::domain::ids::{AgentId, OrgId, ProposalId, ToolName};
+use crate::domain::payee::PayeeId;
 use crate::domain::proposal::{Origin, Proposal, State};
 use crate::domain::reason::{Reason, Recovery, Refusal};
 use crate::domain::secret::Secret;
@@ -224,6 +226,18 @@ pub enum Trouble {
     /// Never existed, or belongs to somebody else: the same answer.
     #[error("there is no such {0}")]
     NotFound(&'static str),
+    /// An account belongs to one payee.
+    #[error(
+        "the account {account} belongs to {name} ({holder}); remove it there first, or name it so"
+    )]
+    AccountTaken {
+        /// The account.
+        account: String,
+        /// Whose it is.
+        name: String,
+        /// Their id.
+        holder: PayeeId,
+    },
     /// The same idempotency key with other arguments.
     #[error("the idempotency key already names another request, {0}")]
     IdempotencyKeyReused(ProposalId),
@@ -276,6 +290,7 @@ impl Trouble {
             Trouble::SelfApproval => "self_approval",
             Trouble::ApprovedAlready(_) => "approved_already",
             Trouble::NotFound(_) => "not_found",
+            Trouble::AccountTaken { .. } => "account_taken",
             Trouble::IdempotencyKeyReused(_) => "idempotency_key_reused",
             Trouble::WrongState(_) => "wrong_state",
             Trouble::Changed => "changed_meanwhile",
@@ -299,6 +314,7 @@ impl Trouble {
             Trouble::UnknownTool(_) | Trouble::NotFound(_) => 404,
             Trouble::ToolQuarantined(_)
             | Trouble::ApprovedAlready(_)
+            | Trouble::AccountTaken { .. }
             | Trouble::IdempotencyKeyReused(_)
             | Trouble::WrongState(_)
             | Trouble::Changed => 409,
@@ -315,6 +331,7 @@ impl Trouble {
             | Trouble::InvalidRequest(_)
             | Trouble::NameReserved(_)
             | Trouble::UnknownTool(_)
+            | Trouble::AccountTaken { .. }
             | Trouble::IdempotencyKeyReused(_) => Recovery::FixArgs,
             Trouble::StoreUnavailable
             | Trouble::Overloaded { .. }

@@ -40,7 +40,8 @@ struct Ready {
     args: Canonical,
     value: Value,
     effective: Effective,
-    payee: Payee,
+    /// Who is paid, in the caller's words.
+    claimed: Payee,
 }
 
 impl Broker {
@@ -164,12 +165,13 @@ impl Broker {
         counted: &mut Counted,
     ) -> Result<Option<Proposed>, Trouble> {
         let now = self.ports().ambient.now();
+        let paid = self.paid(&who.org, &ready.claimed).await?;
         let asked = governance::Request {
             agent: &ready.agent,
             tool,
             args: &ready.value,
             effective: ready.effective,
-            payee: &ready.payee,
+            payee: &paid.payee,
         };
         let answers = Answers {
             prompt: request.prompt.as_deref(),
@@ -178,10 +180,10 @@ impl Broker {
         };
         let mut gathered = match request.origin {
             Origin::Agent | Origin::Bank => {
-                self.gather(&who.org, &asked, &answers, counted, now)
+                self.gather(&who.org, &asked, &paid, &answers, counted, now)
                     .await?
             }
-            Origin::Consequence => self.gather_freezes(&who.org, &asked, now).await?,
+            Origin::Consequence => self.gather_freezes(&who.org, &asked, &paid, now).await?,
         };
         let id = ProposalId::at(now, self.ports().ambient.bytes());
         let verdict = match request.origin {
@@ -190,7 +192,7 @@ impl Broker {
         };
         // Let go of: a payout that is added while somebody still looks costs a copy of it all.
         (gathered.facts.history, gathered.facts.history_hours) = (Fact::Missing, Arc::default());
-        let proposal = self.drafted(id, who, tool, ready, request, &gathered, &verdict)?;
+        let proposal = self.drafted(id, who, &asked, ready, request, &gathered, &verdict)?;
         self.dry_run(tool, &proposal)?;
         let reserve = self.reservation(&who.org, &asked, &gathered, proposal.state, now);
         let settings = self.settings();
@@ -244,12 +246,13 @@ impl Broker {
         &self,
         id: ProposalId,
         who: &Principal,
-        tool: &Tool,
+        asked: &governance::Request<'_>,
         ready: &Ready,
         request: &ProposeRequest,
         gathered: &Gathered,
         verdict: &Verdict,
     ) -> Result<Proposal, Trouble> {
+        let (tool, payee) = (asked.tool, asked.payee);
         let now = gathered.facts.now;
         let policy = gathered.facts.policy.known().and_then(Option::as_ref);
         let settings = self.settings();
@@ -275,7 +278,7 @@ impl Broker {
             args_hash: ready.args.hash(),
             args: ready.args.clone(),
             effective: ready.effective,
-            payee: ready.payee.clone(),
+            payee: payee.clone(),
             // To wait and ask again is what the refusal asks for, so it must not be the answer for
             // ever; every other decision is.
             idempotency_key: request
@@ -414,13 +417,13 @@ fn ready(agent: AgentId, tool: &Tool, arguments: &Value) -> Result<Ready, Troubl
     {
         return Err(bad("the amount must be positive, in minor units".to_owned()));
     }
-    let payee = tool.payee(&value);
+    let claimed = tool.payee(&value);
     Ok(Ready {
         agent,
         args,
         value,
         effective,
-        payee,
+        claimed,
     })
 }
 

@@ -200,6 +200,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::Forbidden { .. }
         | Trouble::SelfApproval
         | Trouble::ApprovedAlready(_)
+        | Trouble::AccountTaken { .. }
         | Trouble::IdempotencyKeyReused(_)
         | Trouble::StoreUnavailable
         | Trouble::Overloaded { .. }

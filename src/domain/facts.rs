@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::legal_name::same_entity;
+use super::payee::RegisteredPayee;
 use super::policy::Policy;
 use super::proposal::Score;
 use super::time::Timestamp;
@@ -60,6 +62,15 @@ pub enum FreezeScope {
     Vendor,
 }
 
+/// What the registry of payees says about the account that is paid.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Registration {
+    /// The payee that the account belongs to; `None` if nobody registered it.
+    pub payee: Option<RegisteredPayee>,
+    /// The registered payee that bears the name which the caller gave to an account of nobody's.
+    pub namesake: Option<RegisteredPayee>,
+}
+
 /// What a reputation service said about a URL.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Reputation {
@@ -112,6 +123,14 @@ pub struct EntityRecord {
 }
 
 impl EntityRecord {
+    /// Whether it is the one that was asked for: by its identifier, or by its very name. A register
+    /// that is searched returns what resembles the name as well.
+    pub fn answers_to(&self, query: &str) -> bool {
+        let query = query.trim();
+        let by_lei = !self.lei.is_empty() && self.lei.eq_ignore_ascii_case(query);
+        by_lei || same_entity(&self.legal_name, query)
+    }
+
     /// Whether it exists now, by a registration that is kept up.
     pub fn is_verified(&self) -> bool {
         self.entity_status == "ACTIVE" && self.registration_status == "ISSUED"
@@ -149,6 +168,8 @@ pub struct Facts {
     pub recent_requests: Fact<u32>,
     /// What the tool's own bucket said.
     pub tool_pace: Fact<ToolPace>,
+    /// Who is paid, as operators know them.
+    pub registration: Fact<Registration>,
     /// The vendor's URL.
     pub reputation: Fact<Reputation>,
     /// The vendor's name.
@@ -176,6 +197,7 @@ impl Facts {
             spent_today: Fact::Missing,
             recent_requests: Fact::Missing,
             tool_pace: Fact::Missing,
+            registration: Fact::Missing,
             reputation: Fact::Missing,
             entity: Fact::Missing,
             history: Fact::Missing,

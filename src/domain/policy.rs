@@ -24,6 +24,17 @@ impl Default for RateLimit {
     }
 }
 
+/// Whom a policy lets its agent pay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payees {
+    /// Anybody whom the other rules let through.
+    #[default]
+    Any,
+    /// Only payees that operators registered.
+    Registered,
+}
+
 /// What one agent may do. All amounts in minor units of `currency`; every limit compares with a
 /// strict `>`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -53,6 +64,8 @@ pub struct Policy {
     /// In force until, exclusive. RFC 3339 or epoch seconds.
     #[serde(with = "instant")]
     pub valid_until: Option<Timestamp>,
+    /// Whom the agent may pay.
+    pub payees: Payees,
     /// The currency of every amount here; `None` is INR.
     pub currency: Option<Currency>,
     /// Commit a held proposal by the broker itself once people agreed, for agents that have

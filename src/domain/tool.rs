@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::canonical::Canonical;
 use super::ids::ToolName;
 use super::money::{Currency, Effective, Money};
+use super::payee::PayeeId;
 use super::schema::Checker;
 use super::upstream::ToolRule;
 
@@ -85,9 +86,12 @@ pub struct PayeeRule {
     pub url: Option<String>,
 }
 
-/// Who is paid, as the arguments say.
+/// Who is paid: as the arguments say, or, for a registered account, as the registry says.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Payee {
+    /// The registered payee that the account belongs to; then name and URL are the registry's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<PayeeId>,
     /// Fund account or other id.
     pub account: Option<String>,
     /// Vendor name.
@@ -97,9 +101,13 @@ pub struct Payee {
 }
 
 impl Payee {
-    /// Who is paid, as histories name them: account, else name, else domain.
+    /// Who is paid, as histories name them: registered payee, else account, else name, else
+    /// domain.
     pub fn identity(&self) -> Option<String> {
-        let named = self.account.clone().or_else(|| self.name.clone());
+        let id = self.id.as_ref().map(ToString::to_string);
+        let named = id
+            .or_else(|| self.account.clone())
+            .or_else(|| self.name.clone());
         named.or_else(|| {
             let url = url::Url::parse(self.url.as_deref()?).ok()?;
             url.host_str().map(str::to_owned)
@@ -172,8 +180,15 @@ impl Tool {
             let value = read(args, path.as_deref()?)?;
             value.as_str().map(str::to_owned)
         };
+        // Some servers number their accounts. One that were not read would be nobody's.
+        let account = |path: &Option<String>| match read(args, path.as_deref()?)? {
+            Value::Number(number) => Some(number.to_string()),
+            Value::String(text) => Some(text.clone()),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        };
         Payee {
-            account: text(&self.payee.account),
+            id: None,
+            account: account(&self.payee.account),
             name: text(&self.payee.name),
             url: text(&self.payee.url),
         }

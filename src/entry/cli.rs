@@ -16,6 +16,7 @@ pub mod hash;
 pub mod key;
 pub mod keyring;
 pub mod lines;
+pub mod payee;
 pub mod policy;
 pub mod print;
 pub mod proposal;
@@ -182,6 +183,9 @@ pub enum Command {
     /// What agents may do, and trying policies out on paper
     #[command(subcommand)]
     Policy(policy::Command),
+    /// The payees that are known, and the accounts they are paid at
+    #[command(subcommand)]
+    Payee(payee::Command),
     /// Try the bank's webhooks out on a running server
     #[command(subcommand)]
     Webhook(webhook::Command),

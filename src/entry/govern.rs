@@ -4,10 +4,16 @@ use serde_json::{Value, json};
 
 use crate::broker::Trouble;
 use crate::broker::agents::{AgentView, BudgetView};
+use crate::broker::payees::NewPayee;
 use crate::broker::policy::{PolicyVersion, PolicyView};
 use crate::domain::facts::Freezes;
 use crate::domain::ids::AgentId;
 use crate::entry::fields::{Fields, MAX_NAME_BYTES};
+
+/// Longest name or URL of a payee taken in here, in bytes, and most accounts or labels; the broker
+/// says how many of them make sense.
+const MAX_TEXT_BYTES: usize = 4_096;
+const MAX_ITEMS: usize = 1_000;
 
 /// A policy with the agent it governs and its version: what `PUT` takes, it gets back.
 pub fn policy(view: &PolicyView) -> Value {
@@ -28,6 +34,19 @@ pub fn asked(mut fields: Fields, agent: &AgentId) -> Result<(Value, Option<u64>)
         }
         Some(_) | None => Ok((fields.into_value(), version)),
     }
+}
+
+/// A payee as an operator wrote it.
+pub fn new_payee(mut fields: Fields) -> Result<NewPayee, Trouble> {
+    let new = NewPayee {
+        name: fields.needed_text("name", MAX_TEXT_BYTES)?,
+        vendor_url: fields.text("vendor_url", MAX_TEXT_BYTES)?,
+        lei: fields.text("lei", MAX_NAME_BYTES)?,
+        fund_accounts: fields.texts("fund_accounts", MAX_ITEMS, MAX_NAME_BYTES)?,
+        labels: fields.texts("labels", MAX_ITEMS, MAX_NAME_BYTES)?,
+    };
+    fields.end()?;
+    Ok(new)
 }
 
 /// One version of a policy's history.

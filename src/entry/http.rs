@@ -18,6 +18,7 @@ mod harden;
 mod health;
 mod keys;
 mod openapi;
+mod payees;
 mod proposals;
 mod query;
 mod schemas;
@@ -113,6 +114,7 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
         .merge(tools::routes())
         .merge(keys::routes())
         .merge(governance::routes())
+        .merge(payees::routes())
         .merge(audit::routes())
         .merge(slack::routes())
         .merge(webhook::routes())
@@ -129,6 +131,7 @@ pub fn operations() -> impl Iterator<Item = &'static Op> {
         tools::OPS,
         keys::OPS,
         governance::OPS,
+        payees::OPS,
         audit::OPS,
         slack::OPS,
         webhook::OPS,

@@ -23,6 +23,7 @@ use std::borrow::Cow;
 use super::{Request, domains};
 use crate::domain::facts::{Fact, Facts, PastPayout};
 use crate::domain::money::{Currency, Money};
+use crate::domain::payee::PayeeId;
 use crate::domain::reason::{Finding, Reason};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::Payee;
@@ -210,6 +211,10 @@ impl Amounts {
 }
 
 fn changed_account(look: &Look<'_>) -> Option<Doubt> {
+    // Operators wrote down every account of a registered payee.
+    if look.payee.id.is_some() {
+        return None;
+    }
     let (name, account) = (look.payee.name.as_deref()?, look.payee.account.as_deref()?);
     let theirs = look.history.iter().filter(|past| {
         let vendor = past.vendor.as_deref();
@@ -315,7 +320,8 @@ fn stranger(look: &Look<'_>) -> Option<Doubt> {
 
 /// Who is paid, by the surest name there is, as the history has it.
 fn key(payee: &Payee) -> Option<Cow<'_, str>> {
-    let named = payee.account.as_deref().or(payee.name.as_deref());
+    let id = payee.id.as_ref().map(PayeeId::as_str);
+    let named = id.or(payee.account.as_deref()).or(payee.name.as_deref());
     match named {
         Some(named) => Some(Cow::Borrowed(named)),
         None => domains::host(payee.url.as_deref()?).map(Cow::Owned),
@@ -324,13 +330,14 @@ fn key(payee: &Payee) -> Option<Cow<'_, str>> {
 
 fn is_known<'a>(payee: &Payee, history: impl IntoIterator<Item = &'a PastPayout>) -> bool {
     let Some(key) = key(payee) else { return true };
-    let by_account = payee.account.is_some();
+    let account = payee.account.as_deref();
     history
         .into_iter()
         .filter_map(|past| past.payee.as_deref())
         .any(|past| {
-            // Accounts are ids and compare exactly; names do not.
-            past == key || (!by_account && same(past, &key))
+            // Accounts are ids and compare exactly; names do not. A registered payee may have been
+            // paid at this account before anybody registered it.
+            past == key || Some(past) == account || (account.is_none() && same(past, &key))
         })
 }
 

@@ -17,6 +17,59 @@ use super::{Request, policy_of};
 use crate::domain::facts::Facts;
 use crate::domain::reason::{Finding, Reason};
 
+/// Longest URL of a vendor, in bytes: no browser is sent to a longer one.
+const MAX_URL: usize = 2_048;
+/// Suffixes under which nobody can register a name: this machine's, this network's, nobody's.
+const PRIVATE: [&str; 5] = ["localhost", "local", "internal", "invalid", "arpa"];
+
+/// `DOMAIN_BLOCKED`: the URL is none that a vendor could have, whatever the policy lists.
+pub fn plausible(request: &Request<'_>, _facts: &Facts) -> Option<Finding> {
+    let why = implausible(request.payee.url.as_deref()?)?;
+    let why = format!("no vendor has such a URL: {why}");
+    Some(Finding::block(Reason::DomainBlocked, why))
+}
+
+/// Why a text is the URL of no vendor; `None` if it may be one. A bare host will do.
+pub fn implausible(url: &str) -> Option<&'static str> {
+    if url.len() > MAX_URL {
+        return Some("it is longer than 2,048 bytes");
+    }
+    let url = url.trim();
+    if !is_web(url) {
+        return Some("it is neither http nor https");
+    }
+    let Some(host) = host(url) else {
+        return Some("there is no host in it");
+    };
+    if !matches!(Host::parse(&host), Ok(Host::Domain(_))) {
+        return Some("its host is an address, not a name");
+    }
+    let mut labels = host.rsplit('.');
+    let top = labels.next().unwrap_or_default();
+    if PRIVATE.contains(&top) {
+        return Some("its host is a name that nobody can register");
+    }
+    if labels.next().is_none() {
+        return Some("its host has one label only");
+    }
+    if !is_plain(url, &host) || host.split('.').any(str::is_empty) {
+        return Some("its host can be read in more than one way");
+    }
+    None
+}
+
+/// Whether the scheme is one of the web's, or there is none. `evil.com:443` has none: no scheme has
+/// a dot.
+fn is_web(url: &str) -> bool {
+    let end = url.find([':', '/', '\\', '?', '#']).unwrap_or(url.len());
+    let (first, rest) = url.split_at(end);
+    let is_scheme = rest.starts_with("://") || (rest.starts_with(':') && !first.contains('.'));
+    !is_scheme
+        || ["http", "https"]
+            .iter()
+            .any(|web| first.eq_ignore_ascii_case(web))
+}
+
 /// `DOMAIN_BLOCKED`: on the block list, or not on the allow list, or unreadable while there is one.
 pub fn listed(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     let policy = policy_of(facts)?;
@@ -286,6 +339,7 @@ mod tests {
     use crate::domain::facts::Fact;
     use crate::domain::money::Effective;
     use crate::domain::policy::Policy;
+    use crate::domain::tool::Payee;
     use crate::governance::testing::{Sample, facts};
 
     #[test]
@@ -324,6 +378,42 @@ mod tests {
         }
         assert!(refused("10.0.0.1", "", Some("http://[::ffff:10.0.0.1]/")));
         assert!(!refused("10.0.0.1", "", Some("http://[::ffff:10.0.0.2]/")));
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn no_vendor_has_an_address_a_label_or_another_scheme() {
+        let long = |bytes: usize| {
+            let start = "https://acme.example/";
+            format!("{start}{}", "x".repeat(bytes - start.len()))
+        };
+        let fine = [
+            "https://acme.example", "http://acme.example/pay?amount=1&next=http://169.254.169.254/",
+            "acme.example", "acme.example:8443/x", "https://shop.acme.co.in:8443/a,b", "HTTPS://ACME.example",
+            "https://bücher.example", "https://u@acme.example", "acme.example/?to=https://good.com",
+            "https://1.2.3.4.nip.example", " https://acme.example ", "https:acme.example", "https://acme.example.",
+            &long(2_048),
+        ];
+        for url in fine {
+            assert_eq!(implausible(url), None, "{url:.60}");
+        }
+        let odd = [
+            "", " ", "http://", "not a url", "http://169.254.169.254/", "169.254.169.254", "http://2130706433/",
+            "http://0x7f.1/", "http://[::1]:8080/", "[::ffff:10.0.0.1]", "http://1.2.3.4.", "http://1.2.3.4.5/",
+            "localhost", "http://localhost:8787/", "http://LOCALHOST./", "http://api.localhost", "printer.local",
+            "vault.internal", "http://nobody.invalid", "1.0.0.127.in-addr.arpa", "acme", "https://acme/", "https://com.",
+            "ftp://acme.example", "file:///etc/passwd", "file://acme.example/x", "javascript:alert(1)",
+            "mailto:x@acme.example", "data:text/html,x", "ws://acme.example", "app://acme.example",
+            "acme.example://other.example", "http://http://acme.example", "http://acme.example\\@evil.example",
+            "(http://acme.example)", "acme.example,evil.example", "https://ev\til.example", "https://acme..example",
+            "https://.acme.example", &long(2_049), &long(3_000),
+        ];
+        for url in odd {
+            assert!(implausible(url).is_some(), "{url:.60}");
+            let sample = Sample { payee: Payee { url: Some(url.to_owned()), ..Payee::default() }, ..Sample::default() };
+            let found = plausible(&sample.request(), &facts()).map(|finding| finding.reason);
+            assert_eq!(found, Some(Reason::DomainBlocked), "{url:.60}");
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! A freeze outranks every other finding and is checked again at commit, so that it also stops
 //! what was allowed before it.
 
-use super::{Request, domains};
+use super::{Request, domains, payee};
 use crate::domain::facts::{Fact, Facts, Freeze, FreezeScope};
+use crate::domain::payee::RegisteredPayee;
 use crate::domain::reason::{Finding, Reason};
 
 /// `frozen`: an operator's stop, or nobody knows whether there is one.
@@ -16,7 +17,11 @@ pub fn frozen(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
             return Some(Finding::block(Reason::Frozen, why));
         }
     };
-    let hit = freezes.0.iter().find(|freeze| covers(freeze, request))?;
+    let known = payee::known(facts);
+    let hit = freezes
+        .0
+        .iter()
+        .find(|freeze| covers(freeze, request, known))?;
     let scope = match (hit.scope, hit.id.as_deref().unwrap_or("(unnamed)")) {
         (FreezeScope::All, _) => "everything".to_owned(),
         (FreezeScope::Agent, id) => format!("the agent {id}"),
@@ -29,7 +34,7 @@ pub fn frozen(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
 
 /// A freeze without the id it needs covers everything: an operator who reached for the brake and
 /// missed the name meant to stop something.
-fn covers(freeze: &Freeze, request: &Request<'_>) -> bool {
+fn covers(freeze: &Freeze, request: &Request<'_>, known: Option<&RegisteredPayee>) -> bool {
     let Some(id) = freeze.id.as_deref() else {
         return true;
     };
@@ -37,7 +42,9 @@ fn covers(freeze: &Freeze, request: &Request<'_>) -> bool {
         FreezeScope::All => true,
         FreezeScope::Agent => request.agent.as_str() == id,
         FreezeScope::Tool => request.tool.name.as_str() == id,
-        FreezeScope::Vendor => is_vendor(id, request),
+        FreezeScope::Vendor => {
+            is_vendor(id, request) || known.is_some_and(|payee| is_known(id, payee))
+        }
     }
 }
 
@@ -51,6 +58,11 @@ fn is_vendor(id: &str, request: &Request<'_>) -> bool {
     let at = payee.url.as_deref().and_then(domains::host);
     let hosted = matches!((domain, at), (Some(domain), Some(at)) if domains::covers(&domain, &at));
     named || hosted || payee.account.as_deref() == Some(id)
+}
+
+/// A registered payee is frozen by its id, and by any account of its, whichever is paid now.
+fn is_known(id: &str, payee: &RegisteredPayee) -> bool {
+    payee.id.as_str() == id || payee.fund_accounts.iter().any(|account| account == id)
 }
 
 #[cfg(test)]

@@ -69,11 +69,13 @@ fn misread(field: &str) -> String {
         "rate_limit" => "has to be an object of `max` and `window_secs`, both whole numbers",
         "require_verified_entity" | "execute_on_approval" => "has to be true or false",
         "valid_from" | "valid_until" => "has to be an instant: RFC 3339 text or epoch seconds",
+        "payees" => "has to be `any` or `registered`",
         "currency" => "has to be three upper-case letters, such as INR",
         _ => {
             "is no field of a policy; it has daily_limit, per_txn_limit, require_approval_above, \
              approvals_needed, allowed_domains, blocked_domains, allowed_tools, rate_limit, \
-             require_verified_entity, valid_from, valid_until, currency and execute_on_approval"
+             require_verified_entity, payees, valid_from, valid_until, currency and \
+             execute_on_approval"
         }
     };
     format!("`{field}` {expected}")
@@ -222,6 +224,7 @@ mod tests {
             (json!({"require_verified_entity": 1}),                 "`require_verified_entity` has to be true or false"),
             (json!({"valid_from": "yesterday"}),                    "`valid_from` has to be an instant"),
             (json!({"currency": "inr"}),                            "`currency` has to be three"),
+            (json!({"payees": "known"}),                            "`payees` has to be `any` or `registered`"),
             (json!({"rate_limit": {"max": "1"}}),                   "`rate_limit` has to be an object"),
             (json!({"rate_limit": {"most": 1}}),                    "`rate_limit` has to be an object"),
             (json!([]),                                             "object"),

@@ -10,6 +10,7 @@
 //! | policy | `NO_POLICY`, blocked |
 //! | requests in the window | `RATE_LIMITED`, blocked, unless the limit is off |
 //! | the tool's bucket | `RATE_LIMITED`, blocked |
+//! | who is registered | `PAYEE_UNKNOWN`, blocked, where the policy pays registered payees only |
 //! | spent today | `LIMIT_EXCEEDED`, blocked, unless there is no daily limit |
 //! | reputation | `REPUTATION_UNAVAILABLE`, held, if there is a URL to ask about |
 //! | entity | `ENTITY_UNVERIFIED`, if the policy asks; held if the register is silent |
@@ -26,6 +27,7 @@ pub mod domains;
 pub mod freeze;
 pub mod integrity;
 pub mod mandate;
+pub mod payee;
 pub mod policy;
 pub mod rate;
 pub mod reputation;
@@ -34,7 +36,7 @@ pub mod simulate;
 
 use serde_json::Value;
 
-use crate::domain::facts::{Fact, Facts, Freezes};
+use crate::domain::facts::{Fact, Facts, Freezes, Registration};
 use crate::domain::ids::AgentId;
 use crate::domain::money::Effective;
 use crate::domain::policy::Policy;
@@ -66,10 +68,12 @@ pub const CHECKS: &[Check] = &[
     policy::in_force,
     policy::tool_allowed,
     policy::currency_allowed,
+    payee::registered,
     policy::amount_limit,
     rate::within_window,
     rate::within_bucket,
     budget::daily_limit,
+    domains::plausible,
     domains::listed,
     reputation::risk,
     reputation::entity,
@@ -77,6 +81,7 @@ pub const CHECKS: &[Check] = &[
     integrity::low,
     integrity::unknown,
     contradiction::contradicted,
+    payee::misnamed,
     approval::required,
     anomaly::new_payee,
 ];
@@ -86,8 +91,10 @@ const STANDING: &[Check] = &[
     policy::in_force,
     policy::tool_allowed,
     policy::currency_allowed,
+    payee::registered,
     policy::amount_limit,
     budget::daily_limit,
+    domains::plausible,
     domains::listed,
 ];
 
@@ -111,6 +118,8 @@ pub struct Moment<'a> {
     pub freezes: &'a Fact<Freezes>,
     /// The agent's policy.
     pub policy: &'a Fact<Option<Policy>>,
+    /// Who is paid, as operators know them now.
+    pub registration: &'a Fact<Registration>,
     /// Reserved and spent on the proposal's day besides the proposal, in minor units. Needed only
     /// if the policy is not the one that decided; otherwise the reservation stands, and `None`.
     pub spent_besides: Option<i64>,
@@ -126,6 +135,7 @@ pub fn recheck(request: &Request<'_>, moment: &Moment<'_>) -> Option<(Refusal, S
     let facts = Facts {
         freezes: moment.freezes.clone(),
         policy: moment.policy.clone(),
+        registration: moment.registration.clone(),
         spent_today: Fact::Known(moment.spent_besides.unwrap_or(0)),
         ..Facts::missing(moment.now)
     };
@@ -190,6 +200,7 @@ pub(crate) mod testing {
                 args: json!({"amount": 100, "to": "acct_123"}),
                 effective: inr(100),
                 payee: Payee {
+                    id: None,
                     account: Some("acct_123".into()),
                     name: Some("Acme Ltd".into()),
                     url: Some("https://shop.acme.example/pay".into()),
@@ -241,6 +252,7 @@ pub(crate) mod testing {
             spent_today: Fact::Known(0),
             recent_requests: Fact::Known(0),
             tool_pace: Fact::Known(ToolPace::Unlimited),
+            registration: Fact::Known(Registration::default()),
             reputation: Fact::Known(Reputation::Safe),
             entity: Fact::Known(Entity::Verified),
             history: Fact::Known(std::sync::Arc::default()),

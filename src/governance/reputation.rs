@@ -1,7 +1,9 @@
 //! What is known about the vendor elsewhere: threat lists for its URL, a register for its name.
 //!
 //! The questions are asked by `wire`; here it is only said what an answer, or none, means. A
-//! listed URL is refused. Silence is not safety: a person decides.
+//! listed URL is refused. Silence is not safety: a person decides. The same where the policy has a
+//! block list and a caller who had a URL to give gave none for an account of nobody's: else leaving
+//! it out would be the way around the list.
 
 use super::{Request, policy_of};
 use crate::domain::facts::{Entity, Fact, Facts, Reputation};
@@ -10,7 +12,7 @@ use crate::domain::reason::{Finding, Reason};
 /// `RISK_HIGH` or `REPUTATION_UNAVAILABLE`.
 pub fn risk(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     match &facts.reputation {
-        Fact::Known(Reputation::NotAsked | Reputation::Safe) => None,
+        Fact::Known(Reputation::NotAsked | Reputation::Safe) => unnamed(request, facts),
         Fact::Known(Reputation::Unsafe(threats)) => {
             let why = format!("the vendor's URL is listed: {}", threats.join(", "));
             let mut finding = Finding::block(Reason::RiskHigh, why);
@@ -22,6 +24,19 @@ pub fn risk(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
             Finding::hold(Reason::ReputationUnavailable, why)
         }),
     }
+}
+
+/// `REPUTATION_UNAVAILABLE`, held: the policy blocks sites, and of this payee nobody knows a site.
+/// Only where the registry was asked, and where the tool takes a URL that could have been given.
+fn unnamed(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
+    let nameless = request.payee.url.is_none() && request.tool.payee.url.is_some();
+    let listed = !policy_of(facts)?.blocked_domains.is_empty();
+    let stranger = facts.registration.known()?.payee.is_none();
+    (nameless && listed && stranger && request.effective.moves_money()).then(|| {
+        let why = "the policy blocks sites, the request names no vendor URL to compare, and nobody \
+                   registered the account (`hundi payee add`)";
+        Finding::hold(Reason::ReputationUnavailable, why)
+    })
 }
 
 /// `ENTITY_UNVERIFIED`, where the policy asks for a verified legal entity. Refused where the

@@ -205,6 +205,7 @@ fn payee(args: &Value) -> Result<Payee, Bad> {
         Ok(None)
     };
     Ok(Payee {
+        id: None,
         account: first(&["fund_account_id", "to", "account", "account_id"])?,
         name: first(&["notes.vendor_name", "vendor_name"])?,
         url: first(&["notes.vendor_url", "vendor_url"])?,

@@ -177,7 +177,7 @@ fn a_commit_is_held_to_the_policy_of_its_moment() {
     for (policy, spent_besides, approvals, refused) in cases {
         let (freezes, policy) = (facts().freezes, Fact::Known(policy));
         let now = facts().now;
-        let moment = Moment { now, freezes: &freezes, policy: &policy, spent_besides, approvals };
+        let moment = Moment { now, freezes: &freezes, policy: &policy, registration: &Fact::Missing, spent_besides, approvals };
         let refusal = recheck(&sample.request(), &moment).map(|(refusal, _)| refusal);
         assert_eq!(refusal, refused.then_some(Refusal::PolicyChanged), "{moment:?}");
     }
@@ -191,6 +191,7 @@ fn a_freeze_stops_what_was_allowed_before_it() {
             now,
             freezes: &freezes,
             policy: &policy,
+            registration: &Fact::Missing,
             spent_besides: None,
             approvals: 9,
         };
@@ -201,6 +202,7 @@ fn a_freeze_stops_what_was_allowed_before_it() {
         now,
         freezes: &facts().freezes,
         policy: &Fact::Missing,
+        registration: &Fact::Missing,
         spent_besides: None,
         approvals: 9,
     };

@@ -61,6 +61,19 @@ pub fn policy(
     })
 }
 
+/// `hundi payee ...`
+pub fn payee(
+    command: &cli::payee::Command,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    expect_store(config)?;
+    on_store(config, async |app| {
+        let who = acting(app, command.actor()).await?;
+        cli::payee::run(command, &app.broker, &who, out).await
+    })
+}
+
 /// `hundi audit ...`
 pub fn audit(args: &cli::audit::Args, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     expect_store(config)?;

@@ -113,13 +113,18 @@ pub trait EntitySource: Send + Sync {
     /// The entities of this name, or of this LEI; `Missing` when nobody could be asked in time.
     async fn records(&self, name: &str) -> Fact<Vec<EntityRecord>>;
 
-    /// Whether any of them is active and its registration issued.
+    /// Whether one of them is the one that was asked for, active, and its registration issued.
     async fn entity(&self, name: &str) -> Fact<Entity> {
         match self.records(name).await {
-            Fact::Known(records) if records.iter().any(EntityRecord::is_verified) => {
-                Fact::Known(Entity::Verified)
+            Fact::Known(records) => {
+                let mut records = records.iter();
+                let found = records.any(|record| record.is_verified() && record.answers_to(name));
+                Fact::Known(if found {
+                    Entity::Verified
+                } else {
+                    Entity::Unverified
+                })
             }
-            Fact::Known(_) => Fact::Known(Entity::Unverified),
             Fact::Missing => Fact::Missing,
         }
     }

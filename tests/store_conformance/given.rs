@@ -65,6 +65,7 @@ pub fn proposal(n: u32) -> Proposal {
                 currency: Currency::INR,
             }),
             payee: Payee {
+                id: None,
                 account: Some("acct_123".into()),
                 name: Some("Acme".into()),
                 url: None,

@@ -279,6 +279,7 @@ pub(super) fn schemas() -> Value {
             "max": {"type": "integer", "minimum": 0}, "window_secs": {"type": "integer"},
         }},
         "require_verified_entity": {"type": ["boolean", "null"]},
+        "payees": {"enum": ["any", "registered", null]},
         "valid_from": instant(), "valid_until": instant(),
         "currency": {"type": ["string", "null"], "pattern": "^[A-Z]{3}$"},
         "execute_on_approval": {"type": ["boolean", "null"]},

@@ -16,6 +16,7 @@ pub(super) fn all() -> Value {
         commits(),
         rest(),
         super::governance::schemas(),
+        super::payees::schemas(),
     ] {
         if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
             all.extend(part);

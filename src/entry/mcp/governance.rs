@@ -36,7 +36,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "verify_vendor_entity",
         title: "Verify a vendor's legal entity",
-        description: "Asks GLEIF whether an active legal entity bears this name, or has this LEI.",
+        description: "Asks GLEIF whether an active legal entity bears this very name, and has this \
+                      LEI if one is given. Spellings of the legal form do not matter.",
         rights: &[Right::Propose, Right::ReadAll],
         effect: Effect::Reads,
         input: || {
@@ -168,6 +169,7 @@ fn policy_input() -> Value {
             "max": {"type": "integer", "minimum": 0}, "window_secs": {"type": "integer", "minimum": 0},
         }, "additionalProperties": false},
         "require_verified_entity": {"type": ["boolean", "null"]},
+        "payees": {"enum": ["any", "registered", null], "description": "Whom it may pay."},
         "valid_from": {"type": ["string", "integer", "null"]},
         "valid_until": {"type": ["string", "integer", "null"]},
         "currency": {"type": ["string", "null"]},
@@ -207,18 +209,21 @@ fn verify_vendor_entity(call: &Call, mut fields: Fields) -> Answer<'_> {
         let name = fields.needed_text("vendor_name", MAX_NAME_BYTES)?;
         let lei = fields.text("lei", MAX_NAME_BYTES)?;
         fields.end()?;
-        let query = lei.filter(|lei| !lei.trim().is_empty()).unwrap_or(name);
+        let query = lei.filter(|lei| !lei.trim().is_empty());
+        let query = query.unwrap_or_else(|| name.clone());
         let source = call.broker.ports().entities.as_ref();
         let source = source.ok_or_else(|| Trouble::Off("no register is configured".to_owned()))?;
         let (records, error) = match source.records(&query).await {
             Fact::Known(records) => (records, Value::Null),
             Fact::Missing => (Vec::new(), json!("the register did not answer properly")),
         };
-        let verified = records.iter().any(EntityRecord::is_verified);
-        let best = records
-            .iter()
-            .find(|record| record.is_verified())
-            .or(records.first());
+        // Whoever asks by identifier is told of the name as well: it may be another company's.
+        let meant = |record: &&EntityRecord| record.answers_to(&query) && record.answers_to(&name);
+        let mut meant = records.iter().filter(meant);
+        let first = meant.clone().next();
+        let best = meant.find(|record| record.is_verified());
+        let verified = best.is_some();
+        let best = best.or(first).or(records.first());
         Ok(json!({
             "query": query, "verified": verified, "match_count": records.len(),
             "best_match": best, "all_entities": records, "error": error,

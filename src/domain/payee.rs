@@ -1,0 +1,112 @@
+//! Who is paid, as operators know it.
+//!
+//! What the arguments say about a payee is the agent's word. A registered payee is the operators':
+//! its name, its site, its legal entity and every account it is paid at. For an account that is
+//! registered, this record is believed and the caller's words are only compared with it.
+//!
+//! A payee's id comes of its name, so that one name is one payee in an organisation without
+//! anybody having to look first, and one that was removed and registered again keeps its past.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::ids::{MalformedId, hex, unhex};
+
+/// Bytes of a digest that name a payee: within one organisation they never meet by chance.
+const ID_BYTES: usize = 8;
+/// How every payee's id begins.
+const PREFIX: &str = "py_";
+
+/// Names one registered payee: `py_` and sixteen hex digits.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PayeeId(String);
+
+impl PayeeId {
+    /// The id of whoever bears this name, whatever its case and spacing.
+    pub fn of_name(name: &str) -> Self {
+        let lower = name.to_lowercase();
+        let words: Vec<&str> = lower.split_whitespace().collect();
+        let digest = Sha256::digest(words.join(" ").as_bytes());
+        Self(format!("{PREFIX}{}", hex(&digest[..ID_BYTES])))
+    }
+
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PayeeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for PayeeId {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        let digits = text.strip_prefix(PREFIX).ok_or(MalformedId)?;
+        let well_formed = unhex::<ID_BYTES>(digits).is_some();
+        well_formed
+            .then(|| Self(text.to_owned()))
+            .ok_or(MalformedId)
+    }
+}
+
+impl TryFrom<String> for PayeeId {
+    type Error = MalformedId;
+
+    fn try_from(text: String) -> Result<Self, MalformedId> {
+        text.parse()
+    }
+}
+
+impl From<PayeeId> for String {
+    fn from(id: PayeeId) -> String {
+        id.0
+    }
+}
+
+/// A payee that operators registered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RegisteredPayee {
+    /// Comes of the name.
+    pub id: PayeeId,
+    /// As people read it.
+    pub name: String,
+    /// Its site, if it has one.
+    pub vendor_url: Option<String>,
+    /// Its legal entity identifier, if it is known: twenty upper-case letters and digits.
+    pub lei: Option<String>,
+    /// Every account it is paid at. An account belongs to one payee.
+    pub fund_accounts: Vec<String>,
+    /// The operators' own words about it.
+    #[serde(default)]
+    pub labels: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_is_one_payee() {
+        let acme = PayeeId::of_name("Acme Ltd");
+        assert_eq!(PayeeId::of_name("  ACME\tltd "), acme);
+        assert_ne!(PayeeId::of_name("Acme Ltd."), acme);
+        assert_eq!(acme.as_str().parse(), Ok(acme.clone()));
+        for bad in [
+            "py_",
+            "py_12",
+            "acct_0123456789abcdef",
+            "py_0123456789ABCDEF",
+        ] {
+            assert_eq!(bad.parse::<PayeeId>(), Err(MalformedId), "{bad}");
+        }
+    }
+}
