@@ -5,9 +5,10 @@
 //! hold, numbers out of range, lone surrogates, invalid UTF-8, deep nesting, oversized bodies.
 //! A hash over arguments is worth nothing if the hasher and the payer read different arguments.
 //!
-//! Numbers follow RFC 8785: every number is an IEEE 754 double. An integer written without a
-//! fraction or exponent must lie within ±(2^53-1), so that nothing is rounded silently. A number
-//! too small for a double becomes zero, as in ECMAScript; one too large is refused.
+//! Numbers follow RFC 8785: every number is an IEEE 754 double. Whatever has the digits of an integer
+//! in its canonical form must lie within ±(2^53-1), so that nothing is rounded silently: `1e20` and
+//! `9007199254740993.0` as well as those digits, so that what is read can always be read again. A
+//! number too small for a double becomes zero, as in ECMAScript; one too large is refused.
 
 use serde_json::{Map, Number, Value};
 
@@ -17,6 +18,8 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 pub const MAX_DEPTH: usize = 100;
 /// Largest magnitude of an integer that every reader agrees on: 2^53 - 1.
 pub const MAX_SAFE_INTEGER: i64 = 9_007_199_254_740_991;
+/// From here on the canonical form of a number has an exponent, and nobody takes it for exact.
+const FIRST_WITH_EXPONENT: f64 = 1e21;
 
 /// Why a text was refused. [`Malformed::code`] is for programs, the text for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -289,19 +292,28 @@ impl Reader<'_> {
                 .ok()
                 .filter(|n| n.unsigned_abs() <= MAX_SAFE_INTEGER.unsigned_abs())
                 .map(Number::from)
-                .ok_or_else(|| {
-                    let detail = "an integer beyond ±(2^53-1), which readers would round";
-                    self.error(Kind::IntegerOutOfRange, detail, start)
-                });
+                .ok_or_else(|| self.beyond(start));
         }
-        let number = literal.parse::<f64>().ok().and_then(Number::from_f64);
-        number.ok_or_else(|| {
+        let double = literal.parse::<f64>().ok();
+        // A double beyond 2^53 has no fraction any more.
+        let beyond = |double: f64| {
+            double.abs() > MAX_SAFE_INTEGER as f64 && double.abs() < FIRST_WITH_EXPONENT
+        };
+        if double.is_some_and(beyond) {
+            return Err(self.beyond(start));
+        }
+        double.and_then(Number::from_f64).ok_or_else(|| {
             self.error(
                 Kind::NumberOutOfRange,
                 "a number out of double range",
                 start,
             )
         })
+    }
+
+    fn beyond(&self, start: usize) -> Malformed {
+        let detail = "an integer beyond ±(2^53-1), which readers would round";
+        self.error(Kind::IntegerOutOfRange, detail, start)
     }
 
     fn digits(&mut self) {
@@ -382,6 +394,13 @@ mod tests {
             ("9007199254740993",                       "integer_out_of_range"),
             ("-9007199254740992",                      "integer_out_of_range"),
             ("18446744073709551617",                   "integer_out_of_range"),
+            ("9007199254740992.0",                     "integer_out_of_range"),
+            ("9007199254740993.0",                     "integer_out_of_range"),
+            ("-9007199254740993.0e0",                  "integer_out_of_range"),
+            ("9.007199254740993e15",                   "integer_out_of_range"),
+            ("1e16",                                   "integer_out_of_range"),
+            ("-1E20",                                  "integer_out_of_range"),
+            ("999999999999999900000.0",                "integer_out_of_range"),
             ("1e400",                                  "number_out_of_range"),
             ("-1e400",                                 "number_out_of_range"),
             (r#""\ud800""#,                            "lone_surrogate"),
