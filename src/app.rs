@@ -239,6 +239,14 @@ impl Sampler for SandboxModel {
     }
 }
 
+fn call_deadlines(config: &Config) -> BTreeMap<String, Duration> {
+    let named = config.upstreams.iter().filter_map(|(name, upstream)| {
+        let secs = upstream.limits.call_deadline_secs?;
+        Some((name.clone(), Duration::from_secs(secs.into())))
+    });
+    named.collect()
+}
+
 fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -> Settings {
     Settings {
         token_ttl_secs: config.token_ttl_secs,
@@ -255,6 +263,7 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
             .iter()
             .map(|(name, upstream)| (name.clone(), upstream.rules.clone()))
             .collect(),
+        call_deadlines: call_deadlines(config),
         tool_buckets: tool_buckets(config),
         unrecorded: config
             .tools
@@ -478,8 +487,10 @@ fn spec(config: &Config, name: &str, upstream: &Upstream) -> UpstreamSpec {
         Transport::Http(http) => {
             let token = http.token.as_ref();
             let bearer = token.map(|token| format!("Bearer {}", token.expose()));
-            let headers = bearer.map(|bearer| ("authorization".to_owned(), bearer));
-            UpstreamSpec::http(name, &http.url, headers.into_iter().collect())
+            let bearer = bearer.map(|bearer| ("authorization".to_owned(), bearer));
+            let given = http.headers.iter();
+            let given = given.map(|(name, value)| (name.clone(), value.expose().to_owned()));
+            UpstreamSpec::http(name, &http.url, given.chain(bearer).collect())
         }
     };
     spec.protocol = match upstream.handshake {
@@ -487,5 +498,12 @@ fn spec(config: &Config, name: &str, upstream: &Upstream) -> UpstreamSpec {
         Handshake::Initialize => Protocol::Initialize,
         Handshake::Discover => Protocol::Discover,
     };
+    let limits = &upstream.limits;
+    if let Some(secs) = limits.start_timeout_secs {
+        spec.start_timeout = Duration::from_secs(secs.into());
+    }
+    if let Some(bytes) = limits.max_answer_bytes {
+        spec.max_answer_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
     spec
 }

@@ -27,7 +27,7 @@ use layers::{Environment, Flag, Layers};
 use secret::{ConnUrl, KeyBytes, Secret};
 
 pub use show::{Row, Shown};
-pub use upstream::{Handshake, ToolOverride, Transport, Upstream};
+pub use upstream::{Handshake, Limits, ToolOverride, Transport, Upstream};
 
 /// The store's file in the data folder, unless `database_url` names another.
 const DATABASE_FILE: &str = "hundi.db";

@@ -25,6 +25,7 @@ mod limits;
 mod mcp_door;
 mod metrics;
 mod nodes;
+mod odd_upstreams;
 mod overload;
 mod people;
 mod razorpay_mcp;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::measure;
@@ -25,6 +26,7 @@ use crate::domain::token::{Claims, Verified};
 use crate::domain::tool::Standing;
 use crate::governance;
 use crate::store::{ApplyError, StoreError};
+use crate::wire::{Heard, Late};
 
 /// How often a claim is tried when what it was decided on keeps moving.
 const TRIES: u32 = 8;
@@ -53,12 +55,15 @@ impl Broker {
         }
         let room = self.load().enter()?;
         let (broker, caller, who) = (self.clone(), who, who.clone());
+        let proposal_id = request.proposal_id.clone();
         // A task of its own: a caller that hangs up must not stop a claimed commit half-way.
         let task = self.load().tasks().spawn(async move {
             let _room = room;
             broker.run_commit(&who, &request).await
         });
-        match task.await {
+        let id = proposal_id;
+        let in_doubt = |answer| Ok(Ok(answer));
+        match self.answer_in_time(caller, &id, task, in_doubt).await {
             Ok(answer) => {
                 if let Err(trouble) = &answer {
                     self.spool_unavailable(caller, "commit_refused", trouble);
@@ -298,14 +303,16 @@ impl Broker {
         let Some(proposal) = self.still_ours(&claim, asked).await else {
             return self.left_to_others(claim).await;
         };
-        let reply = self.send(claim).await;
+        let (late, too_late) = oneshot::channel();
+        let (proposal, heard) = self.send(claim, proposal, late).await;
         timer.phase(measure::Phase::Provider);
         self.ports().ambient.step("s6");
         let tool = self.catalogue().get(proposal.fixed.tool.as_str());
         let outcome = match &tool {
             Some(tool) => {
                 let connector = self.connector(tool);
-                let outcome = connector.outcome(&proposal.order(), &reply);
+                let outcome = connector.outcome(&proposal.order(), &heard.reply);
+                let outcome = outcome.with_blocks(heard.unsaid());
                 self.second_look(connector.as_ref(), &proposal, outcome, timer)
                     .await
             }
@@ -317,7 +324,10 @@ impl Broker {
         self.ports().ambient.step("s7.after");
         let answer = match settled {
             proposal if proposal.state.is_settled() => Committed::Settled(Box::new(proposal)),
-            proposal => Committed::InDoubt(Box::new(proposal)),
+            proposal => {
+                self.mind(&proposal, too_late, true);
+                Committed::InDoubt(Box::new(proposal))
+            }
         };
         measure::carried_out(&answer, timer);
         self.ports().ambient.step("s8");
@@ -345,19 +355,17 @@ impl Broker {
         }
     }
 
-    async fn send(&self, claim: Claim) -> Reply {
+    async fn send(&self, claim: Claim, proposal: Proposal, late: Late) -> (Proposal, Heard) {
         self.ports().ambient.step("s4.before");
-        let reply = match claim.call() {
-            Some(call) => {
-                self.ports()
-                    .wire
-                    .send(call, self.settings().call_deadline)
-                    .await
+        let sent = match claim.call() {
+            Some(call) => self.send_under_lease(proposal, call, late).await,
+            None => {
+                let nothing = Reply::NotSent("the claim holds no call".to_owned());
+                (proposal, nothing.into())
             }
-            None => Reply::NotSent("the claim holds no call".to_owned()),
         };
         self.ports().ambient.step("s4.after");
-        reply
+        sent
     }
 
     /// An unclear answer that came quickly is worth one enquiry before the caller is told that

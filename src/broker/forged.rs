@@ -83,6 +83,8 @@ impl Broker {
                 .with(json!({"count": count}));
             if let Err(error) = self.note(record).await {
                 tracing::error!(%error, count, "forgeries were not recorded");
+                // Told with those of the next window.
+                self.inner.tally.counts[what as usize].fetch_add(count, Ordering::Relaxed);
             }
         }
     }

@@ -55,7 +55,7 @@ impl Broker {
         };
         self.pace_through(&who.org, &tool.name).await?;
         let call = Call::new(upstream, name, arguments);
-        let deadline = self.settings().call_deadline;
+        let deadline = self.deadline_of(upstream);
         let heard = self.ports().wire.relay(&call, deadline).await;
         match heard.reply {
             Reply::Result { content, is_error } => Ok(Invoked {

@@ -18,6 +18,7 @@ pub mod gather;
 pub mod invoke;
 mod key_cache;
 pub mod keys;
+mod late;
 pub mod load;
 pub mod measure;
 pub mod memory;
@@ -405,6 +406,8 @@ pub struct Settings {
     /// The upstream MCP servers whose tools are in the catalogue, and the operator's word about
     /// them.
     pub upstreams: BTreeMap<String, UpstreamRules>,
+    /// Of upstreams that may take longer than `call_deadline`, or less long.
+    pub call_deadlines: BTreeMap<String, Duration>,
     /// How many commits are carried at once.
     pub bounds: load::Bounds,
 }
@@ -497,6 +500,7 @@ impl Default for Settings {
             tool_buckets: BTreeMap::new(),
             unrecorded: BTreeSet::new(),
             upstreams: BTreeMap::new(),
+            call_deadlines: BTreeMap::new(),
             bounds: load::Bounds::default(),
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::json;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::commit::millis;
@@ -161,12 +162,10 @@ impl Broker {
                 Next::Later("the attempt holds no call".to_owned()),
             );
         };
-        let reply = self
-            .ports()
-            .wire
-            .send(&call, self.settings().call_deadline)
-            .await;
-        let next = match connector.outcome(&order, &reply) {
+        let (late, too_late) = oneshot::channel();
+        let (proposal, heard) = self.send_under_lease(proposal, &call, late).await;
+        let outcome = connector.outcome(&order, &heard.reply);
+        let next = match outcome.with_blocks(heard.unsaid()) {
             // A refusal of this sending says nothing about an earlier one (the key may have been
             // revoked in between). Only together with another look does it end the doubt.
             Outcome::Refused(error) => self.after_refusal(connector.as_ref(), &order, error).await,
@@ -174,6 +173,9 @@ impl Broker {
                 Next::Settle(outcome)
             }
         };
+        if let Next::Settle(Outcome::Unknown(_)) = &next {
+            self.mind(&proposal, too_late, false);
+        }
         (proposal, next)
     }
 
@@ -214,7 +216,7 @@ impl Broker {
         }
         // Twice the deadline: once for our own call to give up, once for what the provider may
         // still have been working on then. Also waits if the clock stepped back.
-        let quiet = millis(self.settings().call_deadline * 2);
+        let quiet = millis(self.deadline_of(&execution.call.upstream) * 2);
         if now >= execution.last_sent.plus_millis(quiet) {
             Replay::Now
         } else {

@@ -93,7 +93,11 @@ pub(super) fn rows(layers: &Layers, config: &Config) -> Vec<Row> {
                 words.extend(child.args.iter().map(|_| "...".to_owned()));
                 Shown::One(words.join(" "))
             }
-            Transport::Http(http) => Shown::One(http.url.clone()),
+            // So can what follows a question mark.
+            Transport::Http(http) => Shown::One(match http.url.split_once('?') {
+                Some((base, _)) => format!("{base}?..."),
+                None => http.url.clone(),
+            }),
         };
         more(format!("upstream.{name}"), value, "an upstream MCP server");
     }

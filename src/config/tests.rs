@@ -127,6 +127,16 @@ fn mistakes_stop_the_start_and_say_what_to_do() {
         (Some("[upstream.x]\ncomand = 'a'"), &[],            &["did you mean `command`", "needs a `command`"]),
         (Some("[upstream.x]\nurl = 'http://h'\ntoken = 'changeme'"), &[], &["`upstream.x.token`", "guessable"]),
         (Some("[upstream.x]\ncommand = 'a'\npass_env = ['NOT_THERE']"), &[], &["NOT_THERE"]),
+        (Some("[upstream.x]\nurl = 'http://h'\nheaders = {Host = 'canary-4711'}"), &[], &["`upstream.x.headers.Host`", "set otherwise"]),
+        (Some("[upstream.x]\nurl = 'http://h'\ntoken = 'canary-4711'\nheaders = {Authorization = 'canary-4711'}"), &[], &["`upstream.x.headers.Authorization`"]),
+        (Some("[upstream.x]\nurl = 'http://h'\nheaders = {'a b' = 'canary-4711'}"), &[], &["`upstream.x.headers.a b`", "name of a header"]),
+        (Some("[upstream.x]\nurl = 'http://h'\nheaders = {a = \"canary-4711\\n\"}"), &[], &["`upstream.x.headers.a`", "visible"]),
+        (Some("[upstream.x]\nurl = 'http://h'\nheaders = 'canary-4711'"), &[], &["`upstream.x.headers`", "table"]),
+        (Some("[upstream.x]\ncommand = 'a'\nheaders = {a = 'canary-4711'}"), &[], &["`upstream.x.headers`", "no child process"]),
+        (Some("[upstream.x]\nurl = 'http://me:canary-4711@h?a=b'"), &[], &["`upstream.x.url`", "without user name"]),
+        (Some("[upstream.x]\ncommand = 'a'\ncall_deadline_secs = 601"), &[], &["`upstream.x.call_deadline_secs`", "from 1 to 600"]),
+        (Some("[upstream.x]\ncommand = 'a'\nstart_timeout_secs = 0"), &[], &["`upstream.x.start_timeout_secs`", "from 1 to 600"]),
+        (Some("[upstream.x]\ncommand = 'a'\nmax_answer_bytes = 5"), &[], &["`upstream.x.max_answer_bytes`", "from 1024 to 268435456"]),
         (Some("[upstream.razorpay]\ncommand = 'a'"), &[],   &["`[upstream.razorpay]`", "taken"]),
         (Some("[upstream.X]\ncommand = 'a'"), &[],          &["`[upstream.X]`", "small letters"]),
         (Some("[upstream.x]\ncommand = 'a'\n[upstream.x.tools.pay]\nrisc = 'low'"), &[], &["`[upstream.x]`", "risc"]),
@@ -255,6 +265,12 @@ fn an_upstream_has_a_way_to_reach_it_and_rules() {
         money = { amounts = ["amount"], always = true }
         [tools.create_payout]
         hold = true
+        [upstream.far]
+        url = "https://mcp.example/mcp?tenant=7"
+        headers = { X-Api-Key = "something-secret" }
+        start_timeout_secs = 60
+        call_deadline_secs = 600
+        max_answer_bytes = 1048576
     "#;
     let config = given(Some(toml), &[], &[]).load().unwrap();
     let bank = &config.upstreams["bank"];
@@ -262,4 +278,19 @@ fn an_upstream_has_a_way_to_reach_it_and_rules() {
     assert!(bank.rules.only_listed && bank.rules.tools["create_refund"].hold);
     assert_eq!(bank.rules.tools.len(), 2);
     assert_eq!(config.tools["create_payout"].hold, Some(true));
+    let far = &config.upstreams["far"];
+    assert_eq!(
+        far.limits,
+        Limits {
+            start_timeout_secs: Some(60),
+            call_deadline_secs: Some(600),
+            max_answer_bytes: Some(1 << 20),
+        }
+    );
+    let Transport::Http(http) = &far.transport else {
+        panic!("it is a server");
+    };
+    assert_eq!(http.url, "https://mcp.example/mcp?tenant=7");
+    assert_eq!(http.headers["x-api-key"].expose(), "something-secret");
+    assert!(!format!("{config:?}").contains("something-secret"));
 }

@@ -5,6 +5,7 @@
 //! environment is where the credentials are.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -34,8 +35,21 @@ pub struct Upstream {
     pub transport: Transport,
     /// How it shakes hands.
     pub handshake: Handshake,
+    /// How long and how large its answers may be.
+    pub limits: Limits,
     /// The operator's word about its tools.
     pub rules: UpstreamRules,
+}
+
+/// How long an upstream may take, and how much it may answer; `None` is the usual.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Longest that a start may take, handshake included, in seconds (1 to 600).
+    pub start_timeout_secs: Option<u32>,
+    /// Longest that one call may take, in seconds (1 to 600).
+    pub call_deadline_secs: Option<u32>,
+    /// Longest answer that is taken, in bytes (1 KiB to 256 MiB).
+    pub max_answer_bytes: Option<u32>,
 }
 
 /// How an upstream shakes hands.
@@ -79,10 +93,12 @@ pub struct Http {
     pub url: String,
     /// Bearer token.
     pub token: Option<Secret>,
+    /// Headers of every request, besides those of the protocol.
+    pub headers: BTreeMap<String, Secret>,
 }
 
 /// How to reach it; every other key of the table is a rule.
-const REACH_KEYS: [&str; 9] = [
+const REACH_KEYS: [&str; 13] = [
     "command",
     "args",
     "env",
@@ -92,7 +108,29 @@ const REACH_KEYS: [&str; 9] = [
     "token",
     "token_file",
     "handshake",
+    "headers",
+    "start_timeout_secs",
+    "call_deadline_secs",
+    "max_answer_bytes",
 ];
+/// Headers that are the protocol's to set.
+const OWN_HEADERS: [&str; 11] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
+    "mcp-session-id",
+];
+/// Longest start or call: ten minutes.
+const MAX_WAIT_SECS: u32 = 600;
+/// Least and most that an answer may be limited to, in bytes.
+const ANSWER_BYTES: RangeInclusive<u32> = 1024..=256 * 1024 * 1024;
 /// The keys of [`UpstreamRules`].
 const RULE_KEYS: [&str; 7] = [
     "prefix",
@@ -156,10 +194,12 @@ pub(super) fn upstreams(
         section.name(name);
         let rules = section.rules();
         let handshake = section.handshake();
+        let limits = section.limits();
         if let Some(transport) = section.transport(environment) {
             let upstream = Upstream {
                 transport,
                 handshake,
+                limits,
                 rules,
             };
             upstreams.insert(name.clone(), upstream);
@@ -221,13 +261,26 @@ impl<'a> Section<'a> {
     }
 
     fn count(&mut self, key: &str) -> Option<u32> {
+        self.number(key, 1..=MAX_RATE)
+    }
+
+    fn number(&mut self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let value = self.table.get(key)?;
-        let count = value.as_integer().and_then(|n| u32::try_from(n).ok());
-        let count = count.filter(|count| (1..=MAX_RATE).contains(count));
-        if count.is_none() {
-            self.wrong(key, &format!("an integer from 1 to {MAX_RATE}"));
+        let number = value.as_integer().and_then(|n| u32::try_from(n).ok());
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let (least, most) = (range.start(), range.end());
+            self.wrong(key, &format!("an integer from {least} to {most}"));
         }
-        count
+        number
+    }
+
+    fn limits(&mut self) -> Limits {
+        Limits {
+            start_timeout_secs: self.number("start_timeout_secs", 1..=MAX_WAIT_SECS),
+            call_deadline_secs: self.number("call_deadline_secs", 1..=MAX_WAIT_SECS),
+            max_answer_bytes: self.number("max_answer_bytes", ANSWER_BYTES),
+        }
     }
 
     fn text(&mut self, key: &str) -> Option<String> {
@@ -310,21 +363,29 @@ impl<'a> Section<'a> {
     fn transport(&mut self, environment: &Environment) -> Option<Transport> {
         let path = self.path.clone();
         match (self.text("command"), self.text("url")) {
-            (Some(command), None) => Some(Transport::Child(Child {
-                command,
-                args: self.texts("args"),
-                env: self.env(environment),
-                cwd: self.text("cwd").map(PathBuf::from),
-            })),
+            (Some(command), None) => {
+                if self.table.contains_key("headers") {
+                    self.wrong("headers", "nothing (a server has them, no child process)");
+                }
+                Some(Transport::Child(Child {
+                    command,
+                    args: self.texts("args"),
+                    env: self.env(environment),
+                    cwd: self.text("cwd").map(PathBuf::from),
+                }))
+            }
             (None, Some(url)) => {
-                if !super::read::is_plain_http(&url) {
-                    self.wrong(
-                        "url",
-                        "an http:// or https:// URL without user name or query",
-                    );
+                let (base, _query) = url.split_once('?').unwrap_or((&url, ""));
+                if !super::read::is_plain_http(base) || url.contains('#') {
+                    self.wrong("url", "an http:// or https:// URL without user name");
                 }
                 let token = self.token();
-                Some(Transport::Http(Http { url, token }))
+                let headers = self.headers(token.is_some());
+                Some(Transport::Http(Http {
+                    url,
+                    token,
+                    headers,
+                }))
             }
             (Some(_), Some(_)) => {
                 self.problems.push(format!(
@@ -339,6 +400,39 @@ impl<'a> Section<'a> {
                 None
             }
         }
+    }
+
+    /// What is wrong is told by name; a value may be a secret.
+    fn headers(&mut self, has_token: bool) -> BTreeMap<String, Secret> {
+        let mut headers = BTreeMap::new();
+        let Some(value) = self.table.get("headers") else {
+            return headers;
+        };
+        let Some(given) = value.as_table().cloned() else {
+            self.wrong("headers", "a table of texts");
+            return headers;
+        };
+        for (name, value) in given {
+            let key = format!("headers.{name}");
+            let name = name.to_ascii_lowercase();
+            let token =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            let taken =
+                OWN_HEADERS.contains(&name.as_str()) || has_token && name == "authorization";
+            let readable = |text: &&str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+            let text = value.as_str().filter(readable);
+            match text {
+                _ if name.is_empty() || !name.bytes().all(token) => {
+                    self.wrong(&key, "the name of a header");
+                }
+                _ if taken => self.wrong(&key, "no header that is set otherwise"),
+                None => self.wrong(&key, "a text of visible ASCII characters"),
+                Some(text) => {
+                    headers.insert(name, Secret::new(text));
+                }
+            }
+        }
+        headers
     }
 
     fn env(&mut self, environment: &Environment) -> BTreeMap<String, Secret> {

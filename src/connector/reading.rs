@@ -87,9 +87,9 @@ pub(super) fn look<'a>(
         let equal = expected
             .as_ref()
             .is_none_or(|expected| same(value, expected));
-        let text = |value: &Value| match value {
-            Value::Number(number) => number.to_string(),
-            other => other.as_str().unwrap_or_default().to_owned(),
+        let text = |value: &Value| match (value.as_number(), value.as_str()) {
+            (Some(number), _) => number.to_string(),
+            (None, text) => text.unwrap_or_default().to_owned(),
         };
         let pattern = test.pattern.as_ref();
         equal && pattern.is_none_or(|pattern| pattern.matches(&text(value)))

@@ -124,6 +124,16 @@ pub enum Outcome {
     Unknown(String),
 }
 
+impl Outcome {
+    /// The same, with content blocks that say more than the answer's result.
+    pub fn with_blocks(self, blocks: Value) -> Self {
+        match self {
+            Outcome::Executed(receipt) => Outcome::Executed(Receipt { blocks, ..receipt }),
+            other @ (Outcome::Refused(_) | Outcome::NotSent(_) | Outcome::Unknown(_)) => other,
+        }
+    }
+}
+
 /// What a reply to an enquiry proves.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Sighting {

@@ -581,20 +581,35 @@ impl Change {
         now: Timestamp,
         sending: bool,
     ) -> Result<(Self, Proposal), Illegal> {
+        Self::leased(proposal, lease_until, |execution| {
+            execution.attempts = execution.attempts.saturating_add(1);
+            // A sending in the future was noted before the clock stepped back: it counts from
+            // now, or nothing would be sent again until the clock has caught up.
+            let last = if sending {
+                now
+            } else {
+                execution.last_sent.min(now)
+            };
+            execution.last_sent = last;
+        })
+    }
+
+    /// Prolongs the lease of whoever holds it, while its call is under way. No attempt of its own.
+    pub fn keep(proposal: &Proposal, lease_until: Timestamp) -> Result<(Self, Proposal), Illegal> {
+        Self::leased(proposal, lease_until, |_| {})
+    }
+
+    fn leased(
+        proposal: &Proposal,
+        lease_until: Timestamp,
+        note: impl FnOnce(&mut Execution),
+    ) -> Result<(Self, Proposal), Illegal> {
         let unsettled = matches!(proposal.state, State::Committing | State::InDoubt);
         let mut next = proposal.clone();
         match next.execution.as_mut() {
             Some(execution) if unsettled => {
                 execution.lease_until = lease_until;
-                execution.attempts = execution.attempts.saturating_add(1);
-                // A sending in the future was noted before the clock stepped back: it counts
-                // from now, or nothing would be sent again until the clock has caught up.
-                let last = if sending {
-                    now
-                } else {
-                    execution.last_sent.min(now)
-                };
-                execution.last_sent = last;
+                note(execution);
             }
             _ => {
                 return Err(Illegal {

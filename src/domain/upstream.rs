@@ -254,6 +254,11 @@ impl UpstreamRules {
             {
                 complain("readback.found_if needs `equals` or `pattern`");
             }
+            if rule.readback.as_ref().is_some_and(|rule| !rule.is_bound()) {
+                complain(
+                    "readback has to name `$reference` or `$args...`, or it finds anybody's effect",
+                );
+            }
             if rule.replay_secs.is_some_and(|secs| secs <= 0) {
                 complain("replay_secs counts seconds, at least 1");
             }
@@ -285,6 +290,14 @@ impl UpstreamRules {
             rule.error_final.clone_from(&self.error_final);
         }
         Some(rule)
+    }
+}
+
+impl Readback {
+    /// Whether the question or the answer that is looked for is about one order.
+    fn is_bound(&self) -> bool {
+        let mut terms = self.arguments.values().chain(&self.found_if.equals);
+        terms.any(|term| matches!(term, Term::Argument(_) | Term::Reference))
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::broker::StoredRecord;
 use crate::broker::{Committed, Proposed, Trouble};
+use crate::domain::call::Receipt;
 use crate::domain::money::Effective;
 use crate::domain::proposal::{Execution, Proposal, Settled, Signals, State};
 use crate::domain::reason::{Recovery, Verdict};
@@ -109,6 +110,11 @@ pub fn outcome(proposal: &Proposal) -> Value {
         None => json!({"status": "in_doubt", "recovery": Recovery::Wait.code()}),
     };
     merge(&mut body, told);
+    if let Some(Settled::Executed(Receipt { blocks, .. })) = proposal.outcome()
+        && !blocks.is_null()
+    {
+        body["content"] = blocks.clone();
+    }
     body
 }
 

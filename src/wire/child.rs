@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::calls::Calls;
 use super::lines::{Line, Lines};
 use super::mcp::{Protocol, Transport, UpstreamSpec};
 use super::pipes;
@@ -55,14 +56,16 @@ impl Start<'_> {
         };
         let heard = Arc::new(AtomicU64::new(0));
         let upstream = self.listener.upstream.clone();
-        let (pipes, queue) = pipes::pipes(upstream.clone(), stdout, heard.clone());
+        let (calls, limit) = (Calls::default(), self.spec.max_answer_bytes);
+        let (upstream_of, told) = (upstream.clone(), calls.clone());
+        let (pipes, queue) = pipes::pipes(upstream_of, stdout, limit, told, heard.clone());
         tokio::spawn(log_stderr(upstream, stderr));
-        let writing = pipes::write(stdin, queue);
+        let writing = pipes::write(stdin, queue, calls.clone());
         let watching = self
             .children
             .spawn(watch(child, writing, self.over.clone()));
-        let opened =
-            Session::open(self.listener, pipes, self.protocol, self.over, heard, until).await;
+        let (listener, protocol, over) = (self.listener, self.protocol, self.over);
+        let opened = Session::open(listener, pipes, protocol, over, heard, calls, until).await;
         match opened {
             Ok(session) => {
                 tokio::spawn(async move {
@@ -142,7 +145,7 @@ async fn log_stderr(upstream: Arc<str>, stderr: ChildStderr) {
                 let text = String::from_utf8_lossy(&text);
                 tracing::debug!(%upstream, stderr = %text);
             }
-            Line::TooLong => tracing::debug!(%upstream, "a long line on its standard error"),
+            Line::TooLong(_) => tracing::debug!(%upstream, "a long line on its standard error"),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Lines of a child's output, bounded: a line that is too long is skipped up to its newline
-//! without ever being held, so a child can neither fill our memory nor end the conversation.
+//! without ever being held, so a child can neither fill our memory nor end the conversation. What
+//! is kept of it is its outline: which call it answers, if it is an answer.
 
 use std::io::BufRead;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+use super::outline::Outline;
 
 /// Bytes read at once. Large enough that a flood is skipped at the speed of the pipe.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -14,7 +17,7 @@ pub(super) enum Line {
     /// A whole line.
     Text(Vec<u8>),
     /// A line longer than the limit, which was skipped.
-    TooLong,
+    TooLong(Outline),
 }
 
 /// Reads lines of at most `limit` bytes.
@@ -22,7 +25,7 @@ pub(super) struct Lines<R> {
     source: BufReader<R>,
     limit: usize,
     line: Vec<u8>,
-    skipping: bool,
+    skipping: Option<Outline>,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
@@ -31,7 +34,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             source: BufReader::with_capacity(CHUNK_BYTES, source),
             limit,
             line: Vec::new(),
-            skipping: false,
+            skipping: None,
         }
     }
 
@@ -51,18 +54,21 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             let part = &available[..taken];
             let ends = part.ends_with(b"\n");
             let text = part.strip_suffix(b"\n").unwrap_or(part);
-            if self.line.len() + text.len() > self.limit {
-                self.skipping = true;
-                self.line = Vec::new();
-            } else if !self.skipping {
-                self.line.extend_from_slice(text);
+            if self.skipping.is_none() && self.line.len() + text.len() > self.limit {
+                let mut outline = Outline::default();
+                outline.feed(&std::mem::take(&mut self.line));
+                self.skipping = Some(outline);
+            }
+            match &mut self.skipping {
+                Some(outline) => outline.feed(text),
+                None => self.line.extend_from_slice(text),
             }
             self.source.consume(taken);
             if !ends {
                 continue;
             }
-            if std::mem::take(&mut self.skipping) {
-                return Some(Line::TooLong);
+            if let Some(outline) = self.skipping.take() {
+                return Some(Line::TooLong(outline));
             }
             return Some(Line::Text(std::mem::take(&mut self.line)));
         }
@@ -83,13 +89,8 @@ mod tests {
             seen.push(line);
         }
         let text = |text: &str| Line::Text(text.into());
-        let expected = [
-            text("one"),
-            text(""),
-            text("12345678"),
-            Line::TooLong,
-            text("two\r"),
-        ];
+        assert!(matches!(seen.remove(3), Line::TooLong(_)));
+        let expected = [text("one"), text(""), text("12345678"), text("two\r")];
         assert_eq!(seen, expected);
     }
 
@@ -104,7 +105,7 @@ mod tests {
             far.write_all(b"\nafter\n").await.unwrap();
         });
         let mut lines = Lines::new(near, 1024);
-        assert_eq!(lines.next().await, Some(Line::TooLong));
+        assert!(matches!(lines.next().await, Some(Line::TooLong(_))));
         assert!(lines.line.capacity() <= CHUNK_BYTES);
         assert_eq!(lines.next().await, Some(Line::Text("after".into())));
         flood.await.unwrap();

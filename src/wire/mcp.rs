@@ -1,9 +1,10 @@
 //! Upstream MCP servers: child processes and streamable HTTP, each with one shared conversation.
 //!
-//! A call is sent once and never repeated. [`Reply::NotSent`] is said only where it is proven that
-//! nothing of the request left; whatever may have left and brought no answer is [`Reply::Lost`].
-//! Unknown ids, late answers, log lines and half messages are ignored. The upstream named
-//! [`NOOP`] is answered in process and has no effect.
+//! A call is sent once; a second time only where the answer proves that nothing was done because
+//! the session is gone. [`Reply::NotSent`] is said only where it is proven that nothing of the
+//! request left; whatever may have left and brought no answer is [`Reply::Lost`]. Unknown ids, log
+//! lines and half messages are ignored; what is an answer and cannot be read, or is longer than is
+//! taken, is told at once. The upstream named [`NOOP`] is answered in process and has no effect.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::supervisor::Supervisor;
-use super::{Heard, Offered, UpstreamHealth, Wire};
+use super::{Heard, Late, Offered, UpstreamHealth, Wire};
 use crate::domain::call::{Call, Reply};
 
 /// The upstream that is answered in process: the load test's.
@@ -28,6 +29,10 @@ pub const NOOP: &str = "noop";
 pub(super) const MAX_IN_FLIGHT: usize = 256;
 /// Changes that a slow listener may be behind before it has to look at every upstream.
 const CHANGES: usize = 64;
+/// Longest answer that is taken of an upstream that says nothing else, in bytes: 8 MiB.
+pub const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Longest that a start may take, handshake included, where nothing else is said.
+pub const START: Duration = Duration::from_secs(30);
 /// How long shutting down waits for children to leave.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -42,6 +47,10 @@ pub struct UpstreamSpec {
     pub protocol: Protocol,
     /// How long to wait between starts.
     pub pauses: Pauses,
+    /// Longest answer that is taken, in bytes, on every transport.
+    pub max_answer_bytes: usize,
+    /// Longest that a start may take, handshake included.
+    pub start_timeout: Duration,
 }
 
 impl UpstreamSpec {
@@ -84,6 +93,8 @@ impl UpstreamSpec {
             transport,
             protocol: Protocol::Auto,
             pauses: Pauses::default(),
+            max_answer_bytes: MAX_ANSWER_BYTES,
+            start_timeout: START,
         }
     }
 }
@@ -125,7 +136,7 @@ impl fmt::Debug for Transport {
                 .finish_non_exhaustive(),
             Transport::Http { url, headers } => f
                 .debug_struct("Http")
-                .field("url", url)
+                .field("url", &url.split('?').next())
                 .field("headers", &names(headers))
                 .finish(),
         }
@@ -226,6 +237,22 @@ impl Upstreams {
     }
 }
 
+impl Upstreams {
+    async fn carry(&self, call: &Call, deadline: Duration, late: Option<Late>) -> Heard {
+        let until = Instant::now() + deadline;
+        let Ok(Value::Object(arguments)) = serde_json::from_str(&call.arguments) else {
+            return Reply::NotSent("the arguments are no JSON object".to_owned()).into();
+        };
+        if call.upstream == NOOP {
+            return noop(arguments).into();
+        }
+        match self.upstreams.get(&call.upstream) {
+            Some(upstream) => upstream.call(&call.tool, arguments, until, late).await,
+            None => Reply::NotSent(format!("no upstream is named {}", call.upstream)).into(),
+        }
+    }
+}
+
 impl Drop for Upstreams {
     fn drop(&mut self) {
         self.over.cancel();
@@ -239,17 +266,11 @@ impl Wire for Upstreams {
     }
 
     async fn relay(&self, call: &Call, deadline: Duration) -> Heard {
-        let until = Instant::now() + deadline;
-        let Ok(Value::Object(arguments)) = serde_json::from_str(&call.arguments) else {
-            return Reply::NotSent("the arguments are no JSON object".to_owned()).into();
-        };
-        if call.upstream == NOOP {
-            return noop(arguments).into();
-        }
-        match self.upstreams.get(&call.upstream) {
-            Some(upstream) => upstream.call(&call.tool, arguments, until).await,
-            None => Reply::NotSent(format!("no upstream is named {}", call.upstream)).into(),
-        }
+        self.carry(call, deadline, None).await
+    }
+
+    async fn send_and_mind(&self, call: &Call, deadline: Duration, late: Late) -> Heard {
+        self.carry(call, deadline, Some(late)).await
     }
 
     async fn offered(&self, upstream: &str, deadline: Duration) -> Result<Vec<Offered>, String> {
@@ -294,7 +315,7 @@ mod tests {
         let headers = vec![("authorization".to_owned(), "sekrit".to_owned())];
         for spec in [
             UpstreamSpec::stdio("a", "server", ["stdio"], env),
-            UpstreamSpec::http("b", "http://localhost/mcp", headers),
+            UpstreamSpec::http("b", "http://localhost/mcp?key=sekrit", headers),
         ] {
             let shown = format!("{spec:?}");
             assert!(!shown.contains("sekrit"), "{shown}");

@@ -1,15 +1,19 @@
 //! How calls leave: the only code that reaches outward. It sends bytes and reports what it heard;
 //! what that means is for a connector to say.
 
+mod answer;
 pub mod breaker;
+mod calls;
 mod child;
 mod direct;
 mod fetch;
 pub mod gleif;
 mod lines;
 pub mod mcp;
+mod outline;
 mod pipes;
 pub mod post;
+mod posting;
 pub mod reputation;
 mod session;
 mod streamable;
@@ -28,13 +32,21 @@ use crate::domain::notice::{Answer, Post};
 /// Sends calls to upstreams.
 #[async_trait]
 pub trait Wire: Send + Sync {
-    /// Sends once, never repeats by itself, and answers within `deadline` (monotonic). The caller
-    /// is answered even if the upstream hangs, dies or talks rubbish.
+    /// Sends once and answers within `deadline` (monotonic). Sends a second time only where the
+    /// first answer proves that nothing was done because the session is gone. The caller is
+    /// answered even if the upstream hangs, dies or talks rubbish.
     async fn send(&self, call: &Call, deadline: Duration) -> Reply;
 
     /// As [`Wire::send`], for whoever passes the answer on instead of reading it.
     async fn relay(&self, call: &Call, deadline: Duration) -> Heard {
         self.send(call, deadline).await.into()
+    }
+
+    /// As [`Wire::relay`]. An answer that comes after the deadline, while the conversation lasts,
+    /// goes to `late`.
+    async fn send_and_mind(&self, call: &Call, deadline: Duration, late: Late) -> Heard {
+        drop(late);
+        self.relay(call, deadline).await
     }
 
     /// The tools that a configured upstream offers now.
@@ -46,6 +58,9 @@ pub trait Wire: Send + Sync {
     /// Whether each configured upstream is up, for `readyz` and `doctor`: name, state, detail.
     fn health(&self) -> Vec<UpstreamHealth>;
 }
+
+/// Where an answer goes that came too late for its call. Dropped, none will come.
+pub type Late = tokio::sync::oneshot::Sender<Heard>;
 
 /// A reply, and the content of a tool result as it came.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,26 +1,31 @@
 //! A child's standard input and output as an MCP transport.
 //!
-//! What the child prints that is no JSON-RPC message (log lines, halves of messages, floods) is
-//! dropped here, before the protocol library sees it. What we write waits in a bounded queue, so
-//! a child that stops reading blocks nobody; after [`STUCK`] the writer gives the child up.
+//! Answers to our calls are taken out here, before the protocol library sees them; those that are
+//! too long or cannot be read are told as such at once. What else the child prints that is no
+//! JSON-RPC message (log lines, halves of messages, floods) is dropped. A message may stretch over
+//! several lines. What we write waits in a bounded queue, so a child that stops reading blocks
+//! nobody; after [`STUCK`] the writer gives the child up.
 
+use std::collections::VecDeque;
 use std::future::{Future, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rmcp::RoleClient;
-use rmcp::model::{ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{
+    ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::answer::{self, Message, Said};
+use super::calls::Calls;
 use super::lines::{Line, Lines};
-use super::session::tool_answer;
+use super::outline::Outline;
 use super::ticket::Ticket;
 
-/// Longest message accepted from a child: as long as a body at any door of ours.
-pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// Messages that wait for the child to read. More means that it does not read.
 const QUEUE: usize = 1024;
 /// Messages written at once; the rest can still be withdrawn.
@@ -36,29 +41,41 @@ pub(super) struct NotWritten(&'static str);
 /// One message on its way to the child.
 pub(super) struct Outgoing {
     line: Vec<u8>,
-    ticket: Option<Ticket>,
+    called: Option<(RequestId, Ticket)>,
 }
 
 /// The transport. Its counterpart is [`write`], which owns the child's input.
 pub(super) struct Pipes<R> {
     upstream: Arc<str>,
     lines: Lines<R>,
+    /// Longest message that is taken.
+    limit: usize,
+    calls: Calls,
+    /// The lines of a message that is not yet whole.
+    half: Option<(Vec<u8>, Outline)>,
+    /// Read, and not yet given to the library.
+    ready: VecDeque<ServerJsonRpcMessage>,
     outgoing: Option<mpsc::Sender<Outgoing>>,
     heard: Arc<AtomicU64>,
 }
 
-/// A transport over `stdout`, and the messages that [`write`] has to write. `heard` counts
-/// messages.
+/// A transport over `stdout`, which takes messages of at most `limit` bytes, and the messages that
+/// [`write`] has to write. `heard` counts messages.
 pub(super) fn pipes<R: AsyncRead + Unpin>(
     upstream: Arc<str>,
     stdout: R,
+    limit: usize,
+    calls: Calls,
     heard: Arc<AtomicU64>,
 ) -> (Pipes<R>, mpsc::Receiver<Outgoing>) {
     let (outgoing, queue) = mpsc::channel(QUEUE);
-    let lines = Lines::new(stdout, MAX_LINE_BYTES);
     let pipes = Pipes {
         upstream,
-        lines,
+        lines: Lines::new(stdout, limit),
+        limit,
+        calls,
+        half: None,
+        ready: VecDeque::new(),
         outgoing: Some(outgoing),
         heard,
     };
@@ -70,15 +87,20 @@ pub(super) fn pipes<R: AsyncRead + Unpin>(
 pub(super) async fn write<W: AsyncWrite + Unpin>(
     mut stdin: W,
     mut queue: mpsc::Receiver<Outgoing>,
+    calls: Calls,
 ) -> String {
     let mut batch = Vec::with_capacity(BATCH);
     let mut bytes = Vec::new();
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         bytes.clear();
         for message in batch.drain(..) {
-            if message.ticket.is_none_or(|ticket| ticket.leave()) {
-                bytes.extend_from_slice(&message.line);
+            if let Some((id, ticket)) = &message.called {
+                if !ticket.leave() {
+                    continue;
+                }
+                calls.expect(id, ticket);
             }
+            bytes.extend_from_slice(&message.line);
         }
         let written = async {
             stdin.write_all(&bytes).await?;
@@ -102,11 +124,9 @@ impl<R: AsyncRead + Unpin + Send> Transport<RoleClient> for Pipes<R> {
         message: ClientJsonRpcMessage,
     ) -> impl Future<Output = Result<(), NotWritten>> + Send + 'static {
         let ticket = ticket_of(&message);
+        let called = id_of(&message).zip(ticket.clone());
         let queued = line_of(&message).and_then(|line| {
-            let outgoing = Outgoing {
-                line,
-                ticket: ticket.clone(),
-            };
+            let outgoing = Outgoing { line, called };
             let queue = self.outgoing.as_ref();
             let queue = queue.ok_or(NotWritten("the conversation is over"))?;
             let queued = queue.try_send(outgoing);
@@ -120,22 +140,16 @@ impl<R: AsyncRead + Unpin + Send> Transport<RoleClient> for Pipes<R> {
         ready(queued)
     }
 
+    /// May be dropped while it waits: what was read so far is kept for the next call.
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         loop {
-            let upstream = &self.upstream;
+            if let Some(message) = self.ready.pop_front() {
+                self.heard.fetch_add(1, Ordering::Relaxed);
+                return Some(message);
+            }
             match self.lines.next().await? {
-                Line::TooLong => {
-                    tracing::warn!(%upstream, limit = MAX_LINE_BYTES, "skipped a line that is too long");
-                }
-                Line::Text(line) => match read(&line) {
-                    Some(message) => {
-                        self.heard.fetch_add(1, Ordering::Relaxed);
-                        return Some(message);
-                    }
-                    None => {
-                        tracing::debug!(%upstream, bytes = line.len(), "ignored a line that is no message");
-                    }
-                },
+                Line::TooLong(outline) => self.take_outline(&outline),
+                Line::Text(line) => self.take_line(line),
             }
         }
     }
@@ -146,10 +160,60 @@ impl<R: AsyncRead + Unpin + Send> Transport<RoleClient> for Pipes<R> {
     }
 }
 
-fn read(line: &[u8]) -> Option<ServerJsonRpcMessage> {
-    match tool_answer(line) {
-        Some((_, answer)) => Some(answer),
-        None => serde_json::from_slice(line).ok(),
+impl<R> Pipes<R> {
+    fn take_outline(&mut self, outline: &Outline) {
+        let (upstream, limit) = (&self.upstream, self.limit);
+        tracing::warn!(%upstream, limit, "skipped a line that is too long");
+        let told = outline.answers().and_then(|number| {
+            let said = Said::TooLarge { limit };
+            self.calls.tell(number, said)
+        });
+        self.ready.extend(told);
+    }
+
+    fn take_line(&mut self, line: Vec<u8>) {
+        // A whole answer is never the middle of something else.
+        let whole = matches!(answer::message(&line), Message::Answer(..));
+        if let Some((mut text, mut outline)) = self.half.take().filter(|_| !whole) {
+            outline.feed(&line);
+            let fits = text.len() + line.len() <= self.limit;
+            if fits && (outline.is_open() || outline.is_complete()) {
+                text.extend_from_slice(&line);
+                if outline.is_complete() {
+                    self.take_message(&text);
+                } else {
+                    self.half = Some((text, outline));
+                }
+                return;
+            }
+            // That was no message, and this may be one.
+        }
+        if self.take_message(&line) {
+            return;
+        }
+        let mut outline = Outline::default();
+        outline.feed(&line);
+        if line.trim_ascii_start().starts_with(b"{") && outline.is_open() {
+            self.half = Some((line, outline));
+            return;
+        }
+        let upstream = &self.upstream;
+        tracing::debug!(%upstream, bytes = line.len(), "ignored a line that is no message");
+    }
+
+    /// Takes one message, or a batch of them. False if it is none.
+    fn take_message(&mut self, text: &[u8]) -> bool {
+        if let Some(batch) = answer::batch(text) {
+            for message in batch {
+                self.take_message(message.get().as_bytes());
+            }
+            return true;
+        }
+        let told = self.calls.hear(text);
+        let message = told.or_else(|| serde_json::from_slice(text).ok());
+        let taken = message.is_some();
+        self.ready.extend(message);
+        taken
     }
 }
 
@@ -157,6 +221,16 @@ fn read(line: &[u8]) -> Option<ServerJsonRpcMessage> {
 pub(super) fn ticket_of(message: &ClientJsonRpcMessage) -> Option<Ticket> {
     match message {
         JsonRpcMessage::Request(request) => request.request.extensions().get::<Ticket>().cloned(),
+        JsonRpcMessage::Response(_)
+        | JsonRpcMessage::Notification(_)
+        | JsonRpcMessage::Error(_) => None,
+    }
+}
+
+/// The id of a request.
+pub(super) fn id_of(message: &ClientJsonRpcMessage) -> Option<RequestId> {
+    match message {
+        JsonRpcMessage::Request(request) => Some(request.id.clone()),
         JsonRpcMessage::Response(_)
         | JsonRpcMessage::Notification(_)
         | JsonRpcMessage::Error(_) => None,

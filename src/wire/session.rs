@@ -1,36 +1,39 @@
 //! One conversation with an upstream, from its handshake to its end.
 //!
-//! Calls share it: answers find their request by id, late and foreign ones find nobody. Every
-//! wait has a deadline, because the protocol library has none. A conversation that has ended
-//! stays ended; the supervisor begins another.
+//! Calls share it: answers find their request by id, foreign ones find nobody. Every wait has a
+//! deadline, because the protocol library has none. A call that somebody minds goes on waiting for
+//! a late answer for [`LINGER`], also in a conversation that is retired: it takes no new calls, and
+//! ends with the last one who minds. A conversation that has ended stays ended; the supervisor
+//! begins another.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig,
-    ClientRequest, Implementation, JsonObject, ListToolsRequest, PaginatedRequestParams,
-    PingRequest, ProtocolVersion, RequestId, ServerJsonRpcMessage, ServerResult,
-    SubscriptionFilter,
+    CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest,
+    Implementation, JsonObject, ListToolsRequest, PaginatedRequestParams, PingRequest,
+    ProtocolVersion, SubscriptionFilter,
 };
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, NotificationContext, Peer, PeerRequestOptions,
-    ServiceError, serve_client_with_lifecycle_and_ct,
+    RequestHandle, ServiceError, serve_client_with_lifecycle_and_ct,
 };
 use rmcp::transport::IntoTransport;
 use rmcp::{ClientHandler, RoleClient};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::broadcast;
-use tokio::time::{Instant, timeout, timeout_at};
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::direct::Direct;
+use super::answer::{self, Said};
+use super::calls::Calls;
+use super::direct::{Direct, Posted};
 use super::mcp::Protocol;
 use super::ticket::Ticket;
-use super::{Heard, Offered};
+use super::{Heard, Late, Offered};
 use crate::domain::call::Reply;
 
 /// Most pages of a list of tools: more is a loop, not a list.
@@ -39,6 +42,8 @@ const MAX_PAGES: usize = 100;
 const MAX_TOOLS: usize = 1000;
 /// How long an upstream may take to show that it is alive.
 const PULSE: Duration = Duration::from_secs(2);
+/// How long after its deadline the answer to a call is still waited for, where somebody minds.
+const LINGER: Duration = Duration::from_secs(600);
 
 /// Why a conversation did not begin.
 pub(super) enum NotOpened {
@@ -51,23 +56,34 @@ pub(super) enum NotOpened {
 /// A live conversation. Ends by itself, by [`Session::end`], or with its token.
 pub(super) struct Session {
     peer: Peer<RoleClient>,
-    direct: Option<Direct>,
+    direct: Option<Arc<Direct>>,
+    upstream: Arc<str>,
+    calls: Calls,
     protocol: Protocol,
     over: CancellationToken,
     heard: Arc<AtomicU64>,
     answered: AtomicBool,
-    feeling: AtomicBool,
+    retired: AtomicBool,
+}
+
+/// What came of a call.
+pub(super) struct Called {
+    pub(super) heard: Heard,
+    /// Nothing was done, because the server has forgotten the session.
+    pub(super) gone: bool,
 }
 
 impl Session {
     /// Shakes hands over `transport` and keeps the conversation going until `over` is cancelled,
-    /// which also happens when it ends by itself. `heard` counts what the upstream says.
+    /// which also happens when it ends by itself. `heard` counts what the upstream says, and the
+    /// transport shows it to `calls`.
     pub(super) async fn open<T, E, A>(
         listener: Listener,
         transport: T,
         protocol: Protocol,
         over: CancellationToken,
         heard: Arc<AtomicU64>,
+        calls: Calls,
         until: Instant,
     ) -> Result<Self, NotOpened>
     where
@@ -81,15 +97,13 @@ impl Session {
                 preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             },
         };
+        // Whoever stops waiting for the handshake ends the conversation.
+        let unfinished = over.clone().drop_guard();
         let opening = serve_client_with_lifecycle_and_ct(listener, transport, mode, over.clone());
         let service = match timeout_at(until, opening).await {
             Ok(Ok(service)) => service,
-            Ok(Err(error)) => {
-                over.cancel();
-                return Err(not_opened(error));
-            }
+            Ok(Err(error)) => return Err(not_opened(error)),
             Err(_) => {
-                over.cancel();
                 let why = "it did not answer the handshake in time";
                 return Err(NotOpened::Failed(why.to_owned()));
             }
@@ -97,11 +111,13 @@ impl Session {
         let session = Self {
             peer: service.peer().clone(),
             direct: None,
+            upstream: changes.upstream.clone(),
+            calls,
             protocol,
-            over: over.clone(),
+            over: unfinished.disarm(),
             heard,
             answered: AtomicBool::new(false),
-            feeling: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         };
         tokio::spawn(async move {
             // Ends with the transport, and cancels `over` when it is dropped here.
@@ -115,16 +131,17 @@ impl Session {
 
     /// The same, with a short way for its calls. The newer protocol has none: what each of its
     /// posts carries depends on the call.
-    pub(super) fn with_direct(self, direct: Direct) -> Self {
-        let direct = match self.protocol {
-            Protocol::Initialize | Protocol::Auto => Some(direct),
+    pub(super) fn with_direct(mut self, direct: Direct) -> Self {
+        self.direct = match self.protocol {
+            Protocol::Initialize | Protocol::Auto => Some(Arc::new(direct)),
             Protocol::Discover => None,
         };
-        Self { direct, ..self }
+        self
     }
 
+    /// It has ended, or takes no new calls.
     pub(super) fn is_over(&self) -> bool {
-        self.over.is_cancelled()
+        self.over.is_cancelled() || self.retired.load(Ordering::Relaxed)
     }
 
     /// True once it has answered a call or a list: it works.
@@ -132,57 +149,82 @@ impl Session {
         self.answered.load(Ordering::Relaxed)
     }
 
-    pub(super) fn end(&self) {
-        self.over.cancel();
+    /// Takes no new calls. It ends once nobody minds an answer of it any more.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// Calls a tool once.
-    pub(super) async fn call(&self, tool: &str, arguments: JsonObject, until: Instant) -> Heard {
-        let ticket = Ticket::default();
-        let heard = self.heard.load(Ordering::Relaxed);
-        let why = match self.ask_tool(tool, arguments, &ticket, until).await {
-            Ok(ServerResult::CallToolResult(result)) => return whole(result),
-            Ok(_) => "it answered with something that is no tool result".to_owned(),
-            Err(Unanswered::Refused { code, message }) => {
-                return Reply::RpcError { code, message }.into();
-            }
-            Err(Unanswered::Late) => {
-                if self.heard.load(Ordering::Relaxed) == heard {
-                    self.feel_pulse().await;
+    /// Calls a tool once. An answer that comes after `until` goes to whoever minds.
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        tool: &str,
+        arguments: JsonObject,
+        until: Instant,
+        late: &mut Option<Late>,
+    ) -> Called {
+        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        let (ticket, mut told) = Ticket::new();
+        let waiting = Waiting::of(&self.calls, &ticket);
+        let before = self.heard.load(Ordering::Relaxed);
+        let mut asking = Box::pin(self.clone().ask_tool(params, ticket.clone()));
+        match self.first_word(&mut told, &mut asking, until).await {
+            Ok(said) => return called(said),
+            Err(Unanswered::Broken(why)) => return unanswered(&ticket, why).into(),
+            Err(Unanswered::Late) => {}
+        }
+        let reply = unanswered(&ticket, "no answer within the deadline".to_owned());
+        if let (Reply::Lost(_), Some(late)) = (&reply, late.take()) {
+            let session = self.clone();
+            tokio::spawn(async move {
+                let _waiting = waiting;
+                let until = Instant::now() + LINGER;
+                if let Ok(said) = session.first_word(&mut told, &mut asking, until).await {
+                    // Whoever minded may have found out otherwise.
+                    let _ = late.send(called(said).heard);
                 }
-                "no answer within the deadline".to_owned()
-            }
-            Err(Unanswered::Broken(why)) => why,
-        };
-        let reply = if ticket.withdraw() {
-            Reply::NotSent(why)
-        } else {
-            Reply::Lost(why)
-        };
+            });
+        }
+        if self.heard.load(Ordering::Relaxed) == before {
+            self.feel_pulse().await;
+        }
         reply.into()
     }
 
-    /// Every tool it offers now, over all pages.
-    pub(super) async fn list(&self, until: Instant) -> Result<Vec<Offered>, String> {
+    /// What the call is told first, or why it is told nothing.
+    async fn first_word(
+        &self,
+        told: &mut mpsc::UnboundedReceiver<Said>,
+        asking: &mut (impl Future<Output = Unanswered> + Unpin),
+        until: Instant,
+    ) -> Result<Said, Unanswered> {
+        let said = tokio::select! {
+            biased;
+            said = told.recv() => said.ok_or(Unanswered::Broken(ENDED.to_owned())),
+            why = asking => told.try_recv().map_err(|_| why),
+            () = sleep_until(until) => Err(Unanswered::Late),
+        };
+        if let Ok(Said::Result(_) | Said::Error { .. } | Said::TurnedAway { .. }) = said {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        said
+    }
+
+    /// Every tool it offers now, over all pages. A definition that cannot be read hides that tool
+    /// alone.
+    pub(super) async fn list(self: &Arc<Self>, until: Instant) -> Result<Vec<Offered>, String> {
         let mut tools: Vec<Offered> = Vec::new();
-        let mut cursor = None;
+        let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let params = PaginatedRequestParams::default().with_cursor(cursor.take());
-            let request = ListToolsRequest::with_param(params);
-            let page = match self
-                .ask(ClientRequest::ListToolsRequest(request), until)
-                .await
-            {
-                Ok(ServerResult::ListToolsResult(page)) => page,
-                Ok(_) => return Err("it answered with something that is no list".to_owned()),
-                Err(Unanswered::Refused { code, message }) => {
-                    return Err(format!("it refused: {message} ({code})"));
-                }
-                Err(Unanswered::Late) => return Err("no answer within the deadline".to_owned()),
-                Err(Unanswered::Broken(why)) => return Err(why),
-            };
-            for tool in page.tools {
-                let tool = offered(tool);
+            let page = self.page(cursor.clone(), until).await?;
+            for definition in page.tools {
+                let tool = match serde_json::from_str(definition.get()) {
+                    Ok(tool) => offered(tool),
+                    Err(error) => {
+                        let upstream = &self.upstream;
+                        tracing::warn!(%upstream, %error, "a definition of a tool cannot be read");
+                        continue;
+                    }
+                };
                 // Two definitions under one name: nobody could say which one was accepted.
                 if tools.iter().any(|other| other.name == tool.name) {
                     return Err(format!("it offers {} twice", tool.name));
@@ -192,7 +234,7 @@ impl Session {
             if tools.len() > MAX_TOOLS {
                 return Err(format!("it offers more than {MAX_TOOLS} tools"));
             }
-            match page.next_cursor {
+            match page.next_cursor.filter(|next| !next.is_empty()) {
                 Some(next) => cursor = Some(next),
                 None => return Ok(tools),
             }
@@ -200,66 +242,81 @@ impl Session {
         Err(format!("its list has more than {MAX_PAGES} pages"))
     }
 
-    /// By the short way where there is one.
-    async fn ask_tool(
-        &self,
-        tool: &str,
-        arguments: JsonObject,
-        ticket: &Ticket,
+    async fn page(
+        self: &Arc<Self>,
+        cursor: Option<String>,
         until: Instant,
-    ) -> Result<ServerResult, Unanswered> {
-        let params = CallToolRequestParams::new(tool.to_owned());
-        let mut request = CallToolRequest::new(params.with_arguments(arguments));
+    ) -> Result<Page, String> {
+        let params = PaginatedRequestParams::default().with_cursor(cursor);
+        let mut request = ListToolsRequest::with_param(params);
+        let (ticket, mut told) = Ticket::for_list();
+        let _waiting = Waiting::of(&self.calls, &ticket);
+        request.extensions.insert(ticket.clone());
+        let request = ClientRequest::ListToolsRequest(request);
+        let mut asking = Box::pin(self.clone().ask(request, ticket));
+        match self.first_word(&mut told, &mut asking, until).await {
+            Ok(Said::Result(page)) => serde_json::from_str(page.get())
+                .map_err(|_| "it answered with something that is no list".to_owned()),
+            Ok(Said::Error { code, message }) => Err(format!("it refused: {message} ({code})")),
+            Ok(other) => Err(called(other).heard.reply.why()),
+            Err(Unanswered::Late) => Err("no answer within the deadline".to_owned()),
+            Err(Unanswered::Broken(why)) => Err(why),
+        }
+    }
+
+    /// By the short way where there is one. Ends with why nothing more will be told.
+    async fn ask_tool(
+        self: Arc<Self>,
+        params: CallToolRequestParams,
+        ticket: Ticket,
+    ) -> Unanswered {
+        let tool = params.name.clone();
+        let mut request = CallToolRequest::new(params);
         request.extensions.insert(ticket.clone());
         if let Some(direct) = &self.direct
             && let Some(id) = direct.id()
         {
-            match timeout_at(until, direct.post(&id, request)).await {
-                Ok(Ok(answer)) => return self.noted(answer),
-                Ok(Err(handed)) => {
+            match direct.post(&id, request, &ticket).await {
+                Posted::Told => return Unanswered::Broken(ENDED.to_owned()),
+                Posted::Broken(why) => return Unanswered::Broken(why),
+                Posted::Handed(handed) => {
                     // Nothing of this one is sent.
-                    request = CallToolRequest::new(CallToolRequestParams::new(tool.to_owned()));
+                    request = CallToolRequest::new(CallToolRequestParams::new(tool));
                     request.extensions.insert(handed);
                 }
-                Err(_) => return Err(Unanswered::Late),
             }
         }
-        self.ask(ClientRequest::CallToolRequest(request), until)
+        self.ask(ClientRequest::CallToolRequest(request), ticket)
             .await
     }
 
-    async fn ask(
-        &self,
-        request: ClientRequest,
-        until: Instant,
-    ) -> Result<ServerResult, Unanswered> {
+    /// By the library. Ends with why nothing more will be told.
+    async fn ask(self: Arc<Self>, request: ClientRequest, ticket: Ticket) -> Unanswered {
         let options = PeerRequestOptions::no_options();
-        let sending = self.peer.send_cancellable_request(request, options);
-        let sent = timeout_at(until, sending).await;
-        let mut handle = sent.map_err(|_| Unanswered::Late)?.map_err(broken)?;
-        match timeout_at(until, &mut handle.rx).await {
-            Ok(Ok(answer)) => self.noted(answer.map_err(broken)),
-            Ok(Err(_)) => Err(Unanswered::Broken("the conversation ended".to_owned())),
-            Err(_) => {
-                // Frees the id, so that a late answer finds nobody; nobody waits for this.
-                tokio::spawn(handle.cancel(Some("deadline".to_owned())));
-                Err(Unanswered::Late)
-            }
+        let handle = match self.peer.send_cancellable_request(request, options).await {
+            Ok(handle) => handle,
+            Err(error) => return broken(error),
+        };
+        let mut asked = Asked {
+            handle: Some(handle),
+            ticket,
+        };
+        let answer = match &mut asked.handle {
+            Some(handle) => (&mut handle.rx).await,
+            None => return Unanswered::Broken(ENDED.to_owned()),
+        };
+        asked.handle = None;
+        match answer {
+            Ok(Ok(_)) => Unanswered::Broken("its answer is none to the call".to_owned()),
+            Ok(Err(error)) => broken(error),
+            Err(_) => Unanswered::Broken(ENDED.to_owned()),
         }
     }
 
-    /// `answer`, after noting whether it is one.
-    fn noted(&self, answer: Result<ServerResult, Unanswered>) -> Result<ServerResult, Unanswered> {
-        if matches!(answer, Ok(_) | Err(Unanswered::Refused { .. })) {
-            self.answered.store(true, Ordering::Relaxed);
-        }
-        answer
-    }
-
-    /// After a silence as long as a whole deadline: ends the conversation unless the upstream
+    /// After a silence as long as a whole deadline: retires the conversation unless the upstream
     /// still answers something.
     async fn feel_pulse(&self) {
-        if self.feeling.swap(true, Ordering::AcqRel) {
+        if self.is_over() {
             return;
         }
         let request = match self.protocol {
@@ -269,34 +326,117 @@ impl Session {
             // The newer protocol has no ping.
             Protocol::Discover => ClientRequest::ListToolsRequest(ListToolsRequest::default()),
         };
-        let (heard, peer, over) = (self.heard.clone(), self.peer.clone(), self.over.clone());
-        let before = heard.load(Ordering::Relaxed);
-        let pulse = timeout(PULSE, peer.send_request(request)).await;
+        let before = self.heard.load(Ordering::Relaxed);
+        let pulse = timeout(PULSE, self.peer.send_request(request)).await;
         let silent = matches!(pulse, Err(_) | Ok(Err(ServiceError::TransportSend(_))));
-        if silent && heard.load(Ordering::Relaxed) == before {
-            over.cancel();
+        if silent && self.heard.load(Ordering::Relaxed) == before {
+            self.retire();
         }
-        self.feeling.store(false, Ordering::Release);
     }
 }
 
-/// Why a request has no result.
-pub(super) enum Unanswered {
-    /// The upstream answered with a JSON-RPC error.
-    Refused { code: i64, message: String },
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.over.cancel();
+    }
+}
+
+/// Nothing more comes of a request.
+const ENDED: &str = "the conversation ended";
+
+/// A call that may be answered; dropped, it may no longer.
+struct Waiting {
+    calls: Calls,
+    ticket: Ticket,
+}
+
+impl Waiting {
+    fn of(calls: &Calls, ticket: &Ticket) -> Self {
+        let (calls, ticket) = (calls.clone(), ticket.clone());
+        Self { calls, ticket }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.calls.forget(&self.ticket);
+    }
+}
+
+/// A request that the library keeps account of. Dropped without an answer it is cancelled, which
+/// frees its id; nobody waits for that.
+struct Asked {
+    handle: Option<RequestHandle<RoleClient>>,
+    ticket: Ticket,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let handle = self.handle.take().filter(|_| !self.ticket.is_told());
+        if let (Some(handle), Ok(runtime)) = (handle, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(handle.cancel(Some("deadline".to_owned())));
+        }
+    }
+}
+
+/// One page of a list of tools.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    tools: Vec<Box<RawValue>>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+}
+
+/// Why a request was told nothing.
+enum Unanswered {
     /// The deadline passed.
     Late,
     /// The conversation broke, or the request never entered it.
     Broken(String),
 }
 
-fn broken(error: ServiceError) -> Unanswered {
-    if let ServiceError::McpError(error) = error {
-        return Unanswered::Refused {
-            code: error.code.0.into(),
-            message: error.message.into_owned(),
-        };
+fn unanswered(ticket: &Ticket, why: String) -> Reply {
+    match ticket.withdraw() {
+        true => Reply::NotSent(why),
+        false => Reply::Lost(why),
     }
+}
+
+/// What a call was told, as a reply.
+fn called(said: Said) -> Called {
+    let reply = match said {
+        Said::Result(result) => match answer::tool_result(&result) {
+            Ok(heard) => return Called { heard, gone: false },
+            Err(why) => Reply::Lost(why),
+        },
+        Said::Error { code, message } => Reply::RpcError { code, message },
+        Said::TurnedAway {
+            status,
+            words,
+            gone,
+        } => {
+            let heard = Reply::TurnedAway { status, words }.into();
+            return Called { heard, gone };
+        }
+        Said::TooLarge { limit } => Reply::TooLarge { limit },
+        Said::Unreadable(why) => Reply::Lost(why),
+    };
+    reply.into()
+}
+
+impl From<Reply> for Called {
+    fn from(reply: Reply) -> Self {
+        Self {
+            heard: reply.into(),
+            gone: false,
+        }
+    }
+}
+
+/// Whatever the library says of a request, the upstream did not: its own errors are told apart
+/// before they get here.
+fn broken(error: ServiceError) -> Unanswered {
     if let ServiceError::TransportSend(error) = error {
         return Unanswered::Broken(error.error.to_string());
     }
@@ -320,54 +460,6 @@ fn not_opened(error: ClientInitializeError) -> NotOpened {
     }
     // What else it said is its own text, and long.
     NotOpened::Failed("its answer to the handshake makes no sense".to_owned())
-}
-
-/// The answer to a tool call, if `text` is nothing else. Nearly every message is one, and the
-/// library tries all other kinds first, each on a copy; what is not read here is left to it.
-pub(super) fn tool_answer(text: &[u8]) -> Option<(RequestId, ServerJsonRpcMessage)> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Answer<'a> {
-        #[serde(borrow)]
-        jsonrpc: Cow<'a, str>,
-        id: RequestId,
-        result: CallToolResult,
-    }
-    let Answer {
-        jsonrpc,
-        id,
-        result,
-    } = serde_json::from_slice(text).ok()?;
-    // No other result has any of these.
-    let tells = !result.content.is_empty()
-        || result.structured_content.is_some()
-        || result.is_error.is_some();
-    (jsonrpc == "2.0" && tells).then(|| {
-        let result = ServerResult::CallToolResult(result);
-        (id.clone(), ServerJsonRpcMessage::response(result, id))
-    })
-}
-
-fn whole(result: CallToolResult) -> Heard {
-    let blocks = serde_json::to_value(&result.content).unwrap_or(Value::Null);
-    let reply = reply_of(result);
-    Heard { reply, blocks }
-}
-
-/// The structured content, or the first text parsed as JSON, or that text.
-fn reply_of(result: CallToolResult) -> Reply {
-    let is_error = result.is_error.unwrap_or(false);
-    let mut texts = result.content.iter().filter_map(|block| block.as_text());
-    let content = match (result.structured_content, texts.next()) {
-        (Some(structured), _) => structured,
-        (None, Some(first)) => {
-            let parsed = serde_json::from_str(&first.text);
-            parsed.unwrap_or_else(|_| Value::String(first.text.clone()))
-        }
-        (None, None) if result.content.is_empty() => Value::Null,
-        (None, None) => serde_json::to_value(&result.content).unwrap_or(Value::Null),
-    };
-    Reply::Result { content, is_error }
 }
 
 fn offered(tool: rmcp::model::Tool) -> Offered {
@@ -432,57 +524,5 @@ async fn subscribe(peer: Peer<RoleClient>, listener: Listener, over: Cancellatio
             listener.changed();
             tracing::debug!(upstream = %listener.upstream, ?ended, "its subscription ended");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_tool_answer_is_read_as_the_library_reads_it() {
-        let results = [
-            json!({"content": [{"type": "text", "text": "a\"b"}], "isError": true}),
-            json!({"content": [], "structuredContent": {"x": [1, null]}, "isError": false}),
-            json!({"structuredContent": null, "_meta": {"a": 1}}),
-            json!({"resultType": "complete", "content": [
-                {"type": "image", "data": "AA==", "mimeType": "image/png"},
-                {"type": "resource_link", "uri": "a:b", "name": "n"},
-            ]}),
-        ];
-        for result in results {
-            for id in [json!(7), json!("seven")] {
-                let text = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
-                let (known, read) = tool_answer(text.as_bytes()).unwrap();
-                let library: ServerJsonRpcMessage = serde_json::from_str(&text).unwrap();
-                assert_eq!(format!("{read:?}"), format!("{library:?}"), "{text}");
-                assert_eq!(serde_json::to_value(known).unwrap(), id);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_tool_answer_is_left_to_the_library() {
-        let others = [
-            json!({"jsonrpc": "2.0", "id": 1, "result": {}}),
-            json!({"jsonrpc": "2.0", "id": 1, "result": {"_meta": {"a": 1}}}),
-            json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": [], "_meta": {}}}),
-            json!({"jsonrpc": "2.0", "id": 1, "result": {"resultType": "input_required", "content": []}}),
-            json!({"jsonrpc": "2.0", "id": 1, "result": {"isError": "yes"}}),
-            json!({"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "m"}}),
-            json!({"jsonrpc": "2.0", "id": null, "result": {"isError": false}}),
-            json!({"jsonrpc": "1.0", "id": 1, "result": {"isError": false}}),
-            json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}),
-            json!({"jsonrpc": "2.0", "id": 1, "method": "m", "result": {"isError": false}}),
-            json!([]),
-        ];
-        for other in others {
-            assert!(
-                tool_answer(other.to_string().as_bytes()).is_none(),
-                "{other}"
-            );
-        }
-        assert!(tool_answer(b"log line").is_none());
     }
 }

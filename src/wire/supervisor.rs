@@ -3,24 +3,22 @@
 //!
 //! Starts are at least a second apart whatever happens, and further apart while they keep
 //! failing. A call that finds no conversation waits for the next start only as long as its own
-//! deadline allows, and is then proven not to have been sent.
+//! deadline allows, and is then proven not to have been sent. A start goes on when nobody waits for
+//! it any more: an upstream that is slower than its callers is there for the next one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rmcp::model::JsonObject;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::mcp::{MAX_IN_FLIGHT, Protocol, Transport, UpstreamSpec};
+use super::posting::TURNED_AWAY;
 use super::session::{Listener, NotOpened, Session};
-use super::{Heard, Offered, UpstreamHealth, child, streamable};
+use super::{Heard, Late, Offered, UpstreamHealth, child, streamable};
 use crate::domain::call::Reply;
-
-/// Longest that a start may take, handshake included.
-const START: Duration = Duration::from_secs(10);
 
 /// One upstream and its current conversation, if any. Cheap to clone.
 #[derive(Clone)]
@@ -32,8 +30,6 @@ struct Inner {
     spec: UpstreamSpec,
     listener: Listener,
     state: Mutex<State>,
-    /// Held while starting, so that two calls do not start two children.
-    starting: tokio::sync::Mutex<()>,
     permits: Semaphore,
     over: CancellationToken,
     children: TaskTracker,
@@ -41,12 +37,21 @@ struct Inner {
 
 struct State {
     session: Option<Arc<Session>>,
+    /// Closed when the start under way has ended, so that two calls do not start two children.
+    starting: Option<watch::Receiver<()>>,
     protocol: Protocol,
     last_start: Option<Instant>,
     /// Conversations in a row that ended before they answered anything.
     failures: u32,
     ok: bool,
     detail: String,
+}
+
+impl State {
+    fn is_starting(&self) -> bool {
+        let start = self.starting.as_ref();
+        start.is_some_and(|start| start.has_changed().is_ok())
+    }
 }
 
 impl Supervisor {
@@ -62,6 +67,7 @@ impl Supervisor {
         };
         let state = State {
             session: None,
+            starting: None,
             protocol: spec.protocol,
             last_start: None,
             failures: 0,
@@ -72,7 +78,6 @@ impl Supervisor {
             spec,
             listener,
             state: Mutex::new(state),
-            starting: tokio::sync::Mutex::new(()),
             permits: Semaphore::new(MAX_IN_FLIGHT),
             over,
             children,
@@ -82,28 +87,59 @@ impl Supervisor {
         }
     }
 
-    /// Sends one call once.
-    pub(super) async fn call(&self, tool: &str, arguments: JsonObject, until: Instant) -> Heard {
+    /// Sends one call once, or once more in a new conversation where the first answer proves that
+    /// nothing was done because its session is gone.
+    pub(super) async fn call(
+        &self,
+        tool: &str,
+        arguments: JsonObject,
+        until: Instant,
+        mut late: Option<Late>,
+    ) -> Heard {
         let Ok(Ok(_permit)) = timeout_at(until, self.inner.permits.acquire()).await else {
             return Reply::NotSent("too many calls to it are under way".to_owned()).into();
         };
-        let session = match self.session(until).await {
-            Ok(session) => session,
-            Err(why) => return Reply::NotSent(why).into(),
-        };
-        let heard = session.call(tool, arguments, until).await;
-        match &heard.reply {
-            Reply::Result { .. } | Reply::RpcError { .. } => {}
-            Reply::NotSent(_)
-            | Reply::TurnedAway { .. }
-            | Reply::TooLarge { .. }
-            | Reply::Lost(_) => {
-                self.lock().detail = heard.reply.why();
-                self.lock().ok = false;
-                self.after_a_break(&session);
+        let mut gone: Option<Heard> = None;
+        loop {
+            let session = match self.session(until).await {
+                Ok(session) => session,
+                Err(why) => {
+                    let first = gone.unwrap_or_else(|| Reply::NotSent(why).into());
+                    return proven(first);
+                }
+            };
+            let arguments = arguments.clone();
+            let called = session.call(tool, arguments, until, &mut late).await;
+            self.learn(&session, &called.heard.reply);
+            if !called.gone || gone.is_some() {
+                return proven(called.heard);
             }
+            self.retire(&session);
+            gone = Some(called.heard);
         }
-        heard
+    }
+
+    /// What a reply tells of the upstream's health.
+    fn learn(&self, session: &Arc<Session>, reply: &Reply) {
+        let ok = match reply {
+            Reply::Result { .. } | Reply::RpcError { .. } | Reply::TooLarge { .. } => true,
+            Reply::TurnedAway { .. } | Reply::NotSent(_) | Reply::Lost(_) => false,
+        };
+        let mut state = self.lock();
+        if !ok {
+            state.detail = reply.why();
+        } else if !state.ok {
+            state.detail = "it answers again".to_owned();
+        }
+        state.ok = ok;
+        drop(state);
+        match reply {
+            Reply::NotSent(_) | Reply::Lost(_) => self.after_a_break(session),
+            Reply::Result { .. }
+            | Reply::RpcError { .. }
+            | Reply::TurnedAway { .. }
+            | Reply::TooLarge { .. } => {}
+        }
     }
 
     /// The tools it offers now.
@@ -127,37 +163,74 @@ impl Supervisor {
 
     /// A session over HTTP does not notice by itself that its server is gone or has forgotten
     /// it; beginning anew costs one handshake and repeats nothing.
-    fn after_a_break(&self, session: &Session) {
+    fn after_a_break(&self, session: &Arc<Session>) {
         match self.inner.spec.transport {
-            Transport::Http { .. } => session.end(),
-            Transport::Stdio { .. } => {}
+            Transport::Http { .. } => self.retire(session),
+            // One that fell silent has retired by itself, and ends once nobody holds it.
+            Transport::Stdio { .. } => drop(self.current()),
         }
     }
 
+    /// Calls from now on get a new conversation. Those that wait for an answer keep this one.
+    fn retire(&self, session: &Session) {
+        session.retire();
+        drop(self.current());
+    }
+
     async fn session(&self, until: Instant) -> Result<Arc<Session>, String> {
-        if let Some(session) = self.current() {
-            return Ok(session);
-        }
-        let Ok(_starting) = timeout_at(until, self.inner.starting.lock()).await else {
-            return Err(format!("it is not up: {}", self.lock().detail));
-        };
         loop {
             if let Some(session) = self.current() {
                 return Ok(session);
             }
-            let at = self.next_start();
+            let Some(at) = self.next_start() else {
+                self.begun(until).await?;
+                continue;
+            };
             if at >= until {
                 return Err(format!("it is not up: {}", self.lock().detail));
             }
             tokio::select! {
-                () = sleep_until(at) => {}
+                () = sleep_until(at) => self.begin(),
                 () = self.inner.over.cancelled() => return Err("it was shut down".to_owned()),
             }
-            match self.start(until).await {
-                Ok(session) => return Ok(session),
-                Err(why) => self.note(false, why),
+        }
+    }
+
+    /// Waits for the start that is under way, however it ends.
+    async fn begun(&self, until: Instant) -> Result<(), String> {
+        let start = self.lock().starting.clone();
+        let Some(mut start) = start else {
+            return Ok(());
+        };
+        // It is closed, never written to.
+        match timeout_at(until, start.changed()).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.lock().ok = false;
+                Err("it did not start in time".to_owned())
             }
         }
+    }
+
+    /// Starts it, in a task of its own, unless somebody else just has.
+    fn begin(&self) {
+        let mut state = self.lock();
+        let is_up = state.session.as_ref().is_some_and(|now| !now.is_over());
+        if is_up || state.is_starting() {
+            return;
+        }
+        let (ends, end) = watch::channel(());
+        state.starting = Some(end);
+        state.last_start = Some(Instant::now());
+        state.detail = "starting".to_owned();
+        drop(state);
+        let supervisor = self.clone();
+        tokio::spawn(async move {
+            let _ends = ends;
+            if let Err(why) = supervisor.start().await {
+                supervisor.note(false, why);
+            }
+        });
     }
 
     fn current(&self) -> Option<Arc<Session>> {
@@ -175,24 +248,23 @@ impl Supervisor {
         None
     }
 
-    fn next_start(&self) -> Instant {
+    /// When it may be started; `None` while it is being started.
+    fn next_start(&self) -> Option<Instant> {
         let state = self.lock();
+        if state.is_starting() {
+            return None;
+        }
         let pause = self.inner.spec.pauses.after(state.failures);
-        match state.last_start {
+        Some(match state.last_start {
             None => Instant::now(),
             Some(last) => last + pause,
-        }
+        })
     }
 
-    async fn start(&self, until: Instant) -> Result<Arc<Session>, String> {
+    async fn start(&self) -> Result<(), String> {
         let inner = &self.inner;
-        let protocol = {
-            let mut state = self.lock();
-            state.last_start = Some(Instant::now());
-            state.detail = "starting".to_owned();
-            state.protocol
-        };
-        let until = until.min(Instant::now() + START);
+        let protocol = self.lock().protocol;
+        let until = Instant::now() + inner.spec.start_timeout;
         let over = inner.over.child_token();
         let opened = match inner.spec.transport {
             Transport::Stdio { .. } => {
@@ -217,12 +289,12 @@ impl Supervisor {
         match opened {
             Ok((session, detail)) => {
                 let mut state = self.lock();
-                state.session = Some(session.clone());
+                state.session = Some(session);
                 drop(state);
                 self.note(true, detail);
                 // It may offer other tools than the one before it.
                 inner.listener.changed();
-                Ok(session)
+                Ok(())
             }
             Err(NotOpened::Failed(why)) => {
                 let mut state = self.lock();
@@ -261,5 +333,20 @@ impl Supervisor {
     fn lock(&self) -> MutexGuard<'_, State> {
         let state = self.inner.state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A status that only says that a session is gone proves nothing about a call in a new one.
+fn proven(heard: Heard) -> Heard {
+    match &heard.reply {
+        Reply::TurnedAway { status, .. } if !TURNED_AWAY.contains(status) => {
+            Reply::Lost(format!("it answered with {}", heard.reply.why())).into()
+        }
+        Reply::TurnedAway { .. }
+        | Reply::Result { .. }
+        | Reply::RpcError { .. }
+        | Reply::NotSent(_)
+        | Reply::TooLarge { .. }
+        | Reply::Lost(_) => heard,
     }
 }

@@ -8,6 +8,7 @@ pub mod fragile;
 pub mod house;
 pub mod nasty;
 pub mod nodes;
+pub mod odd;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;

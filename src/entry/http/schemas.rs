@@ -144,6 +144,7 @@ fn commits() -> Value {
             "proposal_id": uuid(),
             "outcome": {"enum": ["executed", "reversed"]},
             "result": {},
+            "content": {"type": "array"},
             "replayed": {"type": "boolean"},
             "reason": {"const": "provider_refused"},
             "provider": closed(json!({

@@ -227,6 +227,10 @@ fn outcome() -> Value {
                 {"type": "boolean"}, {"type": "null"},
             ],
         },
+        "content": {
+            "description": "Every content block of the answer, where they say more than `result`.",
+            "type": "array",
+        },
         "replayed": {"type": "boolean"},
         "reason": {"type": "string"},
         "provider": {

@@ -21,6 +21,7 @@ use rmcp::model::{
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use rmcp::{Peer, ServerHandler};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -213,10 +214,14 @@ fn passed_on(invoked: Invoked) -> CallToolResult {
         // Structured answers are objects; what is none becomes a field of one.
         json!({"content": invoked.content})
     };
-    let blocks: Vec<ContentBlock> = serde_json::from_value(invoked.blocks).unwrap_or_default();
-    let blocks = match blocks.is_empty() {
-        true => vec![ContentBlock::text(structured.to_string())],
-        false => blocks,
+    // A block of a kind that is not known here is kept as what it says.
+    let block = |block: &Value| {
+        let known = ContentBlock::deserialize(block);
+        known.unwrap_or_else(|_| ContentBlock::text(block.to_string()))
+    };
+    let blocks = match invoked.blocks.as_array().map(Vec::as_slice) {
+        None | Some([]) => vec![ContentBlock::text(structured.to_string())],
+        Some(blocks) => blocks.iter().map(block).collect(),
     };
     let mut result = match invoked.is_error {
         true => CallToolResult::error(blocks),
@@ -408,5 +413,28 @@ async fn tell_changes(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_of_an_upstream_is_passed_on_in_order() {
+        let text = json!({"type": "text", "text": "see"});
+        let image = json!({"type": "image", "data": "AAAA", "mimeType": "image/png"});
+        let widget = json!({"type": "widget", "foo": 1});
+        let passed = passed_on(Invoked {
+            content: json!({"id": "x1"}),
+            blocks: json!([text, image, widget]),
+            is_error: false,
+        });
+        let passed = serde_json::to_value(passed).unwrap();
+        assert_eq!(passed["structuredContent"], json!({"id": "x1"}));
+        let blocks = &passed["content"];
+        assert_eq!((&blocks[0]["text"], &blocks[1]), (&json!("see"), &image));
+        let kept: Value = serde_json::from_str(blocks[2]["text"].as_str().unwrap()).unwrap();
+        assert_eq!(kept, widget);
     }
 }
