@@ -1,5 +1,8 @@
 //! hundi: a two-phase propose/commit transaction broker.
 
+// The commands name the library as any other user of it would.
+extern crate self as hundi;
+
 pub mod ambient;
 pub mod app;
 pub mod broker;
@@ -11,6 +14,8 @@ pub mod ephemeral;
 pub mod governance;
 pub mod keyring;
 pub mod notify;
+#[path = "main.rs"]
+pub mod program;
 pub mod sandbox;
 pub mod sidecar;
 pub mod store;

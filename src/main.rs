@@ -1,5 +1,8 @@
-//! The `hundi` program: parse the command line, load the configuration, build what the command
-//! needs, run it, and end with 0 (done), 1 (refused or failed) or 2 (wrong usage).
+//! From the command line to the exit code: load the configuration, build what the command needs, run
+//! it, and end with 0 (done), 1 (refused or failed) or 2 (wrong usage).
+//!
+//! A module of the library, so that the futures it runs are compiled once and not again for the
+//! binary (`hundi.rs`), which only calls it.
 
 mod run;
 
@@ -17,13 +20,10 @@ use hundi::entry::cli::{self, Cli, Command, Failure, SettingFlags};
 use hundi::governance::{integrity, simulate};
 use hundi::keyring::Keyring;
 
-/// See `Cargo.toml`: measured to be worth it, and nothing depends on it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-fn main() -> ExitCode {
+/// The whole program, from the command line to the exit code.
+pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let ended = run(&cli);
+    let ended = carry_out(&cli);
     match ended {
         Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
         Err(Failure::Told) => ExitCode::from(1),
@@ -38,7 +38,7 @@ fn say(text: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(cli: &Cli) -> Result<(), Failure> {
+fn carry_out(cli: &Cli) -> Result<(), Failure> {
     // Not locked for good: `hundi mcp` writes its answers from another thread.
     let mut out = BufWriter::with_capacity(OUT_BYTES, io::stdout());
     match &cli.command {

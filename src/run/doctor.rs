@@ -14,7 +14,7 @@ use hundi::entry::cli::{Failure, SettingFlags};
 use hundi::wire::mcp::Upstreams;
 
 use super::{block_on, program};
-use crate::load;
+use crate::program::load;
 
 /// Examines, and prints what was seen.
 pub fn run(args: &Args, flags: &SettingFlags, out: &mut dyn Write) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ use hundi::domain::tool::Standing;
 use hundi::entry::cli::doctor::Check;
 use hundi::keyring::Keyring;
 
-use crate::run::on_store::local_admin;
+use crate::program::run::on_store::local_admin;
 
 /// A token key older than this should be rotated: it costs nothing.
 const TOKEN_KEY_DAYS: i64 = 90;
