@@ -2,7 +2,7 @@
 
 use super::*;
 
-const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const KEY: &str = "9d2f60b8e4175ac3f18b0e6d27c94a5302ef7bd1864c9a3be5703d1f28a6c94e";
 const CANARY: &str = "canary-4711-do-not-show";
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];

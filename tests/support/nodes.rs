@@ -8,8 +8,8 @@ use super::postgres;
 use super::server::{BankProcess, FirstKeys, HUNDI, Server, TOKEN_KEY};
 
 /// The other keys that nodes share.
-pub const AUDIT_KEY: &str = "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf";
-pub const MASTER_KEY: &str = "c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedf";
+pub const AUDIT_KEY: &str = "a01f5c93e7d2486b30fa9e17c4856d21bb7e09f3a8146d5c92e0573bd8416fac";
+pub const MASTER_KEY: &str = "c0e84b17d963fa2c5580b1d4067e39fca291d85f3eb6470c18d3952f6ba7e041";
 
 /// What nodes share: a database, a bank, keys.
 #[derive(Clone)]

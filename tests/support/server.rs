@@ -14,7 +14,7 @@ const READY: Duration = Duration::from_secs(30);
 /// The program under test.
 pub const HUNDI: &str = env!("CARGO_BIN_EXE_hundi");
 /// The key that signs every test server's tokens, so that a test can sign its own.
-pub const TOKEN_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub const TOKEN_KEY: &str = "09f7a3c51e8d4b60729ce1f8d35a06b74418ef92cd7a305be96f12a8043dc75b";
 
 /// A child that does not outlive the test.
 pub struct Process(Child);
@@ -53,7 +53,11 @@ fn start(args: &[&str], dir: &Path, env: &[(&str, &str)]) -> (Process, String) {
 }
 
 /// The same; `Err` is what it said instead of getting ready.
-fn try_start(args: &[&str], dir: &Path, env: &[(&str, &str)]) -> Result<(Process, String), String> {
+pub fn try_start(
+    args: &[&str],
+    dir: &Path,
+    env: &[(&str, &str)],
+) -> Result<(Process, String), String> {
     try_start_program(Path::new(HUNDI), args, dir, env)
 }
 
@@ -381,11 +385,14 @@ impl Server {
     /// Runs another `hundi` process on the server's folder, as an operator would.
     pub fn command(&self, args: &[&str]) -> String {
         let sandbox = self.bank.url.trim_start_matches("http://");
+        // A store is only opened with the keys that it was written with.
+        let own_ring = self.dir.path().join("hundi-data/token-keys.json").exists();
         let ran = Command::new(env!("CARGO_BIN_EXE_hundi"))
             .args(args)
             .current_dir(self.dir.path())
             .env_clear()
             .env("HUNDI_SANDBOX_LISTEN", sandbox)
+            .envs((!own_ring).then_some(("HUNDI_TOKEN_KEY", TOKEN_KEY)))
             .output()
             .unwrap();
         let told = String::from_utf8_lossy(&ran.stderr).into_owned();
