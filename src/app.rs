@@ -1,9 +1,12 @@
 //! The composition root: configuration in, a working broker out. Everything but `entry` meets here
 //! and nowhere else.
 
+mod folder;
+mod mark;
 mod outside;
 
-pub use outside::sandbox_secret;
+pub use mark::{Adopt, Mismatch, standing};
+pub use outside::kept_sandbox_secret;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -24,16 +27,17 @@ use crate::ambient::Ambient;
 use crate::broker::keys::{FirstKeys, first_agent_id};
 use crate::broker::load::Bounds;
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
+use crate::config::secret::KeyBytes;
 use crate::config::{Config, Handshake, Transport, Upstream};
 use crate::connector::registry;
 use crate::domain::ids::{AgentId, OrgId, ToolName, hex};
+use crate::domain::mark::Held;
 use crate::domain::principal::{Principal, Role};
 use crate::domain::secret::Secret;
 use crate::domain::tool::Tool;
 use crate::ephemeral::local::Local;
 use crate::ephemeral::redis::Redis;
 use crate::ephemeral::{Bucket, Ephemeral};
-use crate::keyring::Keyring;
 use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
 use crate::store::Store;
@@ -61,6 +65,10 @@ const SANDBOX_PROBE: Duration = Duration::from_secs(2);
 pub struct App {
     /// The use cases.
     pub broker: Broker,
+    /// Whose money a commit moves, for people.
+    pub bank_told: String,
+    /// The names of this process's keys, all of them the store's.
+    pub key_names: Held,
     /// The sandbox bank's address, in sandbox mode.
     pub sandbox_url: Option<String>,
     upstreams: Arc<Upstreams>,
@@ -73,29 +81,43 @@ impl App {
     /// Builds everything the configuration asks for. `program` is this very program, which is
     /// started again as the sidecar.
     pub async fn build(config: &Config, program: &Path) -> Result<Self> {
-        Self::with_bank(config, program, true).await
+        Self::with_bank(config, program, true, Adopt::No).await
     }
 
     /// The same for one command on the store, beside a server or without one: no bank is started.
     pub async fn beside(config: &Config, program: &Path) -> Result<Self> {
-        Self::with_bank(config, program, false).await
+        Self::with_bank(config, program, false, Adopt::No).await
     }
 
-    async fn with_bank(config: &Config, program: &Path, start_bank: bool) -> Result<Self> {
+    /// The same for the one command by which a person says that store and configuration belong
+    /// together.
+    pub async fn adopting(config: &Config, program: &Path) -> Result<Self> {
+        Self::with_bank(config, program, false, Adopt::Yes).await
+    }
+
+    async fn with_bank(
+        config: &Config,
+        program: &Path,
+        start_bank: bool,
+        adopt: Adopt,
+    ) -> Result<Self> {
         // Fails only if a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let ambient = Ambient::real();
-        private_folder(&config.data_dir)?;
-        let keys = Keyring::open(config, &ambient).context("the token keys")?;
+        folder::look_over(config, start_bank)?;
         // Whoever runs one command sees for himself that the store is away.
         let patience = match start_bank {
             true => config.store_wait,
             false => Duration::ZERO,
         };
         let (store, audience) = open_store(config, &ambient, patience).await?;
+        // Before anything is read of the store, let alone done with it.
+        let keys = mark::settle(config, &ambient, &*store, adopt).await?;
+        folder::refuse_sandbox(config)?;
+        let key_names = keys.held()?;
         // A command beside a server counts no requests, and nobody waits for its word.
         let ephemeral = match config.redis_url.as_ref().filter(|_| start_bank) {
-            Some(url) => shared(config, url.expose(), &audience, &ambient)?,
+            Some(url) => shared(url.expose(), &audience, &ambient, &keys.masters)?,
             None => Arc::new(Local::new()),
         };
         let closing = CancellationToken::new();
@@ -112,8 +134,7 @@ impl App {
             program,
             sandbox_url.as_deref(),
         )));
-        let audit_key = outside::audit_key(config, &ambient)?;
-        let sandbox_secret = sandbox_secret(config, &ambient)?;
+        let sandbox_secret = outside::sandbox_secret(config, &ambient)?;
         let spool = Arc::new(Folder::new(&config.data_dir, ambient.clone()));
         if start_bank {
             // Only whoever serves starts here; a command beside a server must leave its file alone.
@@ -124,7 +145,7 @@ impl App {
             store,
             ephemeral,
             wire: upstreams.clone(),
-            keys: Arc::new(keys),
+            keys: Arc::new(keys.ring),
             sampler: config
                 .sandbox_mode()
                 .then(|| Arc::new(SandboxModel) as Arc<dyn Sampler>),
@@ -133,13 +154,20 @@ impl App {
                 Gleif::new(&config.gleif_api_base).context("GLEIF")?,
             )),
             outbound: Some(Arc::new(Poster::new().context("the HTTP client")?)),
-            audit_key: Some(audit_key),
+            audit_key: Some(keys.audit),
             spool: Some(spool),
         };
-        let settings = settings(config, audience, sandbox_secret.clone());
+        let mut settings = settings(config, audience, sandbox_secret.clone());
+        settings.masters = key_names.masters.clone();
         let broker = Broker::new(ports, settings, tools(config));
+        if start_bank {
+            // A command must still be able to revoke such a key.
+            broker.bank_agent_is_free().await?;
+        }
         Ok(Self {
             broker,
+            bank_told: mark::bank(config).to_string(),
+            key_names,
             sandbox_url,
             upstreams,
             closing,
@@ -258,6 +286,7 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
         on_missing: config.on_missing,
         block_threshold: config.block_threshold,
         bounds: Bounds::default(),
+        masters: Vec::new(),
         upstreams: config
             .upstreams
             .iter()
@@ -367,28 +396,15 @@ async fn open_postgres(
 
 /// Windows and caches that all nodes of this store share. Redis itself need not be there yet.
 fn shared(
-    config: &Config,
     url: &str,
     store: &str,
     ambient: &Ambient,
+    masters: &[KeyBytes],
 ) -> Result<Arc<dyn Ephemeral>> {
     let node = hex(&ambient.bytes::<8>());
-    let redis = match &config.master_key {
-        Some(key) => Redis::start(url, store, &node, key.expose()),
-        // Without a key that nodes share there is one node, which believes only itself.
-        None => Redis::start(url, store, &node, &ambient.bytes::<32>()),
-    };
+    let newest = masters.first().context("there is no master key")?;
+    let redis = Redis::start(url, store, &node, newest.expose());
     Ok(Arc::new(redis.context("HUNDI_REDIS_URL")?))
-}
-
-/// Makes a folder that only its owner can enter.
-fn private_folder(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.with_context(|| format!("the data folder {} cannot be made", path.display()))
 }
 
 /// Starts the sandbox bank, or finds the one that another process of this data folder runs.

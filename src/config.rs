@@ -70,8 +70,8 @@ pub struct Config {
     pub token_keys: Vec<KeyBytes>,
     /// Signs the heads of the audit log; `None` is made and kept in the data folder.
     pub audit_key: Option<KeyBytes>,
-    /// Guards what the store keeps secret; `None` as above.
-    pub master_key: Option<KeyBytes>,
+    /// Guard what the store keeps secret, the newest first; empty as above.
+    pub master_keys: Vec<KeyBytes>,
     /// The bank.
     pub razorpay: Razorpay,
     /// Ask the bank regularly for payouts made elsewhere.

@@ -1,4 +1,4 @@
-//! Keys on disk: the ring that signs commit tokens, and the two single keys of the data folder.
+//! Keys on disk: the ring that signs commit tokens, and the single keys of the data folder ([`kept`]).
 //!
 //! The ring lives in `token-keys.json` (mode 0600), which every process of the data folder shares.
 //! A process looks at the file's stamp before each use, so that a key retired elsewhere is refused
@@ -9,7 +9,8 @@
 //! Keys given from outside (`HUNDI_TOKEN_KEY`, needed on Postgres) make a fixed ring that is
 //! rotated where it came from.
 
-mod files;
+pub mod files;
+pub mod kept;
 mod stored;
 
 use std::fs::{self, File, OpenOptions};
@@ -30,7 +31,7 @@ use crate::domain::ids::hex;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{ACCEPTED_SKEW_SECS, BadKey, KeyEntry, KeyRing, KeyState, TokenKey};
 pub use files::make_folder;
-use files::{create, failed, refuse_open, replace};
+use files::{failed, refuse_open, replace};
 use stored::{HexSecret, Stored, StoredKey, StoredState, VERSION};
 
 /// The ring's file in the data folder.
@@ -52,7 +53,7 @@ pub enum KeyringError {
         error: io::Error,
     },
     /// Others may read a file of keys.
-    #[error("{} can be read by others, so its keys cannot be trusted: `chmod 600` it, then `hundi keyring rotate`", .0.display())]
+    #[error("{} can be read by others, so its keys cannot be trusted: `chmod 600` it, and if somebody may have read it, replace its keys (token keys: `hundi keyring rotate`)", .0.display())]
     Open(PathBuf),
     /// Not what was written.
     #[error("{} is not a file of keys: {why}; restore it from a backup, or move it away for a new one", path.display())]
@@ -154,10 +155,7 @@ impl Keys for Keyring {
 /// that all nodes call it the same.
 fn given(keys: &[KeyBytes]) -> Result<KeyRing, KeyringError> {
     let keys = keys.iter().rev().map(|key| {
-        let mut hasher = Sha256::new();
-        hasher.update(b"hundi/kid/v1\0");
-        hasher.update(key.expose());
-        let kid = format!("e{}", hex(&hasher.finalize()[..KID_BYTES]));
+        let kid = format!("e{}", name_of(b"hundi/kid/v1\0", key));
         let secret = Zeroizing::new(key.expose().to_vec());
         Ok(TokenKey::new(
             &kid,
@@ -168,6 +166,16 @@ fn given(keys: &[KeyBytes]) -> Result<KeyRing, KeyringError> {
     });
     keys.collect::<Result<Vec<_>, KeyringError>>()
         .map(KeyRing::new)
+}
+
+/// The name of a master key: it follows from the key, so that all nodes call it the same.
+pub fn master_name(key: &KeyBytes) -> String {
+    format!("m{}", name_of(b"hundi/kid/master/v1\0", key))
+}
+
+fn name_of(label: &[u8], key: &KeyBytes) -> String {
+    let hash = Sha256::new_with_prefix(label).chain_update(key.expose());
+    hex(&hash.finalize()[..KID_BYTES])
 }
 
 /// Bytes of a key's name; it only has to differ from the other names of a ring.
@@ -370,34 +378,6 @@ impl Keys for FileKeys {
         }
         self.reread(now)
     }
-}
-
-/// A single key of the data folder: `given` from outside, or read from `<folder>/<name>.key`, which
-/// is made (32 random bytes, mode 0600) where it is missing.
-pub fn single_key(
-    folder: &Path,
-    name: &str,
-    given: Option<&KeyBytes>,
-    ambient: &Ambient,
-) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-    if let Some(given) = given {
-        return Ok(Zeroizing::new(given.expose().to_vec()));
-    }
-    make_folder(folder)?;
-    let path = folder.join(format!("{name}.key"));
-    if !path.exists() {
-        let fresh = Zeroizing::new(ambient.bytes::<32>());
-        let text = Zeroizing::new(hex(fresh.as_slice()));
-        create(&path, text.as_bytes(), &hex(&ambient.bytes::<8>()))?;
-    }
-    refuse_open(&path)?;
-    let text = fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
-    let text = Zeroizing::new(text);
-    let key = KeyBytes::from_hex(text.trim()).map_err(|weak| KeyringError::Damaged {
-        path: path.clone(),
-        why: format!("the key {weak}"),
-    })?;
-    Ok(Zeroizing::new(key.expose().to_vec()))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use hundi::broker::Keys;
 use hundi::config::layers::Flag;
 use hundi::config::{Config, Shown, environment};
 use hundi::domain::facts::OnMissing;
+use hundi::domain::mark::KeyKind;
 use hundi::entry::cli::{self, Cli, Command, Failure, SettingFlags};
 use hundi::governance::{integrity, simulate};
 use hundi::keyring::Keyring;
@@ -87,7 +88,7 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         }
         Command::Payee(command) => run::on_store::payee(command, &load(&cli.settings)?, &mut out),
         Command::Tool(command) => run::on_store::tool(command, &load(&cli.settings)?, &mut out),
-        Command::Migrate(json) => run::on_store::migrate(*json, &load(&cli.settings)?, &mut out),
+        Command::Migrate(args) => run::on_store::migrate(*args, &load(&cli.settings)?, &mut out),
         Command::Serve(args) => run::serve::run(args, &load(&cli.settings)?, &mut out),
         Command::Mcp(args) => run::mcp::run(args, &load(&cli.settings)?),
         Command::Sandbox(args) => run::sandbox::run(args, &load(&cli.settings)?, &mut out),
@@ -124,9 +125,17 @@ fn config(args: &cli::config::Args, config: &Config, out: &mut dyn Write) -> Res
         variable: row.variable.clone(),
         help: row.help.to_owned(),
     });
+    let (held, wrong) = run::keys_at_hand(config)?;
+    let keys = held.map(|held| {
+        let master = held.masters.first().cloned().unwrap_or_default();
+        let named = [KeyKind::Token, KeyKind::Audit, KeyKind::Master].map(KeyKind::name);
+        let names = [held.sealing, held.audit, master];
+        named.into_iter().zip(names).collect()
+    });
     let remarks = cli::config::Remarks {
+        keys: keys.unwrap_or_default(),
         off: config.off(),
-        warnings: config.warnings.clone(),
+        warnings: config.warnings.iter().cloned().chain(wrong).collect(),
     };
     cli::config::run(args, &rows.collect::<Vec<_>>(), &remarks, out)
 }

@@ -36,6 +36,7 @@ mod rest;
 mod sandbox;
 mod sidecar;
 mod spool;
+mod starts;
 mod store_conformance;
 mod support;
 mod tools;

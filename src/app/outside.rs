@@ -1,26 +1,15 @@
-//! Who is told, who may speak to us, and what signs the log: the parts of the configuration that
-//! reach beyond a single call.
+//! Who is told, and who may speak to us: the parts of the configuration that reach beyond a single
+//! call.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::Arc;
-
-use anyhow::{Context, Result, bail};
-use zeroize::Zeroizing;
+use anyhow::Result;
 
 use crate::ambient::Ambient;
 use crate::broker::{Bank, Ntfy, People, Slack};
 use crate::config::Config;
-use crate::config::secret::unhex;
-use crate::domain::audit::AuditKey;
+use crate::config::secret::KeyBytes;
 use crate::domain::ids::hex;
 use crate::domain::secret::Secret;
-
-/// The generated key's file in the data folder.
-const AUDIT_KEY_FILE: &str = "audit-key";
-/// The same for the secret of the sandbox's webhooks.
-const SANDBOX_SECRET_FILE: &str = "sandbox-webhook-secret";
+use crate::keyring::kept::{self, SANDBOX_SECRET_FILE};
 
 /// How people are told and asked.
 pub(super) fn people(config: &Config) -> People {
@@ -53,54 +42,23 @@ pub(super) fn bank(config: &Config, sandbox: Option<Secret>) -> Bank {
 
 /// What the sandbox bank signs its webhooks with: made once and kept in the data folder (0600), so
 /// that whoever runs there can sign as it does. `None` where the bank is a real one.
-pub fn sandbox_secret(config: &Config, ambient: &Ambient) -> Result<Option<Secret>> {
+pub(super) fn sandbox_secret(config: &Config, ambient: &Ambient) -> Result<Option<Secret>> {
     if !config.sandbox_mode() {
         return Ok(None);
     }
-    let bytes = kept(&config.data_dir.join(SANDBOX_SECRET_FILE), ambient)?;
-    Ok(Some(Secret::new(hex(&bytes))))
+    let keys = kept::read_or_make(&config.data_dir.join(SANDBOX_SECRET_FILE), ambient)?;
+    Ok(first(&keys))
 }
 
-/// The key that signs heads of the audit log: given from outside, or made once and kept beside the
-/// store (0600).
-pub(super) fn audit_key(config: &Config, ambient: &Ambient) -> Result<Arc<AuditKey>> {
-    let bytes = match &config.audit_key {
-        Some(given) => Zeroizing::new(given.expose().to_vec()),
-        None => kept(&config.data_dir.join(AUDIT_KEY_FILE), ambient)?,
-    };
-    let key = AuditKey::from_bytes(&bytes).context("the audit key is too short")?;
-    Ok(Arc::new(key))
+/// The same where a server has made it already.
+pub fn kept_sandbox_secret(config: &Config) -> Result<Option<Secret>> {
+    if !config.sandbox_mode() {
+        return Ok(None);
+    }
+    let keys = kept::read(&config.data_dir.join(SANDBOX_SECRET_FILE))?;
+    Ok(keys.as_deref().and_then(first))
 }
 
-fn kept(path: &Path, ambient: &Ambient) -> Result<Zeroizing<Vec<u8>>> {
-    if !path.exists() {
-        let fresh = Zeroizing::new(hex(&ambient.bytes::<32>()));
-        write_once(path, &fresh).with_context(|| format!("{} cannot be made", path.display()))?;
-    }
-    let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.with_context(|| format!("{} cannot be read", path.display()))?;
-    match unhex(text.trim()) {
-        Some(bytes) => Ok(bytes),
-        None => bail!("{} is damaged; restore it from a backup", path.display()),
-    }
-}
-
-/// Whole or not at all, and never over a key that another process made meanwhile.
-fn write_once(path: &Path, text: &str) -> std::io::Result<()> {
-    let beside = path.with_extension(format!("new{}", std::process::id()));
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    let linked = std::fs::hard_link(&beside, path);
-    std::fs::remove_file(&beside)?;
-    match linked {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
+fn first(keys: &[KeyBytes]) -> Option<Secret> {
+    keys.first().map(|key| Secret::new(hex(key.expose())))
 }

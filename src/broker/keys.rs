@@ -28,7 +28,7 @@ const SLACK_KIND: &str = "slack_user";
 /// that can show no key have been open.
 const FIRST: (&str, &str) = ("meta", "first_keys");
 /// The agent that the first start makes.
-const FIRST_AGENT: &str = "agent-1";
+pub const FIRST_AGENT: &str = "agent-1";
 /// Longest name of a key, in characters: it stands in tables and records.
 const MAX_NAME: usize = 100;
 /// Longest part of a name that is kept in a derived agent id.
@@ -164,15 +164,37 @@ impl Broker {
     /// Payouts that others made at the bank are decided in the name of an agent of their own. A key
     /// of that name would act as it: see its proposals, and commit them.
     fn check_agent_name(&self, name: &str) -> Result<(), Trouble> {
-        let configured = &self.settings().bank.external_agent;
-        let reserved = [configured, &AgentId::external()];
-        let taken = reserved
-            .iter()
-            .any(|agent| agent.as_str().eq_ignore_ascii_case(name));
-        match taken {
+        match self.is_bank_agent(name) {
             true => Err(Trouble::NameReserved(name.to_owned())),
             false => Ok(()),
         }
+    }
+
+    fn is_bank_agent(&self, name: &str) -> bool {
+        let configured = &self.settings().bank.external_agent;
+        let reserved = [configured, &AgentId::external()];
+        reserved
+            .iter()
+            .any(|agent| agent.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// Refuses to serve while somebody holds a key of the bank's agent: one that was made before
+    /// `razorpay.external_agent` was set, or where it is set differently.
+    pub async fn bank_agent_is_free(&self) -> Result<(), Trouble> {
+        for doc in self.ports().store.docs(KIND, None).await? {
+            let stored: Option<StoredKey> = serde_json::from_value(doc.body).ok();
+            let live = stored.and_then(|stored| stored.live(&doc.key.org, &doc.key.id));
+            let agent = live.and_then(|(_, principal)| principal.agent);
+            if let Some(agent) = agent.filter(|agent| self.is_bank_agent(agent.as_str())) {
+                let id = doc.key.id;
+                return Err(Trouble::Off(format!(
+                    "the agent {agent} has an API key ({id}), and payouts that others make at the \
+                     bank are decided in its name: end that key with `hundi key revoke {id}`, or \
+                     name another agent with HUNDI_RAZORPAY_EXTERNAL_AGENT"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Every key of the caller's organisation, the revoked ones included.
@@ -233,7 +255,12 @@ impl Broker {
         let id = key_id(bearer).ok_or(Trouble::Unauthenticated)?;
         let known = self.key_cache().fresh(&*self.ports().store, id).await?;
         let hash: [u8; 32] = Sha256::digest(bearer.as_bytes()).into();
-        known.holder(id, &hash).ok_or(Trouble::Unauthenticated)
+        let holder = known.holder(id, &hash).ok_or(Trouble::Unauthenticated)?;
+        // Made by somebody whose settings name another agent; ours would not have made it.
+        match &holder.agent {
+            Some(agent) if self.is_bank_agent(agent.as_str()) => Err(Trouble::Unauthenticated),
+            Some(_) | None => Ok(holder),
+        }
     }
 
     /// The principal whom a Slack user acts as: the very one of the mapped key, so that a person

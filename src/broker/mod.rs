@@ -24,6 +24,7 @@ pub mod measure;
 pub mod memory;
 mod pace;
 pub mod payees;
+pub mod peers;
 pub mod policy;
 pub mod poll;
 pub mod propose;
@@ -410,6 +411,8 @@ pub struct Settings {
     pub call_deadlines: BTreeMap<String, Duration>,
     /// How many commits are carried at once.
     pub bounds: load::Bounds,
+    /// Names of this process's master keys, the newest first; empty where it has none.
+    pub masters: Vec<String>,
 }
 
 /// How people are told and asked.
@@ -502,6 +505,7 @@ impl Default for Settings {
             upstreams: BTreeMap::new(),
             call_deadlines: BTreeMap::new(),
             bounds: load::Bounds::default(),
+            masters: Vec::new(),
         }
     }
 }
@@ -527,6 +531,7 @@ struct Inner {
     log_sizes: Mutex<BTreeMap<OrgId, u64>>,
     tending: tend::Tending,
     load: load::Load,
+    peers: peers::Peers,
 }
 
 impl Broker {
@@ -561,6 +566,7 @@ impl Broker {
                 memory,
                 tending,
                 load,
+                peers: peers::Peers::default(),
             }),
         }
     }

@@ -356,6 +356,13 @@ impl Layers {
     ) {
         match read_small(path) {
             Ok(text) => {
+                if is_open_to_all(path) {
+                    self.warnings.push(format!(
+                        "{} holds a secret and anybody here can read it: `chmod 600 {}`",
+                        path.display(),
+                        path.display()
+                    ));
+                }
                 // One line end is the editor's; anything more is a mistake that is reported.
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 let text = text.strip_suffix('\r').unwrap_or(text);
@@ -367,6 +374,13 @@ impl Layers {
             )),
         }
     }
+}
+
+/// Whether everybody on this machine can read a file. A group may be meant: so volumes of secrets
+/// are mounted.
+fn is_open_to_all(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o007 != 0)
 }
 
 fn has_password(kind: Kind, text: &str) -> bool {

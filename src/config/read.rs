@@ -59,7 +59,7 @@ impl Reader<'_> {
             grouped_writes: self.switch("grouped_writes"),
             token_keys: self.keys("token_key"),
             audit_key: self.key("audit_key"),
-            master_key: self.key("master_key"),
+            master_keys: self.keys("master_key"),
             razorpay: self.razorpay(),
             auto_poll: self.switch("auto_poll"),
             poll_interval: self.secs("poll_interval_secs"),
@@ -101,7 +101,7 @@ impl Reader<'_> {
             for (key, given) in [
                 ("token_key", !config.token_keys.is_empty()),
                 ("audit_key", config.audit_key.is_some()),
-                ("master_key", config.master_key.is_some()),
+                ("master_key", !config.master_keys.is_empty()),
             ] {
                 // A key that was given but refused has been told already.
                 if !given && !self.found.contains_key(key) {
@@ -202,14 +202,24 @@ impl Reader<'_> {
 
     fn external_agent(&mut self) -> AgentId {
         let key = "razorpay.external_agent";
-        let name = self.text(key).and_then(|text| text.parse().ok());
-        name.unwrap_or_else(|| {
+        let name: Option<AgentId> = self.text(key).and_then(|text| text.parse().ok());
+        let Some(name) = name else {
             let place = self.place(key);
             self.problems.push(format!(
                 "{place} is no name of an agent: 1 to 128 letters, digits and any of ._:@- belong here"
             ));
-            AgentId::external()
-        })
+            return AgentId::external();
+        };
+        if OUR_AGENTS
+            .iter()
+            .any(|ours| name.as_str().eq_ignore_ascii_case(ours))
+        {
+            let place = self.place(key);
+            self.problems.push(format!(
+                "{place} names an agent that somebody acts as: payouts that others make are decided in this name, so it has to be nobody's"
+            ));
+        }
+        name
     }
 
     fn alert_on(&mut self) -> Vec<Reason> {
@@ -443,6 +453,9 @@ impl Reader<'_> {
         }
     }
 }
+
+/// Agents that there are without anybody's making: the one of the first start, and the broker itself.
+const OUR_AGENTS: [&str; 2] = [crate::broker::keys::FIRST_AGENT, "hundi"];
 
 pub(super) fn is_plain_http(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| {

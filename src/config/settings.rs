@@ -151,7 +151,7 @@ pub const SETTINGS: &[Setting] = &[
 
     setting("token_key",  Kind::Keys, None, "signs commit tokens, further ones only verify; made and kept in the data folder if unset (needed on Postgres)"),
     setting("audit_key",  Kind::Key, None, "signs the heads of the audit log; as above"),
-    setting("master_key", Kind::Key, None, "guards what the store keeps secret, and seals what nodes share over Redis; as above"),
+    setting("master_key", Kind::Keys, None, "guards what the store keeps secret, and seals what nodes share over Redis, further ones only open; as above"),
 
     setting("razorpay.key_id",         Kind::Text, None, "Razorpay API key id; without it the sandbox bank is used and no money moves"),
     setting("razorpay.key_secret",     Kind::Secret(MIN_ISSUED), None, "Razorpay API key secret"),

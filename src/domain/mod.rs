@@ -11,6 +11,7 @@ pub mod change;
 pub mod facts;
 pub mod ids;
 pub mod legal_name;
+pub mod mark;
 pub mod merkle;
 pub mod money;
 pub mod notice;

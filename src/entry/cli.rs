@@ -32,7 +32,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::broker::Trouble;
 
-pub use service::{DemoArgs, McpArgs, SandboxArgs, ServeArgs, SidecarCommand};
+pub use service::{DemoArgs, McpArgs, MigrateArgs, SandboxArgs, ServeArgs, SidecarCommand};
 
 /// Pay exactly what was proposed, exactly once.
 ///
@@ -149,7 +149,7 @@ pub enum Command {
     #[command(subcommand)]
     Sidecar(SidecarCommand),
     /// Bring the store's schema up to date, and tell where it stands
-    Migrate(Json),
+    Migrate(service::MigrateArgs),
     /// Canonical form and SHA-256 of JSON documents, one a line
     ///
     /// Reads one document a line from stdin and answers each with one line:

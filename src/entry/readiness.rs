@@ -3,7 +3,7 @@
 //!
 //! Without the store nothing can be decided, so that is `down`. Without anything else, only what
 //! needs it waits, and without Redis limits are stricter: `degraded`, and still worth sending
-//! requests to.
+//! requests to. So is a node whose keys are not its peers' (in a rotation all are, for a while).
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,13 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
     let others = others.map(|(name, health)| (name, health.ok, health.detail));
     let redis = ports.ephemeral.health().into_iter();
     let redis = redis.map(|health| ("redis".to_owned(), health.ok, health.detail));
-    for (name, ok, seen) in redis.chain(others) {
+    let lacks = broker.lacking_keys();
+    let (agree, seen) = (
+        lacks.is_none(),
+        lacks.unwrap_or("those of its peers".to_owned()),
+    );
+    let keys = ("keys".to_owned(), agree, seen);
+    for (name, ok, seen) in redis.chain([keys]).chain(others) {
         all &= ok;
         let mut check = json!({"name": name, "ok": ok});
         if detail {

@@ -93,6 +93,9 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("prune", millis(30_000), |broker| async move {
             broker.prune(PRUNE_BATCH).await.map(drop)
         }),
+        Duty::new("peers", millis(2_000), |broker| async move {
+            broker.look_at_peers().await
+        }),
         Duty::new("gauges", millis(5_000), |broker| async move {
             broker.gauges().await
         }),

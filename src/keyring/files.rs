@@ -1,4 +1,5 @@
-//! Files of keys: written whole, synced, for their owner alone.
+//! Files for their owner alone: written whole, synced, never through a draft that others could have
+//! put there before.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,17 +21,22 @@ pub fn make_folder(folder: &Path) -> Result<(), KeyringError> {
     made.map_err(|error| failed(folder, error))
 }
 
-pub(super) fn refuse_open(path: &Path) -> Result<(), KeyringError> {
+/// Refuses a file that others than its owner may read or write.
+pub fn refuse_open(path: &Path) -> Result<(), KeyringError> {
     let meta = fs::metadata(path).map_err(|error| failed(path, error))?;
-    if meta.mode() & 0o077 == 0 {
-        Ok(())
-    } else {
-        Err(KeyringError::Open(path.to_owned()))
+    match is_open(&meta) {
+        true => Err(KeyringError::Open(path.to_owned())),
+        false => Ok(()),
     }
 }
 
-/// Puts a file in place whole, over an older one.
-pub(super) fn replace(path: &Path, text: &[u8], suffix: &str) -> Result<(), KeyringError> {
+/// Whether others than the owner may do anything with it.
+pub fn is_open(meta: &fs::Metadata) -> bool {
+    meta.mode() & 0o077 != 0
+}
+
+/// Puts a file in place whole, over an older one. `suffix` has to be one that nobody foresees.
+pub fn replace(path: &Path, text: &[u8], suffix: &str) -> Result<(), KeyringError> {
     let (folder, draft) = draft(path, text, suffix)?;
     fs::rename(&draft, path).map_err(|error| failed(path, error))?;
     sync(&folder)
@@ -48,8 +54,12 @@ pub(super) fn create(path: &Path, text: &[u8], suffix: &str) -> Result<(), Keyri
 }
 
 fn draft(path: &Path, text: &[u8], suffix: &str) -> Result<(PathBuf, PathBuf), KeyringError> {
-    let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
-    let draft = path.with_extension(suffix);
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).to_owned();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = folder.join(format!(".{name}.{suffix}"));
     let write = || {
         let mut file = OpenOptions::new()
             .write(true)

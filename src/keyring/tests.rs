@@ -167,7 +167,9 @@ fn keys_from_outside_have_the_same_name_everywhere_and_the_first_seals() {
 #[test]
 fn a_single_key_is_made_once_whoever_comes_first() {
     let folder = tempfile::tempdir().unwrap();
-    let made = || single_key(folder.path(), "audit", None, &Ambient::real()).unwrap();
+    let path = folder.path().join("audit-key");
+    assert_eq!(kept::read(&path).unwrap(), None, "looking makes nothing");
+    let made = || kept::read_or_make(&path, &Ambient::real()).unwrap();
     let all: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(made)).collect();
         threads
@@ -175,7 +177,32 @@ fn a_single_key_is_made_once_whoever_comes_first() {
             .map(|thread| thread.join().unwrap())
             .collect()
     });
-    assert!(all.iter().all(|key| *key == all[0] && key.len() == 32));
-    assert_eq!(mode(&folder.path().join("audit.key")), 0o600);
+    assert!(all.iter().all(|keys| *keys == all[0] && keys.len() == 1));
+    assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_file_of_keys_is_read_newest_first_and_refused_where_it_is_not_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("master-key");
+    let write = |text: &str| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        kept::read(&path)
+    };
+    let (old, new) = ("3f".to_owned() + KEY, "a0".to_owned() + KEY);
+    let keys = write(&format!("{new}\n{old}\n")).unwrap().unwrap();
+    assert_eq!(keys.len(), 2);
+    assert_ne!(master_name(&keys[0]), master_name(&keys[1]));
+    assert_eq!(write(&new).unwrap().unwrap()[0], keys[0]);
+    for broken in ["", "\n", "c0ffee", "not hex"] {
+        let refused = write(broken).unwrap_err().to_string();
+        assert!(refused.contains("restore it"), "{broken:?}: {refused}");
+    }
+    write(&new).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o604)).unwrap();
+    assert!(matches!(kept::read(&path), Err(KeyringError::Open(_))));
+}
+
+const KEY: &str = "5b1e77c0a94d2f6683e1d07c45ba9f3210d8e6b7245c91fa3e68072bd4159c";

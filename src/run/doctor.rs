@@ -7,7 +7,7 @@ mod outside;
 
 use std::io::Write;
 
-use hundi::app::{self, App};
+use hundi::app::{self, App, Mismatch};
 use hundi::config::Config;
 use hundi::entry::cli::doctor::{Args, Check, report};
 use hundi::entry::cli::{Failure, SettingFlags};
@@ -52,12 +52,7 @@ async fn examine(config: &Config) -> Vec<Check> {
         match App::beside(config, &program).await {
             Ok(app) => Some(app),
             Err(error) => {
-                let advice = "nothing can be decided without it; `hundi migrate` tells more";
-                checks.push(Check::fail(
-                    "store",
-                    one_line(&format!("{error:#}")),
-                    advice,
-                ));
+                checks.push(unusable(&error));
                 None
             }
         }
@@ -70,7 +65,11 @@ async fn examine(config: &Config) -> Vec<Check> {
         None
     };
     if let Some(app) = &app {
+        checks.push(local::keys(app));
+        checks.push(Check::ok("mode", &app.bank_told));
         checks.extend(local::store(&app.broker).await);
+        checks.extend(local::bank_agent(&app.broker).await);
+        checks.extend(local::going_live(config, &app.broker).await);
     }
     checks.extend(outside::redis(config).await);
     let server = outside::server(config).await;
@@ -94,6 +93,19 @@ async fn examine(config: &Config) -> Vec<Check> {
     }
     checks.push(local::ways_around(config));
     checks
+}
+
+/// A store that this configuration cannot use.
+fn unusable(error: &anyhow::Error) -> Check {
+    let (name, advice) = match error.downcast_ref::<Mismatch>() {
+        Some(Mismatch::Bank(_)) => ("mode", "nothing starts on this store until they agree"),
+        Some(Mismatch::Keys(_)) => ("keys", "nothing starts on this store until they agree"),
+        None => (
+            "store",
+            "nothing can be decided without it; `hundi migrate` tells more",
+        ),
+    };
+    Check::fail(name, one_line(&format!("{error:#}")), advice)
 }
 
 /// The report has one line for each check.

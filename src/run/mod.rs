@@ -13,7 +13,9 @@ pub mod sidecar;
 use std::future::Future;
 use std::path::PathBuf;
 
+use hundi::app;
 use hundi::config::{Config, LogFormat};
+use hundi::domain::mark::Held;
 use hundi::entry::cli::Failure;
 use hundi::telemetry::{self, TraceSender};
 
@@ -26,6 +28,18 @@ where
         .enable_all()
         .build();
     runtime.map_err(Failure::of)?.block_on(work)
+}
+
+/// The names of the keys at hand, and in which way they or the bank are not those of the store.
+pub fn keys_at_hand(config: &Config) -> Result<(Option<Held>, Option<String>), Failure> {
+    let mut seen = (None, None);
+    block_on(async {
+        // Fails only if a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        seen = app::standing(config).await;
+        Ok(())
+    })?;
+    Ok(seen)
 }
 
 /// Sends logs to stderr as the configuration says.

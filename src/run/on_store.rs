@@ -7,7 +7,7 @@ use hundi::app::App;
 use hundi::config::Config;
 use hundi::domain::ids::OrgId;
 use hundi::domain::principal::{Principal, Role};
-use hundi::entry::cli::{self, Actor, Failure, Json};
+use hundi::entry::cli::{self, Actor, Failure, MigrateArgs};
 use serde_json::json;
 
 use super::{block_on, program, start_logs, told};
@@ -96,10 +96,13 @@ pub fn webhook(
     let secret = match config.razorpay.webhook_secrets.first() {
         Some(secret) => secret.clone(),
         // The sandbox's own, which a server of this data folder takes as well.
-        None => hundi::app::sandbox_secret(config, &ambient)
+        None => hundi::app::kept_sandbox_secret(config)
             .map_err(|error| told(&error))?
             .ok_or_else(|| {
-                Failure::of("set HUNDI_RAZORPAY_WEBHOOK_SECRET to what the server has")
+                Failure::of(
+                    "set HUNDI_RAZORPAY_WEBHOOK_SECRET to what the server has, or name its data \
+                     folder",
+                )
             })?,
     };
     let tag = hundi::domain::ids::hex(&ambient.bytes::<5>());
@@ -119,9 +122,9 @@ pub fn tool(
 }
 
 /// `hundi migrate`: opening the store is what migrates it.
-pub fn migrate(json: Json, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
-    on_store(config, async |_| {
-        if json.json {
+pub fn migrate(args: MigrateArgs, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+    on_store_as(config, args.adopt, async |_| {
+        if args.json.json {
             cli::print::json(out, &json!({"status": "up_to_date"}))?;
         } else {
             writeln!(out, "the store is up to date")?;
@@ -148,12 +151,22 @@ pub fn on_store(
     config: &Config,
     work: impl AsyncFnOnce(&App) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    on_store_as(config, false, work)
+}
+
+fn on_store_as(
+    config: &Config,
+    adopt: bool,
+    work: impl AsyncFnOnce(&App) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     start_logs(config);
     let program = program()?;
     block_on(async {
-        let app = App::beside(config, &program)
-            .await
-            .map_err(|error| told(&error))?;
+        let app = match adopt {
+            true => App::adopting(config, &program).await,
+            false => App::beside(config, &program).await,
+        };
+        let app = app.map_err(|error| told(&error))?;
         let ended = work(&app).await;
         app.shut_down().await;
         ended

@@ -5,19 +5,23 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::Router;
+use hundi::ambient::Ambient;
 use hundi::app::App;
 use hundi::broker::keys::FirstKeys;
 use hundi::config::Config;
+use hundi::domain::ids::hex;
 use hundi::entry::cli::{Failure, ServeArgs};
 use hundi::entry::http::{self, HttpOptions};
 use hundi::entry::mcp::{McpHttp, McpHttpOptions};
 use hundi::entry::origin::Names;
 use hundi::entry::worker;
+use hundi::keyring::files::replace;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::{block_on, program, start_logs, told, traced};
 
@@ -254,20 +258,10 @@ fn open_files(limits: &str) -> Option<usize> {
 
 /// Writes a file that only its owner can read, whole or not at all.
 fn write_private(path: &Path, value: &Value) -> Result<(), Failure> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let beside = path.with_extension("new");
-    let written = || {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        writeln!(file, "{value}")?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    written().map_err(|error| Failure::of(format!("cannot write {}: {error}", path.display())))
+    let text = Zeroizing::new(format!("{value}\n"));
+    let draft = hex(&Ambient::real().bytes::<8>());
+    let written = replace(path, text.as_bytes(), &draft);
+    written.map_err(|error| Failure::of(format!("cannot write the bootstrap file: {error}")))
 }
 
 /// Resolves on SIGINT or SIGTERM.

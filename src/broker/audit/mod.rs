@@ -69,7 +69,7 @@ impl Broker {
 
     /// How many records are not sealed yet, whichever node seals; a number that was never used
     /// counts until the next record is sealed. 0 without an audit key, because nothing ever is.
-    pub(super) async fn unsealed(&self) -> Result<u64, Trouble> {
+    pub async fn unsealed(&self) -> Result<u64, Trouble> {
         if self.ports().audit_key.is_none() {
             return Ok(0);
         }

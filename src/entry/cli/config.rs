@@ -38,6 +38,8 @@ pub struct Row {
 /// What is shown besides the settings.
 #[derive(Clone, Debug, Default)]
 pub struct Remarks {
+    /// Names of the keys at hand, which hold no secret: nodes can be compared by them.
+    pub keys: Vec<(&'static str, String)>,
     /// What is off, one sentence each.
     pub off: Vec<String>,
     /// What deserves a look.
@@ -67,6 +69,12 @@ pub fn run(
         line
     });
     print::table(out, &heading, lines.collect(), "there are no settings")?;
+    if !remarks.keys.is_empty() {
+        writeln!(out, "\nKeys, by name:")?;
+    }
+    for (kind, name) in &remarks.keys {
+        writeln!(out, "  {kind:<10}  {}", print::plain(name))?;
+    }
     for (title, lines) in [("Off:", &remarks.off), ("Worth a look:", &remarks.warnings)] {
         if !lines.is_empty() {
             writeln!(out, "\n{title}")?;
@@ -100,6 +108,8 @@ fn as_json(rows: &[Row], remarks: &Remarks) -> Value {
     });
     json!({
         "settings": settings.collect::<Map<String, Value>>(),
+        "keys": remarks.keys.iter().map(|(kind, name)| ((*kind).to_owned(), json!(name)))
+            .collect::<Map<String, Value>>(),
         "off": remarks.off,
         "warnings": remarks.warnings,
     })

@@ -24,6 +24,18 @@ pub struct McpArgs {
     pub actor: Actor,
 }
 
+/// Flags of `hundi migrate`.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct MigrateArgs {
+    /// Also say that the store is this configuration's: for one that was filled before stores were
+    /// marked, or whose token or master key is lost
+    #[arg(long)]
+    pub adopt: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub json: Json,
+}
+
 /// Flags of `hundi demo`.
 #[derive(clap::Args, Debug)]
 pub struct DemoArgs {

@@ -5,9 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hundi::ambient::Ambient;
-use hundi::broker::Broker;
+use hundi::app::App;
+use hundi::broker::{Broker, RecordFilter};
 use hundi::config::{Config, environment};
 use hundi::domain::canonical::Canonical;
+use hundi::domain::facts::OnMissing;
 use hundi::domain::principal::Principal;
 use hundi::domain::time::Timestamp;
 use hundi::domain::tool::Standing;
@@ -203,7 +205,69 @@ pub async fn store(broker: &Broker) -> Vec<Check> {
             checks.push(Check::fail("proposals", error.to_string(), advice));
         }
     }
+    checks.extend(unsealed(broker).await);
     checks.extend(api_keys(broker, &local_admin()).await);
+    checks
+}
+
+/// Records are sealed within a second while a server runs.
+async fn unsealed(broker: &Broker) -> Option<Check> {
+    let unsealed = broker.unsealed().await.ok()?;
+    let newest = RecordFilter {
+        limit: 1,
+        ..RecordFilter::default()
+    };
+    let newest = broker.ports().store.records(&newest).await.ok()?;
+    let age = newest.first().map_or(0, |newest| {
+        broker.ports().ambient.now().secs() - newest.record.at.secs()
+    });
+    Some(if unsealed > 0 && age > DOUBT_SECS {
+        let seen = format!("{unsealed} records are not sealed, the newest of them {age} s old");
+        let advice = "`hundi serve` seals them; where it runs, its log says why it cannot";
+        Check::warn("audit log", seen, advice)
+    } else {
+        Check::ok("audit log", "sealed, or about to be")
+    })
+}
+
+/// The keys are those that the store was written with, and its log is sealed with them.
+pub fn keys(app: &App) -> Check {
+    let names = &app.key_names;
+    let master = names.masters.first().map_or("none", String::as_str);
+    let (token, audit) = (&names.sealing, &names.audit);
+    let seen = format!("the store's: token {token}, audit {audit}, master {master}");
+    Check::ok("keys", seen)
+}
+
+/// Nobody acts as the agent in whose name payouts of others are decided.
+pub async fn bank_agent(broker: &Broker) -> Option<Check> {
+    let trouble = broker.bank_agent_is_free().await.err()?;
+    let advice = "`hundi serve` does not start until then";
+    Some(Check::fail("external agent", trouble.to_string(), advice))
+}
+
+/// What a start with a bank needs before anything is allowed: it makes no policy, and no model
+/// scores an agent's answers.
+pub async fn going_live(config: &Config, broker: &Broker) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if config.sandbox_mode() {
+        return checks;
+    }
+    let policies = broker.policies(&local_admin()).await;
+    if policies.is_ok_and(|policies| policies.is_empty()) {
+        checks.push(Check::warn(
+            "policies",
+            "no agent has one, so nothing is allowed",
+            "`hundi policy set AGENT` with limits",
+        ));
+    }
+    if config.on_missing == OnMissing::Hold {
+        checks.push(Check::warn(
+            "integrity",
+            "no model scores agents' answers here, so every high-risk proposal is held (INTEGRITY_UNKNOWN)",
+            "decide on each (`hundi proposal approve ID`), or set `on_missing = \"allow\"` under `[integrity]` (HUNDI_INTEGRITY_ON_MISSING) and rely on limits, payees and `require_approval_above`",
+        ));
+    }
     checks
 }
 
