@@ -148,6 +148,7 @@ async fn policies_budgets_risk_and_reputation_are_told() {
         .collect();
     let expected = [
         "store",
+        "keys",
         "upstream razorpay",
         "breaker safe-browsing",
         "breaker gleif",
