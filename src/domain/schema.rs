@@ -5,9 +5,13 @@
 //! lists its properties and makes money an integer, and [`validate`] checks the rest itself:
 //! amounts are positive integers, ids are texts that match their pattern in full.
 //!
-//! Schemas come from outside too. Nothing is fetched, patterns run in linear time, and what could
-//! be read in two ways (older drafts, references that go in circles) is refused as a whole, so
-//! that a limit is never silently dropped. Messages name the field and never repeat its value.
+//! Schemas come from outside too. They are held to [`bounds`] before anything walks them, and are
+//! compiled when a tool is accepted, not before. Nothing is fetched, patterns run in linear time,
+//! and what could be read in two ways (older drafts, references that go in circles) is refused as a
+//! whole, so that a limit is never silently dropped. Messages name the field and never repeat its
+//! value.
+
+pub(crate) mod bounds;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,21 +24,8 @@ use serde_json::{Map, Value, json};
 use super::strict::MAX_SAFE_INTEGER;
 use super::tool::{MoneyRule, Tool, at_path};
 
-/// Memory for one compiled `pattern`; a schema that wants more is refused.
-const MAX_PATTERN_BYTES: usize = 1024 * 1024;
 /// Longest message handed back: names of unexpected fields are the caller's text.
 const MAX_MESSAGE_CHARS: usize = 400;
-/// Keywords that apply another schema to the same value.
-const IN_PLACE: [&str; 8] = [
-    "$ref",
-    "allOf",
-    "anyOf",
-    "oneOf",
-    "if",
-    "then",
-    "else",
-    "dependentSchemas",
-];
 /// Keywords whose meaning we would not keep: other drafts', or references beyond this document.
 const REFUSED: [&str; 6] = [
     "$dynamicRef",
@@ -88,6 +79,15 @@ pub fn validate(tool: &Tool, args: &Value) -> Result<(), String> {
     tool.bad_pattern(args).map_or(Ok(()), Err)
 }
 
+/// Compiles a tool's schema, so that the first who uses it does not wait for that.
+pub fn prepare(tool: &Tool) -> Result<(), String> {
+    let compiled = tool
+        .checker
+        .0
+        .get_or_init(|| compile(&tool.input_schema, &tool.money));
+    compiled.as_ref().map(|_| ()).map_err(Clone::clone)
+}
+
 /// Amounts are compared with limits in one currency, so one that cannot be read, or that stands
 /// beside a part and is another, would have foreign units counted as our own.
 fn one_currency(tool: &Tool, args: &Value) -> Result<(), String> {
@@ -120,7 +120,14 @@ fn one_currency(tool: &Tool, args: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a schema cannot be used, or `Ok`. For accepting a tool: better refused then than at every
+/// Why somebody else's schema is too large to be looked at or leads in circles, or `Ok`. Cheap, and
+/// for schemas of results as well.
+pub fn readable(schema: &Value) -> Result<(), String> {
+    bounds::check(schema)
+}
+
+/// Why a schema cannot be used, or `Ok`. Compiles it, so not before somebody accepts the tool, and
+/// not where others wait. For accepting a tool: better refused then than at every
 /// propose.
 pub fn usable(schema: &Value, money: &MoneyRule) -> Result<(), String> {
     compile(schema, money).map(|_| ())
@@ -131,7 +138,7 @@ fn compile(schema: &Value, money: &MoneyRule) -> Result<jsonschema::Validator, S
     jsonschema::options()
         .with_draft(Draft::Draft202012)
         .offline()
-        .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES))
+        .with_pattern_options(PatternOptions::regex().size_limit(bounds::MAX_PATTERN_BYTES))
         .build(&strict)
         .map_err(|error| shortened(error.to_string()))
 }
@@ -142,8 +149,8 @@ pub fn strict(schema: &Value, money: &MoneyRule) -> Result<Value, String> {
     if !schema.is_object() {
         return Err("it is not an object".to_owned());
     }
+    bounds::check(schema)?;
     understood(schema, true)?;
-    no_circles(schema, schema, &mut Vec::new())?;
     let mut closed = close(schema, Place::Root, schema);
     for path in &money.amounts {
         force_integer(&mut closed, path);
@@ -181,76 +188,6 @@ fn understood(node: &Value, root: bool) -> Result<(), String> {
         Value::Array(items) => items.iter().try_for_each(|item| understood(item, false)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
-}
-
-/// Refuses references that lead back to themselves without descending into the arguments: no
-/// value would ever satisfy or fail them, and a validator could follow them for ever.
-fn no_circles<'a>(node: &'a Value, doc: &'a Value, trail: &mut Vec<&'a str>) -> Result<(), String> {
-    let mut seen = BTreeSet::new();
-    follow(node, doc, trail, &mut seen)?;
-    match node {
-        Value::Object(map) => {
-            let mut children = map.values();
-            children.try_for_each(|child| no_circles(child, doc, &mut Vec::new()))
-        }
-        Value::Array(items) => {
-            let mut items = items.iter();
-            items.try_for_each(|item| no_circles(item, doc, &mut Vec::new()))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
-    }
-}
-
-fn follow<'a>(
-    node: &'a Value,
-    doc: &'a Value,
-    trail: &mut Vec<&'a str>,
-    done: &mut BTreeSet<&'a str>,
-) -> Result<(), String> {
-    let Some(map) = node.as_object() else {
-        return Ok(());
-    };
-    if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
-        if trail.contains(&reference) {
-            return Err(format!("the reference {reference} leads back to itself"));
-        }
-        if done.insert(reference) {
-            let target = resolve(doc, reference)?;
-            trail.push(reference);
-            follow(target, doc, trail, done)?;
-            trail.pop();
-        }
-    }
-    for branch in in_place(map).filter(|branch| branch.is_object()) {
-        follow(branch, doc, trail, done)?;
-    }
-    Ok(())
-}
-
-/// The target of `#` or `#/...`; anything else would be another document.
-fn resolve<'a>(doc: &'a Value, reference: &str) -> Result<&'a Value, String> {
-    let pointer = reference.strip_prefix('#');
-    let pointer = pointer.filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
-    let target = pointer.and_then(|pointer| doc.pointer(pointer));
-    target.ok_or_else(|| shortened(format!("the reference {reference} leads nowhere")))
-}
-
-/// The schemas that apply to the same value as `map` itself, but for `$ref`.
-fn in_place(map: &Map<String, Value>) -> impl Iterator<Item = &Value> {
-    IN_PLACE
-        .iter()
-        .filter_map(|key| map.get(*key))
-        .flat_map(|value| {
-            let many: Box<dyn Iterator<Item = &Value>> = match value {
-                Value::Array(branches) => Box::new(branches.iter()),
-                // `dependentSchemas` maps names to schemas; looking at both costs nothing.
-                Value::Object(named) => Box::new(std::iter::once(value).chain(named.values())),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-                    Box::new(std::iter::empty())
-                }
-            };
-            many
-        })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -299,7 +236,7 @@ fn close(node: &Value, place: Place, doc: &Value) -> Value {
     let open =
         !out.contains_key("additionalProperties") && !out.contains_key("unevaluatedProperties");
     if closes && open {
-        let composed = IN_PLACE.iter().any(|keyword| out.contains_key(*keyword));
+        let composed = out.contains_key("$ref") || bounds::branches(&out).next().is_some();
         let keyword = if composed {
             "unevaluatedProperties"
         } else {
@@ -339,12 +276,12 @@ fn lists_properties<'a>(node: &'a Value, doc: &'a Value, seen: &mut BTreeSet<&'a
     }
     if let Some(reference) = map.get("$ref").and_then(Value::as_str)
         && seen.insert(reference)
-        && let Ok(target) = resolve(doc, reference)
+        && let Ok(target) = bounds::resolve(doc, reference)
         && lists_properties(target, doc, seen)
     {
         return true;
     }
-    in_place(map).any(|branch| lists_properties(branch, doc, seen))
+    bounds::branches(map).any(|branch| lists_properties(branch, doc, seen))
 }
 
 /// Says `integer`, at least 1, where the path leads. What is shown to agents; [`validate`] holds
@@ -655,5 +592,30 @@ mod tests {
         }
         let long = json!({"amount": 100, "x".repeat(10_000): 1});
         assert!(validate(&tool, &long).unwrap_err().len() < 500);
+    }
+
+    /// What a worker of the runtime has.
+    const STACK: usize = 2 * 1024 * 1024;
+
+    #[test]
+    fn the_deepest_that_is_let_through_fits_the_stack() {
+        let mut defs = Map::new();
+        let to = |n: usize| json!({"$ref": format!("#/$defs/d{n}")});
+        for n in 0..7 {
+            defs.insert(format!("d{n}"), json!({"allOf": [to(n + 1)]}));
+        }
+        defs.insert("d7".into(), json!({"properties": {"a": to(0)}}));
+        let schema = json!({"properties": {"a": to(0)}, "$defs": defs});
+        let one_more =
+            json!({"properties": {"a": {"allOf": [{"allOf": [to(0)]}]}}, "$defs": schema["$defs"]});
+        assert!(strict(&one_more, &MoneyRule::default()).is_err());
+        let tool = tool(schema, &[], &[]);
+        let mut args = json!({});
+        for _ in 0..100 {
+            args = json!({"a": args});
+        }
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        let checked = thread.spawn(move || validate(&tool, &args)).unwrap();
+        assert_eq!(checked.join().unwrap(), Ok(()));
     }
 }
