@@ -235,10 +235,16 @@ impl App {
     }
 
     /// Lists the tools of the upstreams for the first time, so that whoever connects next sees
-    /// them. Waits for slow ones only so long; the duties go on with it.
+    /// them. Waits for slow ones only so long; the duties go on with it. Fails if the configuration
+    /// has a rule for a tool that nobody knows: a limit that was meant to be there is not.
     pub async fn first_look(&self) -> Result<(), Trouble> {
         let looked = tokio::time::timeout(FIRST_LOOK, self.broker.tend_tools()).await;
-        looked.unwrap_or(Ok(()))
+        looked.unwrap_or(Ok(()))?;
+        let unknown = self.broker.unknown_tool_rules().await?;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        Err(Trouble::InvalidRequest(unknown.join("\n")))
     }
 
     /// Ends children and the sandbox bank. Call it when no commit is under way any more.
@@ -294,6 +300,14 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
             .collect(),
         call_deadlines: call_deadlines(config),
         tool_buckets: tool_buckets(config),
+        always_held: config
+            .tools
+            .iter()
+            .filter(|(_, told)| told.hold == Some(true))
+            .map(|(name, _)| name.clone())
+            .collect(),
+        tool_rules: config.tools.keys().cloned().collect(),
+        relist_every: config.relist_every,
         unrecorded: config
             .tools
             .iter()

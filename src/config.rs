@@ -102,6 +102,8 @@ pub struct Config {
     pub tools: BTreeMap<String, ToolOverride>,
     /// The variables of our environment that every child process gets.
     pub inherited: Vec<(String, String)>,
+    /// How often each upstream is asked what tools it offers.
+    pub relist_every: Duration,
     /// Upstream MCP servers, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// What deserves a look and does not stop the start.

@@ -11,6 +11,7 @@
 mod amounts_and_payees;
 mod architecture;
 mod audit;
+mod catalogue;
 mod chaos;
 mod cli;
 mod complete;

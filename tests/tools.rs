@@ -80,6 +80,7 @@ fn buy() -> Offered {
         input_schema: json!({"type": "object", "properties": {"sku": {"type": "string"}}}),
         output_schema: None,
         annotations: json!({"destructiveHint": true}),
+        odd: None,
     }
 }
 
@@ -94,6 +95,11 @@ fn look() -> Offered {
 /// The operator says that both are harmless.
 fn rules() -> Value {
     json!({"tools": {"look": {"risk": "low"}, "buy": {"risk": "low"}}})
+}
+
+/// The same where `look` is all there is: a rule for a tool that is not offered counts as a slip.
+fn looks() -> Value {
+    json!({"tools": {"look": {"risk": "low"}}})
 }
 
 fn plan(wire: Arc<dyn Wire>, rules: Value) -> Plan {
@@ -237,7 +243,7 @@ async fn hints_raise_the_risk_that_the_operator_named_and_say_so() {
 #[tokio::test]
 async fn whatever_changes_in_a_definition_is_quarantined_and_told_once() {
     let shop = Shop::offering(vec![look()]);
-    let house = open(&shop, rules()).await;
+    let house = open(&shop, looks()).await;
     let broker = &house.broker;
     accept(broker, "look").await;
     let mut changes: Vec<(&str, Offered)> = vec![("description", look()); 4];
@@ -284,7 +290,7 @@ async fn whatever_changes_in_a_definition_is_quarantined_and_told_once() {
 #[tokio::test]
 async fn a_renamed_a_new_and_a_vanished_tool_do_not_work() {
     let shop = Shop::offering(vec![look()]);
-    let house = open(&shop, rules()).await;
+    let house = open(&shop, looks()).await;
     let broker = &house.broker;
     accept(broker, "look").await;
     let renamed = Offered {
@@ -355,7 +361,7 @@ fn allowing(tool: &str) -> hundi::domain::policy::Policy {
 #[tokio::test]
 async fn what_an_operator_saw_is_what_they_accept() {
     let shop = Shop::offering(vec![look()]);
-    let house = open(&shop, rules()).await;
+    let house = open(&shop, looks()).await;
     let broker = &house.broker;
     let seen = info(broker, "look").digest;
     let mut other = look();
@@ -372,14 +378,14 @@ async fn what_an_operator_saw_is_what_they_accept() {
 #[tokio::test]
 async fn acceptance_holds_after_a_restart_and_is_seen_by_other_processes() {
     let shop = Shop::offering(vec![look()]);
-    let house = open(&shop, rules()).await;
-    let other = house.again(plan(shop.clone(), rules())).await;
+    let house = open(&shop, looks()).await;
+    let other = house.again(plan(shop.clone(), looks())).await;
     other.broker.tend_tools().await.unwrap();
     assert_eq!(info(&other.broker, "look").standing, Standing::New);
     accept(&house.broker, "look").await;
     other.broker.tend_tools().await.unwrap();
     assert_eq!(info(&other.broker, "look").standing, Standing::Accepted);
-    let restarted = house.again(plan(shop.clone(), rules())).await;
+    let restarted = house.again(plan(shop.clone(), looks())).await;
     restarted.broker.tend_tools().await.unwrap();
     invoke(&restarted.broker, "look").await.unwrap();
 }
@@ -387,13 +393,17 @@ async fn acceptance_holds_after_a_restart_and_is_seen_by_other_processes() {
 #[tokio::test]
 async fn an_upstream_that_cannot_be_listed_offers_nothing() {
     let shop = Shop::offering(vec![look()]);
-    let house = open(&shop, rules()).await;
+    let house = open(&shop, looks()).await;
     accept(&house.broker, "look").await;
     *shop.offers.lock().unwrap() = Err("not up".into());
-    let restarted = house.again(plan(shop.clone(), rules())).await;
+    let restarted = house.again(plan(shop.clone(), looks())).await;
     restarted.broker.tend_tools().await.unwrap();
-    assert_eq!(info(&restarted.broker, "look").standing, Standing::Gone);
-    assert!(invoke(&restarted.broker, "look").await.is_err());
+    assert_eq!(info(&restarted.broker, "look").standing, Standing::Away);
+    let refused = invoke(&restarted.broker, "look").await;
+    assert!(
+        matches!(refused, Err(Trouble::UpstreamUnavailable(_))),
+        "away, not in quarantine: {refused:?}"
+    );
     *shop.offers.lock().unwrap() = Ok(vec![look()]);
     restarted.broker.tend_tools().await.unwrap();
     invoke(&restarted.broker, "look").await.unwrap();

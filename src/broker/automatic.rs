@@ -12,6 +12,7 @@ use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Role};
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::time::Timestamp;
+use crate::domain::tool::{Standing, Tool};
 
 /// So long an errand is left to whoever took the last approval, in seconds.
 const FIRST_TRY_SECS: i64 = 5;
@@ -81,7 +82,10 @@ impl Broker {
     async fn may_go(&self, proposal: &Proposal) -> Result<bool, Trouble> {
         let tool = self.catalogue().get(proposal.fixed.tool.as_str());
         let (refusal, _) = self.recheck(proposal, tool.as_deref()).await?;
-        Ok(refusal.is_none())
+        let as_proposed = |tool: &Tool| {
+            tool.standing == Standing::Accepted && tool.digest == proposal.fixed.tool_digest
+        };
+        Ok(refusal.is_none() && tool.as_deref().is_some_and(as_proposed))
     }
 
     /// Puts out a token and presents it, as the agent would.

@@ -1,22 +1,25 @@
 //! The tools that can be proposed or called, as one snapshot that is replaced whole.
 //!
-//! A tool of an upstream keeps its own name, after the operator's prefix if there is one. Where
-//! that name is taken, by a tool of ours or of an upstream before it in the alphabet, it is called
-//! `<upstream>.<name>`; where that is taken too, it is left out. So an upstream can never put its
-//! tool in the place of another.
+//! A tool of an upstream is in it under the name that it was given for good (see
+//! [`names`](crate::domain::names)), so an upstream can never put its tool in the place of another.
+//! What was sent is read by the tool it was sent to, whatever is called like that now.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::offer::Offer;
+use crate::connector::noop::UPSTREAM as NOOP;
+use crate::connector::razorpay::UPSTREAM as BANK;
+use crate::domain::call::Call;
 use crate::domain::ids::ToolName;
 use crate::domain::time::Timestamp;
-use crate::domain::tool::{Executor, Risk, Standing, Tool};
-use crate::domain::upstream::{Definition, Pin};
+use crate::domain::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool};
+use crate::domain::upstream::{Definition, MoneyWord, Pin};
 
 /// Names of the tools that every broker offers besides its catalogue.
-const OUR_OWN: [&str; 16] = [
+pub(super) const OUR_OWN: [&str; 16] = [
     "get_proposal",
     "await_proposal",
     "list_proposals",
@@ -43,6 +46,7 @@ type Tools = BTreeMap<String, Arc<Tool>>;
 pub struct Catalogue {
     tools: ArcSwap<Tools>,
     infos: ArcSwap<BTreeMap<String, ToolInfo>>,
+    complaints: ArcSwap<BTreeMap<String, Vec<String>>>,
     changed: tokio::sync::watch::Sender<u64>,
     shelves: Mutex<Shelves>,
 }
@@ -54,16 +58,16 @@ struct Shelves {
 }
 
 /// One tool of an upstream, compared with what an operator accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Judged {
-    /// The tool under the name it would like to have.
-    pub tool: Tool,
-    /// What the upstream says now, if it still offers the tool.
-    pub offered: Option<Definition>,
+    /// The tool under its own name here.
+    pub tool: Arc<Tool>,
+    /// Its definition, read.
+    pub offer: Arc<Offer>,
+    /// Whether that is what the upstream offers; else it is what was accepted.
+    pub is_offered: bool,
     /// What was accepted, if anything was.
     pub pin: Option<Pin>,
-    /// The operator said low, the upstream's hints say otherwise.
-    pub raised: bool,
     /// Why it cannot be used even if it were accepted.
     pub problem: Option<String>,
 }
@@ -79,6 +83,12 @@ pub struct ToolInfo {
     pub risk: Risk,
     /// The operator said low, and the upstream's own hints raised it to high.
     pub raised: bool,
+    /// What it moves, by whose word.
+    pub money: MoneyRule,
+    /// Whom it pays.
+    pub payee: PayeeRule,
+    /// Who says so.
+    pub source: Source,
     /// Every proposal waits for a person.
     pub hold: bool,
     /// Whether it may be used.
@@ -100,6 +110,47 @@ pub struct ToolInfo {
     pub problem: Option<String>,
 }
 
+/// Whose word each of a tool's rules is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Source {
+    /// `built_in`, `operator`, `hints` (they raised it), or `nobody` (so it is high).
+    pub risk: &'static str,
+    /// `built_in`, `operator`, `operator_says_none`, or `nobody`.
+    pub money: &'static str,
+    /// `built_in`, `operator`, or `nobody`.
+    pub payee: &'static str,
+}
+
+impl Source {
+    const BUILT_IN: Source = Source {
+        risk: "built_in",
+        money: "built_in",
+        payee: "built_in",
+    };
+
+    fn of(tool: &Tool, raised: bool) -> Self {
+        let Executor::Upstream { rule, .. } = &tool.executor else {
+            return Source::BUILT_IN;
+        };
+        Self {
+            risk: match rule.risk {
+                Some(_) if raised => "hints",
+                Some(_) => "operator",
+                None => "nobody",
+            },
+            money: match rule.money {
+                MoneyWord::Unsaid => "nobody",
+                MoneyWord::Nothing => "operator_says_none",
+                MoneyWord::Moves(_) => "operator",
+            },
+            payee: match rule.payee == PayeeRule::default() {
+                true => "nobody",
+                false => "operator",
+            },
+        }
+    }
+}
+
 impl Catalogue {
     /// The tools now.
     pub fn tools(&self) -> Arc<Tools> {
@@ -109,6 +160,29 @@ impl Catalogue {
     /// One tool by name.
     pub fn get(&self, name: &str) -> Option<Arc<Tool>> {
         self.tools.load().get(name).cloned()
+    }
+
+    /// The tool that this call goes to, whatever its name; `None` if there is none any more.
+    pub(super) fn reached_by(&self, call: &Call) -> Option<Arc<Tool>> {
+        let tools = self.tools.load();
+        let reached = |tool: &&Arc<Tool>| match &tool.executor {
+            Executor::Upstream { upstream, tool, .. } => {
+                *upstream == call.upstream && *tool == call.tool
+            }
+            Executor::Noop | Executor::Razorpay => false,
+        };
+        tools.values().find(reached).cloned()
+    }
+
+    /// The very tool, compiled schema and all, if it is in the catalogue as it would be now.
+    pub(super) fn same(&self, tool: &Tool) -> Option<Arc<Tool>> {
+        let known = self.get(tool.name.as_str())?;
+        is_same(&known, tool).then_some(known)
+    }
+
+    /// What is wrong with whole upstreams, by their names.
+    pub fn complaints(&self) -> Arc<BTreeMap<String, Vec<String>>> {
+        self.complaints.load_full()
     }
 
     /// What operators may know about each tool.
@@ -122,9 +196,30 @@ impl Catalogue {
     }
 
     /// Replaces the tools of one upstream, and wakes those who listen if anything changed.
-    pub(super) fn shelve(&self, upstream: &str, judged: Vec<Judged>) {
+    pub(super) fn shelve(&self, upstream: &str, judged: Vec<Judged>, complaints: Vec<String>) {
         self.change(|shelves| {
             shelves.upstreams.insert(upstream.to_owned(), judged);
+        });
+        let mut all = BTreeMap::clone(&self.complaints.load());
+        all.remove(upstream);
+        if !complaints.is_empty() {
+            all.insert(upstream.to_owned(), complaints);
+        }
+        self.complaints.store(Arc::new(all));
+    }
+
+    /// Quarantines every tool of an upstream: what was accepted cannot be read.
+    pub(super) fn doubt_upstreams(&self) {
+        self.change(|shelves| {
+            for judged in shelves.upstreams.values_mut().flatten() {
+                judged.problem = Some("what was accepted cannot be read".to_owned());
+                if judged.tool.standing != Standing::New {
+                    judged.tool = Arc::new(Tool {
+                        standing: Standing::Unusable,
+                        ..Tool::clone(&judged.tool)
+                    });
+                }
+            }
         });
     }
 
@@ -157,17 +252,27 @@ impl Catalogue {
     }
 }
 
-/// Whether two tools behave the same: the digest covers definition and rule.
-fn is_same(one: &Arc<Tool>, other: &Arc<Tool>) -> bool {
-    Arc::ptr_eq(one, other)
-        || (one.name == other.name
-            && one.standing == other.standing
-            && one.executor == other.executor
-            && matches!(one.executor, Executor::Upstream { .. })
-            && one.digest == other.digest)
+/// Whether a call is one that this tool's connector makes.
+pub(super) fn is_of(tool: &Tool, call: &Call) -> bool {
+    match &tool.executor {
+        Executor::Noop => call.upstream == NOOP,
+        Executor::Razorpay => call.upstream == BANK,
+        Executor::Upstream { upstream, tool, .. } => {
+            *upstream == call.upstream && *tool == call.tool
+        }
+    }
 }
 
-/// Gives every tool its name.
+/// Whether two tools behave the same: the digest covers upstream, definition and rule.
+fn is_same(one: &Tool, other: &Tool) -> bool {
+    one.name == other.name
+        && one.standing == other.standing
+        && one.executor == other.executor
+        && matches!(one.executor, Executor::Upstream { .. })
+        && one.digest == other.digest
+}
+
+/// Every tool by its name.
 fn arranged(shelves: &Shelves) -> (Tools, BTreeMap<String, ToolInfo>) {
     let mut tools = shelves.own.clone();
     let mut infos: BTreeMap<String, ToolInfo> = tools
@@ -176,30 +281,16 @@ fn arranged(shelves: &Shelves) -> (Tools, BTreeMap<String, ToolInfo>) {
         .collect();
     for (upstream, shelf) in &shelves.upstreams {
         for judged in shelf {
-            let Some(name) = free_name(upstream, &judged.tool.name, &tools) else {
-                let tool = &judged.tool.name;
-                tracing::warn!(%upstream, %tool, "its name is taken; the tool is left out");
+            let name = judged.tool.name.to_string();
+            if tools.contains_key(&name) {
+                tracing::error!(%upstream, tool = %name, "its name is another's; the tool is left out");
                 continue;
-            };
-            let tool = Tool {
-                name: name.clone(),
-                ..judged.tool.clone()
-            };
-            infos.insert(name.to_string(), info(&tool, judged));
-            tools.insert(name.to_string(), Arc::new(tool));
+            }
+            infos.insert(name.clone(), info(judged));
+            tools.insert(name, judged.tool.clone());
         }
     }
     (tools, infos)
-}
-
-fn free_name(upstream: &str, wanted: &ToolName, taken: &Tools) -> Option<ToolName> {
-    let is_free =
-        |name: &ToolName| !taken.contains_key(name.as_str()) && !OUR_OWN.contains(&name.as_str());
-    if is_free(wanted) {
-        return Some(wanted.clone());
-    }
-    let longer: ToolName = format!("{upstream}.{wanted}").parse().ok()?;
-    is_free(&longer).then_some(longer)
 }
 
 fn built_in(tool: &Arc<Tool>) -> ToolInfo {
@@ -208,6 +299,9 @@ fn built_in(tool: &Arc<Tool>) -> ToolInfo {
         description: tool.description.clone(),
         risk: tool.risk,
         raised: false,
+        money: tool.money.clone(),
+        payee: tool.payee.clone(),
+        source: Source::of(tool, false),
         hold: tool.hold,
         standing: tool.standing,
         upstream: None,
@@ -220,29 +314,31 @@ fn built_in(tool: &Arc<Tool>) -> ToolInfo {
     }
 }
 
-fn info(tool: &Tool, judged: &Judged) -> ToolInfo {
+fn info(judged: &Judged) -> ToolInfo {
+    let (tool, offer) = (&judged.tool, &judged.offer);
     let accepted = judged.pin.as_ref().map(|pin| pin.definition.clone());
-    let differs = match (&judged.offered, &accepted) {
+    let offered = judged.is_offered.then(|| offer.definition.clone());
+    let differs = match (&offered, &accepted) {
         (Some(offered), Some(accepted)) => offered.differences(accepted),
         (_, _) => Vec::new(),
     };
-    let shown = judged.offered.as_ref().or(accepted.as_ref());
     ToolInfo {
         upstream: match &tool.executor {
             Executor::Upstream { upstream, tool, .. } => Some((upstream.clone(), tool.clone())),
             Executor::Noop | Executor::Razorpay => None,
         },
-        raised: judged.raised,
+        raised: offer.raised,
+        source: Source::of(tool, offer.raised),
         differs,
-        digest: shown.map(Definition::digest).unwrap_or_default(),
+        digest: offer.digest.clone(),
         accepted_by: judged
             .pin
             .as_ref()
             .map(|pin| (pin.accepted_by.clone(), pin.accepted_at)),
-        offered: judged.offered.clone(),
+        offered,
         accepted,
         problem: judged.problem.clone(),
-        ..built_in(&Arc::new(tool.clone()))
+        ..built_in(tool)
     }
 }
 
@@ -252,7 +348,7 @@ mod tests {
     use crate::domain::upstream::UpstreamRules;
     use serde_json::json;
 
-    fn judged(upstream: &str, name: &str) -> Judged {
+    fn judged(upstream: &str, name: &str, standing: Standing) -> Judged {
         let definition = Definition {
             name: name.into(),
             description: String::new(),
@@ -261,67 +357,49 @@ mod tests {
             annotations: json!(null),
         };
         let rules = UpstreamRules::default();
-        let (tool, _) = definition.tool(upstream, &rules, Standing::New).unwrap();
+        let offer = Offer::read(upstream, definition, &rules, None).unwrap();
+        let tool = Tool {
+            standing,
+            ..offer.tool.clone()
+        };
         Judged {
-            tool,
-            offered: Some(definition),
+            tool: Arc::new(tool),
+            offer: Arc::new(offer),
+            is_offered: true,
             pin: None,
-            raised: false,
             problem: None,
         }
     }
 
-    fn names(catalogue: &Catalogue) -> Vec<String> {
-        catalogue.tools().keys().cloned().collect()
-    }
-
     #[test]
-    fn no_upstream_takes_the_place_of_another_tool() {
+    fn a_call_is_read_by_the_tool_it_went_to() {
         let catalogue = Catalogue::default();
-        let own = Arc::new(judged("", "noop").tool);
-        catalogue.replace([("noop".to_owned(), own.clone())].into());
-        let shelf = |upstream| {
-            let wanted = ["noop", "pay", "get_proposal"];
-            wanted.map(|name| judged(upstream, name)).to_vec()
-        };
-        catalogue.shelve("b", shelf("b"));
-        catalogue.shelve("a", shelf("a"));
-        let expected = [
-            "a.get_proposal",
-            "a.noop",
-            "b.get_proposal",
-            "b.noop",
-            "b.pay",
-            "noop",
-            "pay",
-        ];
-        assert_eq!(names(&catalogue), expected);
-        assert!(Arc::ptr_eq(&catalogue.get("noop").unwrap(), &own));
-        let pay = catalogue.infos()["pay"].clone();
-        assert_eq!(pay.upstream, Some(("a".into(), "pay".into())));
-        catalogue.shelve(
-            "c",
-            vec![judged("c", "x"), judged("c", "c.x"), judged("c", "x")],
-        );
-        assert_eq!(names(&catalogue).len(), 9, "the third has no name left");
+        catalogue.shelve("a", vec![judged("a", "send", Standing::New)], Vec::new());
+        catalogue.shelve("b", vec![judged("b", "pay", Standing::New)], Vec::new());
+        let call = |upstream, tool| Call::new(upstream, tool, &json!({}));
+        let send = catalogue.get("send").unwrap();
+        assert!(is_of(&send, &call("a", "send")) && !is_of(&send, &call("b", "send")));
+        let reached = catalogue.reached_by(&call("b", "pay")).unwrap();
+        assert_eq!(reached.name.as_str(), "pay");
+        assert!(catalogue.reached_by(&call("c", "pay")).is_none());
     }
 
     #[test]
     fn listeners_wake_only_when_something_changed() {
         let catalogue = Catalogue::default();
         let mut watch = catalogue.watch();
-        catalogue.shelve("a", vec![judged("a", "x")]);
+        let shelve = |standing| catalogue.shelve("a", vec![judged("a", "x", standing)], Vec::new());
+        shelve(Standing::New);
         assert!(watch.has_changed().unwrap());
         watch.mark_unchanged();
         let before = catalogue.get("x").unwrap();
-        catalogue.shelve("a", vec![judged("a", "x")]);
+        shelve(Standing::New);
         assert!(!watch.has_changed().unwrap());
         assert!(Arc::ptr_eq(&before, &catalogue.get("x").unwrap()));
-        let mut accepted = judged("a", "x");
-        accepted.tool.standing = Standing::Accepted;
-        catalogue.shelve("a", vec![accepted]);
+        shelve(Standing::Accepted);
         assert!(watch.has_changed().unwrap());
-        catalogue.shelve("a", Vec::new());
+        catalogue.shelve("a", Vec::new(), vec!["down".to_owned()]);
         assert!(catalogue.get("x").is_none());
+        assert_eq!(catalogue.complaints()["a"], ["down"]);
     }
 }

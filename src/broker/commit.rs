@@ -210,6 +210,16 @@ impl Broker {
         if let Some((refusal, detail)) = refusal {
             return Ok(Claimed::Refused(refusal, Some(detail)));
         }
+        if tool
+            .as_ref()
+            .is_some_and(|tool| tool.standing == Standing::Away)
+        {
+            // Nobody knows what the server offers now, so nothing is sent to it and nothing is
+            // spent: the token is as good as before.
+            return Err(Trouble::UpstreamUnavailable(
+                proposal.fixed.tool.to_string(),
+            ));
+        }
         let tool = tool.filter(|tool| {
             tool.standing == Standing::Accepted && tool.digest == proposal.fixed.tool_digest
         });
@@ -307,7 +317,7 @@ impl Broker {
         let (proposal, heard) = self.send(claim, proposal, late).await;
         timer.phase(measure::Phase::Provider);
         self.ports().ambient.step("s6");
-        let tool = self.catalogue().get(proposal.fixed.tool.as_str());
+        let tool = self.tool_of(&proposal);
         let outcome = match &tool {
             Some(tool) => {
                 let connector = self.connector(tool);

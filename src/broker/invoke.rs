@@ -7,7 +7,7 @@ use super::{Broker, Trouble};
 use crate::domain::call::{Call, Reply};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::schema;
-use crate::domain::tool::{Executor, Risk, Standing};
+use crate::domain::tool::{Executor, Risk};
 
 /// What an upstream answered to a pass-through call.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,12 +38,7 @@ impl Broker {
             .get(tool)
             .filter(|tool| tool.risk == Risk::Low);
         let tool = found.ok_or_else(|| Trouble::UnknownTool(tool.to_owned()))?;
-        match tool.standing {
-            Standing::Accepted => {}
-            Standing::New | Standing::Changed | Standing::Gone => {
-                return Err(Trouble::ToolQuarantined(tool.name.to_string()));
-            }
-        }
+        self.usable(&tool)?;
         schema::validate(&tool, arguments).map_err(Trouble::InvalidArguments)?;
         let Executor::Upstream {
             upstream,

@@ -3,6 +3,7 @@
 //! The doors (`entry`) hand in a [`Principal`](crate::domain::principal::Principal) and a request
 //! and get a value back. Nothing here knows HTTP, MCP or SQL: the broker sees ports.
 
+mod accept;
 pub mod agents;
 pub mod approve;
 pub mod audit;
@@ -19,9 +20,12 @@ pub mod invoke;
 mod key_cache;
 pub mod keys;
 mod late;
+mod listing;
 pub mod load;
 pub mod measure;
 pub mod memory;
+mod naming;
+mod offer;
 mod pace;
 pub mod payees;
 pub mod peers;
@@ -54,7 +58,7 @@ use crate::domain::proposal::{Origin, Proposal, State};
 use crate::domain::reason::{Reason, Recovery, Refusal};
 use crate::domain::secret::Secret;
 use crate::domain::token::KeyRing;
-use crate::domain::tool::Tool;
+use crate::domain::tool::{Standing, Tool};
 use crate::domain::upstream::UpstreamRules;
 use crate::ephemeral::{Bucket, Ephemeral};
 use crate::store::{Spool, Store, StoreError};
@@ -210,6 +214,14 @@ pub enum Trouble {
     /// The tool's definition is new or changed and waits for an operator.
     #[error("the tool {0} waits for an operator to accept its definition (`hundi tool accept`)")]
     ToolQuarantined(String),
+    /// The operator's rules or the tool's own schema do not let it be used.
+    #[error(
+        "the tool {0} cannot be used until an operator mends the rules for it (`hundi tool show {0}` says what is wrong)"
+    )]
+    ToolUnusable(String),
+    /// The tool's server does not say at present what it offers.
+    #[error("the server of the tool {0} does not answer; nothing was done")]
+    UpstreamUnavailable(String),
     /// No valid key.
     #[error("a valid API key is needed: `Authorization: Bearer hk_...`")]
     Unauthenticated,
@@ -287,6 +299,8 @@ impl Trouble {
             Trouble::NameReserved(_) => "name_reserved",
             Trouble::UnknownTool(_) => "unknown_tool",
             Trouble::ToolQuarantined(_) => "tool_quarantined",
+            Trouble::ToolUnusable(_) => "tool_unusable",
+            Trouble::UpstreamUnavailable(_) => "upstream_unavailable",
             Trouble::Unauthenticated => "unauthenticated",
             Trouble::Forbidden { .. } => "forbidden",
             Trouble::SelfApproval => "self_approval",
@@ -315,6 +329,7 @@ impl Trouble {
             Trouble::Forbidden { .. } | Trouble::SelfApproval => 403,
             Trouble::UnknownTool(_) | Trouble::NotFound(_) => 404,
             Trouble::ToolQuarantined(_)
+            | Trouble::ToolUnusable(_)
             | Trouble::ApprovedAlready(_)
             | Trouble::AccountTaken { .. }
             | Trouble::IdempotencyKeyReused(_)
@@ -322,7 +337,10 @@ impl Trouble {
             | Trouble::Changed => 409,
             Trouble::RateLimited { .. } => 429,
             Trouble::Upstream(_) | Trouble::ResultTooLarge { .. } => 502,
-            Trouble::StoreUnavailable | Trouble::Overloaded { .. } | Trouble::Off(_) => 503,
+            Trouble::StoreUnavailable
+            | Trouble::UpstreamUnavailable(_)
+            | Trouble::Overloaded { .. }
+            | Trouble::Off(_) => 503,
         }
     }
 
@@ -336,6 +354,7 @@ impl Trouble {
             | Trouble::AccountTaken { .. }
             | Trouble::IdempotencyKeyReused(_) => Recovery::FixArgs,
             Trouble::StoreUnavailable
+            | Trouble::UpstreamUnavailable(_)
             | Trouble::Overloaded { .. }
             | Trouble::RateLimited { .. }
             | Trouble::Upstream(_)
@@ -344,6 +363,7 @@ impl Trouble {
             Trouble::WrongState(_) => Recovery::ReadOutcome,
             Trouble::ApprovedAlready(_) | Trouble::SelfApproval => Recovery::GetApproval,
             Trouble::ToolQuarantined(_)
+            | Trouble::ToolUnusable(_)
             | Trouble::Unauthenticated
             | Trouble::Forbidden { .. }
             | Trouble::NotFound(_)
@@ -409,6 +429,12 @@ pub struct Settings {
     pub upstreams: BTreeMap<String, UpstreamRules>,
     /// Of upstreams that may take longer than `call_deadline`, or less long.
     pub call_deadlines: BTreeMap<String, Duration>,
+    /// Tools of which every proposal waits for a person, by name in the catalogue.
+    pub always_held: BTreeSet<String>,
+    /// Every name of a tool that the configuration has a rule for.
+    pub tool_rules: BTreeSet<String>,
+    /// How often each upstream is asked what it offers, if nothing else asks for it.
+    pub relist_every: Duration,
     /// How many commits are carried at once.
     pub bounds: load::Bounds,
     /// Names of this process's master keys, the newest first; empty where it has none.
@@ -504,6 +530,9 @@ impl Default for Settings {
             unrecorded: BTreeSet::new(),
             upstreams: BTreeMap::new(),
             call_deadlines: BTreeMap::new(),
+            always_held: BTreeSet::new(),
+            tool_rules: BTreeSet::new(),
+            relist_every: Duration::from_secs(60),
             bounds: load::Bounds::default(),
             masters: Vec::new(),
         }
@@ -600,6 +629,30 @@ impl Broker {
 
     fn connector(&self, tool: &Tool) -> Arc<dyn Connector> {
         registry::connector_for(tool)
+    }
+
+    /// Whether a tool may be used now, and why not.
+    fn usable(&self, tool: &Tool) -> Result<(), Trouble> {
+        let name = || tool.name.to_string();
+        match tool.standing {
+            Standing::Accepted => Ok(()),
+            Standing::New | Standing::Changed | Standing::Gone => {
+                Err(Trouble::ToolQuarantined(name()))
+            }
+            Standing::Away => Err(Trouble::UpstreamUnavailable(name())),
+            Standing::Unusable => Err(Trouble::ToolUnusable(name())),
+        }
+    }
+
+    /// The tool that an attempt was made with: the one its call went to, whatever is called like
+    /// that now. `None` if that one left the catalogue.
+    fn tool_of(&self, proposal: &Proposal) -> Option<Arc<Tool>> {
+        let named = self.catalogue().get(proposal.fixed.tool.as_str());
+        let Some(call) = proposal.execution.as_ref().map(|execution| &execution.call) else {
+            return named;
+        };
+        let named = named.filter(|tool| catalogue::is_of(tool, call));
+        named.or_else(|| self.catalogue().reached_by(call))
     }
 
     fn key_cache(&self) -> &key_cache::KeyCache {

@@ -20,7 +20,7 @@ use crate::domain::reason::{Reason, Verdict};
 use crate::domain::schema;
 use crate::domain::strict::MAX_SAFE_INTEGER;
 use crate::domain::time::Timestamp;
-use crate::domain::tool::{Payee, Risk, Standing, Tool};
+use crate::domain::tool::{Payee, Risk, Tool};
 use crate::governance;
 use crate::store::{ApplyError, StoreError};
 
@@ -96,12 +96,8 @@ impl Broker {
             .get(name)
             .filter(|tool| tool.risk == Risk::High);
         let tool = tool.ok_or_else(|| Trouble::UnknownTool(shortened(name)))?;
-        match tool.standing {
-            Standing::Accepted => Ok(tool),
-            Standing::New | Standing::Changed | Standing::Gone => {
-                Err(Trouble::ToolQuarantined(tool.name.to_string()))
-            }
-        }
+        self.usable(&tool)?;
+        Ok(tool)
     }
 
     /// The earlier proposal of the same idempotency key, if there is one.

@@ -111,7 +111,7 @@ impl Broker {
 
     /// Look-up comes before replay.
     async fn find_out(&self, proposal: Proposal) -> (Proposal, Next) {
-        let Some(tool) = self.catalogue().get(proposal.fixed.tool.as_str()) else {
+        let Some(tool) = self.tool_of(&proposal) else {
             let why = "its tool is not in the catalogue, so nobody can be asked".to_owned();
             return (proposal, Next::Later(why));
         };

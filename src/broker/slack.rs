@@ -197,6 +197,8 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::NameReserved(_)
         | Trouble::UnknownTool(_)
         | Trouble::ToolQuarantined(_)
+        | Trouble::ToolUnusable(_)
+        | Trouble::UpstreamUnavailable(_)
         | Trouble::Forbidden { .. }
         | Trouble::SelfApproval
         | Trouble::ApprovedAlready(_)

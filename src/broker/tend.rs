@@ -1,38 +1,45 @@
-//! Tends the tools of upstreams: lists them, compares each with what an operator accepted, and
-//! puts what differs in quarantine.
+//! Tends the tools of upstreams: takes in what they offer, compares each with what an operator
+//! accepted, and puts what differs in quarantine.
 //!
 //! What is accepted is pinned word by word: name, description, schemas and hints. A new, changed
 //! or vanished definition cannot be proposed or called until an operator accepts it, here or in
 //! another process on the same store. What cannot be compared, because the store does not
-//! answer or a pin does not read, is quarantined too.
+//! answer or a pin does not read, is quarantined too. While an upstream does not say what it
+//! offers, what was accepted of it is away, not gone.
+//!
+//! Rules of the operator that match nothing take away the use of all tools of their upstream, until
+//! somebody mends them: nobody knows which limit was meant to be there.
+//!
+//! A turn that is given up half-way loses nothing: what it took in stays to be judged.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use serde_json::json;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::TryRecvError;
-
 use super::catalogue::{Judged, ToolInfo};
+use super::listing::{self, Listed, Listings, Whose};
+use super::offer::Offer;
 use super::{Broker, Trouble};
-use crate::domain::change::{Change, DocKey, DocWrite, Record};
 use crate::domain::ids::OrgId;
-use crate::domain::money::Effective;
-use crate::domain::notice::{Notice, NoticeKind};
+use crate::domain::names::{Names, Wish};
 use crate::domain::principal::{Principal, Right};
-use crate::domain::tool::{Payee, Risk, Standing, Tool};
-use crate::domain::upstream::{Definition, Pin, UpstreamRules};
-use crate::store::ApplyError;
-use crate::wire::{Offered, Wire};
+use crate::domain::rules;
+use crate::domain::schema;
+use crate::domain::tool::{Executor, Standing, Tool};
+use crate::domain::upstream::{Pin, UpstreamRules};
+use crate::wire::Wire;
 
-/// How long an upstream may take to list its tools.
-const LIST: Duration = Duration::from_secs(10);
+/// How long somebody who asks waits for upstreams to answer.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// What is said of an upstream that is being asked for the first time.
+const NOT_YET: &str = "its tools are not listed yet";
+/// Stack of the thread that compiles a schema: several times what the longest way down takes that
+/// is let through.
+const COMPILING_STACK: usize = 64 * 1024 * 1024;
 
 /// What is known of the upstreams between two turns.
 pub(super) struct Tending {
-    changes: Mutex<broadcast::Receiver<String>>,
+    listings: Listings,
     /// One turn at a time; a second one finds nothing left to do.
     state: tokio::sync::Mutex<State>,
 }
@@ -41,161 +48,248 @@ pub(super) struct Tending {
 struct State {
     /// The store's count of document writes when pins were last read.
     epoch: Option<u64>,
-    /// What each upstream offered when it was last listed.
-    offers: BTreeMap<String, Vec<Definition>>,
-    /// Upstreams to list: never listed, changed, or failed.
-    due: BTreeSet<String>,
-    /// Upstreams whose tools are not yet compared with the pins.
-    unjudged: BTreeSet<String>,
+    /// Which list of each upstream is judged.
+    judged: BTreeMap<String, u64>,
+    /// What was wrong with each upstream when it was last said.
+    told: BTreeMap<String, Vec<String>>,
+    /// Definitions that were accepted and are offered no more, read once: by upstream and digest.
+    earlier: BTreeMap<(String, String), Arc<Offer>>,
 }
 
 /// One pin as it is stored; `Err` if it does not read.
-struct Stored {
-    version: u64,
-    pin: Result<Pin, String>,
+pub(super) struct Stored {
+    pub(super) version: u64,
+    pub(super) pin: Result<Pin, String>,
 }
 
 type Pins = BTreeMap<String, Stored>;
 
 impl Tending {
     pub(super) fn new<'a>(wire: &dyn Wire, upstreams: impl Iterator<Item = &'a String>) -> Self {
-        let due: BTreeSet<String> = upstreams.cloned().collect();
-        let state = State {
-            unjudged: due.clone(),
-            due,
-            ..State::default()
-        };
         Self {
-            changes: Mutex::new(wire.changes()),
-            state: tokio::sync::Mutex::new(state),
-        }
-    }
-
-    /// Upstreams that said since the last turn that something changed, or `None` if too many did.
-    fn told(&self) -> Option<BTreeSet<String>> {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut told = BTreeSet::new();
-        loop {
-            match changes.try_recv() {
-                Ok(upstream) => {
-                    told.insert(upstream);
-                }
-                Err(TryRecvError::Lagged(_)) => return None,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return Some(told),
-            }
+            listings: Listings::new(wire, upstreams),
+            state: tokio::sync::Mutex::default(),
         }
     }
 }
 
 impl Broker {
-    /// One turn: lists the upstreams that are new, changed or failed last time, and compares all
-    /// anew if a pin may have been written by anyone. Fails if the store does not answer; then
-    /// every tool that could not be compared is quarantined.
+    /// Lists the upstreams that are new, changed, failed last time or were not asked for a while,
+    /// waits for their answers, and compares all anew if a pin may have been written by anyone.
+    /// Fails if the store does not answer; then every tool that could not be compared is
+    /// quarantined.
     pub async fn tend_tools(&self) -> Result<(), Trouble> {
-        let configured = &self.settings().upstreams;
-        if configured.is_empty() {
+        self.tend(Whose::All).await
+    }
+
+    /// The same, waiting only for the upstream of this tool.
+    pub(super) async fn tend_tool(&self, name: &str) -> Result<(), Trouble> {
+        let tool = self.catalogue().get(name);
+        match tool.as_ref().map(|tool| &tool.executor) {
+            Some(Executor::Upstream { upstream, .. }) => self.tend(Whose::One(upstream)).await,
+            Some(Executor::Noop | Executor::Razorpay) => Ok(()),
+            None => self.tend(Whose::All).await,
+        }
+    }
+
+    async fn tend(&self, whose: Whose<'_>) -> Result<(), Trouble> {
+        self.start_listings(Some(whose));
+        let all = async {
+            loop {
+                let arrival = self.tending().listings.arrival();
+                let waits = self.tending().listings.under_way(whose);
+                self.take_in().await?;
+                if !waits {
+                    return Ok(());
+                }
+                if self.tending().listings.under_way(whose) {
+                    arrival.await;
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, all).await {
+            Ok(done) => done,
+            // The listings go on, and a later turn takes them in.
+            Err(_) => self.take_in().await,
+        }
+    }
+
+    /// One turn of the duty: the same without waiting for anybody.
+    pub async fn tend_tools_in_turn(&self) -> Result<(), Trouble> {
+        self.start_listings(None);
+        self.take_in().await
+    }
+
+    fn start_listings(&self, at_once: Option<Whose<'_>>) {
+        let settings = self.settings();
+        let (wire, every) = (&self.ports().wire, settings.relist_every);
+        self.tending()
+            .listings
+            .start(wire, &settings.upstreams, every, at_once);
+    }
+
+    /// Judges what has arrived since the last turn, and everything if documents have changed.
+    async fn take_in(&self) -> Result<(), Trouble> {
+        if self.settings().upstreams.is_empty() {
             return Ok(());
         }
         let mut state = self.tending().state.lock().await;
-        match self.tending().told() {
-            Some(told) => {
-                let ours = told
-                    .into_iter()
-                    .filter(|name| configured.contains_key(name));
-                state.due.extend(ours);
-            }
-            None => state.due.extend(configured.keys().cloned()),
-        }
-        self.list_due(&mut state).await;
-        self.judge_due(&mut state).await
-    }
-
-    async fn list_due(&self, state: &mut State) {
-        let due = std::mem::take(&mut state.due);
-        let listings = due.into_iter().map(|upstream| async move {
-            let listed = self.ports().wire.offered(&upstream, LIST).await;
-            (upstream, listed)
-        });
-        for (upstream, listed) in join_all(listings).await {
-            match listed {
-                Ok(offered) => {
-                    let offers = offered.into_iter().map(definition).collect();
-                    state.offers.insert(upstream.clone(), offers);
-                    state.unjudged.insert(upstream);
-                }
-                Err(why) => {
-                    tracing::debug!(%upstream, %why, "its tools could not be listed");
-                    state.due.insert(upstream);
-                }
-            }
-        }
-    }
-
-    async fn judge_due(&self, state: &mut State) -> Result<(), Trouble> {
         let epoch = self.ports().store.docs_epoch().await;
-        let known = matches!((&epoch, state.epoch), (Ok(now), Some(then)) if *now == then);
-        if !known {
-            state
-                .unjudged
-                .extend(self.settings().upstreams.keys().cloned());
-        }
-        if state.unjudged.is_empty() {
+        let unchanged = matches!((&epoch, state.epoch), (Ok(now), Some(then)) if *now == then);
+        let known = self.tending().listings.known();
+        let judged = &state.judged;
+        let due: BTreeMap<String, Listed> = known
+            .into_iter()
+            .filter(|(name, listed)| !unchanged || judged.get(name) != Some(&listed.turn))
+            .collect();
+        if due.is_empty() {
             return Ok(());
         }
         let pins = match &epoch {
             Ok(_) => self.pins().await,
             Err(error) => Err(error.clone().into()),
         };
-        for upstream in state.unjudged.clone() {
-            let offers = state.offers.get(&upstream);
-            let pins = pins.as_ref().map(|all| all.get(&upstream));
-            self.judge(&upstream, offers, pins).await;
+        let names = match &pins {
+            Ok(pins) => {
+                let wishes = self.wishes(&mut state, pins, &due);
+                self.named(&wishes).await
+            }
+            Err(trouble) => Err(trouble.clone()),
+        };
+        let (pins, names) = match (pins, names) {
+            (Ok(pins), Ok(names)) => (pins, names),
+            (Err(trouble), _) | (_, Err(trouble)) => {
+                self.catalogue().doubt_upstreams();
+                state.epoch = None;
+                return Err(trouble);
+            }
+        };
+        for (upstream, listed) in due {
+            self.judge(&mut state, &upstream, &listed, pins.get(&upstream), &names)
+                .await;
+            state.judged.insert(upstream, listed.turn);
         }
-        pins?;
-        state.unjudged.clear();
         // Read before the pins were, so that a pin written meanwhile is seen at the next turn.
         state.epoch = epoch.ok();
         Ok(())
     }
 
+    /// Whoever needs a name: what was accepted before what is only offered.
+    fn wishes(
+        &self,
+        state: &mut State,
+        pins: &BTreeMap<String, Pins>,
+        due: &BTreeMap<String, Listed>,
+    ) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        for (upstream, rules) in &self.settings().upstreams {
+            let stored = pins.get(upstream).into_iter().flat_map(BTreeMap::values);
+            for pin in stored.filter_map(|stored| stored.pin.as_ref().ok()) {
+                wishes.extend(earlier(state, upstream, rules, pin).map(|offer| offer.wish.clone()));
+            }
+        }
+        for listed in due.values() {
+            let offers = listed.offers.iter().flat_map(|offers| offers.iter());
+            wishes.extend(offers.map(|offer| offer.wish.clone()));
+        }
+        wishes
+    }
+
     /// Compares one upstream's offers with its pins and puts the result into the catalogue.
     async fn judge(
         &self,
+        state: &mut State,
         upstream: &str,
-        offers: Option<&Vec<Definition>>,
-        pins: Result<Option<&Pins>, &Trouble>,
+        listed: &Listed,
+        pins: Option<&Pins>,
+        names: &Names,
     ) {
         let Some(rules) = self.settings().upstreams.get(upstream) else {
             return;
         };
         let none = Pins::new();
-        let (pins, unreadable) = match pins {
-            Ok(pins) => (pins.unwrap_or(&none), false),
-            Err(_) => (&none, true),
+        let pins = pins.unwrap_or(&none);
+        let offers = listed.offers.as_deref().map_or(&[][..], Vec::as_slice);
+        let offered = listing::names(offers);
+        let vain = match listed.offers {
+            Some(_) => rules::unmatched(upstream, rules, &offered),
+            None => Vec::new(),
         };
-        let trusting = rules.trust_on_first_use && pins.is_empty() && !unreadable;
-        let mut shelf = Vec::new();
-        for offered in offers.into_iter().flatten() {
-            let stored = pins.get(&offered.name);
-            let mut judged = match judged(upstream, rules, offered, stored) {
-                Some(judged) => judged,
-                None => continue,
+        let mut complaints = vain.clone();
+        if let Some(why) = &listed.trouble {
+            complaints.push(format!("its tools cannot be listed: {why}"));
+        } else if listed.offers.is_none() {
+            complaints.push(NOT_YET.to_owned());
+        }
+        let trusting = rules.trust_on_first_use && pins.is_empty() && listed.trouble.is_none();
+        let (mut shelf, mut unnamed) = (Vec::new(), 0);
+        let gone = pins
+            .iter()
+            .filter(|(name, _)| !offered.contains(name.as_str()));
+        let gone = gone.filter_map(|(_, stored)| stored.pin.as_ref().ok());
+        let gone: Vec<Arc<Offer>> = gone
+            .filter_map(|pin| earlier(state, upstream, rules, pin))
+            .collect();
+        let all = offers.iter().map(|offer| (offer, true));
+        for (offer, is_offered) in all.chain(gone.iter().map(|offer| (offer, false))) {
+            let stored = pins.get(&offer.definition.name);
+            let Some(name) = names.of(&offer.wish) else {
+                unnamed += 1;
+                continue;
             };
-            if unreadable {
-                judged.problem = Some("what was accepted cannot be read".to_owned());
-            } else if trusting && judged.problem.is_none() {
-                self.trust(upstream, offered, &mut judged).await;
-            } else if judged.tool.standing == Standing::Changed {
-                self.report(upstream, offered, stored).await;
+            let standing = standing(listed, offer, is_offered, stored);
+            let mut judged = Judged {
+                tool: Arc::new(Tool {
+                    name: name.clone(),
+                    hold: offer.tool.hold || self.settings().always_held.contains(name.as_str()),
+                    standing,
+                    ..offer.tool.clone()
+                }),
+                offer: offer.clone(),
+                is_offered,
+                pin: stored.and_then(|stored| stored.pin.as_ref().ok()).cloned(),
+                problem: vain.first().cloned().or_else(|| offer.problem.clone()),
+            };
+            if trusting && judged.problem.is_none() {
+                self.trust(upstream, &mut judged).await;
+            } else if standing == Standing::Changed {
+                self.report(upstream, &judged, stored).await;
             }
+            self.make_ready(&mut judged).await;
             shelf.push(judged);
         }
-        let gone = pins.iter().filter(|(name, _)| {
-            let mut offered = offers.into_iter().flatten();
-            !offered.any(|definition| definition.name == **name)
-        });
-        shelf.extend(gone.filter_map(|(_, stored)| gone_tool(upstream, rules, stored)));
-        self.catalogue().shelve(upstream, shelf);
+        if unnamed > 0 {
+            complaints.push(format!(
+                "it has called its tools so many names that {unnamed} of them get none here"
+            ));
+        }
+        tell(state, upstream, &complaints);
+        self.catalogue().shelve(upstream, shelf, complaints);
+    }
+
+    /// Compiles the schema of a tool that may be used, unless that was done before; nothing else
+    /// is compiled.
+    async fn make_ready(&self, judged: &mut Judged) {
+        let unusable = |judged: &mut Judged| {
+            if matches!(judged.tool.standing, Standing::Accepted | Standing::Away) {
+                judged.tool = Arc::new(Tool {
+                    standing: Standing::Unusable,
+                    ..Tool::clone(&judged.tool)
+                });
+            }
+        };
+        if judged.problem.is_some() {
+            return unusable(judged);
+        }
+        if judged.tool.standing != Standing::Accepted {
+            return;
+        }
+        if let Some(same) = self.catalogue().same(&judged.tool) {
+            judged.tool = same;
+        } else if let Err(why) = compiled(judged.tool.clone()).await {
+            judged.problem = Some(format!("its schema cannot be used: {why}"));
+            unusable(judged);
+        }
     }
 
     /// Every pin, by upstream and tool.
@@ -217,158 +311,6 @@ impl Broker {
         Ok(pins)
     }
 
-    /// First contact with an upstream that the operator trusts.
-    async fn trust(&self, upstream: &str, offered: &Definition, judged: &mut Judged) {
-        match self.pin(upstream, offered, 0, "hundi", judged, true).await {
-            Ok(pin) => {
-                judged.pin = Some(pin);
-                judged.tool.standing = Standing::Accepted;
-            }
-            Err(trouble) => tracing::warn!(%upstream, %trouble, "first contact was not kept"),
-        }
-    }
-
-    /// Tells people about a changed definition, once for each.
-    async fn report(&self, upstream: &str, offered: &Definition, stored: Option<&Stored>) {
-        let Some((stored, pin)) = stored.and_then(|s| Some((s, s.pin.as_ref().ok()?))) else {
-            return;
-        };
-        let digest = offered.digest();
-        if pin.reported.as_ref() == Some(&digest) {
-            return;
-        }
-        let differs = offered.differences(&pin.definition);
-        let name = &offered.name;
-        tracing::warn!(%upstream, tool = %name, ?differs, "changed since it was accepted");
-        let now = self.ports().ambient.now();
-        let org = OrgId::default();
-        let detail = json!({
-            "upstream": upstream, "tool": name, "differs": differs,
-            "accepted": pin.digest, "offered": digest,
-        });
-        let record = Record::new(now, &org, "tool_quarantined", "hundi").with(detail);
-        let told = format!(
-            "{upstream} changed the {} of its tool {name}; it waits for an operator",
-            differs.join(", ")
-        );
-        let notice = Notice {
-            kind: NoticeKind::Alert,
-            at: now,
-            org: org.clone(),
-            proposal: None,
-            agent: None,
-            tool: None,
-            effective: Effective::Nothing,
-            payee: Payee::default(),
-            args_hash: String::new(),
-            reason: "tool_quarantined".to_owned(),
-            findings: Vec::new(),
-            detail: told,
-        };
-        let pin = Pin {
-            reported: Some(digest),
-            ..pin.clone()
-        };
-        let write = write(&org, upstream, name, stored.version, &pin);
-        let change = Change::documents(vec![write], Vec::new(), vec![record], vec![notice]);
-        // A conflict means that another node told it, or that an operator has just accepted it.
-        if let Err(error) = self.ports().store.apply(change).await {
-            tracing::debug!(%upstream, tool = %name, %error, "not reported");
-        }
-    }
-
-    /// Accepts what a tool offers now, whatever that is. See [`Broker::accept_tool_if`].
-    pub async fn accept_tool(&self, who: &Principal, name: &str) -> Result<ToolInfo, Trouble> {
-        self.accept(who, name, None).await
-    }
-
-    /// Accepts a tool's definition if it still has the digest that the operator looked at.
-    pub async fn accept_tool_if(
-        &self,
-        who: &Principal,
-        name: &str,
-        digest: &str,
-    ) -> Result<ToolInfo, Trouble> {
-        self.accept(who, name, Some(digest)).await
-    }
-
-    async fn accept(
-        &self,
-        who: &Principal,
-        name: &str,
-        seen: Option<&str>,
-    ) -> Result<ToolInfo, Trouble> {
-        // Pins hold for every organisation, so only operators of the first one set them.
-        if !who.may(Right::Operate) || who.org != OrgId::default() {
-            let role = who.role.name();
-            return Err(Trouble::Forbidden { role });
-        }
-        self.tend_tools().await?;
-        let info = self.tool_info(name)?;
-        let (Some((upstream, _)), Some(offered)) = (&info.upstream, &info.offered) else {
-            let why =
-                format!("{name} is offered by no upstream now, so there is nothing to accept");
-            return Err(Trouble::InvalidRequest(why));
-        };
-        if seen.is_some_and(|digest| digest != info.digest) {
-            return Err(Trouble::Changed);
-        }
-        if let Some(problem) = &info.problem {
-            return Err(Trouble::InvalidRequest(format!("{name}: {problem}")));
-        }
-        if info.standing == Standing::Accepted {
-            return Ok(info);
-        }
-        let id = Pin::id(upstream, &offered.name);
-        let key = DocKey::new(Pin::KIND, &OrgId::default(), id);
-        let stored = self.ports().store.doc(&key).await?;
-        let version = stored.map_or(0, |doc| doc.version);
-        let judged = Judged {
-            tool: (*self.known_tool(name)?).clone(),
-            offered: Some(offered.clone()),
-            pin: None,
-            raised: info.raised,
-            problem: None,
-        };
-        self.pin(upstream, offered, version, &who.id, &judged, false)
-            .await?;
-        self.tend_tools().await?;
-        self.tool_info(name)
-    }
-
-    /// Pins a definition and records who accepted it.
-    async fn pin(
-        &self,
-        upstream: &str,
-        offered: &Definition,
-        version: u64,
-        by: &str,
-        judged: &Judged,
-        first_contact: bool,
-    ) -> Result<Pin, Trouble> {
-        let now = self.ports().ambient.now();
-        let org = OrgId::default();
-        let pin = Pin {
-            digest: offered.digest(),
-            definition: offered.clone(),
-            accepted_by: by.to_owned(),
-            accepted_at: now,
-            reported: None,
-        };
-        let mut record = Record::new(now, &org, "tool_accepted", by).with(json!({
-            "upstream": upstream, "tool": offered.name, "digest": pin.digest,
-            "risk": judged.tool.risk, "first_contact": first_contact,
-        }));
-        record.tool = Some(judged.tool.name.clone());
-        let write = write(&org, upstream, &offered.name, version, &pin);
-        let change = Change::documents(vec![write], Vec::new(), vec![record], Vec::new());
-        match self.ports().store.apply(change).await {
-            Ok(_) => Ok(pin),
-            Err(ApplyError::Conflict(_)) => Err(Trouble::Changed),
-            Err(ApplyError::Store(error)) => Err(error.into()),
-        }
-    }
-
     /// The tools: every one with all there is to know for those who may read everything, and the
     /// usable ones without what was accepted when for agents.
     pub fn tools(&self, who: &Principal) -> Vec<ToolInfo> {
@@ -384,80 +326,67 @@ impl Broker {
             })
             .collect()
     }
+}
 
-    fn tool_info(&self, name: &str) -> Result<ToolInfo, Trouble> {
-        let infos = self.catalogue().infos();
-        let info = infos.get(name).cloned();
-        info.ok_or_else(|| Trouble::UnknownTool(name.chars().take(128).collect()))
-    }
+/// Compiles a tool's schema away from the runtime, with room for the deepest that is let through.
+pub(super) async fn compiled(tool: Arc<Tool>) -> Result<(), String> {
+    let work = tokio::task::spawn_blocking(move || {
+        let thread = std::thread::Builder::new().stack_size(COMPILING_STACK);
+        let running = thread.spawn(move || schema::prepare(&tool));
+        let done = running.map(std::thread::JoinHandle::join);
+        match done {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err("compiling it failed".to_owned()),
+        }
+    });
+    let done = work.await;
+    done.unwrap_or_else(|_| Err("compiling it failed".to_owned()))
+}
 
-    fn known_tool(&self, name: &str) -> Result<Arc<Tool>, Trouble> {
-        let tool = self.catalogue().get(name);
-        tool.ok_or_else(|| Trouble::UnknownTool(name.chars().take(128).collect()))
+/// Where a tool stands, but for problems of its own.
+fn standing(listed: &Listed, offer: &Offer, is_offered: bool, stored: Option<&Stored>) -> Standing {
+    let silent = listed.trouble.is_some() || listed.offers.is_none();
+    match stored.map(|stored| &stored.pin) {
+        None => Standing::New,
+        Some(Ok(pin)) if is_offered && pin.digest != offer.digest => Standing::Changed,
+        Some(Ok(_)) if silent => Standing::Away,
+        Some(Ok(_)) if is_offered => Standing::Accepted,
+        Some(Ok(_)) => Standing::Gone,
+        Some(Err(why)) => {
+            tracing::warn!(tool = %offer.tool.name, %why, "its pin does not read");
+            Standing::Changed
+        }
     }
 }
 
-fn judged(
+/// What was accepted, read under the rules as they are now.
+fn earlier(
+    state: &mut State,
     upstream: &str,
     rules: &UpstreamRules,
-    offered: &Definition,
-    stored: Option<&Stored>,
-) -> Option<Judged> {
-    let digest = offered.digest();
-    let (standing, pin) = match stored.map(|stored| &stored.pin) {
-        None => (Standing::New, None),
-        Some(Ok(pin)) if pin.digest == digest => (Standing::Accepted, Some(pin)),
-        Some(Ok(pin)) => (Standing::Changed, Some(pin)),
-        Some(Err(why)) => {
-            tracing::warn!(%upstream, tool = %offered.name, %why, "its pin does not read");
-            (Standing::Changed, None)
+    pin: &Pin,
+) -> Option<Arc<Offer>> {
+    let key = (upstream.to_owned(), pin.digest.clone());
+    if let Some(known) = state.earlier.get(&key) {
+        return Some(known.clone());
+    }
+    let offer = Offer::read(upstream, pin.definition.clone(), rules, None)?;
+    let offer = Arc::new(offer);
+    state.earlier.insert(key, offer.clone());
+    Some(offer)
+}
+
+/// Logs what is wrong with an upstream, once.
+fn tell(state: &mut State, upstream: &str, complaints: &[String]) {
+    let before = state.told.get(upstream).map_or(&[][..], Vec::as_slice);
+    for complaint in complaints {
+        if !before.contains(complaint) && complaint != NOT_YET {
+            tracing::warn!(%upstream, "{complaint}");
         }
-    };
-    let Some((mut tool, problem)) = offered.tool(upstream, rules, standing) else {
-        tracing::debug!(%upstream, tool = %offered.name, "left out of the catalogue");
-        return None;
-    };
-    if problem.is_some() && tool.standing == Standing::Accepted {
-        // It was usable when it was accepted; the operator's rules have changed since.
-        tool.standing = Standing::Changed;
     }
-    let word = rules.rule(&offered.name).and_then(|rule| rule.risk);
-    Some(Judged {
-        raised: word == Some(Risk::Low) && word != Some(tool.risk),
-        tool,
-        offered: Some(offered.clone()),
-        pin: pin.cloned(),
-        problem,
-    })
-}
-
-/// A tool that was accepted and is not offered any more, or not yet.
-fn gone_tool(upstream: &str, rules: &UpstreamRules, stored: &Stored) -> Option<Judged> {
-    let pin = stored.pin.as_ref().ok()?;
-    let (tool, problem) = pin.definition.tool(upstream, rules, Standing::Gone)?;
-    Some(Judged {
-        tool,
-        offered: None,
-        pin: Some(pin.clone()),
-        raised: false,
-        problem,
-    })
-}
-
-fn definition(offered: Offered) -> Definition {
-    Definition {
-        name: offered.name,
-        description: offered.description,
-        input_schema: offered.input_schema,
-        output_schema: offered.output_schema,
-        annotations: offered.annotations,
+    let was_told = before.iter().any(|complaint| complaint != NOT_YET);
+    if was_told && complaints.is_empty() {
+        tracing::info!(%upstream, "nothing is wrong with its tools any more");
     }
-}
-
-fn write(org: &OrgId, upstream: &str, tool: &str, version: u64, pin: &Pin) -> DocWrite {
-    DocWrite {
-        key: DocKey::new(Pin::KIND, org, Pin::id(upstream, tool)),
-        expect: Some(version),
-        body: Some(json!(pin)),
-    }
+    state.told.insert(upstream.to_owned(), complaints.to_vec());
 }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::settings::{Kind, SETTINGS, Setting, nearest};
+use super::settings::{Kind, SETTINGS, Setting};
+use crate::domain::nearest::nearest;
 
 /// The file read when none is named and it exists.
 pub const DEFAULT_FILE: &str = "hundi.toml";
@@ -172,7 +173,7 @@ impl Layers {
         for (name, value) in table {
             match value {
                 toml::Value::Table(table) if name == "tools" => self.tools = table,
-                toml::Value::Table(table) if name == "upstream" => self.upstream = table,
+                toml::Value::Table(table) if name == "upstream" => self.upstreams(path, table),
                 toml::Value::Table(table) => {
                     for (inner, value) in table {
                         self.entry(path, &format!("{name}.{inner}"), value);
@@ -184,6 +185,18 @@ impl Layers {
                 | toml::Value::Boolean(_)
                 | toml::Value::Datetime(_)
                 | toml::Value::Array(_)) => self.entry(path, &name, value),
+            }
+        }
+    }
+
+    /// One table for each server, and what holds for all of them.
+    fn upstreams(&mut self, path: &Path, table: toml::Table) {
+        for (name, value) in table {
+            let key = format!("upstream.{name}");
+            if !value.is_table() && Setting::find(&key).is_some() {
+                self.entry(path, &key, value);
+            } else {
+                self.upstream.insert(name, value);
             }
         }
     }

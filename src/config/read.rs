@@ -81,6 +81,7 @@ impl Reader<'_> {
             otlp_endpoint: self.http_url("otlp_endpoint"),
             tools: upstream::tools(&layers.tools, &mut self.problems),
             inherited: upstream::inherited(environment),
+            relist_every: self.secs("upstream.relist_secs"),
             upstreams: upstream::upstreams(&layers.upstream, environment, &mut self.problems),
             warnings: Vec::new(),
             file: layers.file.clone(),

@@ -176,6 +176,8 @@ pub const SETTINGS: &[Setting] = &[
 
     setting("alert_on", Kind::List, Some("RISK_HIGH,DOMAIN_BLOCKED,LIMIT_EXCEEDED,NO_POLICY"), "reasons of refusals that people are told of"),
 
+    setting("upstream.relist_secs", Kind::Number(1, 86_400), Some("60"), "how often each upstream is asked what tools it offers"),
+
     setting("integrity.on_missing", Kind::OneOf(&["hold", "allow", "block"]), Some("hold"), "what to do when nothing could be scored"),
     setting("integrity.block_threshold", Kind::Share, Some("0.45"), "block at or above this composite score"),
 
@@ -184,46 +186,10 @@ pub const SETTINGS: &[Setting] = &[
     setting("otlp_endpoint", Kind::HttpUrl, None, "OpenTelemetry collector that gets traces"),
 ];
 
-/// The key closest to a mistyped one, if any is close enough to be meant.
-pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let typed_last = last(typed);
-    known
-        .map(|key| {
-            // The right name in the wrong table, and the unit left out, are what TOML and haste
-            // make easiest to get wrong.
-            let cut_short = typed.len() >= 5 && key.starts_with(typed);
-            let distance = if last(key) == typed_last || cut_short {
-                1
-            } else {
-                distance(typed, key)
-            };
-            (distance, key)
-        })
-        .filter(|(distance, key)| *distance <= 1 + key.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, key)| key)
-}
-
-/// Levenshtein's distance, over bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let b = b.as_bytes();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::nearest::nearest;
 
     #[test]
     #[rustfmt::skip]

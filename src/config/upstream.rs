@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::layers::Environment;
 use super::secret::{self, Secret};
-use super::settings::nearest;
+use crate::domain::nearest::nearest;
 use crate::domain::upstream::{INHERITED, UpstreamRules};
 
 /// What the operator says about one tool.

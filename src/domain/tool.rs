@@ -38,6 +38,11 @@ pub enum Standing {
     Changed,
     /// Accepted once, no longer offered.
     Gone,
+    /// Accepted, and its upstream does not say at present what it offers.
+    #[serde(rename = "upstream_unavailable")]
+    Away,
+    /// Accepted, and the operator's rules or its schema do not let it be used as they are now.
+    Unusable,
 }
 
 /// Which connector translates the tool's calls.
@@ -72,6 +77,13 @@ pub struct MoneyRule {
     pub unbounded_if: Vec<String>,
     /// True if the tool moves money even when it names no amount (a full refund): unbounded then.
     pub always: bool,
+}
+
+impl MoneyRule {
+    /// Whether a tool with this rule moves money, whatever one call of it names.
+    pub fn moves_money(&self) -> bool {
+        self.always || !self.amounts.is_empty() || !self.unbounded_if.is_empty()
+    }
 }
 
 /// How to read who is paid out of arguments.

@@ -12,6 +12,8 @@ use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::names::{Identity, Wish, fitted};
+use super::rules;
 use super::schema::{self, Checker};
 use super::time::Timestamp;
 use super::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool, at_path};
@@ -28,7 +30,7 @@ pub const INHERITED: [&str; 5] = ["PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "HT
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamRules {
     /// Put before the name of each of its tools. Without it a tool keeps its own name, unless
-    /// another tool has that name already; then it is called `<upstream>.<name>`.
+    /// another tool has that name already; then it is called `<upstream>_<name>`.
     pub prefix: Option<String>,
     /// Accept everything it offers at the very first contact, when nothing of it was ever
     /// accepted. What is new or changed later waits for an operator all the same.
@@ -54,8 +56,8 @@ pub struct ToolRule {
     pub risk: Option<Risk>,
     /// Every proposal waits for a person.
     pub hold: bool,
-    /// What a call can move at most.
-    pub money: MoneyRule,
+    /// What a call can move at most, or `"none"`: nothing, whatever its arguments look like.
+    pub money: MoneyWord,
     /// Whom a call pays.
     pub payee: PayeeRule,
     /// Patterns that the texts at these paths (`a.b`, `a[].b`) must match in full.
@@ -82,6 +84,62 @@ pub struct ToolRule {
     pub readback: Option<Readback>,
     /// The upstream carries a repeated call with the same reference out once, for so many seconds.
     pub replay_secs: Option<i64>,
+}
+
+/// The operator's word on what a tool moves.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub enum MoneyWord {
+    /// Nobody said anything. Good enough only where no argument looks like money.
+    #[default]
+    Unsaid,
+    /// `"none"`: it moves nothing.
+    Nothing,
+    /// It moves what this rule says.
+    Moves(MoneyRule),
+}
+
+impl MoneyWord {
+    /// How to read the amount out of arguments.
+    pub fn rule(&self) -> MoneyRule {
+        match self {
+            MoneyWord::Unsaid | MoneyWord::Nothing => MoneyRule::default(),
+            MoneyWord::Moves(rule) => rule.clone(),
+        }
+    }
+}
+
+impl TryFrom<Value> for MoneyWord {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value {
+            Value::Null => Ok(MoneyWord::Unsaid),
+            Value::String(word) if word == "none" => Ok(MoneyWord::Nothing),
+            value @ Value::Object(_) => {
+                let rule: MoneyRule =
+                    serde_json::from_value(value).map_err(|error| error.to_string())?;
+                if rule.moves_money() {
+                    Ok(MoneyWord::Moves(rule))
+                } else {
+                    Err("money: name `amounts`, say `always = true`, or write \"none\"".to_owned())
+                }
+            }
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Err("money: a table like { amounts = [\"amount\"] } or \"none\"".to_owned())
+            }
+        }
+    }
+}
+
+impl From<MoneyWord> for Value {
+    fn from(word: MoneyWord) -> Value {
+        match word {
+            MoneyWord::Unsaid => Value::Null,
+            MoneyWord::Nothing => json!("none"),
+            MoneyWord::Moves(rule) => json!(rule),
+        }
+    }
 }
 
 /// Where a result carries the id of the effect.
@@ -267,7 +325,7 @@ impl UpstreamRules {
                     "replay_secs needs `reference`, or the upstream cannot know the call again",
                 );
             }
-            if rule.risk == Some(Risk::Low) && rule.money != MoneyRule::default() {
+            if rule.risk == Some(Risk::Low) && rule.money.rule().moves_money() {
                 complain("a tool that moves money cannot be low risk");
             }
         }
@@ -341,9 +399,22 @@ impl Definition {
         differing.map(|(part, _)| part).collect()
     }
 
+    /// Whose tool it is and what it would like to be called; `None` if the rules leave it out.
+    pub fn wish(&self, upstream: &str, rules: &UpstreamRules) -> Option<Wish> {
+        rules.rule(&self.name)?;
+        let prefix = rules.prefix.as_deref().unwrap_or_default();
+        Some(Wish {
+            of: Identity {
+                upstream: upstream.to_owned(),
+                tool: self.name.clone(),
+            },
+            wanted: format!("{prefix}{}", self.name),
+        })
+    }
+
     /// The tool of the catalogue that this definition and the operator's rules make, and why it
-    /// cannot be used, if it cannot. `None` if it may not be in the catalogue at all: the rules
-    /// leave it out, or its name cannot be a tool's.
+    /// cannot be used, if it cannot. Its name is the one it would like to have. `None` if the rules
+    /// leave it out. Its schemas are held to their bounds and made strict; nothing is compiled.
     pub fn tool(
         &self,
         upstream: &str,
@@ -351,36 +422,39 @@ impl Definition {
         standing: Standing,
     ) -> Option<(Tool, Option<String>)> {
         let rule = Arc::new(rules.rule(&self.name)?);
-        let prefix = rules.prefix.as_deref().unwrap_or_default();
-        let name = format!("{prefix}{}", self.name).parse().ok()?;
-        let mut schema = rule.schema.as_ref().unwrap_or(&self.input_schema).clone();
-        if let Some(field) = &rule.reference {
-            withhold(&mut schema, field);
-        }
-        if rule.whole_numbers {
-            make_whole(&mut schema);
-        }
-        let (input_schema, problem) = match schema::strict(&schema, &rule.money) {
+        let name = fitted(&self.wish(upstream, rules)?.wanted).parse().ok()?;
+        let money = rule.money.rule();
+        let written = rule.schema.as_ref().unwrap_or(&self.input_schema);
+        let (input_schema, problem) = match enforced(written, &rule, &money) {
             Ok(strict) => {
-                let problem = schema::usable(&strict, &rule.money).err();
+                let outcome = self.output_schema.as_ref();
+                let outcome = outcome.and_then(|schema| schema::readable(schema).err());
+                let problem = outcome
+                    .map(|why| format!("its schema of results cannot be used: {why}"))
+                    .or_else(|| rules::gaps(upstream, &self.name, written, &rule));
                 (strict, problem)
             }
-            Err(why) => (schema, Some(why)),
+            Err(why) => {
+                let why = format!("its schema cannot be used: {why}");
+                // Takes nothing, and is not what was too large to be looked at.
+                (json!({"type": "object", "not": {}}), Some(why))
+            }
         };
         let patterns = rule.patterns.iter();
         let patterns = patterns.map(|(path, pattern)| (path.clone(), pattern.regex().clone()));
+        let identity = json!({"upstream": upstream, "definition": self, "rule": *rule});
         let tool = Tool {
             name,
             description: self.description.clone(),
             input_schema,
-            output_schema: self.output_schema.clone(),
+            output_schema: self.output_schema.clone().filter(|_| problem.is_none()),
             risk: self.risk(rule.risk),
-            money: rule.money.clone(),
+            money,
             payee: rule.payee.clone(),
             patterns: patterns.collect(),
             hold: rule.hold,
             standing,
-            digest: Tool::digest_of(&json!({"definition": self, "rule": *rule})),
+            digest: Tool::digest_of(&identity),
             executor: Executor::Upstream {
                 upstream: upstream.to_owned(),
                 tool: self.name.clone(),
@@ -388,10 +462,7 @@ impl Definition {
             },
             checker: Checker::default(),
         };
-        Some((
-            tool,
-            problem.map(|why| format!("its schema cannot be used: {why}")),
-        ))
+        Some((tool, problem))
     }
 
     /// The risk of the tool: the operator's word, which its hints may only raise.
@@ -403,6 +474,20 @@ impl Definition {
             Some(Risk::Low | Risk::High) | None => Risk::High,
         }
     }
+}
+
+/// The schema of a tool's arguments as it is held to. Looked at for its size before anything walks
+/// it.
+fn enforced(written: &Value, rule: &ToolRule, money: &MoneyRule) -> Result<Value, String> {
+    schema::readable(written)?;
+    let mut schema = written.clone();
+    if let Some(field) = &rule.reference {
+        withhold(&mut schema, field);
+    }
+    if rule.whole_numbers {
+        make_whole(&mut schema);
+    }
+    schema::strict(&schema, money)
 }
 
 /// Takes an argument out of a schema, so that a caller who gives it is refused.
@@ -503,12 +588,12 @@ mod tests {
             "required": ["amount", "receipt"],
         });
         let mut rules: UpstreamRules = serde_json::from_value(json!({
-            "prefix": "bank.",
+            "prefix": "bank_",
             "tools": {"x": {"money": {"amounts": ["amount"]}, "reference": "receipt"}},
         }))
         .unwrap();
         let (tool, problem) = definition.tool("u", &rules, Standing::New).unwrap();
-        assert_eq!((tool.name.as_str(), problem), ("bank.x", None));
+        assert_eq!((tool.name.as_str(), problem), ("bank_x", None));
         assert_eq!(schema::validate(&tool, &json!({"amount": 5})), Ok(()));
         for bad in [
             json!({"amount": 5, "receipt": "mine"}),
@@ -518,15 +603,16 @@ mod tests {
             assert!(schema::validate(&tool, &bad).is_err(), "{bad}");
         }
         let digest = tool.digest;
-        rules.tools.get_mut("x").unwrap().money.always = true;
+        let MoneyWord::Moves(money) = &mut rules.tools.get_mut("x").unwrap().money else {
+            panic!("it has a rule");
+        };
+        money.always = true;
         let (tool, _) = definition.tool("u", &rules, Standing::New).unwrap();
         assert_ne!(tool.digest, digest, "another rule is another tool");
 
         definition.input_schema = json!({"$ref": "https://example.com/x"});
         let (tool, problem) = definition.tool("u", &rules, Standing::New).unwrap();
         assert!(problem.is_some() && schema::validate(&tool, &json!({"amount": 5})).is_err());
-        definition.name = "not a name".into();
-        assert!(definition.tool("u", &rules, Standing::New).is_none());
         rules.only_listed = true;
         definition.name = "y".into();
         assert!(definition.tool("u", &rules, Standing::New).is_none());

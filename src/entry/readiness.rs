@@ -23,6 +23,12 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
     let breakers = breakers.map(|health| (format!("breaker {}", health.name), health));
     let channels = broker.channels().into_iter();
     let channels = channels.map(|health| (format!("channel {}", health.name), health));
+    let complaints = broker.catalogue().complaints();
+    let tools = broker.settings().upstreams.keys().map(|upstream| {
+        let wrong = complaints.get(upstream);
+        let seen = wrong.map_or_else(|| "listed".to_owned(), |what| what.join("; "));
+        (format!("tools {upstream}"), wrong.is_none(), seen)
+    });
     let mut checks = vec![json!({"name": "store", "ok": store})];
     let mut all = store;
     let others = upstreams.chain(breakers).chain(channels);
@@ -35,7 +41,7 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
         lacks.unwrap_or("those of its peers".to_owned()),
     );
     let keys = ("keys".to_owned(), agree, seen);
-    for (name, ok, seen) in redis.chain([keys]).chain(others) {
+    for (name, ok, seen) in redis.chain([keys]).chain(others).chain(tools) {
         all &= ok;
         let mut check = json!({"name": name, "ok": ok});
         if detail {

@@ -70,7 +70,7 @@ pub fn duties() -> Vec<Duty> {
             broker.seal_in_turn().await.map(drop)
         }),
         Duty::new("tools", millis(250), |broker| async move {
-            broker.tend_tools().await
+            broker.tend_tools_in_turn().await
         }),
         Duty::new("webhooks", millis(200), |broker| async move {
             broker.work_webhooks().await.map(drop)

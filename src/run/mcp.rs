@@ -20,8 +20,8 @@ pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
             .map_err(|error| told(&error))?;
         // Standard output is the protocol's and logs are kept, so no key is made that nobody
         // could be shown: `hundi serve` does that on its own first start.
-        app.welcome_agent().await?;
         app.first_look().await?;
+        app.welcome_agent().await?;
         let who = match &args.actor.key {
             Some(key) => app.broker.authenticate(key).await?,
             None => app.broker.first_agent().await?,

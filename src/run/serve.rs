@@ -43,8 +43,9 @@ pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(),
         let app = App::build(config, &program)
             .await
             .map_err(|error| told(&error))?;
-        let first = app.welcome().await?;
+        // Before keys are made that are shown once: it may stop the start.
         app.first_look().await?;
+        let first = app.welcome().await?;
         let server = Server::start(app, config, listener)?;
         if let Some(path) = &args.bootstrap {
             write_private(path, &server.bootstrap(first.as_ref(), kept))?;

@@ -99,6 +99,8 @@ pub struct Offered {
     pub output_schema: Option<Value>,
     /// Its hints, or null.
     pub annotations: Value,
+    /// What is wrong with its definition, where it is none that could be used.
+    pub odd: Option<String>,
 }
 
 /// How one upstream is doing.

@@ -470,6 +470,7 @@ fn offered(tool: rmcp::model::Tool) -> Offered {
         input_schema: object(&tool.input_schema),
         output_schema: tool.output_schema.as_deref().map(object),
         annotations: serde_json::to_value(&tool.annotations).unwrap_or(Value::Null),
+        odd: None,
     }
 }
 

@@ -13,6 +13,7 @@ fn buy(description: &str) -> Offered {
         input_schema: json!({"type": "object", "properties": {"sku": {"type": "string"}}}),
         output_schema: None,
         annotations: json!({"readOnlyHint": true}),
+        odd: None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Actor, Failure, Json, print};
 use crate::broker::Broker;
 use crate::broker::catalogue::ToolInfo;
 use crate::domain::principal::{Principal, Right};
-use crate::domain::tool::{Risk, Standing};
+use crate::domain::tool::{PayeeRule, Risk, Standing};
 use crate::domain::upstream::Definition;
 
 /// What to do with tools.
@@ -94,6 +94,9 @@ pub async fn run(
                 print::json(out, &Value::Array(all))?;
             } else {
                 list(&infos, *waiting, out)?;
+                for (upstream, what) in broker.catalogue().complaints().iter() {
+                    writeln!(out, "{upstream}: {}", what.join("; "))?;
+                }
             }
         }
         Command::Show { name, json, .. } => {
@@ -119,6 +122,7 @@ pub async fn run(
                     "{} is accepted as it is now ({})",
                     accepted.name, accepted.digest
                 )?;
+                print::pairs(out, &words(&accepted))?;
             }
         }
     }
@@ -137,24 +141,58 @@ fn risk(info: &ToolInfo) -> &'static str {
     }
 }
 
+/// What the operator's rules make of the tool, and whose word each is.
+fn words(info: &ToolInfo) -> Vec<(&'static str, String)> {
+    let by = |source: &str| match source {
+        "built_in" => "built in".to_owned(),
+        "hints" => "raised by its own hints".to_owned(),
+        "nobody" => "nobody said".to_owned(),
+        _ => match &info.upstream {
+            Some((upstream, tool)) => format!("said in [upstream.{upstream}.tools.{tool}]"),
+            None => "said by the operator".to_owned(),
+        },
+    };
+    let (money, payee) = (&info.money, &info.payee);
+    let moves = match money.moves_money() {
+        true => json!(money).to_string(),
+        false => "nothing".to_owned(),
+    };
+    let pays = match *payee == PayeeRule::default() {
+        true => "not read".to_owned(),
+        false => json!(payee).to_string(),
+    };
+    let risk = match info.risk {
+        Risk::Low => "low",
+        Risk::High => "high",
+    };
+    vec![
+        ("risk", format!("{risk} ({})", by(info.source.risk))),
+        ("moves", format!("{moves} ({})", by(info.source.money))),
+        ("pays", format!("{pays} ({})", by(info.source.payee))),
+    ]
+}
+
 fn standing(info: &ToolInfo) -> &'static str {
     match info.standing {
         Standing::Accepted => "accepted",
         Standing::New => "new: waits for you",
         Standing::Changed => "changed: waits for you",
         Standing::Gone => "no longer offered",
+        Standing::Away => "accepted; its server does not answer",
+        Standing::Unusable => "accepted; unusable as it is now",
     }
 }
 
 fn list(infos: &[&ToolInfo], waiting: bool, out: &mut dyn Write) -> std::io::Result<()> {
     let rows = infos.iter().map(|info| {
-        let from = info
-            .upstream
-            .as_ref()
-            .map_or("built in", |(upstream, _)| upstream);
+        let from = match &info.upstream {
+            None => "built in".to_owned(),
+            Some((upstream, name)) if *name == info.name.as_str() => upstream.clone(),
+            Some((upstream, name)) => format!("{upstream}, where it is called {name}"),
+        };
         vec![
             info.name.to_string(),
-            from.to_owned(),
+            from,
             risk(info).to_owned(),
             standing(info).to_owned(),
             if info.hold { "always held" } else { "" }.to_owned(),
@@ -177,9 +215,9 @@ fn show(info: &ToolInfo, json: Json, out: &mut dyn Write) -> std::io::Result<()>
     let mut pairs = vec![
         ("tool", info.name.to_string()),
         ("standing", standing(info).to_owned()),
-        ("risk", risk(info).to_owned()),
         ("digest", info.digest.clone()),
     ];
+    pairs.extend(words(info));
     if let Some((upstream, name)) = &info.upstream {
         pairs.push(("upstream", format!("{upstream}, where it is called {name}")));
     }
@@ -227,6 +265,9 @@ fn spell(info: &ToolInfo) -> Value {
         "description": info.description,
         "risk": info.risk,
         "raised": info.raised,
+        "money": info.money,
+        "payee": info.payee,
+        "source": info.source,
         "always_held": info.hold,
         "standing": info.standing,
         "upstream": info.upstream.as_ref().map(|(upstream, _)| upstream),

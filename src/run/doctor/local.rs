@@ -290,7 +290,7 @@ async fn api_keys(broker: &Broker, who: &Principal) -> Option<Check> {
 
 /// Tools of upstreams that nobody can use until an operator has looked at them.
 pub async fn waiting_tools(config: &Config, broker: &Broker) -> Option<Check> {
-    if config.upstreams.is_empty() {
+    if config.upstreams.is_empty() && config.tools.is_empty() {
         return None;
     }
     if let Err(trouble) = broker.tend_tools().await {
@@ -299,6 +299,20 @@ pub async fn waiting_tools(config: &Config, broker: &Broker) -> Option<Check> {
             trouble.to_string(),
             "their pins cannot be read",
         ));
+    }
+    if let Ok(unknown) = broker.unknown_tool_rules().await
+        && !unknown.is_empty()
+    {
+        let advice = "mend `hundi.toml`: the server does not start with it";
+        return Some(Check::fail("tools", unknown.join("; "), advice));
+    }
+    let complaints = broker.catalogue().complaints();
+    if !complaints.is_empty() {
+        let told = complaints.iter();
+        let told = told.map(|(upstream, what)| format!("{upstream}: {}", what.join("; ")));
+        let seen = told.collect::<Vec<_>>().join("; ");
+        let advice = "until this is mended the tools of that upstream cannot be used";
+        return Some(Check::fail("tools", seen, advice));
     }
     let infos = broker.catalogue().infos();
     let waits = |standing| standing == Standing::New || standing == Standing::Changed;

@@ -1,0 +1,303 @@
+//! What the operator's rules leave open or name in vain.
+//!
+//! A rule that matches nothing is a limit that is not there: a typo in a tool's name or in the path
+//! of its amount would let everything through. So what a rule names has to exist, and an argument
+//! that looks like money needs a word on what it moves. Nothing here is learned from an upstream
+//! but the names of its tools and arguments.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::nearest::nearest;
+use super::schema::bounds;
+use super::upstream::{MoneyWord, ToolRule, UpstreamRules};
+
+/// Words in the name of an argument that speak of money.
+const MONEY_WORDS: [&str; 29] = [
+    "amount", "amounts", "amt", "sum", "total", "subtotal", "price", "prices", "cost", "costs",
+    "fee", "fees", "money", "cash", "currency", "paise", "paisa", "rupees", "cents", "pence",
+    "satoshis", "wei", "lamports", "inr", "usd", "eur", "gbp", "salary", "tip",
+];
+/// Last words of names that only speak about it: `price_id`, `fee_bearer`, `total_count`.
+const ABOUT: [&str; 8] = [
+    "id", "ids", "type", "name", "count", "bearer", "mode", "status",
+];
+/// Words in the description of a number that speak of money.
+const UNIT_WORDS: [&str; 6] = [
+    "paise",
+    "rupees",
+    "cents",
+    "pence",
+    "minor units",
+    "currency",
+];
+/// Most steps that following one path through a schema may take.
+const MAX_STEPS: usize = 1_000;
+
+/// Every rule of an upstream that matches nothing in its list of tools, as sentences.
+pub fn unmatched(upstream: &str, rules: &UpstreamRules, offered: &BTreeSet<&str>) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut look = |place: String, name: &str| {
+        if !offered.contains(name) {
+            let near = nearest(name, offered.iter().copied());
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            found.push(format!(
+                "`{place}` names `{name}`, which is no tool of its list{hint}"
+            ));
+        }
+    };
+    for (tool, rule) in &rules.tools {
+        look(format!("[upstream.{upstream}.tools.{tool}]"), tool);
+        if let Some(readback) = &rule.readback {
+            let place = format!("[upstream.{upstream}.tools.{tool}.readback]");
+            look(place, &readback.tool);
+        }
+    }
+    found
+}
+
+/// Why a tool cannot be used under its rule although its schema can: a path that leads nowhere, or
+/// an argument that looks like money and that nobody has spoken of.
+pub fn gaps(upstream: &str, tool: &str, schema: &Value, rule: &ToolRule) -> Option<String> {
+    let place = format!("[upstream.{upstream}.tools.{tool}]");
+    for (key, path) in named_paths(rule) {
+        if let Err(near) = leads(schema, path) {
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            return Some(format!(
+                "`{key}` in `{place}` names `{path}`, which is no argument of it{hint}"
+            ));
+        }
+    }
+    if rule.money != MoneyWord::Unsaid {
+        return None;
+    }
+    let argument = looks_like_money(schema)?;
+    Some(format!(
+        "its argument `{argument}` looks like money: say in `{place}` what it moves, \
+         `money = {{ amounts = [\"{argument}\"] }}` for example, or that it moves nothing, \
+         `money = \"none\"`"
+    ))
+}
+
+/// The paths in arguments that a rule speaks of, and as what.
+fn named_paths(rule: &ToolRule) -> Vec<(&'static str, &str)> {
+    let money = match &rule.money {
+        MoneyWord::Moves(money) => Some(money),
+        MoneyWord::Unsaid | MoneyWord::Nothing => None,
+    };
+    let mut paths: Vec<(&'static str, &str)> = Vec::new();
+    if let Some(money) = money {
+        let amounts = money.amounts.iter();
+        paths.extend(amounts.map(|path| ("money.amounts", path.as_str())));
+        let lifts = money.unbounded_if.iter();
+        paths.extend(lifts.map(|path| ("money.unbounded_if", path.as_str())));
+        let currency = money.currency.as_deref();
+        paths.extend(currency.map(|path| ("money.currency", path)));
+    }
+    let payee = [
+        ("payee.account", &rule.payee.account),
+        ("payee.name", &rule.payee.name),
+        ("payee.url", &rule.payee.url),
+    ];
+    paths.extend(
+        payee
+            .into_iter()
+            .filter_map(|(key, path)| Some((key, path.as_deref()?))),
+    );
+    paths
+}
+
+/// Whether a path of arguments (`a.b`, `a[].b`) can lead somewhere. `Err` with the nearest name
+/// there is, if one is near. Where a schema leaves open what there may be, it can.
+fn leads(schema: &Value, path: &str) -> Result<(), Option<String>> {
+    let mut here = vec![schema];
+    for step in path.split('.') {
+        let (key, list) = match step.strip_suffix("[]") {
+            Some(key) => (key, true),
+            None => (step, false),
+        };
+        let all = applied(schema, &here);
+        let mut next: Vec<&Value> = Vec::new();
+        let mut known: Vec<&str> = Vec::new();
+        let mut open = here.is_empty();
+        for map in all.iter().filter_map(|node| node.as_object()) {
+            let named = map.get("properties").and_then(Value::as_object);
+            known.extend(named.into_iter().flat_map(Map::keys).map(String::as_str));
+            next.extend(named.and_then(|named| named.get(key)));
+            open |= ["additionalProperties", "unevaluatedProperties"]
+                .iter()
+                .any(|word| map.get(*word).is_some_and(is_a_schema));
+            open |= map.contains_key("patternProperties");
+        }
+        // What lists nothing is free-form.
+        let open = open || (known.is_empty() && here.first() != Some(&schema));
+        if next.is_empty() {
+            return if open {
+                Ok(())
+            } else {
+                Err(nearest(key, known.into_iter()).map(str::to_owned))
+            };
+        }
+        if list {
+            let lists = applied(schema, &next);
+            let items = lists.iter().filter_map(|node| node.get("items"));
+            next = items.collect();
+            if next.is_empty() {
+                return Ok(());
+            }
+        }
+        here = next;
+    }
+    Ok(())
+}
+
+fn is_a_schema(value: &Value) -> bool {
+    value.is_object() && value.as_object().is_some_and(|map| !map.is_empty())
+}
+
+/// The schemas that apply to the same value as these, references followed.
+fn applied<'a>(doc: &'a Value, nodes: &[&'a Value]) -> Vec<&'a Value> {
+    let mut all: Vec<&Value> = Vec::new();
+    let mut open: Vec<&Value> = nodes.to_vec();
+    while let Some(node) = open.pop() {
+        if all.len() >= MAX_STEPS {
+            break;
+        }
+        if let Some(map) = node.as_object() {
+            let reference = map.get("$ref").and_then(Value::as_str);
+            open.extend(reference.and_then(|name| bounds::resolve(doc, name).ok()));
+            open.extend(bounds::branches(map));
+        }
+        all.push(node);
+    }
+    all
+}
+
+/// The first argument, at any depth, whose name or unit speaks of money.
+pub fn looks_like_money(schema: &Value) -> Option<String> {
+    let mut open = vec![schema];
+    while let Some(node) = open.pop() {
+        match node {
+            Value::Object(map) => {
+                let named = map.get("properties").and_then(Value::as_object);
+                let mut named = named.into_iter().flatten();
+                if let Some((name, _)) = named.find(|(name, what)| is_money(name, what)) {
+                    return Some(name.chars().take(64).collect());
+                }
+                open.extend(map.values());
+            }
+            Value::Array(items) => open.extend(items),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    None
+}
+
+fn is_money(name: &str, what: &Value) -> bool {
+    let kind = what.get("type").and_then(Value::as_str);
+    if kind == Some("boolean") {
+        return false;
+    }
+    let words = words(name);
+    if words
+        .last()
+        .is_some_and(|word| ABOUT.contains(&word.as_str()))
+    {
+        return false;
+    }
+    if words
+        .iter()
+        .any(|word| MONEY_WORDS.contains(&word.as_str()))
+    {
+        return true;
+    }
+    let number = matches!(kind, Some("number" | "integer"));
+    let told = what.get("description").and_then(Value::as_str);
+    let told = told.filter(|_| number).unwrap_or_default().to_lowercase();
+    UNIT_WORDS.iter().any(|word| told.contains(word))
+}
+
+/// `maxAmount_inr` is `max`, `amount`, `inr`.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut before = ' ';
+    for c in name.chars() {
+        let begins = !c.is_alphanumeric() || (c.is_uppercase() && before.is_lowercase());
+        if begins {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| c.is_alphanumeric()) {
+            word.extend(c.to_lowercase());
+        }
+        before = c;
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn schema(properties: Value) -> Value {
+        json!({"type": "object", "properties": properties})
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_looks_like_money() {
+        let number = json!({"type": "integer"});
+        let cases = [
+            ("amount",          &number,                                   true),
+            ("Amount",          &number,                                   true),
+            ("amount_paise",    &number,                                   true),
+            ("maxAmount",       &json!({"type": "string"}),                true),
+            ("refund-fee",      &json!({}),                                true),
+            ("priceINR",        &number,                                   true),
+            ("value",           &json!({"type": "integer", "description": "In paise."}), true),
+            ("total",           &json!({"type": "number"}),                true),
+            ("count",           &number,                                   false),
+            ("payment_id",      &json!({"type": "string"}),                false),
+            ("price_id",        &json!({"type": "string"}),                false),
+            ("to",              &json!({"type": "string"}),                false),
+            ("amount_is_exact", &json!({"type": "boolean"}),               false),
+            ("summary",         &json!({"type": "string"}),                false),
+            ("percent",         &number,                                   false),
+        ];
+        for (name, what, expected) in cases {
+            let inside = schema(json!({"a": {"items": schema(json!({name: what}))}}));
+            for schema in [schema(json!({name: what})), inside] {
+                assert_eq!(looks_like_money(&schema).is_some(), expected, "{name} {what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_leads_somewhere_or_says_what_is_near() {
+        let whole = json!({
+            "type": "object",
+            "properties": {
+                "amount": {"type": "integer"},
+                "free": {"type": "object"},
+                "to": {"$ref": "#/$defs/to"},
+                "parts": {"type": "array", "items": {"$ref": "#/$defs/to"}},
+            },
+            "allOf": [{"properties": {"tip": {}}}],
+            "$defs": {"to": {"type": "object", "properties": {"account": {"type": "string"}}}},
+        });
+        for good in ["amount", "free.x.y", "to.account", "parts[].account", "tip"] {
+            assert_eq!(leads(&whole, good), Ok(()), "{good}");
+        }
+        let bad = [
+            ("amuont", Some("amount")),
+            ("to.acount", Some("account")),
+            ("parts[].acount", Some("account")),
+            ("nothing_like_it", None),
+        ];
+        for (path, near) in bad {
+            assert_eq!(leads(&whole, path), Err(near.map(str::to_owned)), "{path}");
+        }
+        assert!(leads(&json!({"type": "object"}), "amount").is_err());
+    }
+}
