@@ -782,3 +782,105 @@ async fn a_server_that_says_without_end_that_it_changed_is_asked_now_and_then() 
     assert_eq!(proposed["status"], "allowed", "{proposed}");
     up.unset("storm");
 }
+
+#[tokio::test]
+async fn an_odd_list_hides_what_is_odd_and_nothing_else() {
+    let good = || tool("good", json!({}));
+    let other = json!({"name": "twice", "inputSchema": {"type": "object"}, "description": "other"});
+    let big = tool("big", json!({"a": {"description": "d".repeat(100_000)}}));
+    let bigs = (0..20).map(|n| {
+        let mut big = big.clone();
+        big["name"] = json!(format!("big_{n}"));
+        big
+    });
+    let bigs: Vec<Value> = bigs.chain([good()]).collect();
+    // What it lists, and how many of its tools are told of.
+    let cases = [
+        (
+            "no_name",
+            json!({"": {"tools": [{"inputSchema": {"type": "object"}}, good()]}}),
+            1,
+        ),
+        (
+            "null_name",
+            json!({"": {"tools": [{"name": null, "inputSchema": {}}, good()]}}),
+            1,
+        ),
+        (
+            "no_schema",
+            json!({"": {"tools": [{"name": "bad"}, good()]}}),
+            2,
+        ),
+        (
+            "text_schema",
+            json!({"": {"tools": [{"name": "bad", "inputSchema": "x"}, good()]}}),
+            2,
+        ),
+        (
+            "odd_words",
+            json!({"": {"tools": [{"name": "bad", "description": 5, "inputSchema": {}}, good()]}}),
+            2,
+        ),
+        (
+            "no_tool",
+            json!({"": {"tools": [null, 7, "x", [], good()]}}),
+            1,
+        ),
+        (
+            "twice",
+            json!({"": {"tools": [tool("twice", json!({})), other, good()]}}),
+            2,
+        ),
+        ("alike", json!({"": {"tools": [good(), good()]}}), 1),
+        (
+            "empty_cursor",
+            json!({"": {"tools": [good()], "nextCursor": ""}}),
+            1,
+        ),
+        (
+            "null_cursor",
+            json!({"": {"tools": [good()], "nextCursor": null}}),
+            1,
+        ),
+        (
+            "same_cursor",
+            json!({"": {"tools": [good()], "nextCursor": "c"}, "c": {"tools": [tool("more", json!({}))], "nextCursor": "c"}}),
+            2,
+        ),
+        (
+            "round",
+            json!({"": {"tools": [good()], "nextCursor": "c"}, "c": {"tools": [tool("more", json!({}))], "nextCursor": "d"}, "d": {"tools": [], "nextCursor": "c"}}),
+            2,
+        ),
+        ("two_mib", json!({"": {"tools": bigs}}), 21),
+    ];
+    let desk = Desk::new();
+    let mut config = String::new();
+    for (name, pages, _) in &cases {
+        let up = desk.upstream(name, json!([]));
+        up.pages(pages.clone());
+        config += &with(&up, &format!("prefix = \"{name}_\""));
+    }
+    desk.configure(&config);
+    let server = desk.serve();
+    for (name, _, count) in &cases {
+        let tool = stands(&server, &format!("{name}_good"), "new").await;
+        assert!(tool["problem"].is_null(), "{name}: {tool}");
+        let all = listed(&server).await;
+        let theirs = all.iter().filter(|tool| tool["upstream"] == *name);
+        let theirs: Vec<&Value> = theirs.collect();
+        assert_eq!(theirs.len(), *count, "{name}");
+        let odd = theirs.iter().filter(|tool| {
+            let name = tool["upstream_name"].as_str().unwrap_or_default();
+            name == "bad" || name == "twice"
+        });
+        for odd in odd {
+            assert!(odd["problem"].is_string(), "{name} tells why: {odd}");
+        }
+        assert_eq!(
+            accept(&server, &format!("{name}_good")).await.0,
+            200,
+            "{name}"
+        );
+    }
+}

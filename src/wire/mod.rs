@@ -10,6 +10,7 @@ mod fetch;
 pub mod gleif;
 mod lines;
 pub mod mcp;
+mod offers;
 mod outline;
 mod pipes;
 pub mod post;

@@ -32,14 +32,13 @@ use super::answer::{self, Said};
 use super::calls::Calls;
 use super::direct::{Direct, Posted};
 use super::mcp::Protocol;
+use super::offers::Offers;
 use super::ticket::Ticket;
 use super::{Heard, Late, Offered};
 use crate::domain::call::Reply;
 
 /// Most pages of a list of tools: more is a loop, not a list.
 const MAX_PAGES: usize = 100;
-/// Most tools of one upstream.
-const MAX_TOOLS: usize = 1000;
 /// How long an upstream may take to show that it is alive.
 const PULSE: Duration = Duration::from_secs(2);
 /// How long after its deadline the answer to a call is still waited for, where somebody minds.
@@ -210,36 +209,20 @@ impl Session {
     }
 
     /// Every tool it offers now, over all pages. A definition that cannot be read hides that tool
-    /// alone.
+    /// alone, and a list without end is cut.
     pub(super) async fn list(self: &Arc<Self>, until: Instant) -> Result<Vec<Offered>, String> {
-        let mut tools: Vec<Offered> = Vec::new();
-        let mut cursor: Option<String> = None;
+        let (mut offers, mut cursor) = (Offers::default(), None);
         for _ in 0..MAX_PAGES {
-            let page = self.page(cursor.clone(), until).await?;
+            let page = self.page(cursor.take(), until).await?;
             for definition in page.tools {
-                let tool = match serde_json::from_str(definition.get()) {
-                    Ok(tool) => offered(tool),
-                    Err(error) => {
-                        let upstream = &self.upstream;
-                        tracing::warn!(%upstream, %error, "a definition of a tool cannot be read");
-                        continue;
-                    }
-                };
-                // Two definitions under one name: nobody could say which one was accepted.
-                if tools.iter().any(|other| other.name == tool.name) {
-                    return Err(format!("it offers {} twice", tool.name));
-                }
-                tools.push(tool);
+                offers.read(definition.get());
             }
-            if tools.len() > MAX_TOOLS {
-                return Err(format!("it offers more than {MAX_TOOLS} tools"));
-            }
-            match page.next_cursor.filter(|next| !next.is_empty()) {
-                Some(next) => cursor = Some(next),
-                None => return Ok(tools),
+            cursor = offers.next(page.next_cursor);
+            if cursor.is_none() {
+                break;
             }
         }
-        Err(format!("its list has more than {MAX_PAGES} pages"))
+        Ok(offers.end(&self.upstream))
     }
 
     async fn page(
@@ -460,18 +443,6 @@ fn not_opened(error: ClientInitializeError) -> NotOpened {
     }
     // What else it said is its own text, and long.
     NotOpened::Failed("its answer to the handshake makes no sense".to_owned())
-}
-
-fn offered(tool: rmcp::model::Tool) -> Offered {
-    let object = |schema: &JsonObject| Value::Object(schema.clone());
-    Offered {
-        name: tool.name.into_owned(),
-        description: tool.description.unwrap_or_default().into_owned(),
-        input_schema: object(&tool.input_schema),
-        output_schema: tool.output_schema.as_deref().map(object),
-        annotations: serde_json::to_value(&tool.annotations).unwrap_or(Value::Null),
-        odd: None,
-    }
 }
 
 /// What the upstream may tell us unasked: that its list of tools changed. It gets no roots, no

@@ -146,10 +146,21 @@ impl Supervisor {
     pub(super) async fn list(&self, until: Instant) -> Result<Vec<Offered>, String> {
         let session = self.session(until).await?;
         let listed = session.list(until).await;
-        if listed.is_err() {
+        if listed.is_ok() {
+            self.note_well();
+        } else {
             self.after_a_break(&session);
         }
         listed
+    }
+
+    /// It answers, whatever it did before.
+    fn note_well(&self) {
+        let mut state = self.lock();
+        if !state.ok {
+            state.ok = true;
+            state.detail = "it answers again".to_owned();
+        }
     }
 
     pub(super) fn health(&self) -> UpstreamHealth {
