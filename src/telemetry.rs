@@ -5,6 +5,7 @@
 //! that a caller or a provider chose, and nothing here is ever given a secret. Only values of `domain`
 //! come in, so that every other folder may tell what it does.
 
+mod lines;
 mod metrics;
 mod snapshot;
 mod traces;
@@ -57,17 +58,22 @@ pub fn start(format: LogFormat, filter: &str) {
     let filter = parsed.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
     // Colours are for a terminal; in a file or a collector they are rubbish.
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    let layer = || {
+        let coloured = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        tracing_subscriber::fmt::layer().with_ansi(coloured)
+    };
     let discreet = filter_fn(is_discreet);
     let started = match format {
-        LogFormat::Text => registry
-            .with(lines.with_target(false).with_filter(discreet))
-            .try_init(),
-        LogFormat::Json => registry
-            .with(lines.json().flatten_event(true).with_filter(discreet))
-            .try_init(),
+        LogFormat::Text => {
+            let lines = layer().with_writer(std::io::stderr).with_target(false);
+            let lines = lines.fmt_fields(lines::fields());
+            registry.with(lines.with_filter(discreet)).try_init()
+        }
+        LogFormat::Json => {
+            let lines = layer().json().flatten_event(true);
+            let lines = lines.with_writer(|| lines::JsonLines);
+            registry.with(lines.with_filter(discreet)).try_init()
+        }
     };
     if bad && started.is_ok() {
         tracing::warn!("the log filter does not parse; logging at `{DEFAULT_FILTER}`");

@@ -6,10 +6,16 @@
 //! What this does not detect: a whole log cut back to an earlier signed head. Against that, keep
 //! heads where the store's keeper cannot reach them, and ask for a consistency proof.
 //!
-//! [`log`] appends, [`export`] spells the file that leaves, [`verify`] checks it.
+//! [`log`] appends, [`export`] spells the file that leaves, [`verify`] checks it, and [`proof`]
+//! checks one head or one record by itself.
+//!
+//! What a signature is over: the ASCII bytes `hundi/audit-head/v1`, one zero byte, and the RFC 8785
+//! form of the head as it is shown without its `signature`, which is exactly
+//! `{"at", "key_id", "root_hash", "tree_size"}`.
 
 pub mod export;
 pub mod log;
+pub mod proof;
 pub mod verify;
 
 use std::fmt;

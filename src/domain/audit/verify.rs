@@ -25,6 +25,19 @@ use super::{PublicKey, SignedHead};
 /// Longest line read, its end included; ours stay far below. More is not one of our files.
 const MAX_LINE: usize = strict::MAX_BYTES + 2;
 
+/// Every field of a line that names a key.
+const KEY_FIELDS: [&str; 4] = ["format", "key_id", "org", "public_key"];
+/// Every field of a head, with the leaves that it may list.
+const HEAD_FIELDS: [&str; 7] = [
+    "at",
+    "key_id",
+    "leaves",
+    "root_hash",
+    "seqs",
+    "signature",
+    "tree_size",
+];
+
 /// What was done to a log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
@@ -457,10 +470,15 @@ impl Verifier {
 fn read(text: &[u8]) -> Option<Line> {
     let value = strict::parse(text).ok()?;
     let map = value.as_object()?;
+    let only = |known: &[&str]| map.keys().all(|name| known.contains(&name.as_str()));
     if map.contains_key("public_key") {
-        return Some(Line::Key(value));
+        return only(&KEY_FIELDS).then_some(Line::Key(value));
     }
     if map.contains_key("root_hash") {
+        // What stands beside the signed fields is signed by nobody.
+        if !only(&HEAD_FIELDS) {
+            return None;
+        }
         let leaves = leaves(&value)?;
         let head = SignedHead {
             head: serde_json::from_value(value.clone()).ok()?,
@@ -628,6 +646,7 @@ mod tests {
             ("lose a whole tile", |l, r| drop(l.drain(r[256] - 1..=r[511])),       Damage::Deleted,   None),
             ("no heads",          |l, _| l.retain(|x| !x.contains("root_hash")),   Damage::NoHead,    None),
             ("unknown line",      |l, _| l.insert(2, "{\"note\":1}".into()),       Damage::UnknownLine, None),
+            ("unsigned beside",   |l, _| l[1] = l[1].replacen('{', "{\"note\":1,", 1),  Damage::UnknownLine, None),
             ("empty line",        |l, _| l.insert(2, String::new()),               Damage::UnknownLine, None),
             ("no key",            |l, _| drop(l.remove(0)),                        Damage::BadSignature, None),
             ("forged head",       |l, _| l[1] = l[1].replace("\"tree_size\":600", "\"tree_size\":599"), Damage::BadSignature, None),

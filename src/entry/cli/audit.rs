@@ -2,8 +2,8 @@
 //! what was sealed. Checking a file needs neither a data folder nor a server.
 
 use std::fs::File;
-use std::io::{BufReader, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{BufReader, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,10 +12,11 @@ use super::{Actor, Failure, Json, print};
 use crate::broker::{Broker, RecordFilter, StoredRecord};
 use crate::domain::audit::export::{csv_header, csv_line};
 use crate::domain::audit::verify::{Report, Verifier, verify};
-use crate::domain::audit::{PublicKey, record_json};
+use crate::domain::audit::{PublicKey, proof, record_json};
 use crate::domain::ids::{AgentId, ProposalId};
 use crate::domain::money::Money;
 use crate::domain::principal::Principal;
+use crate::domain::strict::MAX_BYTES;
 use crate::domain::time::Timestamp;
 use crate::entry::fields;
 
@@ -53,7 +54,8 @@ pub enum Command {
     },
     /// Check that a log is what was sealed, and name the first bad record
     Verify {
-        /// An exported file; without it, the log of the configured store
+        /// An exported file, or one head or one proof as `/v1/audit/head` and
+        /// `/v1/audit/proof/{seq}` answer it; without it, the log of the configured store
         file: Option<PathBuf>,
         /// The only public key to trust (hex); without it, the one the file names
         #[arg(long = "key", value_name = "PUBLIC_KEY", value_parser = hex_key)]
@@ -139,7 +141,7 @@ pub fn without_store(args: &Args, out: &mut dyn Write) -> Option<Result<(), Fail
         Ok(keys) => keys,
         Err(why) => return Some(Err(why)),
     };
-    let report = File::open(file).and_then(|file| verify(BufReader::new(file), &keys));
+    let report = check_file(file, &keys);
     Some(match report {
         Ok(report) => tell(&report, *json, out),
         Err(error) => {
@@ -147,6 +149,18 @@ pub fn without_store(args: &Args, out: &mut dyn Write) -> Option<Result<(), Fail
             Err(Failure::Failed(text))
         }
     })
+}
+
+/// A file that is one document is a head or a proof; anything else is an export, line by line.
+fn check_file(path: &Path, keys: &[PublicKey]) -> std::io::Result<Report> {
+    let mut file = File::open(path)?;
+    let mut text = Vec::new();
+    let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+    (&mut file).take(most).read_to_end(&mut text)?;
+    if let Some(report) = proof::verify(&text, keys) {
+        return Ok(report);
+    }
+    verify(BufReader::new(text.as_slice().chain(file)), keys)
 }
 
 /// Runs it on the store.

@@ -221,6 +221,8 @@ async fn proof(
         "root_hash": proof.head.head.root_hash,
         "proof": proof.path,
         "head": head_json(&proof.head),
+        "key_id": proof.head.key_id,
+        "public_key": door.broker.audit_public_key().map(|key| key.to_string()),
         "record": proof.record.as_ref().map(|stored| record_line(stored.seq, &stored.record)),
     });
     if let Some(from) = older {
@@ -298,7 +300,8 @@ pub(super) const OPS: &[Op] = &[
         id: "audit_proof",
         method: "get",
         path: "/v1/audit/proof/{seq}",
-        summary: "Proof (RFC 9162) that a record is in the sealed log.",
+        summary: "Proof (RFC 9162) that a record is in the sealed log; `hundi audit verify` checks \
+                  it offline.",
         right: Some(Right::ReadAll),
         params: &[
             Param::path("seq", "The record's `seq`.").whole(1, MAX_SAFE_INTEGER),

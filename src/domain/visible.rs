@@ -1,0 +1,76 @@
+//! Text of others where people read it: in a terminal, in a log.
+//!
+//! Names, reasons and error words can hold characters that move the cursor, change colours, begin a
+//! line of their own or show what follows in another order. Spelled out, they do none of that.
+
+/// A text that cannot steer whoever shows it, on one line.
+pub fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// JSON text with the same characters as JSON escapes: another spelling of the same value. The
+/// line end after a document is kept.
+pub fn plain_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for c in json.chars() {
+        if c == '\n' || !steers(c) {
+            shown.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut units) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    shown
+}
+
+/// Controls (C0, C1), and characters that change how their neighbours are read and are not seen
+/// themselves: line and paragraph separators, marks of direction, zero widths, tags.
+fn steers(c: char) -> bool {
+    let unseen = matches!(c,
+        '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || unseen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_elses_text_steers_the_reader() {
+        let cases = [
+            ("Acme Ltd", "Acme Ltd"),
+            ("Łódź 東京", "Łódź 東京"),
+            ("\u{1b}[31mred", "\\u{1b}[31mred"),
+            ("a\nb\r", "a\\u{a}b\\u{d}"),
+            ("\u{9b}2J\u{7f}", "\\u{9b}2J\\u{7f}"),
+            ("a\u{2028}b\u{85}", "a\\u{2028}b\\u{85}"),
+            ("pay\u{202e}xcod\u{61c}", "pay\\u{202e}xcod\\u{61c}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(plain(text), expected);
+        }
+    }
+
+    #[test]
+    fn json_stays_the_same_value() {
+        let value = serde_json::json!({"a": "x\u{9b}\u{2028}\u{202e}\u{e0041}\u{7f}é東\n"});
+        let spelt = plain_json(&format!("{value}\n"));
+        assert!(spelt.ends_with("}\n"));
+        assert!(spelt.trim_end().chars().all(|c| !steers(c)), "{spelt}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&spelt).unwrap(),
+            value
+        );
+    }
+}
