@@ -147,7 +147,7 @@ impl Reader<'_> {
         }
         if !config.listen.ip().is_loopback() && config.public_hosts.is_empty() {
             self.warnings.push(format!(
-                "listening on {} for other machines, and public_hosts is empty: requests under any other name than localhost are refused on /mcp",
+                "listening on {} for other machines, and public_hosts is empty: requests under any name but localhost and plain addresses are refused",
                 config.listen
             ));
         }

@@ -137,8 +137,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("redis_url",     Kind::Redis,    None, "shared rate windows and caches of several nodes; in process if unset"),
     setting("listen",        Kind::Address,  Some("127.0.0.1:8787"), "where the server answers"),
     setting("sandbox_listen", Kind::Address, Some("127.0.0.1:8788"), "where the sandbox bank answers; port 0 picks a free one"),
-    setting("public_hosts",  Kind::List,     Some(""), "host names clients may use besides the local ones"),
-    setting("allowed_origins", Kind::List,   Some(""), "web origins that may call /mcp besides the local ones"),
+    setting("public_hosts",  Kind::List,     Some(""), "host names clients may use besides localhost and plain addresses"),
+    setting("allowed_origins", Kind::List,   Some(""), "web origins (pages in a browser) that may call besides the local ones"),
     setting("tls_in_front",  Kind::Switch,   Some("false"), "a proxy in front speaks TLS: answers carry HSTS"),
 
     setting("token_ttl_secs",   Kind::Number(1, 3_600),      Some("60"), "life of a commit token"),

@@ -25,6 +25,7 @@ mod schemas;
 mod serve;
 mod slack;
 mod tools;
+mod visitors;
 mod webhook;
 
 use std::ops::Deref;
@@ -42,12 +43,15 @@ pub use query::Query;
 pub use serve::{Limits, serve};
 
 use crate::broker::Broker;
+use crate::entry::origin::Names;
 
 /// How the door behaves.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
     /// The broker is reached through TLS only, so browsers may be told to insist on it.
     pub behind_tls: bool,
+    /// The names that every door answers to, and the pages that may call.
+    pub names: Names,
     /// `/metrics` answers without a key. For an address that only this machine reaches; on any
     /// other, a key that may read everything is asked for.
     pub open_metrics: bool,
@@ -61,6 +65,7 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             behind_tls: false,
+            names: Names::default(),
             open_metrics: false,
             max_in_flight: harden::MAX_IN_FLIGHT,
             closing: CancellationToken::new(),

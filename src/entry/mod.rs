@@ -9,4 +9,5 @@ pub mod mcp;
 pub mod origin;
 pub mod readiness;
 pub mod shapes;
+pub mod sse;
 pub mod worker;

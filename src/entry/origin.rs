@@ -8,13 +8,12 @@
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 
-/// Names that always mean this machine.
-const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+use crate::domain::hostname::{Hostnames, SETTING};
 
 /// What the operator adds to the loopback names.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    hosts: Vec<String>,
+    hosts: Hostnames,
     origins: Vec<String>,
 }
 
@@ -25,10 +24,12 @@ pub enum Foreign {
     #[error("the request names no host")]
     NoHost,
     /// A name that is not ours.
-    #[error("this server is not known under that host name (see `public_names`)")]
+    #[error("this server does not answer to that host name; name it in {SETTING}")]
     Host,
     /// A page that is not trusted.
-    #[error("requests from that web origin are not accepted")]
+    #[error(
+        "pages of that web origin may not call; name it in allowed_origins (HUNDI_ALLOWED_ORIGINS)"
+    )]
     Origin,
 }
 
@@ -51,21 +52,21 @@ impl Names {
     ) -> Self {
         let plain = |text: String| text.trim().trim_end_matches('/').to_ascii_lowercase();
         Self {
-            hosts: hosts.into_iter().map(plain).collect(),
+            hosts: Hostnames::new(hosts),
             origins: origins.into_iter().map(plain).collect(),
         }
     }
 
     /// Whether a request may come in at all.
     pub fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Foreign> {
-        let host = match headers.get(header::HOST) {
+        let host: Authority = match headers.get(header::HOST) {
             Some(host) => {
                 let host = host.to_str().ok().and_then(|host| host.parse().ok());
                 host.ok_or(Foreign::NoHost)?
             }
             None => uri.authority().cloned().ok_or(Foreign::NoHost)?,
         };
-        if !self.is_ours(&host) {
+        if !self.hosts.answer_to(host.as_str()) {
             return Err(Foreign::Host);
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -75,11 +76,6 @@ impl Names {
         } else {
             Err(Foreign::Origin)
         }
-    }
-
-    fn is_ours(&self, authority: &Authority) -> bool {
-        let name = authority.host().to_ascii_lowercase();
-        LOOPBACK.contains(&name.as_str()) || self.hosts.contains(&name)
     }
 
     fn trusts(&self, origin: &str) -> bool {
@@ -93,7 +89,7 @@ impl Names {
         // An origin is a scheme, a name and perhaps a port; user info and paths are no part of it.
         rest.filter(|rest| !rest.contains(['@', '/']))
             .and_then(|rest| rest.parse::<Authority>().ok())
-            .is_some_and(|authority| self.is_ours(&authority))
+            .is_some_and(|authority| self.hosts.are_ours(authority.host()))
     }
 }
 
@@ -127,6 +123,8 @@ mod tests {
             (Some("[::1]:8787"),               None,                                  Ok(())),
             (Some("pay.example.com"),          None,                                  Ok(())),
             (Some("pay.example.com:443"),      None,                                  Ok(())),
+            (Some("10.0.3.7:8787"),            None,                                  Ok(())),
+            (ours,                             Some("http://10.0.3.7"),               Err(Foreign::Origin)),
             (Some("evil.example"),             None,                                  Err(Foreign::Host)),
             (Some("evil.pay.example.com"),     None,                                  Err(Foreign::Host)),
             (Some("localhost.evil.example"),   None,                                  Err(Foreign::Host)),

@@ -14,6 +14,7 @@ use super::{block_on, start_logs};
 pub fn run(args: &SandboxArgs, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     start_logs(config);
     let mut options = SandboxOptions::new(&config.data_dir);
+    options.public_hosts.clone_from(&config.public_hosts);
     if let Some(millis) = args.step_ms {
         options.step = Duration::from_millis(millis);
     }

@@ -81,12 +81,13 @@ impl Server {
         let closing = CancellationToken::new();
         let names = Names::new(config.public_hosts.clone(), config.allowed_origins.clone());
         let options = McpHttpOptions {
-            names,
+            names: names.clone(),
             shutdown: closing.clone(),
         };
         let mcp = McpHttp::new(app.broker.clone(), options);
         let options = HttpOptions {
             behind_tls: config.tls_in_front,
+            names,
             open_metrics: address.ip().is_loopback(),
             closing: closing.clone(),
             ..HttpOptions::default()

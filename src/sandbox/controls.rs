@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State as Shared};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
@@ -19,6 +19,7 @@ use super::payout::State;
 use super::refusal::Refusal;
 use super::request;
 use super::webhooks::Webhook;
+use crate::domain::hostname::SETTING;
 use crate::domain::ids::hex;
 use crate::domain::strict;
 
@@ -46,6 +47,25 @@ async fn no_browsers(request: Request, next: Next) -> Response {
         return text(StatusCode::FORBIDDEN, "not from a browser".to_owned());
     }
     next.run(request).await
+}
+
+/// A page can point its own name at this machine. Whatever is asked for, the name must be known;
+/// programs that name none are no browsers.
+pub(super) async fn known_names(
+    Shared(desk): Shared<Arc<Desk>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let host = request.headers().get(HOST);
+    let known = host.is_none_or(|host| {
+        let host = host.to_str().unwrap_or_default();
+        desk.hosts.answer_to(host)
+    });
+    if known {
+        return next.run(request).await;
+    }
+    let words = format!("the sandbox does not answer to that host name; name it in {SETTING}\n");
+    text(StatusCode::FORBIDDEN, words)
 }
 
 /// The ledger can be long, so it is streamed from the file.

@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State as Shared};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 use base64::Engine;
@@ -26,6 +27,7 @@ use super::request::{self, Filter};
 use super::webhooks::Webhooks;
 use super::{controls, spoil};
 use crate::ambient::Ambient;
+use crate::domain::hostname::Hostnames;
 use crate::domain::strict;
 
 /// What the doors share.
@@ -34,6 +36,8 @@ pub(super) struct Desk {
     pub(super) faults: Arc<Faults>,
     pub(super) webhooks: Webhooks,
     pub(super) ambient: Ambient,
+    /// The names it answers to.
+    pub(super) hosts: Hostnames,
     /// `key:secret`, if only one is accepted.
     pub(super) credentials: Option<String>,
 }
@@ -96,6 +100,7 @@ pub(super) fn router(desk: Arc<Desk>) -> Router {
         .fallback(async || refused(&Refusal::no_such_page()))
         .method_not_allowed_fallback(async || refused(&Refusal::no_such_page()))
         .layer(DefaultBodyLimit::max(strict::MAX_BYTES))
+        .layer(from_fn_with_state(desk.clone(), controls::known_names))
         .with_state(desk)
 }
 

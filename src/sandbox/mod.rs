@@ -41,6 +41,7 @@ use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use crate::ambient::Ambient;
+use crate::domain::hostname::Hostnames;
 use crate::domain::ids::hex;
 use bank::{Bank, Rules};
 use http::Desk;
@@ -73,6 +74,8 @@ pub struct SandboxOptions {
     pub opening_balance: i64,
     /// How long a payout stays in `processing`.
     pub step: Duration,
+    /// Names that its controls answer to besides localhost and plain addresses.
+    pub public_hosts: Vec<String>,
     /// Where webhooks go; can be changed at any time by `POST /sandbox/webhook`.
     pub webhook: Option<Webhook>,
 }
@@ -87,6 +90,7 @@ impl SandboxOptions {
             account_number: None,
             opening_balance: DEFAULT_BALANCE,
             step: DEFAULT_STEP,
+            public_hosts: Vec::new(),
             webhook: None,
         }
     }
@@ -163,6 +167,7 @@ async fn open(options: &SandboxOptions) -> Result<Arc<Desk>, SandboxError> {
         faults,
         webhooks,
         ambient,
+        hosts: Hostnames::new(options.public_hosts.clone()),
         credentials: credentials.map(|(key, secret)| format!("{key}:{}", secret.as_str())),
     }))
 }

@@ -281,7 +281,7 @@ async fn served(
     (address, closing, task)
 }
 
-const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 async fn ask(stream: &mut TcpStream) -> String {
     stream.write_all(ASK).await.unwrap();
@@ -300,7 +300,7 @@ async fn connections_are_bounded_and_closing_lets_work_finish() {
     let mut one = TcpStream::connect(address).await.unwrap();
     let _two = TcpStream::connect(address).await.unwrap();
     // Both are accepted once the first has been answered on its connection.
-    one.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    one.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
         .unwrap();
     let mut start = [0; 15];

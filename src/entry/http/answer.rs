@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::broker::Trouble;
 use crate::domain::reason::Recovery;
 use crate::entry::gate::GateError;
+use crate::entry::origin::Foreign;
 use crate::entry::shapes;
 
 /// Seconds after which it makes sense to ask a store again that did not answer.
@@ -25,6 +26,8 @@ pub enum Problem {
     Gate(GateError),
     /// The signature of a callback does not hold: who sends it, in words.
     NotSigned(&'static str),
+    /// Under a name, or from a page, that is not ours.
+    Foreign(Foreign),
     /// No such path.
     NoSuchPath,
     /// The path exists, the method does not.
@@ -64,6 +67,10 @@ impl Problem {
                      the secret configured here"
                 );
                 return (401, "unauthenticated", Recovery::Stop, detail);
+            }
+            Problem::Foreign(foreign) => {
+                let (code, detail) = Problem::foreign(*foreign);
+                return (foreign.status().as_u16(), code, Recovery::Stop, detail);
             }
             Problem::NoSuchPath => (
                 404,
@@ -110,6 +117,7 @@ impl Problem {
             Problem::Trouble(_)
             | Problem::Gate(_)
             | Problem::NotSigned(_)
+            | Problem::Foreign(_)
             | Problem::NoSuchPath
             | Problem::MethodNotAllowed
             | Problem::TooSlow

@@ -26,7 +26,7 @@ use crate::broker::{RecordFilter, StoredRecord};
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::strict::MAX_SAFE_INTEGER;
-use crate::entry::shapes;
+use crate::entry::{shapes, sse};
 
 /// Silence after which a comment is sent, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -152,11 +152,12 @@ impl Telling {
 }
 
 fn event(record: &StoredRecord) -> Event {
-    // Data is JSON on one line, and a kind is one of ours: neither can hold a line break.
+    // Data is JSON on one line, and a kind is one of ours: neither can hold a line break, not even
+    // one that only some clients take for one.
     Event::default()
         .id(record.seq.to_string())
         .event(&record.record.kind)
-        .data(shapes::record(record).to_string())
+        .data(sse::data(&shapes::record(record).to_string()))
 }
 
 /// Who has how many streams open.

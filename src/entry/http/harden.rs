@@ -1,4 +1,4 @@
-//! What every HTTP request passes, whichever door it wants: a bound on how many are worked on, a
+//! What every HTTP request passes, whichever door it wants: the names we answer to, a bound on how many are worked on, a
 //! bound on how long, a net under panics, and the same security headers on every answer, refusals
 //! included.
 //!
@@ -20,7 +20,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
-use super::{HttpOptions, Problem};
+use super::{HttpOptions, Problem, visitors};
+use crate::entry::origin::Names;
 
 /// Requests worked on at once. Each can hold a body of 1 MiB and a place in the store's queue;
 /// past this, waiting longer helps nobody.
@@ -56,6 +57,7 @@ pub fn harden(router: Router, options: &HttpOptions) -> Router {
         in_flight: Arc::new(AtomicUsize::new(0)),
         most: options.max_in_flight,
         behind_tls: options.behind_tls,
+        names: options.names.clone(),
     };
     router
         .fallback(|| async { Problem::NoSuchPath })
@@ -68,6 +70,7 @@ struct Guard {
     in_flight: Arc<AtomicUsize>,
     most: usize,
     behind_tls: bool,
+    names: Names,
 }
 
 impl Guard {
@@ -88,12 +91,20 @@ impl Drop for Place {
 }
 
 async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let visitor = match visitors::admit(&guard.names, &request) {
+        Ok(visitor) => visitor,
+        Err(mut ended) => {
+            secure(ended.headers_mut(), guard.behind_tls);
+            return *ended;
+        }
+    };
     let place = guard.enter();
     let mut answer = if place.is_some() || ALWAYS.contains(&request.uri().path()) {
         run(request, next).await
     } else {
         Problem::Busy.into_response()
     };
+    visitor.may_read(answer.headers_mut());
     secure(answer.headers_mut(), guard.behind_tls);
     answer
 }

@@ -33,6 +33,7 @@ use crate::domain::strict::MAX_BYTES;
 use crate::entry::gate::{self, GateError};
 use crate::entry::origin::{Foreign, Names};
 use crate::entry::shapes;
+use crate::entry::sse::{knows_empty_events, readable};
 
 /// How long a client may wait before it resumes a stream that broke off.
 const RESUME_AFTER: Duration = Duration::from_secs(1);
@@ -45,6 +46,7 @@ const RETRY_AFTER_SECS: u32 = 30;
 const LAST_ANSWERS: Duration = Duration::from_secs(18);
 
 const SESSION_ID: &str = "mcp-session-id";
+const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 
 /// How the door is set up.
 #[derive(Clone, Debug, Default)]
@@ -147,8 +149,11 @@ impl Porter {
         }
         let owner = who.id.clone();
         let method = request.method().clone();
+        let revision = request.headers().get(PROTOCOL_VERSION).cloned();
+        let revision = revision.as_ref().and_then(|value| value.to_str().ok());
         if method == Method::POST {
-            let (request, answering) = match self.read(request, who).await? {
+            let read = self.read(request, who).await?;
+            let (request, answering) = match read {
                 Read::Plain(call) => {
                     let answering = self.shared.answering();
                     let response = self.answer(call).await;
@@ -158,10 +163,13 @@ impl Porter {
                 Read::Listen(request) => (request, None),
                 Read::Other(request) => (request, Some(self.shared.answering())),
             };
+            let revision = revision.map(str::to_owned).or_else(|| asked_for(&request));
             let response = Sessions::acting_as(owner, next.run(request)).await;
+            let response = readable(response, knows_empty_events(revision.as_deref()));
             return Ok(response.map(|body| held(body, answering)));
         }
-        let mut response = Sessions::acting_as(owner, next.run(request)).await;
+        let response = Sessions::acting_as(owner, next.run(request)).await;
+        let mut response = readable(response, knows_empty_events(revision));
         // The session is gone by now, and some clients take "accepted" for a failure.
         if method == Method::DELETE && response.status() == StatusCode::ACCEPTED {
             *response.status_mut() = StatusCode::NO_CONTENT;
@@ -235,6 +243,13 @@ impl Porter {
             }
         }
     }
+}
+
+/// The revision that an `initialize` asks for; the header comes only after it.
+fn asked_for(request: &Request) -> Option<String> {
+    let admitted = request.extensions().get::<Admitted>()?;
+    let revision = admitted.document.pointer("/params/protocolVersion")?;
+    revision.as_str().map(str::to_owned)
 }
 
 /// A message that was let in.
