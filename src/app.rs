@@ -46,6 +46,7 @@ use crate::store::spool::Folder;
 use crate::store::sqlite::Sqlite;
 use crate::wire::ReputationSource;
 use crate::wire::gleif::Gleif;
+use crate::wire::group::Watchdog;
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
 use crate::wire::post::Poster;
 use crate::wire::reputation::SafeBrowsing;
@@ -447,6 +448,7 @@ async fn open_sandbox(
     let address: SocketAddr = listener.local_addr()?;
     let mut options = SandboxOptions::new(&config.data_dir);
     options.ambient = ambient.clone();
+    options.public_hosts.clone_from(&config.public_hosts);
     let stop = closing.clone();
     let bank = tokio::spawn(async move {
         if let Err(error) = sandbox::serve(listener, options, stop.cancelled_owned()).await {
@@ -501,7 +503,9 @@ pub fn specs(config: &Config, program: &Path, sandbox_url: Option<&str>) -> Vec<
     let sidecar = UpstreamSpec::stdio(BANK, &program, ["sidecar", "razorpay"], env);
     let configured = config.upstreams.iter();
     let configured = configured.map(|(name, upstream)| spec(config, name, upstream));
-    std::iter::once(sidecar).chain(configured).collect()
+    let all = std::iter::once(sidecar).chain(configured);
+    let watchdog = Watchdog::new(Path::new(program.as_ref()));
+    all.map(|spec| spec.watched_by(&watchdog)).collect()
 }
 
 fn spec(config: &Config, name: &str, upstream: &Upstream) -> UpstreamSpec {

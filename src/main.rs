@@ -35,7 +35,9 @@ pub fn run() -> ExitCode {
 
 /// Nothing can be done about a closed stderr, so whether it was heard does not matter.
 fn say(text: &str, code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "hundi: {text}");
+    // It may quote what a server or an upstream said.
+    let lines: Vec<String> = text.lines().map(cli::print::plain).collect();
+    let _ = writeln!(io::stderr(), "hundi: {}", lines.join("\n"));
     ExitCode::from(code)
 }
 
@@ -94,6 +96,7 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         Command::Sandbox(args) => run::sandbox::run(args, &load(&cli.settings)?, &mut out),
         // The child has no configuration file and no data folder: only its variables.
         Command::Sidecar(cli::SidecarCommand::Razorpay) => run::sidecar::razorpay(),
+        Command::Sidecar(cli::SidecarCommand::Watch) => run::watch::children(),
         Command::Demo(args) => run::demo::run(args.json, &mut out),
     }
 }

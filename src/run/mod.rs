@@ -9,6 +9,7 @@ pub mod on_store;
 pub mod sandbox;
 pub mod serve;
 pub mod sidecar;
+pub mod watch;
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -4,7 +4,8 @@
 //! A child inherits nothing that was not given to it by name. What it prints on standard error is
 //! logged at debug level and cut to length, because its words are not ours to publish. It runs in
 //! its own process group, so that an interrupt at the terminal lets the broker finish what it
-//! claimed before its children go.
+//! claimed before its children go; and that whole group ends with the conversation, so that what a
+//! shell started in its turn does not stay behind with its credentials.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::calls::Calls;
+use super::group::Group;
 use super::lines::{Line, Lines};
 use super::mcp::{Protocol, Transport, UpstreamSpec};
 use super::pipes;
@@ -28,6 +30,10 @@ const MAX_STDERR_BYTES: usize = 4096;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long a child may take to leave after its input ended.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long its group may take to leave after it was asked to.
+const ASKED: Duration = Duration::from_millis(500);
+/// How often a group that was asked to leave is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What starting a child takes.
 pub(super) struct Start<'a> {
@@ -48,7 +54,7 @@ impl Start<'_> {
         until: Instant,
         ended: impl FnOnce(String) + Send + 'static,
     ) -> Result<(Arc<Session>, u32), NotOpened> {
-        let mut child = spawn(self.spec).map_err(NotOpened::Failed)?;
+        let (mut child, group) = spawn(self.spec).map_err(NotOpened::Failed)?;
         let pid = child.id().unwrap_or(0);
         let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
@@ -63,7 +69,7 @@ impl Start<'_> {
         let writing = pipes::write(stdin, queue, calls.clone());
         let watching = self
             .children
-            .spawn(watch(child, writing, self.over.clone()));
+            .spawn(watch(child, group, writing, self.over.clone()));
         let (listener, protocol, over) = (self.listener, self.protocol, self.over);
         let opened = Session::open(listener, pipes, protocol, over, heard, calls, until).await;
         match opened {
@@ -83,10 +89,11 @@ impl Start<'_> {
     }
 }
 
-/// Lives as long as the child: ends the conversation when the child goes, and the child when the
-/// conversation ends. Returns why.
+/// Lives as long as the child: ends the conversation when the child goes, and the child with all its
+/// group when the conversation ends. Returns why.
 async fn watch(
     mut child: Child,
+    group: Option<Group>,
     writing: impl Future<Output = String>,
     over: CancellationToken,
 ) -> String {
@@ -103,13 +110,30 @@ async fn watch(
     over.cancel();
     // A closed input is how a well-behaved child is told to leave.
     drop(writing);
-    if timeout(GRACE, child.wait()).await.is_err() {
-        let _ = child.kill().await;
+    let left = timeout(GRACE, child.wait()).await.is_ok();
+    if let Some(group) = group {
+        leave(group, left, &mut child).await;
     }
+    let _ = child.kill().await;
     why
 }
 
-fn spawn(spec: &UpstreamSpec) -> Result<Child, String> {
+/// Asks those who are still in the group to leave, and ends those who do not.
+async fn leave(group: Group, leader_left: bool, child: &mut Child) {
+    group.ask();
+    let gone = async {
+        if !leader_left {
+            let _ = child.wait().await;
+        }
+        while group.is_there() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // The rest is killed as the group is dropped.
+    let _ = timeout(ASKED, gone).await;
+}
+
+fn spawn(spec: &UpstreamSpec) -> Result<(Child, Option<Group>), String> {
     let Transport::Stdio {
         command,
         args,
@@ -132,9 +156,11 @@ fn spawn(spec: &UpstreamSpec) -> Result<Child, String> {
     if let Some(cwd) = cwd {
         process.current_dir(cwd);
     }
-    process
+    let child = process
         .spawn()
-        .map_err(|error| format!("cannot start {command}: {error}"))
+        .map_err(|error| format!("cannot start {command}: {error}"))?;
+    let group = Group::of(&child, spec.watchdog.clone());
+    Ok((child, group))
 }
 
 async fn log_stderr(upstream: Arc<str>, stderr: ChildStderr) {

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::group::Watchdog;
 use super::supervisor::Supervisor;
 use super::{Heard, Late, Offered, UpstreamHealth, Wire};
 use crate::domain::call::{Call, Reply};
@@ -51,6 +52,8 @@ pub struct UpstreamSpec {
     pub max_answer_bytes: usize,
     /// Longest that a start may take, handshake included.
     pub start_timeout: Duration,
+    /// Ends its processes should this one be killed.
+    pub watchdog: Option<Watchdog>,
 }
 
 impl UpstreamSpec {
@@ -95,7 +98,14 @@ impl UpstreamSpec {
             pauses: Pauses::default(),
             max_answer_bytes: MAX_ANSWER_BYTES,
             start_timeout: START,
+            watchdog: None,
         }
+    }
+
+    /// The same, with somebody to end its processes should this one be killed.
+    pub fn watched_by(mut self, watchdog: &Watchdog) -> Self {
+        self.watchdog = Some(watchdog.clone());
+        self
     }
 }
 

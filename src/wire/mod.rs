@@ -8,6 +8,7 @@ mod child;
 mod direct;
 mod fetch;
 pub mod gleif;
+pub mod group;
 mod lines;
 pub mod mcp;
 mod offers;
@@ -20,6 +21,7 @@ mod session;
 mod streamable;
 mod supervisor;
 mod ticket;
+mod words;
 
 use std::time::Duration;
 

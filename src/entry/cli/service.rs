@@ -64,4 +64,10 @@ pub enum SidecarCommand {
     /// ..._ACCOUNT_NUMBER and ..._API_BASE, and nothing else.
     #[command(verbatim_doc_comment)]
     Razorpay,
+    /// Ends the children of a broker that was killed
+    ///
+    /// The broker starts it beside its first child and names on its standard input the process
+    /// groups to end once that input is closed.
+    #[command(verbatim_doc_comment, hide = true)]
+    Watch,
 }
