@@ -9,6 +9,7 @@
 )]
 
 mod amounts_and_payees;
+mod answers;
 mod architecture;
 mod audit;
 mod catalogue;
@@ -17,6 +18,7 @@ mod cli;
 mod complete;
 mod connectors;
 mod deploy;
+mod edges;
 mod ephemeral;
 mod exactly_once;
 mod fuzz;

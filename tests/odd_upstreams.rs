@@ -367,6 +367,7 @@ fn ended(committed: &Committed) -> (State, Option<String>) {
         Committed::Settled(proposal) | Committed::InDoubt(proposal) => {
             let code = match proposal.outcome() {
                 Some(Settled::Refused(error)) => Some(error.code.clone()),
+                Some(Settled::Undone { cause, .. }) => Some(cause.code().to_owned()),
                 Some(Settled::Executed(_)) | None => None,
             };
             (proposal.state, code)

@@ -6,7 +6,7 @@
 use super::measure::{self, Timer};
 use super::reconcile::notice;
 use super::{Broker, Proposed, Trouble, Word};
-use crate::domain::call::{ProviderError, Receipt};
+use crate::domain::call::Receipt;
 use crate::domain::change::{Change, Conflict, Illegal};
 use crate::domain::ids::ProposalId;
 use crate::domain::notice::NoticeKind;
@@ -77,7 +77,8 @@ impl Broker {
         .map(shown)
     }
 
-    /// The proposer, or an operator, takes it back.
+    /// The proposer, or an operator, takes it back: what is not committed, and what was committed
+    /// as long as nothing of it ever left.
     pub async fn cancel(&self, who: &Principal, id: ProposalId) -> Result<Proposed, Trouble> {
         self.decide_on(who, id, |proposal| {
             let own = who.agent.as_ref() == Some(&proposal.fixed.agent);
@@ -124,12 +125,7 @@ impl Broker {
                     Change::confirm(proposal, receipt, now, &who.id).map_err(wrong_state)
                 }
                 Word::Failed => {
-                    let code = "settled_by_operator".to_owned();
-                    let error = ProviderError {
-                        code,
-                        description: words.clone(),
-                    };
-                    Change::refuse(proposal, error, now, &who.id).map_err(wrong_state)
+                    Change::undone_by_word(proposal, &words, now, &who.id).map_err(wrong_state)
                 }
             }
         })

@@ -9,9 +9,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::measure;
+use super::unsent::unsent;
 use super::{Broker, CommitRequest, Committed, Trouble};
 use crate::connector::Connector;
-use crate::domain::call::{Outcome, ProviderError, Reply, Sighting};
+use crate::domain::call::{Outcome, Reply, Sighting};
 use crate::domain::canonical::Canonical;
 use crate::domain::change::{
     Applied, Change, Claim, Conflict, Guard, Intent, PendingClaim, Pot, Record,
@@ -19,7 +20,7 @@ use crate::domain::change::{
 use crate::domain::facts::{Fact, Facts};
 use crate::domain::ids::{CommitId, ProposalId, ToolName};
 use crate::domain::principal::{Principal, Right};
-use crate::domain::proposal::{Origin, Proposal, State};
+use crate::domain::proposal::{Doubt, Origin, Proposal, State};
 use crate::domain::reason::Refusal;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Claims, Verified};
@@ -422,17 +423,18 @@ impl Broker {
                 };
             }
             Outcome::Refused(error) => Change::refuse(proposal, error, now, "hundi"),
-            // Only a first sending gets here with this: nothing left, so nothing can arrive.
+            // Only a first sending gets here with this: nothing of the call has ever left.
             Outcome::NotSent(why) => {
-                let error = ProviderError {
-                    code: "not_sent".to_owned(),
-                    description: why,
-                };
-                Change::refuse(proposal, error, now, "hundi")
+                let ask_at = now.plus_millis(FIRST_ASK_MS);
+                Change::doubt(proposal, unsent(&why), now, ask_at, None)
             }
             Outcome::Unknown(why) => {
                 let ask_at = now.plus_millis(FIRST_ASK_MS);
-                Change::doubt(proposal, &why, now, ask_at, None)
+                let doubt = Doubt {
+                    needs_person: self.needs_person(proposal),
+                    ..Doubt::from(why.as_str())
+                };
+                Change::doubt(proposal, doubt, now, ask_at, None)
             }
         };
         match change {
@@ -441,11 +443,16 @@ impl Broker {
         }
     }
 
-    async fn record_settled(&self, before: &Proposal, change: (Change, Proposal)) -> Proposal {
+    pub(super) async fn record_settled(
+        &self,
+        before: &Proposal,
+        change: (Change, Proposal),
+    ) -> Proposal {
         let (change, next) = change;
         match self.ports().store.apply(change).await {
             Ok(_) => {
                 self.memory().wrote(&next);
+                measure::log_unpaid(before.state, &next);
                 if next.state == State::Executed && next.fixed.effective.moves_money() {
                     self.memory().committed(&next.fixed);
                 }
@@ -484,6 +491,7 @@ impl Broker {
         self.note(record).await?;
         let answer = Committed::Refused {
             refusal,
+            recovery: self.advice(who, request, refusal).await,
             original,
             detail,
         };

@@ -21,7 +21,7 @@ use crate::domain::change::{Change, DocKey, DocWrite, Record};
 use crate::domain::ids::{OrgId, ProposalId};
 use crate::domain::notice::NoticeKind;
 use crate::domain::principal::{Principal, Role};
-use crate::domain::proposal::{Origin, Proposal, State};
+use crate::domain::proposal::{Origin, Proposal, Settled, State, Undone};
 use crate::domain::reason::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
@@ -235,6 +235,8 @@ impl Broker {
             // Allowed, and this process was down until it lapsed.
             State::Expired => Ok(Look::Again(0)),
             State::Executed | State::Reversed => Ok(Look::Closed(Some(proposal.fixed.id))),
+            // Decided, and never sent: decided anew once the bank can be reached.
+            State::Failed if never_reached(&proposal) => Ok(Look::Again(PAUSE_SECS)),
             State::Failed => Ok(Look::Closed(None)),
         }
     }
@@ -416,4 +418,12 @@ impl Broker {
 /// The idempotency key of the proposal that decides a case: one per try.
 pub(super) fn case_name(payout: &str, state: AtBank, attempt: u32) -> String {
     format!("bank:{payout}:{}:{attempt}", state.name())
+}
+
+/// Whether nothing of it was ever sent, because the bank could not be reached in time.
+fn never_reached(proposal: &Proposal) -> bool {
+    match proposal.outcome() {
+        Some(Settled::Undone { cause, .. }) => *cause == Undone::Unreachable,
+        Some(Settled::Executed(_) | Settled::Refused(_)) | None => false,
+    }
 }

@@ -120,6 +120,43 @@ pub fn looked_into(before: State, proposal: &Proposal, step: Step, timer: &Timer
     trace(proposal, step, timer);
 }
 
+/// One line for a payment that did not happen or is not known to have happened. What the provider
+/// said is in the audit and not here: its words are not ours to publish.
+pub fn log_unpaid(before: State, proposal: &Proposal) {
+    let (fixed, Some(attempt)) = (&proposal.fixed, proposal.execution.as_ref()) else {
+        return;
+    };
+    match proposal.state {
+        State::Failed => {
+            let reason = match &attempt.outcome {
+                Some(Settled::Undone { cause, .. }) => cause.code(),
+                Some(Settled::Refused(_) | Settled::Executed(_)) | None => "provider_refused",
+            };
+            tracing::warn!(
+                proposal = %fixed.id, commit = %attempt.commit_id, agent = %fixed.agent,
+                tool = %fixed.tool, reason, "a commit failed"
+            );
+        }
+        State::InDoubt if before != State::InDoubt => {
+            let (sent, person) = (!attempt.unsent, attempt.needs_person);
+            tracing::warn!(
+                proposal = %fixed.id, commit = %attempt.commit_id, agent = %fixed.agent,
+                tool = %fixed.tool, sent, needs_person = person, "a commit is in doubt"
+            );
+        }
+        State::InDoubt
+        | State::Blocked
+        | State::Held
+        | State::Allowed
+        | State::Committing
+        | State::Executed
+        | State::Rejected
+        | State::Cancelled
+        | State::Expired
+        | State::Reversed => {}
+    }
+}
+
 fn trace(proposal: &Proposal, step: Step, timer: &Timer) {
     if !telemetry::tracing_on() {
         return;
@@ -144,7 +181,7 @@ pub fn commit(answer: &Committed) {
     telemetry::committed(match answer {
         Committed::Settled(proposal) => match proposal.outcome() {
             Some(Settled::Executed(_)) => CommitResult::Executed,
-            Some(Settled::Refused(_)) => CommitResult::Failed,
+            Some(Settled::Refused(_) | Settled::Undone { .. }) => CommitResult::Failed,
             None => CommitResult::InDoubt,
         },
         Committed::InDoubt(_) => CommitResult::InDoubt,

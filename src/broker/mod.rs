@@ -4,6 +4,7 @@
 //! and get a value back. Nothing here knows HTTP, MCP or SQL: the broker sees ports.
 
 mod accept;
+mod advice;
 pub mod agents;
 pub mod approve;
 pub mod audit;
@@ -40,6 +41,7 @@ mod spool;
 pub mod standing;
 pub mod tend;
 pub mod tokens;
+mod unsent;
 pub mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -173,12 +175,14 @@ pub struct Proposed {
 pub enum Committed {
     /// Executed or failed; see `proposal.execution`.
     Settled(Box<Proposal>),
-    /// Sent, and no clear answer yet.
+    /// No clear answer yet; `proposal.execution` tells whether anything was sent.
     InDoubt(Box<Proposal>),
     /// Nothing was done.
     Refused {
         /// Why.
         refusal: Refusal,
+        /// What helps, given where the proposal stands.
+        recovery: Recovery,
         /// The proposal whose outcome answers a replay.
         original: Option<Box<Proposal>>,
         /// More for people, where there is more to say.

@@ -20,7 +20,7 @@ use crate::domain::call::{Evidence, Order, Outcome, ProviderError, Receipt, Sigh
 use crate::domain::change::{Change, Conflict};
 use crate::domain::ids::ProposalId;
 use crate::domain::notice::{Notice, NoticeKind};
-use crate::domain::proposal::{Ending, Proposal, Settled, State};
+use crate::domain::proposal::{Doubt, Ending, Proposal, Settled, State};
 use crate::domain::time::Timestamp;
 use crate::store::{ApplyError, LEASE_HORIZON_MS};
 
@@ -32,12 +32,16 @@ const LONGEST_PAUSE_MS: i64 = 10_000;
 const PERSON_PAUSE_MS: i64 = 30_000;
 
 /// What the resolver decided to do about one attempt.
-enum Next {
+pub(super) enum Next {
     Settle(Outcome),
     /// Ask again later.
-    Later(String),
+    Later(Doubt),
     /// Nobody can be asked and nothing may be repeated.
     Person(String),
+    /// Nothing ever left, and the proposal's time is over.
+    GiveUp(String),
+    /// Somebody else is on it, or has settled it.
+    Leave,
 }
 
 impl Broker {
@@ -87,17 +91,28 @@ impl Broker {
         let now = self.ports().ambient.now();
         match next {
             // A replay that was not sent says nothing about the sending before it.
-            Next::Settle(Outcome::Unknown(why) | Outcome::NotSent(why)) | Next::Later(why) => {
-                let attempts = proposal.execution.as_ref().map_or(0, |e| e.attempts);
-                let pause = pause_ms(attempts);
-                self.still_in_doubt(&proposal, &why, now, pause, None).await;
+            Next::Settle(Outcome::Unknown(why) | Outcome::NotSent(why)) => {
+                let doubt = Doubt::from(why.as_str());
+                self.still_in_doubt(&proposal, doubt, now, None).await;
             }
+            Next::Later(doubt) => self.still_in_doubt(&proposal, doubt, now, None).await,
             Next::Person(why) => {
-                let first = proposal.execution.as_ref().is_none_or(|e| e.attempts <= 1);
+                let known = proposal.execution.as_ref();
+                let first = known.is_none_or(|it| it.attempts <= 1 || !it.needs_person);
                 let notice = first.then(|| notice(&proposal, NoticeKind::InDoubt, now, &why));
-                self.still_in_doubt(&proposal, &why, now, PERSON_PAUSE_MS, notice)
-                    .await;
+                let doubt = Doubt {
+                    needs_person: true,
+                    ..Doubt::from(why.as_str())
+                };
+                self.still_in_doubt(&proposal, doubt, now, notice).await;
             }
+            Next::GiveUp(why) => {
+                if let Ok(change) = Change::unreached(&proposal, &why, now) {
+                    let settled = self.record_settled(&proposal, change).await;
+                    measure::looked_into(before, &settled, Step::Reconcile, &timer);
+                }
+            }
+            Next::Leave => {}
             Next::Settle(outcome) => {
                 let settled = self.settle_with(&proposal, outcome).await;
                 tracing::info!(
@@ -111,9 +126,12 @@ impl Broker {
 
     /// Look-up comes before replay.
     async fn find_out(&self, proposal: Proposal) -> (Proposal, Next) {
+        if proposal.is_unsent() {
+            return self.try_unsent(proposal).await;
+        }
         let Some(tool) = self.tool_of(&proposal) else {
-            let why = "its tool is not in the catalogue, so nobody can be asked".to_owned();
-            return (proposal, Next::Later(why));
+            let why = "its tool is not in the catalogue, so nobody can be asked until it is back";
+            return (proposal, Next::Later(why.into()));
         };
         let connector = self.connector(&tool);
         let contract = connector.recovery();
@@ -131,7 +149,9 @@ impl Broker {
                 Sighting::Refused(error) => {
                     return (proposal, Next::Settle(Outcome::Refused(error)));
                 }
-                Sighting::Unclear(why) => return (proposal, Next::Later(why)),
+                Sighting::Unclear(why) => {
+                    return (proposal, Next::Later(why.as_str().into()));
+                }
                 Sighting::Absent => {}
             }
         }
@@ -140,7 +160,7 @@ impl Broker {
             Replay::Now => {}
             Replay::Wait => {
                 let why = "the provider has nothing yet, and the request may be under way";
-                return (proposal, Next::Later(why.to_owned()));
+                return (proposal, Next::Later(why.into()));
             }
             Replay::Never => {
                 let why = "nobody can be asked and nothing may be repeated: a person has to look \
@@ -150,17 +170,14 @@ impl Broker {
         }
         // The lease is renewed by name before every sending, so that two nodes never both send.
         let Some(proposal) = self.take_over(&proposal, true).await else {
-            return (proposal, Next::Later("somebody else is on it".to_owned()));
+            return (proposal, Next::Leave);
         };
         let Some(call) = proposal
             .execution
             .as_ref()
             .map(|execution| execution.call.clone())
         else {
-            return (
-                proposal,
-                Next::Later("the attempt holds no call".to_owned()),
-            );
+            return (proposal, Next::Later("the attempt holds no call".into()));
         };
         let (late, too_late) = oneshot::channel();
         let (proposal, heard) = self.send_under_lease(proposal, &call, late).await;
@@ -199,8 +216,20 @@ impl Broker {
         match connector.sighting(order, &reply) {
             Sighting::Found(receipt) => Next::Settle(Outcome::Executed(receipt)),
             Sighting::Absent | Sighting::Refused(_) => Next::Settle(Outcome::Refused(error)),
-            Sighting::Unclear(why) => Next::Later(why),
+            Sighting::Unclear(why) => Next::Later(why.as_str().into()),
         }
+    }
+
+    /// Whether only a person can end this attempt's doubt.
+    pub(super) fn needs_person(&self, proposal: &Proposal) -> bool {
+        let Some(tool) = self.tool_of(proposal) else {
+            return false;
+        };
+        let connector = self.connector(&tool);
+        let contract = connector.recovery();
+        let asks = contract.lookup && connector.enquiry(&proposal.order()).is_some();
+        let repeats = self.may_send_again(proposal, contract.replay_secs);
+        !asks && matches!(repeats, Replay::Never)
     }
 
     fn may_send_again(&self, proposal: &Proposal, window_secs: Option<i64>) -> Replay {
@@ -227,13 +256,16 @@ impl Broker {
     async fn still_in_doubt(
         &self,
         proposal: &Proposal,
-        why: &str,
+        doubt: Doubt,
         now: Timestamp,
-        pause_ms: i64,
         notice: Option<Notice>,
     ) {
-        let ask_at = now.plus_millis(pause_ms);
-        if let Ok((change, next)) = Change::doubt(proposal, why, now, ask_at, notice)
+        let pause = match doubt.needs_person {
+            true => PERSON_PAUSE_MS,
+            false => pause_ms(proposal.execution.as_ref().map_or(0, |e| e.attempts)),
+        };
+        let ask_at = now.plus_millis(pause);
+        if let Ok((change, next)) = Change::doubt(proposal, doubt, now, ask_at, notice)
             && self.ports().store.apply(change).await.is_ok()
         {
             self.memory().wrote(&next);
@@ -410,7 +442,7 @@ const ARRIVED: &str = "processed";
 fn is_another(proposal: &Proposal, receipt: &Receipt) -> bool {
     let known = match proposal.outcome() {
         Some(Settled::Executed(known)) => known.provider_id.as_ref(),
-        Some(Settled::Refused(_)) | None => None,
+        Some(Settled::Refused(_) | Settled::Undone { .. }) | None => None,
     };
     let told = receipt.provider_id.as_ref();
     known.is_some() && told.is_some() && known != told
@@ -421,7 +453,7 @@ fn is_another(proposal: &Proposal, receipt: &Receipt) -> bool {
 fn has_arrived(proposal: &Proposal, receipt: &Receipt) -> bool {
     let known = match proposal.outcome() {
         Some(Settled::Executed(known)) => known.provider_state.as_deref(),
-        Some(Settled::Refused(_)) | None => None,
+        Some(Settled::Refused(_) | Settled::Undone { .. }) | None => None,
     };
     receipt.provider_state.as_deref() == Some(ARRIVED) && known != Some(ARRIVED)
 }

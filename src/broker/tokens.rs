@@ -72,8 +72,8 @@ impl Broker {
         })
     }
 
-    /// Replaces the live token. Gives the proposal back as it then stands, which need not be
-    /// allowed any more if somebody else was faster.
+    /// Replaces the live token. Gives the proposal back as it then stands: with the token that
+    /// somebody else put out at the same moment, which serves both, or not allowed any more.
     pub(super) async fn renewed(
         &self,
         mut proposal: Proposal,
@@ -95,6 +95,10 @@ impl Broker {
                 }
                 Err(ApplyError::Conflict(Conflict::Stale)) => {
                     proposal = self.read(proposal.fixed.id).await?;
+                    let token = proposal.moving.token.as_ref();
+                    if token.is_some_and(|token| token.issued_at >= now.secs()) {
+                        return Ok(proposal);
+                    }
                 }
                 Err(ApplyError::Conflict(_)) => return Err(Trouble::Changed),
                 Err(ApplyError::Store(error)) => return Err(error.into()),

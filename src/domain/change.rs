@@ -20,7 +20,7 @@ use super::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, ToolName};
 use super::money::{Currency, Effective};
 use super::notice::Notice;
 use super::proposal::{
-    Approval, Ending, Event, Execution, LiveToken, Origin, Proposal, Settled, State,
+    Approval, Doubt, Ending, Event, Execution, LiveToken, Origin, Proposal, Settled, State, Undone,
 };
 use super::time::{Day, Timestamp};
 use super::token::{ACCEPTED_SKEW_SECS, Verified};
@@ -406,13 +406,19 @@ impl Change {
         Self::end(proposal, Event::Rejected, ending, "REJECTED", notice)
     }
 
-    /// The proposer or an operator takes it back; the budget comes back.
+    /// The proposer or an operator takes it back; the budget comes back. Also what was claimed, as
+    /// long as nothing of it ever left.
     pub fn cancel(
         proposal: &Proposal,
         ending: Ending,
         notice: Option<Notice>,
     ) -> Result<(Self, Proposal), Illegal> {
-        Self::end(proposal, Event::Withdrawn, ending, "", notice)
+        let event = if proposal.is_unsent() {
+            Event::Recalled
+        } else {
+            Event::Withdrawn
+        };
+        Self::end(proposal, event, ending, "", notice)
     }
 
     /// Its time ran out; the budget comes back.
@@ -491,6 +497,8 @@ impl Change {
             last_sent: intent.at,
             outcome: None,
             doubt: None,
+            unsent: false,
+            needs_person: false,
             contradictions: Vec::new(),
         });
         let rows = Rows {
@@ -542,15 +550,66 @@ impl Change {
         Ok(Self::moved(next, Some(BudgetMove::Void), record, None))
     }
 
+    /// A person saw that there is no effect; the budget comes back.
+    pub fn undone_by_word(
+        proposal: &Proposal,
+        words: &str,
+        at: Timestamp,
+        actor: &str,
+    ) -> Result<(Self, Proposal), Illegal> {
+        Self::undo(
+            proposal,
+            (Event::Refused, Undone::Settled),
+            words,
+            at,
+            actor,
+        )
+    }
+
+    /// Its time ran out before the provider could be reached; the budget comes back. Illegal unless
+    /// it is proven that nothing ever left.
+    pub fn unreached(
+        proposal: &Proposal,
+        words: &str,
+        at: Timestamp,
+    ) -> Result<(Self, Proposal), Illegal> {
+        if !proposal.is_unsent() {
+            return Err(Illegal {
+                state: proposal.state,
+                event: Event::Unreached,
+            });
+        }
+        let how = (Event::Unreached, Undone::Unreachable);
+        Self::undo(proposal, how, words, at, "hundi")
+    }
+
+    fn undo(
+        proposal: &Proposal,
+        (event, cause): (Event, Undone),
+        words: &str,
+        at: Timestamp,
+        actor: &str,
+    ) -> Result<(Self, Proposal), Illegal> {
+        let mut next = proposal.clone();
+        next.state = step(proposal, event)?;
+        let record = Record::about(proposal, at, "failed", actor)
+            .deciding("", cause.code())
+            .with(serde_json::json!({"code": cause.code(), "description": words}));
+        let words = words.to_owned();
+        set_outcome(&mut next, Settled::Undone { cause, words });
+        Ok(Self::moved(next, Some(BudgetMove::Void), record, None))
+    }
+
     /// No clear answer: in doubt, to be asked about again at `ask_at`.
     pub fn doubt(
         proposal: &Proposal,
-        why: &str,
+        doubt: impl Into<Doubt>,
         at: Timestamp,
         ask_at: Timestamp,
         notice: Option<Notice>,
     ) -> Result<(Self, Proposal), Illegal> {
         let mut next = proposal.clone();
+        let doubt = doubt.into();
         let first = proposal.state == State::Committing;
         if first {
             next.state = step(proposal, Event::Lost)?;
@@ -561,11 +620,13 @@ impl Change {
             });
         }
         if let Some(execution) = next.execution.as_mut() {
-            execution.doubt = Some(why.to_owned());
+            execution.doubt = Some(doubt.why.clone());
+            execution.unsent = doubt.unsent;
+            execution.needs_person = doubt.needs_person;
             execution.lease_until = ask_at;
         }
-        let record =
-            Record::about(proposal, at, "in_doubt", "hundi").with(serde_json::json!({"why": why}));
+        let told = serde_json::json!({"why": doubt.why, "sent": !doubt.unsent});
+        let record = Record::about(proposal, at, "in_doubt", "hundi").with(told);
         let (mut change, next) = Self::moved(next, None, record, notice);
         if !first {
             Arc::make_mut(&mut change.rows).records.clear();
@@ -574,7 +635,8 @@ impl Change {
     }
 
     /// Takes over an unsettled attempt until `lease_until`, so that nobody else acts on it.
-    /// `sending` says that the call is about to be sent again.
+    /// `sending` says that the call is about to be sent, again or for the first time: until that
+    /// has ended, nobody can say any more that nothing left.
     pub fn lease(
         proposal: &Proposal,
         lease_until: Timestamp,
@@ -591,6 +653,7 @@ impl Change {
                 execution.last_sent.min(now)
             };
             execution.last_sent = last;
+            execution.unsent &= !sending;
         })
     }
 
@@ -777,5 +840,7 @@ fn set_outcome(proposal: &mut Proposal, outcome: Settled) {
     if let Some(execution) = proposal.execution.as_mut() {
         execution.outcome = Some(outcome);
         execution.doubt = None;
+        execution.unsent = false;
+        execution.needs_person = false;
     }
 }

@@ -29,11 +29,11 @@ pub enum State {
     Allowed,
     /// Claimed. The nonce is spent and the call may be on the wire.
     Committing,
-    /// Sent, and no clear answer. Only evidence moves it on, never a clock.
+    /// Claimed, and no clear answer. Only evidence moves it on, never a clock alone.
     InDoubt,
     /// The provider has the effect under our reference.
     Executed,
-    /// The provider said a clear no. Terminal.
+    /// There is no effect and will be none. Terminal.
     Failed,
     /// A person said no. Terminal.
     Rejected,
@@ -66,6 +66,10 @@ pub enum Event {
     Refused,
     /// The provider took back what it had confirmed.
     TakenBack,
+    /// Its time ran out, and it is proven that nothing of it ever left.
+    Unreached,
+    /// The proposer, or an operator, took it back, and it is proven that nothing of it ever left.
+    Recalled,
 }
 
 impl State {
@@ -96,6 +100,8 @@ impl State {
             (State::Committing | State::InDoubt, Event::Confirmed) => State::Executed,
             (State::Committing | State::InDoubt, Event::Refused) => State::Failed,
             (State::Executed, Event::TakenBack) => State::Reversed,
+            (State::InDoubt, Event::Unreached) => State::Failed,
+            (State::InDoubt, Event::Recalled) => State::Cancelled,
             _ => return None,
         })
     }
@@ -223,6 +229,13 @@ pub struct Execution {
     /// Why it is in doubt, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<String>,
+    /// Proven: nothing of the call has ever left. Withdrawn before each sending, so that a crash
+    /// in the middle of one leaves no such claim behind.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unsent: bool,
+    /// Nobody can be asked about it and nothing may be repeated: a person has to look.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub needs_person: bool,
     /// Evidence that contradicts the outcome, kept for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contradictions: Vec<Value>,
@@ -234,8 +247,61 @@ pub struct Execution {
 pub enum Settled {
     /// A clear yes.
     Executed(Receipt),
-    /// A clear no.
+    /// The provider's clear no.
     Refused(ProviderError),
+    /// No effect, and the provider had no part in that.
+    Undone {
+        /// Whose word it is.
+        cause: Undone,
+        /// In words.
+        words: String,
+    },
+}
+
+/// Why there is no effect where the provider refused nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undone {
+    /// The provider could not be reached before the proposal's time ran out; nothing ever left.
+    Unreachable,
+    /// A person looked at the provider and saw none.
+    Settled,
+}
+
+impl Undone {
+    /// The code for programs. Never changes once released.
+    pub fn code(self) -> &'static str {
+        match self {
+            Undone::Unreachable => "provider_unreachable",
+            Undone::Settled => "settled_by_operator",
+        }
+    }
+}
+
+/// What is known of an attempt that is in doubt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Doubt {
+    /// Why, in words.
+    pub why: String,
+    /// See [`Execution::unsent`].
+    pub unsent: bool,
+    /// See [`Execution::needs_person`].
+    pub needs_person: bool,
+}
+
+impl From<&str> for Doubt {
+    /// A request that may have arrived, about which somebody can be asked.
+    fn from(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            unsent: false,
+            needs_person: false,
+        }
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// One request with its arguments fixed.
@@ -357,6 +423,15 @@ impl Proposal {
         self.execution.as_ref()?.outcome.as_ref()
     }
 
+    /// True while it is claimed and proven that nothing of it ever left.
+    pub fn is_unsent(&self) -> bool {
+        let unsent = self
+            .execution
+            .as_ref()
+            .is_some_and(|attempt| attempt.unsent);
+        self.state == State::InDoubt && unsent
+    }
+
     /// The order a connector translates.
     pub fn order(&self) -> super::call::Order {
         super::call::Order {
@@ -386,7 +461,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EVENTS: [Event; 9] = [
+    const EVENTS: [Event; 11] = [
         Event::Approved,
         Event::Rejected,
         Event::Withdrawn,
@@ -396,6 +471,8 @@ mod tests {
         Event::Confirmed,
         Event::Refused,
         Event::TakenBack,
+        Event::Unreached,
+        Event::Recalled,
     ];
 
     #[test]

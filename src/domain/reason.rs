@@ -81,13 +81,13 @@ codes! {
 codes! {
     /// Why a commit was turned away, in the order the checks run.
     pub enum Refusal {
-        BadSignature = "bad_signature", ProposeAgain, "The commit token is not one that this broker sealed.";
-        Expired = "expired", ProposeAgain, "The commit token is not valid at this time.";
+        BadSignature = "bad_signature", RenewToken, "The commit token is not one that this broker sealed.";
+        Expired = "expired", RenewToken, "The commit token is not valid at this time.";
         UnknownProposal = "unknown_proposal", ProposeAgain, "There is no such proposal to commit.";
         ArgsHashMismatch = "args_hash_mismatch", ProposeAgain, "The tool or the arguments differ from the ones proposed.";
         NonceReplay = "nonce_replay", ReadOutcome, "This token was used before; the outcome is attached.";
         NotApproved = "not_approved", GetApproval, "The proposal still waits for a person.";
-        SupersededToken = "superseded_token", ReadOutcome, "A newer token of this proposal has replaced this one.";
+        SupersededToken = "superseded_token", RenewToken, "A newer token of this proposal has replaced this one.";
         Frozen = "frozen", Stop, "An operator has frozen this scope.";
         PolicyChanged = "policy_changed", ProposeAgain, "The policy now in force would not allow this.";
         ToolChanged = "tool_changed", ProposeAgain, "The tool's definition changed after the proposal.";
@@ -103,6 +103,9 @@ pub enum Recovery {
     FixArgs,
     /// Propose anew.
     ProposeAgain,
+    /// The proposal stands: read it for a fresh token. Proposing anew would make a second one that
+    /// can be paid.
+    RenewToken,
     /// Ask a person, then read the proposal.
     GetApproval,
     /// Come back later.
@@ -116,11 +119,24 @@ pub enum Recovery {
 }
 
 impl Recovery {
+    /// Every one.
+    pub const ALL: [Recovery; 8] = [
+        Recovery::FixArgs,
+        Recovery::ProposeAgain,
+        Recovery::RenewToken,
+        Recovery::GetApproval,
+        Recovery::Wait,
+        Recovery::ReadOutcome,
+        Recovery::ReduceScope,
+        Recovery::Stop,
+    ];
+
     /// The word on the wire.
     pub fn code(self) -> &'static str {
         match self {
             Recovery::FixArgs => "fix_args",
             Recovery::ProposeAgain => "propose_again",
+            Recovery::RenewToken => "renew_token",
             Recovery::GetApproval => "get_approval",
             Recovery::Wait => "wait",
             Recovery::ReadOutcome => "read_outcome",

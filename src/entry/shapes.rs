@@ -61,6 +61,7 @@ pub fn committed(answer: &Committed) -> Value {
         Committed::Settled(proposal) | Committed::InDoubt(proposal) => outcome(proposal),
         Committed::Refused {
             refusal,
+            recovery,
             original,
             detail,
         } => {
@@ -68,7 +69,7 @@ pub fn committed(answer: &Committed) -> Value {
                 "status": "blocked",
                 "reason": refusal.code(),
                 "detail": detail.as_deref().unwrap_or(refusal.text()),
-                "recovery": refusal.recovery().code(),
+                "recovery": recovery.code(),
             });
             if let Some(original) = original {
                 body["original"] = outcome(original);
@@ -107,7 +108,18 @@ pub fn outcome(proposal: &Proposal) -> Value {
             "provider": {"code": error.code, "description": error.description},
             "recovery": Recovery::FixArgs.code(),
         }),
-        None => json!({"status": "in_doubt", "recovery": Recovery::Wait.code()}),
+        Some(Settled::Undone { cause, words }) => json!({
+            "status": "failed",
+            "reason": cause.code(),
+            "detail": words,
+            "recovery": Recovery::ProposeAgain.code(),
+        }),
+        None if proposal.state == State::Cancelled => json!({
+            "status": "cancelled",
+            "sent": false,
+            "recovery": Recovery::ProposeAgain.code(),
+        }),
+        None => in_doubt(proposal),
     };
     merge(&mut body, told);
     if let Some(Settled::Executed(Receipt { blocks, .. })) = proposal.outcome()
@@ -116,6 +128,39 @@ pub fn outcome(proposal: &Proposal) -> Value {
         body["content"] = blocks.clone();
     }
     body
+}
+
+/// An attempt whose outcome is not known: whether anything left, and who will find out.
+fn in_doubt(proposal: &Proposal) -> Value {
+    let fixed = &proposal.fixed;
+    let attempt = proposal.execution.as_ref();
+    let unsent = attempt.is_some_and(|attempt| attempt.unsent);
+    let person = attempt.is_some_and(|attempt| attempt.needs_person);
+    let (recovery, detail) = if unsent {
+        let detail = format!(
+            "the provider could not be reached and nothing was sent; the broker goes on trying \
+             under the same key until {}, and cancelling the proposal ends it at once",
+            fixed.lapses_at
+        );
+        (Recovery::Wait, detail)
+    } else if person {
+        let detail = format!(
+            "nobody can be asked whether it arrived, and nothing may be repeated; an operator \
+             looks at the provider and settles it: `hundi proposal settle {}`",
+            fixed.id
+        );
+        (Recovery::GetApproval, detail)
+    } else {
+        let detail = "it may have arrived; the broker asks the provider and settles it by itself";
+        (Recovery::Wait, detail.to_owned())
+    };
+    json!({
+        "status": "in_doubt",
+        "sent": !unsent,
+        "settled_by": if person { "person" } else { "broker" },
+        "detail": detail,
+        "recovery": recovery.code(),
+    })
 }
 
 /// One proposal in full, as `get_proposal` and lists show it.

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::mcp::{MAX_IN_FLIGHT, Protocol, Transport, UpstreamSpec};
 use super::posting::TURNED_AWAY;
 use super::session::{Listener, NotOpened, Session};
+use super::words::without_addresses;
 use super::{Heard, Late, Offered, UpstreamHealth, child, streamable};
 use crate::domain::call::Reply;
 
@@ -168,7 +169,7 @@ impl Supervisor {
         UpstreamHealth {
             name: self.inner.spec.name.clone(),
             ok: state.ok,
-            detail: state.detail.clone(),
+            detail: without_addresses(&state.detail),
         }
     }
 
@@ -348,7 +349,12 @@ impl Supervisor {
 }
 
 /// A status that only says that a session is gone proves nothing about a call in a new one.
-fn proven(heard: Heard) -> Heard {
+fn proven(mut heard: Heard) -> Heard {
+    if let Reply::NotSent(words) | Reply::TurnedAway { words, .. } | Reply::Lost(words) =
+        &mut heard.reply
+    {
+        *words = without_addresses(words);
+    }
     match &heard.reply {
         Reply::TurnedAway { status, .. } if !TURNED_AWAY.contains(status) => {
             Reply::Lost(format!("it answered with {}", heard.reply.why())).into()

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::domain::principal::Role;
 use crate::domain::proposal::State;
-use crate::domain::reason::{Reason, Refusal};
+use crate::domain::reason::{Reason, Recovery, Refusal};
 use crate::entry::fields::MAX_KEY_BYTES;
 
 /// Every schema by name.
@@ -139,14 +139,17 @@ fn proposals() -> Value {
 fn commits() -> Value {
     json!({
         "Outcome": closed(json!({
-            "status": {"enum": ["committed", "failed", "in_doubt"]},
+            "status": {"enum": ["committed", "failed", "in_doubt", "cancelled"]},
             "commit_id": {"type": ["string", "null"]},
             "proposal_id": uuid(),
             "outcome": {"enum": ["executed", "reversed"]},
             "result": {},
             "content": {"type": "array"},
             "replayed": {"type": "boolean"},
-            "reason": {"const": "provider_refused"},
+            "reason": {"enum": ["provider_refused", "provider_unreachable", "settled_by_operator"]},
+            "sent": {"type": "boolean"},
+            "settled_by": {"enum": ["broker", "person"]},
+            "detail": {"type": "string"},
             "provider": closed(json!({
                 "code": {"type": "string"}, "description": {"type": "string"},
             }), &["code", "description"]),
@@ -227,6 +230,8 @@ fn rest() -> Value {
             "root_hash": hash(),
             "proof": {"type": "array", "items": hash()},
             "head": reference("SignedHead"),
+            "key_id": {"type": "string"},
+            "public_key": {"type": ["string", "null"]},
             "record": {"type": ["string", "null"], "description": "the bytes that were hashed"},
             "consistency": reference("Consistency"),
         }), &["seq", "leaf_index", "leaf_hash", "tree_size", "root_hash", "proof", "head"]),
@@ -322,9 +327,7 @@ fn state() -> Value {
 }
 
 fn recovery() -> Value {
-    json!({"enum": [
-        "fix_args", "propose_again", "get_approval", "wait", "read_outcome", "reduce_scope", "stop",
-    ]})
+    json!({"enum": codes(Recovery::ALL.iter().map(|recovery| recovery.code()))})
 }
 
 fn uuid() -> Value {

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::proposal::State;
+use crate::domain::reason::Recovery;
 use crate::entry::fields::{
     MAX_KEY_BYTES, MAX_NAME_BYTES, MAX_PAGE, MAX_PROMPT_BYTES, MAX_SAMPLE_BYTES, MAX_SAMPLES,
 };
@@ -207,16 +208,13 @@ fn trouble() -> Value {
     json!({
         "code": {"type": "string"},
         "detail": {"type": "string"},
-        "recovery": one_of(&[
-            "fix_args", "propose_again", "get_approval", "wait", "read_outcome", "reduce_scope",
-            "stop",
-        ]),
+        "recovery": one_of(&Recovery::ALL.map(Recovery::code)),
     })
 }
 
 fn outcome() -> Value {
     json!({
-        "status": one_of(&["committed", "failed", "in_doubt", "blocked"]),
+        "status": one_of(&["committed", "failed", "in_doubt", "cancelled", "blocked"]),
         "commit_id": or_null("string"),
         "proposal_id": proposal_id(),
         "outcome": one_of(&["executed", "reversed"]),
@@ -233,6 +231,11 @@ fn outcome() -> Value {
         },
         "replayed": {"type": "boolean"},
         "reason": {"type": "string"},
+        "sent": {
+            "description": "False where it is proven that nothing has left so far.",
+            "type": "boolean",
+        },
+        "settled_by": one_of(&["broker", "person"]),
         "provider": {
             "type": "object",
             "properties": {"code": {"type": "string"}, "description": {"type": "string"}},

@@ -51,7 +51,8 @@ const INSTRUCTIONS: &str = "Every tool that moves money or changes something com
     arguments; the token is good once and for a short time. If held, a person has to agree: call \
     `await_proposal`, then commit with the token it returns. Never repeat a commit whose answer \
     was lost: read `get_proposal` instead. Every refusal names a `recovery`: `fix_args`, \
-    `propose_again`, `get_approval`, `wait`, `read_outcome`, `reduce_scope` or `stop`.";
+    `propose_again`, `renew_token` (the proposal stands: `get_proposal` has a fresh token), \
+    `get_approval`, `wait`, `read_outcome`, `reduce_scope` or `stop`.";
 
 /// Put into a request by whoever let it in.
 #[derive(Clone)]
