@@ -29,7 +29,7 @@ use crate::broker::load::Bounds;
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
 use crate::config::secret::KeyBytes;
 use crate::config::{Config, Handshake, Transport, Upstream};
-use crate::connector::registry;
+use crate::connector::{razorpay, registry};
 use crate::domain::ids::{AgentId, OrgId, ToolName, hex};
 use crate::domain::mark::Held;
 use crate::domain::principal::{Principal, Role};
@@ -47,6 +47,7 @@ use crate::store::sqlite::Sqlite;
 use crate::wire::ReputationSource;
 use crate::wire::gleif::Gleif;
 use crate::wire::group::Watchdog;
+use crate::wire::guarded::Guarded;
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
 use crate::wire::post::Poster;
 use crate::wire::reputation::SafeBrowsing;
@@ -145,7 +146,12 @@ impl App {
             ambient,
             store,
             ephemeral,
-            wire: upstreams.clone(),
+            wire: Arc::new(Guarded::new(
+                upstreams.clone(),
+                BANK,
+                "bank",
+                razorpay::in_trouble,
+            )),
             keys: Arc::new(keys.ring),
             sampler: config
                 .sandbox_mode()

@@ -155,6 +155,8 @@ pub struct Slack {
     pub channel_id: String,
     /// Proves a button press; `None` means buttons are off and messages only inform.
     pub signing_secret: Option<Secret>,
+    /// Teams whose users may decide; empty is the bot's own, which Slack is asked for.
+    pub team_ids: Vec<String>,
     /// Where it answers, without a trailing slash.
     pub api_base: String,
 }

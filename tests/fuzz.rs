@@ -152,7 +152,7 @@ const WEBHOOK: &[&str] = &[
     "\"notes\":[]",
     ",",
     "\"pout_00000000000001\"",
-    "\"waits_as\"",
+    "\"fund_account_id\"",
     "9007199254740991",
     "\"created_at\":",
 ];

@@ -30,6 +30,7 @@ mod metrics;
 mod nodes;
 mod odd_upstreams;
 mod overload;
+mod payouts_of_others;
 mod people;
 mod razorpay_mcp;
 mod recovery;

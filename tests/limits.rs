@@ -191,12 +191,14 @@ async fn a_tool_with_a_bucket_is_called_no_faster_whoever_calls() {
             "trying again prolongs nothing"
         );
     }
+    house.bank.put(waiting(100));
     let other = propose(
         &house,
         "b",
         "approve_payout",
         json!({
             "payout_id": "pout_00000000000001", "remarks": "x", "amount": 100,
+            "fund_account_id": "fa_00000000000001",
         }),
     );
     assert_eq!(
@@ -276,7 +278,13 @@ fn waiting(amount: i64) -> Value {
 #[tokio::test]
 async fn an_amount_that_nobody_names_is_over_every_limit_and_else_booked_when_it_settles() {
     let house = House::new().await;
-    let asked = json!({"payout_id": "pout_00000000000001", "remarks": "fine"});
+    // The bank's own tool, as if its arguments named no amount.
+    let nameless = |tool: &mut hundi::domain::tool::Tool| tool.money.amounts.clear();
+    house.alter("create_payout", nameless);
+    let asked = json!({
+        "fund_account_id": "fa_00000000000001", "amount": 7_700, "currency": "INR",
+        "mode": "IMPS", "purpose": "payout",
+    });
     let limits = [
         (
             Policy {
@@ -301,10 +309,9 @@ async fn an_amount_that_nobody_names_is_over_every_limit_and_else_booked_when_it
         ),
         (Policy::default(), None),
     ];
-    house.bank.put(waiting(7_700));
     for (policy, refused) in limits {
         house.policy("a", &policy).await;
-        let proposed = propose(&house, "a", "approve_payout", asked.clone()).await;
+        let proposed = propose(&house, "a", "create_payout", asked.clone()).await;
         let reason = proposed.proposal.fixed.reason;
         assert_eq!(reason, refused.unwrap_or(Reason::PolicyOk));
         let day = proposed.proposal.fixed.day;
@@ -367,6 +374,7 @@ async fn reservations_that_are_open_at_midnight_end_on_their_own_day() {
         "approve_payout",
         json!({
             "payout_id": "pout_00000000000001", "remarks": "x", "amount": 1_000,
+            "fund_account_id": "fa_00000000000001",
         }),
     )
     .await;

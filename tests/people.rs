@@ -62,7 +62,10 @@ impl Fake {
         let ts = body["ts"]
             .as_str()
             .map_or(format!("{}.0", got.len()), str::to_owned);
-        let answer = json!({"ok": true, "channel": body["channel"], "ts": ts});
+        let mut answer = json!({"ok": true, "channel": body["channel"], "ts": ts});
+        if uri.path() == "/api/auth.test" {
+            answer = json!({"ok": true, "team": "Ours", "team_id": "T0OURS", "user_id": "U0BOT"});
+        }
         (StatusCode::OK, answer.to_string())
     }
 
@@ -102,6 +105,7 @@ async fn scene_with(slack_on: bool) -> Scene {
             bot_token: Secret::new("xoxb-canary-token"),
             channel: "C0AUDIT".to_owned(),
             signing_secret: Some(Secret::new(SIGNING)),
+            teams: Vec::new(),
         }),
         ntfy: Some(Ntfy {
             url: ntfy_url,
@@ -494,6 +498,51 @@ async fn a_hold_decided_elsewhere_loses_its_buttons() {
     scene.send(&press).await;
     assert_eq!(scene.state(id).await, Standing::Rejected);
     assert_eq!(scene.aside("U0BALA").len(), 1);
+}
+
+/// As Slack names the user's team and the place's.
+fn of_teams(press: &Value, user: &str, place: &str) -> Value {
+    let mut press = press.clone();
+    press["user"]["team_id"] = json!(user);
+    press["team"] = json!({"id": place, "domain": "somewhere"});
+    press
+}
+
+#[tokio::test]
+async fn a_user_of_another_team_decides_nothing_whatever_their_id() {
+    let scene = scene().await;
+    let id = scene.held("agent-1").await;
+    scene.deliver().await;
+    let press = scene.press("U0ASHA", "approve");
+    let foreign = [
+        ("T0OTHER", "T0OURS"),
+        ("T0OURS", "T0OTHER"),
+        ("T0OTHER", "T0OTHER"),
+        ("", "T0OURS"),
+    ];
+    for (user, place) in foreign {
+        scene.send(&of_teams(&press, user, place)).await;
+        assert_eq!(scene.state(id).await, Standing::Held, "{user} {place}");
+    }
+    assert_eq!(scene.aside("U0ASHA").len(), foreign.len());
+    scene.send(&of_teams(&press, "T0OURS", "T0OURS")).await;
+    assert_eq!(scene.state(id).await, Standing::Allowed);
+    assert_eq!(scene.slack.got("/api/auth.test").len(), 1, "asked once");
+}
+
+#[tokio::test]
+async fn as_long_as_nobody_knows_which_team_is_ours_nobody_decides() {
+    let scene = scene().await;
+    let id = scene.held("agent-1").await;
+    scene.deliver().await;
+    let press = of_teams(&scene.press("U0ASHA", "approve"), "T0OURS", "T0OURS");
+    scene.slack.fail(1, 500);
+    scene.send(&press).await;
+    assert_eq!(scene.state(id).await, Standing::Held);
+    let told = scene.aside("U0ASHA").remove(0);
+    assert!(told.contains("HUNDI_SLACK_TEAM_IDS"), "{told}");
+    scene.send(&press).await;
+    assert_eq!(scene.state(id).await, Standing::Allowed);
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ pub(super) fn people(config: &Config) -> People {
             bot_token: slack.bot_token.clone(),
             channel: slack.channel_id.clone(),
             signing_secret: slack.signing_secret.clone(),
+            teams: slack.team_ids.clone(),
         }),
         ntfy: config.ntfy.as_ref().map(|ntfy| Ntfy {
             url: ntfy.url.clone(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::at_bank::May;
 use super::measure;
 use super::unsent::unsent;
 use super::{Broker, CommitRequest, Committed, Trouble};
@@ -207,7 +208,7 @@ impl Broker {
         verified: &Verified,
     ) -> Result<Claimed, Trouble> {
         let tool = self.catalogue().get(proposal.fixed.tool.as_str());
-        let (refusal, guards) = self.recheck(&proposal, tool.as_deref()).await?;
+        let (refusal, mut guards) = self.recheck(&proposal, tool.as_deref()).await?;
         if let Some((refusal, detail)) = refusal {
             return Ok(Claimed::Refused(refusal, Some(detail)));
         }
@@ -226,6 +227,16 @@ impl Broker {
         });
         let Some(tool) = tool else {
             return Ok(Claimed::Refused(Refusal::ToolChanged, None));
+        };
+        let notes = match self.may_decide(&proposal, &tool).await? {
+            May::Go(more, notes) => {
+                guards.extend(more);
+                notes
+            }
+            May::Not(why) => {
+                let refusal = Refusal::PreconditionFailed;
+                return Ok(Claimed::Refused(refusal, Some(why.to_owned())));
+            }
         };
         let order = proposal.order();
         let call = match self.connector(&tool).call(&order) {
@@ -249,6 +260,7 @@ impl Broker {
             self.memory().forget(proposal.fixed.id);
             return Ok(Claimed::Again);
         };
+        let change = change.noting(notes);
         self.ports().ambient.step("s2.before");
         let answer = self.ports().store.apply(change.clone()).await;
         self.ports().ambient.step("s2.after");
@@ -453,6 +465,7 @@ impl Broker {
             Ok(_) => {
                 self.memory().wrote(&next);
                 measure::log_unpaid(before.state, &next);
+                measure::settled(before.state, &next);
                 if next.state == State::Executed && next.fixed.effective.moves_money() {
                     self.memory().committed(&next.fixed);
                 }

@@ -11,7 +11,7 @@ use super::webhook::ACTOR;
 use super::{Broker, Trouble};
 use crate::connector::razorpay::State as AtBank;
 use crate::domain::change::{Change, DocKey, DocWrite, Record};
-use crate::domain::ids::{OrgId, ProposalId};
+use crate::domain::ids::OrgId;
 use crate::domain::proposal::{Proposal, State};
 use crate::store::ApplyError;
 
@@ -20,7 +20,7 @@ pub(super) enum Moved {
     /// Nobody, as far as is known here.
     Unknown,
     /// This proposal did, or is about to.
-    ByUs(ProposalId),
+    ByUs(Box<Proposal>),
     /// Somebody at the bank; what was open here is closed.
     AtBank,
 }
@@ -53,8 +53,8 @@ impl Broker {
                     return self.close_moot(key, doc.version, proposal, payout).await;
                 }
                 Some(State::Committing | State::InDoubt | State::Executed | State::Reversed) => {
-                    let id = proposal.map(|proposal| proposal.fixed.id);
-                    return Ok(id.map_or(Moved::Unknown, Moved::ByUs));
+                    let ours = proposal.map(Box::new);
+                    return Ok(ours.map_or(Moved::Unknown, Moved::ByUs));
                 }
                 // It is being turned down, and what is shown may be just that.
                 Some(

@@ -30,7 +30,7 @@ use crate::store::ApplyError;
 /// go.
 pub(super) const CASE: &str = "case";
 const CASE_SEEN: &str = "case_seen";
-const LET_GO: &str = "bank_payout";
+pub(super) const LET_GO: &str = "bank_payout";
 /// Kind of the records that tell what was decided about a payout that others made.
 pub(super) const EXTERNAL: &str = "external_payout";
 /// The payout is known in the state it is shown in.
@@ -101,6 +101,15 @@ impl Broker {
             Err(Trouble::Changed) => Ok(KNOWN),
             Err(trouble) => Err(trouble),
         }
+    }
+
+    /// What to say of a payout that was a case in the state it is shown in.
+    pub(super) async fn known(&self, payout: &Value) -> Result<Option<Came>, Trouble> {
+        let text = |name: &str| payout.get(name).and_then(Value::as_str).unwrap_or_default();
+        let name = format!("{}/{}", text("id"), text("status"));
+        let key = DocKey::new(CASE_SEEN, &OrgId::default(), name);
+        let seen = self.ports().store.doc(&key).await?;
+        Ok(seen.map(|_| KNOWN))
     }
 
     /// Works on open cases. Returns how many there were.
@@ -179,21 +188,17 @@ impl Broker {
         }
     }
 
-    /// The proposal that let this payout go, if one did.
-    pub(super) async fn governed_before(
-        &self,
-        payout_id: &str,
-    ) -> Result<Option<ProposalId>, Trouble> {
-        let key = DocKey::new(LET_GO, &OrgId::default(), payout_id);
-        let doc = self.ports().store.doc(&key).await?;
-        let id = doc.and_then(|doc| doc.body.get("proposal")?.as_str()?.parse().ok());
-        Ok(id)
-    }
-
     async fn look_at(&self, case: &Case) -> Result<Look, Trouble> {
         let Ok(Some(waits)) = waiting(&case.payout) else {
             return Ok(Look::Closed(None));
         };
+        // By this case's own proposal, or by an agent's before the case was opened.
+        if let Some(proposal) = self.letting_go(&waits.id).await? {
+            return Ok(match proposal.state.is_settled() {
+                true => Look::Closed(None),
+                false => Look::Waits,
+            });
+        }
         let who = self.bank_principal();
         let request = ProposeRequest {
             tool: "approve_payout".to_owned(),
@@ -270,17 +275,14 @@ impl Broker {
         let who = self.bank_principal();
         let remarks: String = format!("hundi: {why}").chars().take(MAX_REMARKS).collect();
         let (tool, arguments) = match waits.state {
-            AtBank::Queued | AtBank::Scheduled => ("cancel_payout", json!({"payout_id": waits.id})),
+            AtBank::Queued | AtBank::Scheduled => ("cancel_payout", decision(waits, None)),
             AtBank::Pending
             | AtBank::Processing
             | AtBank::Processed
             | AtBank::Reversed
             | AtBank::Cancelled
             | AtBank::Rejected
-            | AtBank::Failed => (
-                "reject_payout",
-                json!({"payout_id": waits.id, "remarks": remarks}),
-            ),
+            | AtBank::Failed => ("reject_payout", decision(waits, Some(remarks))),
         };
         let request = ProposeRequest {
             tool: tool.to_owned(),
@@ -413,6 +415,19 @@ impl Broker {
             agent: Some(self.settings().bank.external_agent.clone()),
         }
     }
+}
+
+/// The arguments that turn a payout down: its id, and its amount and account as the bank told them.
+fn decision(waits: &Waiting, remarks: Option<String>) -> Value {
+    let mut arguments = json!({
+        "payout_id": waits.id,
+        "amount": waits.order["amount"],
+        "fund_account_id": waits.order["fund_account_id"],
+    });
+    if let Some(remarks) = remarks {
+        arguments["remarks"] = json!(remarks);
+    }
+    arguments
 }
 
 /// The idempotency key of the proposal that decides a case: one per try.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Committed;
+use crate::domain::above::Above;
 use crate::domain::proposal::{Proposal, Settled, State};
 use crate::domain::reason::{Finding, Reason};
 use crate::ephemeral::{Taken, Window};
@@ -109,6 +110,16 @@ pub fn carried_out(answer: &Committed, timer: &Timer) {
             trace(proposal, Step::Commit, timer);
         }
         Committed::Refused { .. } => {}
+    }
+}
+
+/// An attempt was settled, or not yet. Counts and logs what was settled above its reservation.
+pub fn settled(before: State, proposal: &Proposal) {
+    let now = matches!(before, State::Committing | State::InDoubt);
+    let above = Above::in_outcome(proposal);
+    if let Some(above) = above.filter(|_| now && proposal.state == State::Executed) {
+        tracing::warn!(proposal = %proposal.fixed.id, "{}", above.words());
+        telemetry::settled_above();
     }
 }
 

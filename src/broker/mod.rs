@@ -7,8 +7,10 @@ mod accept;
 mod advice;
 pub mod agents;
 pub mod approve;
+mod at_bank;
 pub mod audit;
 pub mod automatic;
+mod borrowed;
 pub mod catalogue;
 pub mod commit;
 pub mod deliver;
@@ -37,6 +39,7 @@ pub mod query;
 pub mod reconcile;
 pub mod relay;
 pub mod slack;
+mod slack_team;
 mod spool;
 pub mod standing;
 pub mod tend;
@@ -482,6 +485,8 @@ pub struct Slack {
     pub channel: String,
     /// Proves that a button press came from Slack; without it there are no buttons.
     pub signing_secret: Option<Secret>,
+    /// Teams whose users may decide (`T...`); empty is the bot's own.
+    pub teams: Vec<String>,
 }
 
 /// A topic of an ntfy server.
@@ -556,6 +561,7 @@ struct Inner {
     key_cache: key_cache::KeyCache,
     tally: forged::Tally,
     channels: deliver::Channels,
+    slack_team: slack_team::OurTeam,
     /// Where the next turn over the bank's waiting payouts begins.
     cases_from: AtomicUsize,
     memory: memory::Memory,
@@ -593,6 +599,7 @@ impl Broker {
                 key_cache,
                 tally: forged::Tally::default(),
                 channels: deliver::Channels::default(),
+                slack_team: slack_team::OurTeam::default(),
                 cases_from: AtomicUsize::new(0),
                 cursor_seen: AtomicU64::new(0),
                 log_sizes: Mutex::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::at_bank::{BankWord, with_bank};
 use super::gather::{Answers, Counted, Gathered};
 use super::measure;
 use super::reconcile::notice;
@@ -35,13 +36,28 @@ const MAX_SAMPLES: usize = 16;
 const MAX_SAMPLE_BYTES: usize = 64 * 1024;
 
 /// A request that is well formed, with everything that follows from the arguments alone.
-struct Ready {
-    agent: AgentId,
+pub(super) struct Ready {
+    pub(super) agent: AgentId,
     args: Canonical,
-    value: Value,
-    effective: Effective,
-    /// Who is paid, in the caller's words.
-    claimed: Payee,
+    pub(super) value: Value,
+    pub(super) effective: Effective,
+    /// Who is paid, in the caller's words, or in the bank's.
+    pub(super) claimed: Payee,
+    /// What the bank said of the payout it is about.
+    pub(super) bank: BankWord,
+}
+
+impl Ready {
+    /// As governance sees it.
+    pub(super) fn asked<'a>(&'a self, tool: &'a Tool, payee: &'a Payee) -> governance::Request<'a> {
+        governance::Request {
+            agent: &self.agent,
+            tool,
+            args: &self.value,
+            effective: self.effective,
+            payee,
+        }
+    }
 }
 
 impl Broker {
@@ -75,12 +91,14 @@ impl Broker {
         })?;
         let tool = self.proposable(&request.tool)?;
         check_sizes(&request)?;
-        let ready = ready(agent, &tool, &request.arguments)?;
+        let mut ready = ready(agent, &tool, &request.arguments)?;
         if let Some(earlier) = self.replayed(who, &tool, &ready, &request).await? {
             return Ok(earlier);
         }
         let mut counted = None;
         for _ in 0..TRIES {
+            self.hear_bank(who, &tool, &mut ready, &request, &mut counted)
+                .await?;
             let decided = self.decide_once(who, &tool, &ready, &request, &mut counted);
             if let Some(answer) = decided.await? {
                 measure::decision(&answer.proposal, &timer);
@@ -162,13 +180,7 @@ impl Broker {
     ) -> Result<Option<Proposed>, Trouble> {
         let now = self.ports().ambient.now();
         let paid = self.paid(&who.org, &ready.claimed).await?;
-        let asked = governance::Request {
-            agent: &ready.agent,
-            tool,
-            args: &ready.value,
-            effective: ready.effective,
-            payee: &paid.payee,
-        };
+        let asked = ready.asked(tool, &paid.payee);
         let answers = Answers {
             prompt: request.prompt.as_deref(),
             samples: &request.samples,
@@ -185,6 +197,9 @@ impl Broker {
         let verdict = match request.origin {
             Origin::Agent | Origin::Bank => governance::decide(&asked, &gathered.facts),
             Origin::Consequence => governance::follow(&asked, &gathered.facts),
+        };
+        let Some(verdict) = with_bank(verdict, &ready.bank) else {
+            return Ok(None);
         };
         // Let go of: a payout that is added while somebody still looks costs a copy of it all.
         (gathered.facts.history, gathered.facts.history_hours) = (Fact::Missing, Arc::default());
@@ -420,6 +435,7 @@ fn ready(agent: AgentId, tool: &Tool, arguments: &Value) -> Result<Ready, Troubl
         value,
         effective,
         claimed,
+        bank: BankWord::NotNeeded,
     })
 }
 

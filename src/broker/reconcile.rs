@@ -295,6 +295,7 @@ impl Broker {
             match self.ports().store.apply(change).await {
                 Ok(_) => {
                     self.memory().wrote(&next);
+                    measure::settled(proposal.state, &next);
                     measure::looked_into(proposal.state, &next, Step::Evidence, &timer);
                     if next.state != State::Executed || !evidence.receipt.reversed {
                         return Ok(Some(next));
@@ -473,19 +474,5 @@ fn pause_ms(attempts: u32) -> i64 {
 
 /// A notice about a proposal.
 pub(super) fn notice(proposal: &Proposal, kind: NoticeKind, at: Timestamp, detail: &str) -> Notice {
-    let fixed = &proposal.fixed;
-    Notice {
-        kind,
-        at,
-        org: fixed.org.clone(),
-        proposal: Some(fixed.id),
-        agent: Some(fixed.agent.clone()),
-        tool: Some(fixed.tool.clone()),
-        effective: fixed.effective,
-        payee: fixed.payee.clone(),
-        args_hash: fixed.args_hash.to_string(),
-        reason: fixed.reason.code().to_owned(),
-        findings: fixed.findings.clone(),
-        detail: detail.to_owned(),
-    }
+    Notice::about(proposal, kind, at, detail)
 }

@@ -1,7 +1,7 @@
 //! People decide in Slack: a press that Slack signed becomes a decision of a principal.
 //!
-//! The user's id is mapped to a key (`hundi key create --slack-user`); whoever is not mapped acts
-//! on nothing, and is the only one who hears of it. A button works once: it is taken before the
+//! The user's id is mapped to a key (`hundi key create --slack-user`); whoever is not mapped, or is
+//! of another team, acts on nothing, and is the only one who hears of it. A button works once: it is taken before the
 //! decision is made and given back only if nothing was decided. What it meant when it was made,
 //! proposal and arguments, must still be what is held.
 
@@ -73,6 +73,9 @@ impl Broker {
     }
 
     async fn try_press(&self, press: &Press) -> Result<Proposed, Trouble> {
+        if !self.is_our_teams(press).await? {
+            return Err(Trouble::Unauthenticated);
+        }
         let who = self.slack_principal(&press.user).await?;
         let who = who.filter(|who| who.may(Right::Decide));
         let who = who.ok_or(Trouble::Unauthenticated)?;
@@ -164,16 +167,35 @@ impl Broker {
     }
 }
 
-/// Where Slack may ask us to answer: its own hosts, or the host that was configured for it.
+/// Where an answer to one press may go: the one place that Slack documents for it or, where another
+/// address was configured for Slack, that very origin below its path. The URL comes in a request
+/// and is followed nowhere else.
 fn is_slacks(url: &str, api_base: &str) -> bool {
     let (Ok(url), Ok(base)) = (url::Url::parse(url), url::Url::parse(api_base)) else {
         return false;
     };
-    let Some(host) = url.host_str() else {
+    if !url.username().is_empty() || url.password().is_some() {
         return false;
-    };
-    let official = host == "slack.com" || host.ends_with(".slack.com");
-    (official && url.scheme() == "https") || Some(host) == base.host_str()
+    }
+    if base.host_str().is_some_and(is_slack_host) {
+        let hooks = matches!(
+            url.host_str(),
+            Some("hooks.slack.com" | "hooks.slack-gov.com")
+        );
+        let usual_port = url.port().is_none();
+        return url.scheme() == "https"
+            && hooks
+            && usual_port
+            && url.path().starts_with("/actions/");
+    }
+    let below = format!("{}/", base.path().trim_end_matches('/'));
+    url.origin() == base.origin() && url.path().starts_with(&below)
+}
+
+fn is_slack_host(host: &str) -> bool {
+    ["slack.com", "slack-gov.com"]
+        .iter()
+        .any(|slack| host == *slack || host.strip_suffix(slack).is_some_and(|l| l.ends_with('.')))
 }
 
 fn words(trouble: &Trouble) -> String {
@@ -221,13 +243,25 @@ mod tests {
     #[rustfmt::skip]
     fn only_slack_is_answered() {
         let cases = [
-            ("https://hooks.slack.com/actions/1",     "https://slack.com",     true),
-            ("http://hooks.slack.com/actions/1",      "https://slack.com",     false),
-            ("https://slack.com.evil.example/1",      "https://slack.com",     false),
-            ("https://evilslack.com/1",               "https://slack.com",     false),
-            ("http://169.254.169.254/latest",         "https://slack.com",     false),
-            ("http://127.0.0.1:9/x",                  "http://127.0.0.1:8080", true),
-            ("nonsense",                              "https://slack.com",     false),
+            ("https://hooks.slack.com/actions/T1/2/3",      "https://slack.com",     true),
+            ("https://hooks.slack-gov.com/actions/T1/2",    "https://slack-gov.com", true),
+            ("http://hooks.slack.com/actions/1",            "https://slack.com",     false),
+            ("https://hooks.slack.com:8443/actions/1",      "https://slack.com",     false),
+            ("https://u:p@hooks.slack.com/actions/1",       "https://slack.com",     false),
+            ("https://hooks.slack.com/services/T1/B1/x",    "https://slack.com",     false),
+            ("https://hooks.slack.com/actions/../services", "https://slack.com",     false),
+            ("https://files.slack.com/actions/1",           "https://slack.com",     false),
+            ("https://slack.com/api/chat.postMessage",      "https://slack.com",     false),
+            ("https://hooks.slack.com.evil.example/actions/1", "https://slack.com",  false),
+            ("https://evilslack.com/actions/1",             "https://slack.com",     false),
+            ("http://169.254.169.254/latest",               "https://slack.com",     false),
+            ("http://127.0.0.1:8080/x",                     "http://127.0.0.1:8080", true),
+            ("http://127.0.0.1:9/x",                        "http://127.0.0.1:8080", false),
+            ("https://127.0.0.1:8080/x",                    "http://127.0.0.1:8080", false),
+            ("http://127.0.0.1:8080/slack/x",               "http://127.0.0.1:8080/slack", true),
+            ("http://127.0.0.1:8080/admin",                 "http://127.0.0.1:8080/slack", false),
+            ("https://hooks.slack.com/actions/1",           "http://127.0.0.1:8080", false),
+            ("nonsense",                                    "https://slack.com",     false),
         ];
         for (url, base, expected) in cases {
             assert_eq!(is_slacks(url, base), expected, "{url}");

@@ -1,11 +1,14 @@
 //! The bank's own word, by webhook: believed when signed, stored before it is answered, worked off
 //! after.
 //!
-//! What is stored is an audit record with the event in it, and a marker by the event's id in the
-//! same write, so that a repetition is known. The records are also the queue: one cursor
+//! What is stored is an audit record with the event in it, and a marker by the event's id and the
+//! body's hash in the same write, so that a repetition is known. The records are also the queue: one cursor
 //! document says how far they are worked off, and moves when the work is done. So nothing is lost
 //! between the answer and the work, and whatever is done twice has to be, and is, harmless:
 //! events carry no time that is signed, and an old one may come again at any moment.
+//!
+//! An event's id is not signed, so a body that comes under the id of another is taken in all the
+//! same, and reported.
 //!
 //! An event about a payout of ours is evidence. One about a payout that others made, and that
 //! waits, opens a case ([`external`](super::external)).
@@ -15,6 +18,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::borrowed::Made;
 use super::elsewhere::Moved;
 use super::forged::Forgery;
 use super::{Broker, Trouble};
@@ -22,7 +26,7 @@ use crate::connector::razorpay::event::{Event, reduced};
 use crate::connector::razorpay::{self, Razorpay};
 use crate::domain::call::{Evidence, Receipt, Sighting};
 use crate::domain::change::{Change, DocKey, DocWrite, Record};
-use crate::domain::ids::{OrgId, ProposalId, hex};
+use crate::domain::ids::{OrgId, hex};
 use crate::domain::money::Effective;
 use crate::domain::notice::{Notice, NoticeKind};
 use crate::domain::proposal::Proposal;
@@ -39,6 +43,8 @@ pub(super) const ACTOR: &str = "razorpay";
 const SEEN: &str = "webhook";
 /// Longest event id that is used as it came; the bank's have 14 characters.
 const MAX_EVENT_ID: usize = 64;
+/// Digits of a body's hash that tell it from another body under the same event id.
+const NAMED_BY: usize = 32;
 /// How much of a body that cannot be read is kept for people.
 const KEPT_BYTES: usize = 2_048;
 /// Records per round of work.
@@ -149,25 +155,64 @@ impl Broker {
             self.forged(Forgery::Webhook);
             return Ok((Received::Forged, 0));
         }
-        let id = event_name(event_id, body);
+        let (id, digest) = (event_name(event_id, body), hex(&Sha256::digest(body)));
+        match self.keep_webhook(&id, &digest, body, false).await? {
+            Some(kept) => Ok(kept),
+            None if self.took(&id, &digest).await? => Ok((Received::Duplicate, 0)),
+            // The name is not signed, so anybody may have used it up: the words count.
+            None => {
+                let named = format!("{id}~{}", &digest[..NAMED_BY]);
+                let kept = self.keep_webhook(&named, &digest, body, true).await?;
+                Ok(kept.unwrap_or((Received::Duplicate, 0)))
+            }
+        }
+    }
+
+    /// Stores an event under this name; `None` if the name is taken.
+    async fn keep_webhook(
+        &self,
+        id: &str,
+        digest: &str,
+        body: &[u8],
+        reused: bool,
+    ) -> Result<Option<(Received, i64)>, Trouble> {
         let event = strict::parse(body).map(|document| Event::read(&document));
         let event = event.unwrap_or(Event::Unusable("the body is not plain JSON"));
         let now = self.ports().ambient.now();
         let marker = DocWrite {
-            key: DocKey::new(SEEN, &OrgId::default(), id.as_str()),
+            key: DocKey::new(SEEN, &OrgId::default(), id),
             expect: Some(0),
-            body: Some(json!({"at": now, "event": event.name()})),
+            body: Some(json!({"at": now, "event": event.name(), "sha256": digest})),
         };
         let kept = matches!(event, Event::Unusable(_));
-        let record = record_of(&event, &id, body, now);
-        let notices = self.worth_telling(&event, now);
+        let mut record = record_of(&event, id, body, now);
+        let mut notices = self.worth_telling(&event, now);
+        if reused {
+            record.detail["reused_event_id"] = json!(true);
+            let words = format!(
+                "A genuine webhook of the bank came under the id of another event. It was taken in \
+                 as {id}; an id that comes twice with other words is the bank's mistake, or \
+                 somebody's try to hide an event"
+            );
+            let wanted = self.settings().people.wants(NoticeKind::Alert, "");
+            notices.extend(Some(alert(now, "event_id_reused", &words)).filter(|_| wanted));
+            tracing::warn!(event = id, "a genuine webhook came under a used event id");
+        }
         let change = Change::documents(vec![marker], Vec::new(), vec![record], notices);
         match self.ports().store.apply(change).await {
-            Ok(applied) if kept => Ok((Received::Kept, applied.first_seq)),
-            Ok(applied) => Ok((Received::Accepted, applied.first_seq)),
-            Err(ApplyError::Conflict(_)) => Ok((Received::Duplicate, 0)),
+            Ok(applied) if kept => Ok(Some((Received::Kept, applied.first_seq))),
+            Ok(applied) => Ok(Some((Received::Accepted, applied.first_seq))),
+            Err(ApplyError::Conflict(_)) => Ok(None),
             Err(ApplyError::Store(error)) => Err(error.into()),
         }
+    }
+
+    /// Whether the event of this name is this very body. Markers of before do not say.
+    async fn took(&self, id: &str, digest: &str) -> Result<bool, StoreError> {
+        let key = DocKey::new(SEEN, &OrgId::default(), id);
+        let doc = self.ports().store.doc(&key).await?;
+        let known = doc.as_ref().and_then(|doc| doc.body.get("sha256"));
+        Ok(known.is_none_or(|known| known.as_str() == Some(digest)))
     }
 
     /// What people should hear of at once.
@@ -281,8 +326,8 @@ impl Broker {
         }
         match self.moved_on(&payout).await? {
             Moved::Unknown => self.open_case(&payout, heard).await,
-            Moved::ByUs(id) => {
-                let came = self.about_ours(id, &payout, heard).await?;
+            Moved::ByUs(proposal) => {
+                let came = self.about_ours(*proposal, &payout, heard).await?;
                 Ok(came.unwrap_or(NO_NEWS))
             }
             Moved::AtBank => match self.open_case(&payout, heard).await? {
@@ -323,32 +368,32 @@ impl Broker {
         payout: &Value,
         heard: &str,
     ) -> Result<Option<Came>, Trouble> {
-        // Others have references of their own, which may look like ours.
         if let Some(id) = evidence.reference.as_deref().and_then(|r| r.parse().ok())
-            && let Some(came) = self.about_ours(id, payout, heard).await?
+            && let Made::ByUs(proposal) = self.made_by(id, evidence, payout, heard).await?
         {
-            return Ok(Some(came));
+            let came = self.about_ours(*proposal, payout, heard).await?;
+            return Ok(Some(came.unwrap_or(NO_NEWS)));
         }
         let payout_id = evidence.receipt.provider_id.as_deref().unwrap_or_default();
-        match self.governed_before(payout_id).await? {
-            Some(id) => {
-                let came = self.about_ours(id, payout, heard).await?;
-                Ok(Some(came.unwrap_or(NO_NEWS)))
+        match self.letting_go(payout_id).await? {
+            Some(proposal) => {
+                let came = self.about_ours(proposal, payout, heard).await?;
+                match came.unwrap_or(NO_NEWS) {
+                    NO_NEWS => Ok(Some(self.known(payout).await?.unwrap_or(NO_NEWS))),
+                    came => Ok(Some(came)),
+                }
             }
             None => Ok(None),
         }
     }
 
-    /// Evidence about one of our proposals; `None` if there is no such proposal.
-    async fn about_ours(
+    /// Evidence about one of our proposals; `None` if it is about no payout.
+    pub(super) async fn about_ours(
         &self,
-        id: ProposalId,
+        proposal: Proposal,
         payout: &Value,
         heard: &str,
     ) -> Result<Option<Came>, Trouble> {
-        let Some(proposal) = self.ports().store.proposal(id).await? else {
-            return Ok(None);
-        };
         let tool = proposal.fixed.tool.as_str();
         let kind = Razorpay::ALL.into_iter().find(|kind| kind.tool() == tool);
         let Some(kind) = kind else {
@@ -358,7 +403,7 @@ impl Broker {
         match kind.seen(&proposal.order(), payout) {
             Sighting::Found(receipt) => {
                 let evidence = Evidence {
-                    reference: Some(id.to_string()),
+                    reference: Some(proposal.fixed.id.to_string()),
                     receipt,
                 };
                 let now = self.evidence(&evidence, &actor).await?;

@@ -181,6 +181,7 @@ impl Reader<'_> {
         let bot_token = self.secret("slack.bot_token");
         let channel_id = self.text("slack.channel_id");
         let signing_secret = self.secret("slack.signing_secret");
+        let team_ids = self.list("slack.team_ids");
         let api_base = self.http_url("slack.api_base").unwrap_or_default();
         let bot_token = bot_token?;
         if channel_id.is_none() {
@@ -190,6 +191,7 @@ impl Reader<'_> {
             bot_token,
             channel_id: channel_id?,
             signing_secret,
+            team_ids,
             api_base,
         })
     }

@@ -169,6 +169,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("slack.bot_token",      Kind::Secret(MIN_ISSUED), None, "Slack bot token: asks people about held proposals"),
     setting("slack.channel_id",     Kind::Text, None, "the channel to ask in"),
     setting("slack.signing_secret", Kind::Secret(MIN_ISSUED), None, "proves that a button press came from Slack"),
+    setting("slack.team_ids",       Kind::List, Some(""), "teams whose users may decide; left out, the bot's own team, which Slack is asked for"),
     setting("slack.api_base",       Kind::HttpUrl, Some("https://slack.com"), "where Slack answers"),
     setting("ntfy.url",   Kind::HttpUrl, Some("https://ntfy.sh"), "where ntfy answers: told when Slack is off or failing"),
     setting("ntfy.topic", Kind::Text, None, "the topic to tell"),

@@ -176,18 +176,6 @@ fn create_payout() -> Row {
 
 fn approve_payout() -> Row {
     let mut input = decision(true);
-    // Without it nobody here knows how much the approval lets go, so it counts as everything.
-    // With it the sidecar compares before it approves, so that it cannot be understated.
-    input["properties"]["amount"] = json!({
-        "type": "integer", "minimum": MIN_PAYOUT_PAISE, "maximum": MAX_AMOUNT,
-        "description": "The payout's own amount in paise; refused if it is another. Without it \
-                        the approval counts as unlimited.",
-    });
-    // Who would be paid, for the checks on payees. Compared like the amount.
-    input["properties"]["fund_account_id"] = json!({
-        "type": "string", "pattern": FUND_ACCOUNT_ID,
-        "description": "The payout's own fund account; refused if it is another.",
-    });
     input["properties"]["notes"] = json!({
         "type": "object", "maxProperties": MAX_NOTES,
         "propertyNames": {"maxLength": MAX_NOTE},
@@ -195,15 +183,11 @@ fn approve_payout() -> Row {
         "description": "Notes of the payout itself, vendor_name and vendor_url above all; refused \
                         if they are others.",
     });
-    input["properties"]["waits_as"] = json!({
-        "enum": ["pending", "queued"],
-        "description": "A queued payout waits for balance and needs no approval at the bank: it \
-                        is looked at and let go.",
-    });
     Row {
         name: Razorpay::Approve.tool(),
-        description: "Approves a payout that waits at the bank in state pending, so that it goes \
-                      out. The remarks are kept at the bank.",
+        description: "Approves a payout that others made and that waits at the bank in state \
+                      pending, so that it goes out. What the bank says of it is what is judged and \
+                      counted. The remarks are kept at the bank.",
         input,
         output: payout(),
         executor: Executor::Razorpay,
@@ -230,7 +214,7 @@ fn reject_payout() -> Row {
         output: payout(),
         executor: Executor::Razorpay,
         money: MoneyRule::default(),
-        payee: PayeeRule::default(),
+        payee: account_of_payout(),
         pattern: Some(("payout_id", PAYOUT_ID)),
     }
 }
@@ -243,7 +227,7 @@ fn cancel_payout() -> Row {
         output: payout(),
         executor: Executor::Razorpay,
         money: MoneyRule::default(),
-        payee: PayeeRule::default(),
+        payee: account_of_payout(),
         pattern: Some(("payout_id", PAYOUT_ID)),
     }
 }
@@ -312,22 +296,38 @@ fn noop() -> Row {
     }
 }
 
-/// Arguments of a decision about a payout at the bank.
+/// Arguments of a decision about a payout at the bank. Amount and account are the bank's own, so
+/// that whoever decides has seen what it is about, and cannot understate it.
 fn decision(remarks: bool) -> Value {
-    let id = json!({"type": "string", "pattern": PAYOUT_ID, "description": "pout_..."});
-    if !remarks {
-        return object(&["payout_id"], json!({"payout_id": id}));
+    let mut properties = json!({
+        "payout_id": {"type": "string", "pattern": PAYOUT_ID, "description": "pout_..."},
+        "amount": {
+            "type": "integer", "minimum": 1, "maximum": MAX_AMOUNT,
+            "description": "The payout's own amount in paise; refused if the bank shows another.",
+        },
+        "fund_account_id": {
+            "type": "string", "pattern": FUND_ACCOUNT_ID,
+            "description": "The payout's own fund account; refused if the bank shows another.",
+        },
+    });
+    let mut required = vec!["payout_id", "amount", "fund_account_id"];
+    if remarks {
+        properties["remarks"] = json!({
+            "type": "string", "minLength": 1, "maxLength": MAX_REMARKS,
+            "description": "Why, for the people at the bank.",
+        });
+        required.push("remarks");
     }
-    object(
-        &["payout_id", "remarks"],
-        json!({
-            "payout_id": id,
-            "remarks": {
-                "type": "string", "minLength": 1, "maxLength": MAX_REMARKS,
-                "description": "Why, for the people at the bank.",
-            },
-        }),
-    )
+    object(&required, properties)
+}
+
+/// Whom a payout at the bank pays, for freezes. Its vendor is left out: what turns a payout down
+/// pays nobody, and must not be stopped because the vendor is on a list.
+fn account_of_payout() -> PayeeRule {
+    PayeeRule {
+        account: Some("fund_account_id".to_owned()),
+        ..PayeeRule::default()
+    }
 }
 
 /// What the bank answers about a payout; it may add fields at any time.
@@ -413,6 +413,13 @@ mod tests {
         })
     }
 
+    fn decides() -> Value {
+        json!({
+            "payout_id": "pout_00000000000001", "amount": 700,
+            "fund_account_id": "fa_00000000000001", "remarks": "ok",
+        })
+    }
+
     fn with(mut args: Value, field: &str, value: Value) -> Value {
         args[field] = value;
         args
@@ -463,7 +470,6 @@ mod tests {
     #[test]
     #[rustfmt::skip]
     fn what_each_tool_takes() {
-        let pout = "pout_00000000000001";
         let wide: serde_json::Map<String, Value> = (0..16).map(|n| (n.to_string(), json!("x"))).collect();
         let cases = [
             ("create_payout", payment(),                                                   true),
@@ -495,17 +501,22 @@ mod tests {
             ("create_payout", with(payment(), "idempotency_key", json!("mine")),           false),
             ("create_payout", without(payment(), "purpose"),                               false),
             ("create_payout", without(payment(), "currency"),                              false),
-            ("approve_payout", json!({"payout_id": pout, "remarks": "ok"}),                true),
-            ("approve_payout", json!({"payout_id": pout, "remarks": "ok", "amount": 500}), true),
-            ("approve_payout", json!({"payout_id": pout, "remarks": "ok", "amount": 500, "fund_account_id": "fa_00000000000001",
-                                      "notes": {"vendor_name": "Acme"}, "waits_as": "queued"}), true),
-            ("approve_payout", json!({"payout_id": pout, "remarks": "ok", "waits_as": "processed"}), false),
-            ("approve_payout", json!({"payout_id": pout, "remarks": ""}),                  false),
-            ("approve_payout", json!({"payout_id": pout}),                                 false),
-            ("approve_payout", json!({"payout_id": "../payments/pay_9/capture?x=", "remarks": "ok"}), false),
-            ("reject_payout",  json!({"payout_id": pout, "remarks": "no"}),                true),
-            ("reject_payout",  json!({"payout_id": pout, "remarks": "no", "amount": 5}),   false),
-            ("cancel_payout",  json!({"payout_id": pout}),                                 true),
+            ("approve_payout", decides(),                                                  true),
+            ("approve_payout", with(decides(), "notes", json!({"vendor_name": "Acme"})),   true),
+            ("approve_payout", with(decides(), "waits_as", json!("queued")),               false),
+            ("approve_payout", with(decides(), "remarks", json!("")),                      false),
+            ("approve_payout", with(decides(), "amount", json!(0)),                        false),
+            ("approve_payout", without(decides(), "remarks"),                              false),
+            ("approve_payout", without(decides(), "amount"),                               false),
+            ("approve_payout", without(decides(), "fund_account_id"),                      false),
+            ("approve_payout", with(decides(), "payout_id", json!("../payments/pay_9/capture?x=")), false),
+            ("reject_payout",  decides(),                                                  true),
+            ("reject_payout",  without(decides(), "amount"),                               false),
+            ("reject_payout",  without(decides(), "fund_account_id"),                      false),
+            ("reject_payout",  with(decides(), "notes", json!({})),                        false),
+            ("cancel_payout",  without(decides(), "remarks"),                              true),
+            ("cancel_payout",  decides(),                                                  false),
+            ("cancel_payout",  without(without(decides(), "remarks"), "amount"),           false),
             ("cancel_payout",  json!({"payout_id": "fa_00000000000001"}),                  false),
             ("transfer_funds", json!({"amount": 100, "to": "acct_123"}),                   true),
             ("transfer_funds", json!({"amount": 0, "to": "acct_123"}),                     false),
@@ -527,13 +538,12 @@ mod tests {
     #[rustfmt::skip]
     fn what_each_tool_can_move() {
         let inr = |minor| Effective::Amount(Money { minor, currency: Currency::INR });
-        let pout = "pout_00000000000001";
         let cases = [
             ("create_payout",  payment(),                                  inr(10_000)),
-            ("approve_payout", json!({"payout_id": pout, "remarks": "ok"}), Effective::Unbounded(Currency::INR)),
-            ("approve_payout", json!({"payout_id": pout, "remarks": "ok", "amount": 700}), inr(700)),
-            ("reject_payout",  json!({"payout_id": pout, "remarks": "no"}), Effective::Nothing),
-            ("cancel_payout",  json!({"payout_id": pout}),                  Effective::Nothing),
+            ("approve_payout", decides(),                                  inr(700)),
+            ("approve_payout", without(decides(), "amount"),               Effective::Unbounded(Currency::INR)),
+            ("reject_payout",  decides(),                                  Effective::Nothing),
+            ("cancel_payout",  without(decides(), "remarks"),              Effective::Nothing),
             ("transfer_funds", json!({"amount": 100, "to": "acct_123"}),    inr(100)),
             ("noop",           json!({}),                                   Effective::Nothing),
             ("noop",           json!({"amount": 7}),                        inr(7)),

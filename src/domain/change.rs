@@ -15,10 +15,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::above::{Above, SETTLED_ABOVE_RESERVED};
 use super::call::{Call, ProviderError, Receipt};
 use super::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, ToolName};
 use super::money::{Currency, Effective};
-use super::notice::Notice;
+use super::notice::{Notice, NoticeKind};
 use super::proposal::{
     Approval, Doubt, Ending, Event, Execution, LiveToken, Origin, Proposal, Settled, State, Undone,
 };
@@ -52,13 +53,14 @@ pub const ERRAND: &str = "errand";
 
 /// Kinds that nobody keeps in a cache and that are written all the time: marks of seen events,
 /// work lists, and the audit log's own tree.
-const NEVER_CACHED: [&str; 11] = [
+const NEVER_CACHED: [&str; 12] = [
     "seen",
     "webhook",
     "webhook_cursor",
     "case",
     "case_seen",
     "bank_payout",
+    "borrowed_reference",
     ERRAND,
     "poll",
     "seal",
@@ -512,6 +514,14 @@ impl Change {
         Ok((Self { rows }, PendingClaim { proposal: next }))
     }
 
+    /// The same change, whole with these documents or not at all.
+    pub fn noting(mut self, docs: Vec<DocWrite>) -> Self {
+        if !docs.is_empty() {
+            Arc::make_mut(&mut self.rows).docs.extend(docs);
+        }
+        self
+    }
+
     /// A clear yes: posts what the provider settled.
     pub fn confirm(
         proposal: &Proposal,
@@ -522,16 +532,25 @@ impl Change {
         let mut next = proposal.clone();
         next.state = step(proposal, Event::Confirmed)?;
         let settled = settled_minor(&receipt, &proposal.fixed.effective);
+        let above = Above::of(&proposal.fixed.effective, &receipt);
         let mut record = Record::about(proposal, at, "executed", actor).with(serde_json::json!({
             "provider_state": receipt.provider_state, "settled_minor": settled,
         }));
         record.payout.clone_from(&receipt.provider_id);
+        let told = above.map(|above| {
+            record.reason = SETTLED_ABOVE_RESERVED.to_owned();
+            record.detail["reserved_minor"] = above.reserved.into();
+            Notice {
+                reason: SETTLED_ABOVE_RESERVED.to_owned(),
+                ..Notice::about(proposal, NoticeKind::Alert, at, &above.words())
+            }
+        });
         set_outcome(&mut next, Settled::Executed(receipt));
         let budget = proposal.fixed.effective.moves_money();
         let budget = budget.then_some(BudgetMove::Post {
             settled: settled.unwrap_or(0),
         });
-        Ok(Self::moved(next, budget, record, None))
+        Ok(Self::moved(next, budget, record, told))
     }
 
     /// A clear no: the budget comes back.

@@ -4,6 +4,7 @@
 //! so a test hands in its own. Serde here is for stored forms only; what MCP, REST or a console
 //! show are separate types in `entry`.
 
+pub mod above;
 pub mod audit;
 pub mod call;
 pub mod canonical;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{AgentId, OrgId, ProposalId, ToolName};
 use super::money::Effective;
+use super::proposal::Proposal;
 use super::reason::Finding;
 use super::secret::Secret;
 use super::time::Timestamp;
@@ -54,6 +55,27 @@ pub struct Notice {
     pub findings: Vec<Finding>,
     /// Who decided, or other words for people.
     pub detail: String,
+}
+
+impl Notice {
+    /// A message about a proposal, with the proposal's own headline.
+    pub fn about(proposal: &Proposal, kind: NoticeKind, at: Timestamp, detail: &str) -> Self {
+        let fixed = &proposal.fixed;
+        Self {
+            kind,
+            at,
+            org: fixed.org.clone(),
+            proposal: Some(fixed.id),
+            agent: Some(fixed.agent.clone()),
+            tool: Some(fixed.tool.clone()),
+            effective: fixed.effective,
+            payee: fixed.payee.clone(),
+            args_hash: fixed.args_hash.to_string(),
+            reason: fixed.reason.code().to_owned(),
+            findings: fixed.findings.clone(),
+            detail: detail.to_owned(),
+        }
+    }
 }
 
 /// One HTTP POST of JSON to a service that tells people.

@@ -20,6 +20,7 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
     let upstreams = ports.wire.health().into_iter();
     let upstreams = upstreams.map(|health| (format!("upstream {}", health.name), health));
     let breakers = breakers.into_iter().flatten();
+    let breakers = ports.wire.breakers().into_iter().chain(breakers);
     let breakers = breakers.map(|health| (format!("breaker {}", health.name), health));
     let channels = broker.channels().into_iter();
     let channels = channels.map(|health| (format!("channel {}", health.name), health));

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::broker::StoredRecord;
 use crate::broker::{Committed, Proposed, Trouble};
+use crate::domain::above::Above;
 use crate::domain::call::Receipt;
 use crate::domain::money::Effective;
 use crate::domain::proposal::{Execution, Proposal, Settled, Signals, State};
@@ -126,6 +127,11 @@ pub fn outcome(proposal: &Proposal) -> Value {
         && !blocks.is_null()
     {
         body["content"] = blocks.clone();
+    }
+    if let Some(above) = Above::in_outcome(proposal) {
+        body["settled_above_reserved"] = json!({
+            "reserved": above.reserved, "settled": above.settled, "currency": above.currency,
+        });
     }
     body
 }

@@ -98,6 +98,21 @@ const STANDING: &[Check] = &[
     domains::listed,
 ];
 
+/// Checks that need no word of anybody outside.
+const LOCAL: &[Check] = &[
+    freeze::frozen,
+    policy::in_force,
+    policy::tool_allowed,
+    rate::within_window,
+    rate::within_bucket,
+];
+
+/// Whether a request is refused whatever others would say, so that nobody has to be asked. Looks at
+/// freezes, the policy and the pace only.
+pub fn refused_here(request: &Request<'_>, facts: &Facts) -> bool {
+    LOCAL.iter().any(|check| check(request, facts).is_some())
+}
+
 /// Runs every check, so that an auditor sees all the reasons and not just the first.
 pub fn decide(request: &Request<'_>, facts: &Facts) -> Verdict {
     let findings = CHECKS.iter().filter_map(|check| check(request, facts));

@@ -122,6 +122,26 @@ pub fn post(api_base: &str, token: &Secret, message: Value) -> Post {
     }
 }
 
+/// The call that tells whose bot the token is.
+pub fn ask_team(api_base: &str, token: &Secret) -> Post {
+    Post {
+        url: format!("{}/api/auth.test", api_base.trim_end_matches('/')),
+        bearer: Some(token.clone()),
+        body: json!({}),
+    }
+}
+
+/// The team of the bot, or why Slack did not say.
+pub fn told_team(answer: &Answer) -> Result<String, String> {
+    let body = strict::parse(answer.body.as_bytes()).unwrap_or(Value::Null);
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+    match (body.get("ok"), text("team_id"), text("error")) {
+        (Some(Value::Bool(true)), team, _) if !team.is_empty() => Ok(team.to_owned()),
+        (_, _, "") => Err(format!("HTTP {} without a team", answer.status)),
+        (_, _, error) => Err(shown(error, 100)),
+    }
+}
+
 /// Where the message stands, or why Slack did not take it.
 pub fn posted(answer: &Answer) -> Result<Place, String> {
     let body = strict::parse(answer.body.as_bytes()).unwrap_or(Value::Null);
@@ -141,8 +161,10 @@ pub fn posted(answer: &Answer) -> Result<Place, String> {
 /// A press that Slack has signed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Press {
-    /// Slack's id of who pressed: `U...`.
+    /// Slack's id of who pressed: `U...`. Only unique within a team.
     pub user: String,
+    /// Every team that the press names, of the user and of the place: `T...`.
+    pub teams: Vec<String>,
     /// The button's name.
     pub action: String,
     /// The button's value.
@@ -224,6 +246,10 @@ pub fn press(body: &[u8]) -> Result<Press, NotGenuine> {
     ) {
         (Some(user), Some(action), Some(value)) => Ok(Press {
             user,
+            teams: [text(&["user", "team_id"]), text(&["team", "id"])]
+                .into_iter()
+                .flatten()
+                .collect(),
             action,
             value,
             response_url: text(&["response_url"]),

@@ -15,10 +15,8 @@ use serde_json::{Map, Value, json};
 use super::bank::{Bank, Report, Request};
 use super::tools::{Action, Tools};
 use super::{Settings, SidecarError};
+use crate::connector::razorpay::{FOUND_LIMIT, State};
 use crate::domain::canonical::Canonical;
-
-/// Most payouts that are listed under one reference; more than one is already wrong.
-const FOUND_LIMIT: u32 = 10;
 
 /// The server. Cheap to clone.
 #[derive(Clone)]
@@ -68,14 +66,22 @@ impl Inner {
             Action::FindTransfers => self.list("/sandbox/transfers", fields).await,
             Action::ListPayouts => self.list("/v1/payouts", fields).await,
             Action::ApprovePayout => match self.look(&fields).await {
-                Some(report) => report,
-                None => self.decide(&fields, "/approve").await,
+                Looked::Stop(report) => report,
+                // It needs no approval any more, or cannot have one: its state tells which.
+                Looked::Fits(seen) if !waits(&seen) => seen,
+                Looked::Fits(_) => self.decide(&fields, "/approve").await,
             },
-            Action::RejectPayout => self.decide(&fields, "/reject").await,
-            Action::CancelPayout => {
-                let cancel = Request::post(payout(&fields, "/cancel"), None);
-                self.bank.ask(cancel).await
-            }
+            Action::RejectPayout => match self.look(&fields).await {
+                Looked::Stop(report) => report,
+                Looked::Fits(_) => self.decide(&fields, "/reject").await,
+            },
+            Action::CancelPayout => match self.look(&fields).await {
+                Looked::Stop(report) => report,
+                Looked::Fits(_) => {
+                    let cancel = Request::post(payout(&fields, "/cancel"), None);
+                    self.bank.ask(cancel).await
+                }
+            },
             Action::FetchBalance => self.bank.ask(Request::get("/v1/banking_balances")).await,
         }
     }
@@ -113,15 +119,12 @@ impl Inner {
         self.bank.ask(decide).await
     }
 
-    /// Where more than the id was named: looks whether it is the payout's own. Amount, account and
-    /// notes never change at the bank, so what is seen now still holds when the approval arrives.
-    async fn look(&self, fields: &Map<String, Value>) -> Option<Report> {
-        if !COMPARED.iter().any(|field| fields.contains_key(*field)) {
-            return None;
-        }
+    /// Looks whether the payout is the one that was decided on. Amount, account and notes never
+    /// change at the bank, so what is seen now still holds when the decision arrives.
+    async fn look(&self, fields: &Map<String, Value>) -> Looked {
         let seen = self.bank.ask(Request::get(payout(fields, ""))).await;
         let not_sent = |why: &str| {
-            Some(Report::Transport {
+            Looked::Stop(Report::Transport {
                 sent: false,
                 detail: format!("the payout could not be looked at first: {why}"),
             })
@@ -130,12 +133,15 @@ impl Inner {
             Report::Answer { body, .. } if body.get("id") != fields.get("payout_id") => {
                 not_sent("the bank showed another one")
             }
-            Report::Answer { body, .. } => mismatch(fields, &body),
+            Report::Answer { status, body } => match mismatch(fields, &body) {
+                Some(report) => Looked::Stop(report),
+                None => Looked::Fits(Report::Answer { status, body }),
+            },
             // There is no such payout, in the bank's own words.
             Report::Http {
                 status: 400 | 404,
                 body,
-            } if body["error"]["code"] == NO_SUCH_PAYOUT => Some(Report::Precondition {
+            } if body["error"]["code"] == NO_SUCH_PAYOUT => Looked::Stop(Report::Precondition {
                 code: NO_SUCH_PAYOUT.to_owned(),
                 detail: body["error"]["description"]
                     .as_str()
@@ -151,13 +157,23 @@ impl Inner {
     }
 }
 
+/// What a look before a decision came to.
+enum Looked {
+    /// It is the payout that was decided on, as the bank shows it.
+    Fits(Report),
+    /// It is not, or nobody knows.
+    Stop(Report),
+}
+
+/// Whether the payout waits for an approval at the bank.
+fn waits(seen: &Report) -> bool {
+    matches!(seen, Report::Answer { body, .. } if body["status"] == State::Pending.name())
+}
+
 /// What the bank says of an id that it does not know.
 const NO_SUCH_PAYOUT: &str = "BAD_REQUEST_ERROR";
 
-/// What an approval may say about its payout.
-const COMPARED: [&str; 3] = ["amount", "fund_account_id", "notes"];
-
-/// The first thing that an approval says about its payout and the bank does not.
+/// The first thing that a decision says about its payout and the bank does not.
 fn mismatch(fields: &Map<String, Value>, payout: &Value) -> Option<Report> {
     let plain = |field: &str| match fields.get(field) {
         Some(ours) => payout.get(field) == Some(ours),
@@ -176,7 +192,7 @@ fn mismatch(fields: &Map<String, Value>, payout: &Value) -> Option<Report> {
     };
     Some(Report::Precondition {
         code: code.to_owned(),
-        detail: format!("the payout {what} than the one to approve"),
+        detail: format!("the payout {what} than the one decided on"),
     })
 }
 

@@ -70,11 +70,13 @@ impl Action {
             Self::FindPayouts => "Lists the payouts that carry a reference.",
             Self::ListPayouts => "Lists payouts, newest first.",
             Self::ApprovePayout => {
-                "Approves a pending payout. With an amount, looks first and approves only a payout \
-                 of that amount."
+                "Approves a pending payout of this amount to this account. Looks first; one that \
+                 needs no approval any more is shown as it is."
             }
-            Self::RejectPayout => "Rejects a pending payout.",
-            Self::CancelPayout => "Cancels a queued or scheduled payout.",
+            Self::RejectPayout => "Rejects a pending payout of this amount to this account.",
+            Self::CancelPayout => {
+                "Cancels a queued or scheduled payout of this amount to this account."
+            }
             Self::FetchBalance => "Shows the balances of the business accounts.",
             Self::CreateTransfer => {
                 "Sandbox only: moves an amount under the given idempotency key and reference."

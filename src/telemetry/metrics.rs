@@ -63,6 +63,7 @@ metrics! {
     WEBHOOKS = "hundi_webhooks_total", Counter, "Webhooks received, by result.";
     POLLS = "hundi_polls_total", Counter, "Times the bank was asked for payouts.";
     POLLED_PAYOUTS = "hundi_polled_payouts_total", Counter, "Payouts seen by asking.";
+    SETTLED_ABOVE = "hundi_settled_above_reserved_total", Counter, "Settlements of more than was reserved for them.";
     BREAKER = "hundi_breaker_state", Gauge, "Circuit breaker by name: 0 closed, 1 half open, 2 open.";
     STORE_BATCH = "hundi_store_batch_size", Histogram, "Changes written in one store transaction.";
     AUDIT_UNSEALED = "hundi_audit_unsealed", Gauge, "Audit records not yet sealed into the log.";
@@ -282,6 +283,12 @@ pub fn polled(payouts: u64) {
     counter!(POLLED_PAYOUTS).increment(payouts);
 }
 
+/// More was settled than was reserved for it.
+pub fn settled_above() {
+    recorder();
+    counter!(SETTLED_ABOVE).increment(1);
+}
+
 /// A circuit breaker changed. `name` is one of the few in the source.
 pub fn breaker(name: &'static str, state: Breaker) {
     recorder();
@@ -418,6 +425,7 @@ fn start_at_zero() {
     }
     counter!(POLLS).absolute(0);
     counter!(POLLED_PAYOUTS).absolute(0);
+    counter!(SETTLED_ABOVE).absolute(0);
     // Histograms exist once they are named; they count nothing yet.
     let _ = (histogram!(DECISION_SECONDS), histogram!(STORE_BATCH));
     for phase in Phase::ALL {

@@ -20,7 +20,27 @@ const REST: Duration = Duration::from_secs(30);
 /// Counts failures of one service.
 pub struct Breaker {
     name: &'static str,
+    pauses: Pauses,
     state: Mutex<State>,
+}
+
+/// How long a service is left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    /// How long it stays open before one probe passes.
+    pub rest: Duration,
+    /// After this another probe passes, though the one before has not come back yet: it may hang in
+    /// what was wrong before the service was well again.
+    pub patience: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self {
+            rest: REST,
+            patience: Duration::MAX,
+        }
+    }
 }
 
 /// Whether calls pass.
@@ -37,7 +57,7 @@ pub enum Standing {
 enum State {
     Closed { failures: u32 },
     Open { since: Instant },
-    Probing,
+    Probing { since: Instant },
 }
 
 /// The right to call once. Say how it went; dropped, it went wrong.
@@ -49,9 +69,15 @@ pub struct Pass<'a> {
 impl Breaker {
     /// A closed breaker; the name is its metric's label.
     pub fn new(name: &'static str) -> Self {
+        Self::with(name, Pauses::default())
+    }
+
+    /// The same with pauses of its own.
+    pub fn with(name: &'static str, pauses: Pauses) -> Self {
         telemetry::breaker(name, telemetry::Breaker::Closed);
         Self {
             name,
+            pauses,
             state: Mutex::new(State::Closed { failures: 0 }),
         }
     }
@@ -61,11 +87,14 @@ impl Breaker {
         let mut state = self.lock();
         match *state {
             State::Closed { .. } => {}
-            State::Open { since } if since.elapsed() >= REST => {
-                *state = State::Probing;
+            State::Open { since } if since.elapsed() >= self.pauses.rest => {
+                *state = probing();
                 self.report(&state);
             }
-            State::Open { .. } | State::Probing => return None,
+            State::Probing { since } if since.elapsed() >= self.pauses.patience => {
+                *state = probing();
+            }
+            State::Open { .. } | State::Probing { .. } => return None,
         }
         Some(Pass {
             breaker: self,
@@ -77,8 +106,8 @@ impl Breaker {
     pub fn standing(&self) -> Standing {
         match *self.lock() {
             State::Closed { .. } => Standing::Closed,
-            State::Open { since } if since.elapsed() < REST => Standing::Open,
-            State::Open { .. } | State::Probing => Standing::HalfOpen,
+            State::Open { since } if since.elapsed() < self.pauses.rest => Standing::Open,
+            State::Open { .. } | State::Probing { .. } => Standing::HalfOpen,
         }
     }
 
@@ -93,20 +122,32 @@ impl Breaker {
             (State::Closed { failures }, false) if failures + 1 < FAILURES => State::Closed {
                 failures: failures + 1,
             },
-            (State::Closed { .. } | State::Probing, false) => State::Open {
+            (State::Closed { .. } | State::Probing { .. }, false) => State::Open {
                 since: Instant::now(),
             },
-            (State::Closed { .. } | State::Probing, true) => State::Closed { failures: 0 },
+            (State::Closed { .. } | State::Probing { .. }, true) => State::Closed { failures: 0 },
             // A call from before it opened came back late; only the probe's word counts now.
             (State::Open { since }, _) => State::Open { since: *since },
         };
         self.report(&state);
     }
 
+    /// Nobody waited for the answer, so it is not known how the call went.
+    fn went_unknown(&self) {
+        let mut state = self.lock();
+        if let State::Probing { .. } = *state {
+            // The next probe need not wait.
+            let rested = Instant::now().checked_sub(self.pauses.rest);
+            let since = rested.unwrap_or_else(Instant::now);
+            *state = State::Open { since };
+            self.report(&state);
+        }
+    }
+
     fn report(&self, state: &State) {
         let shown = match state {
             State::Closed { .. } => telemetry::Breaker::Closed,
-            State::Probing => telemetry::Breaker::HalfOpen,
+            State::Probing { .. } => telemetry::Breaker::HalfOpen,
             State::Open { .. } => telemetry::Breaker::Open,
         };
         telemetry::breaker(self.name, shown);
@@ -125,11 +166,25 @@ impl Pass<'_> {
     }
 }
 
+impl Pass<'_> {
+    /// Whoever called gave up waiting, which says nothing about the service.
+    pub fn abandoned(mut self) {
+        self.told = true;
+        self.breaker.went_unknown();
+    }
+}
+
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if !self.told {
             self.breaker.went(false);
         }
+    }
+}
+
+fn probing() -> State {
+    State::Probing {
+        since: Instant::now(),
     }
 }
 
@@ -192,5 +247,39 @@ mod tests {
         fail(&breaker, 5);
         late.succeeded();
         assert_eq!(breaker.standing(), Standing::Open);
+    }
+
+    const SHORT: Pauses = Pauses {
+        rest: Duration::from_secs(3),
+        patience: Duration::from_secs(2),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_hangs_holds_up_the_next_one_for_a_moment_only() {
+        let breaker = Breaker::with("test", SHORT);
+        fail(&breaker, 5);
+        rest(3_000).await;
+        let hung = breaker.pass().unwrap();
+        rest(1_999).await;
+        assert!(breaker.pass().is_none());
+        rest(1).await;
+        breaker.pass().unwrap().succeeded();
+        assert_eq!(breaker.standing(), Standing::Closed);
+        drop(hung);
+        assert_eq!(breaker.standing(), Standing::Closed, "one of five");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_gives_up_waiting_opens_nothing() {
+        let breaker = Breaker::with("test", SHORT);
+        for _ in 0..20 {
+            breaker.pass().unwrap().abandoned();
+        }
+        assert_eq!(breaker.standing(), Standing::Closed);
+        fail(&breaker, 5);
+        rest(3_000).await;
+        breaker.pass().unwrap().abandoned();
+        assert_eq!(breaker.standing(), Standing::HalfOpen);
+        assert!(breaker.pass().is_some(), "the next may try at once");
     }
 }

@@ -9,6 +9,7 @@ mod direct;
 mod fetch;
 pub mod gleif;
 pub mod group;
+pub mod guarded;
 mod lines;
 pub mod mcp;
 mod offers;
@@ -60,6 +61,11 @@ pub trait Wire: Send + Sync {
 
     /// Whether each configured upstream is up, for `readyz` and `doctor`: name, state, detail.
     fn health(&self) -> Vec<UpstreamHealth>;
+
+    /// How the upstreams behind a breaker are doing, by the breaker's name.
+    fn breakers(&self) -> Vec<UpstreamHealth> {
+        Vec::new()
+    }
 }
 
 /// Where an answer goes that came too late for its call. Dropped, none will come.

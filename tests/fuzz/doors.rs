@@ -124,6 +124,7 @@ fn plan() -> Plan {
                     bot_token: Secret::new("xoxb-of-the-fuzz-targets"),
                     channel: "C0".to_owned(),
                     signing_secret: Some(Secret::new(SECRET)),
+                    teams: Vec::new(),
                 }),
                 ..People::default()
             },

@@ -150,6 +150,7 @@ async fn policies_budgets_risk_and_reputation_are_told() {
         "store",
         "keys",
         "upstream razorpay",
+        "breaker bank",
         "breaker safe-browsing",
         "breaker gleif",
         "channel slack",

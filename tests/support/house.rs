@@ -58,6 +58,7 @@ pub struct Bank {
     payouts: Mutex<BTreeMap<String, Value>>,
     calls: Mutex<Vec<(String, Value)>>,
     down: Mutex<bool>,
+    approved: Mutex<Vec<String>>,
 }
 
 impl Bank {
@@ -77,6 +78,11 @@ impl Bank {
         of_tool.map(|(_, args)| args.clone()).collect()
     }
 
+    /// Payouts that were approved at the bank, in order.
+    pub fn approved(&self) -> Vec<String> {
+        self.approved.lock().unwrap().clone()
+    }
+
     pub fn set_down(&self, down: bool) {
         *self.down.lock().unwrap() = down;
     }
@@ -84,6 +90,14 @@ impl Bank {
     fn answer(&self, tool: &str, args: &Value) -> Reply {
         let mut payouts = self.payouts.lock().unwrap();
         let id = args["payout_id"].as_str().unwrap_or_default().to_owned();
+        let waiting = payouts.get(&id).cloned();
+        let differs = waiting.as_ref().and_then(|payout| {
+            let mut compared = ["amount", "fund_account_id"].into_iter();
+            compared.find(|field| {
+                args.get(*field)
+                    .is_some_and(|named| *named != payout[*field])
+            })
+        });
         let mut step = |from: &str, to: &str| match payouts.get_mut(&id) {
             Some(payout) if payout["status"] == from => {
                 payout["status"] = json!(to);
@@ -92,7 +106,17 @@ impl Bank {
             _ => refusal("Payout is not in the right state."),
         };
         match tool {
-            "approve_payout" => step("pending", "processing"),
+            "approve_payout" | "reject_payout" | "cancel_payout" if differs.is_some() => {
+                precondition(differs.unwrap_or_default())
+            }
+            // As the sidecar does: what needs no approval is shown as it is.
+            "approve_payout" => match waiting {
+                Some(shown) if shown["status"] != "pending" => answer(shown),
+                Some(_) | None => {
+                    self.approved.lock().unwrap().push(id.clone());
+                    step("pending", "processing")
+                }
+            },
             "reject_payout" => step("pending", "rejected"),
             "cancel_payout" => step("queued", "cancelled"),
             "fetch_payout" => match payouts.get(&id) {
@@ -134,6 +158,16 @@ fn answer(body: Value) -> Reply {
     Reply::Result {
         content: json!({"status": 200, "body": body}),
         is_error: false,
+    }
+}
+
+fn precondition(field: &str) -> Reply {
+    let detail = format!("the payout has another {field}");
+    let error =
+        json!({"kind": "precondition", "code": format!("{field}_mismatch"), "detail": detail});
+    Reply::Result {
+        content: json!({"error": error}),
+        is_error: true,
     }
 }
 
@@ -271,6 +305,16 @@ impl House {
             .await
             .unwrap();
         self.broker.refresh().await.unwrap();
+    }
+
+    /// Has a built-in tool be another than it is.
+    pub fn alter(&self, name: &str, change: impl Fn(&mut hundi::domain::tool::Tool)) {
+        let mut tools: BTreeMap<_, _> = registry::tools(true)
+            .into_iter()
+            .map(|tool| (tool.name.to_string(), Arc::new(tool)))
+            .collect();
+        change(Arc::make_mut(tools.get_mut(name).unwrap()));
+        self.broker.catalogue().replace(tools);
     }
 
     /// An agent's transfer in the sandbox.

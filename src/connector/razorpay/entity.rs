@@ -73,6 +73,12 @@ pub(super) fn same_payout(entity: &Value, args: &Value) -> Result<(Receipt, Stat
     if receipt.provider_id.as_deref() != args.get("payout_id").and_then(Value::as_str) {
         return Err("the answer is about another payout".to_owned());
     }
+    // Proposals of before name neither.
+    for field in ["amount", "fund_account_id"] {
+        if args.get(field).is_some() {
+            same(entity, args, field)?;
+        }
+    }
     let state = state.ok_or_else(|| "the payout is in a state we do not know".to_owned())?;
     Ok((receipt, state))
 }
@@ -109,6 +115,21 @@ fn expect(entity: &Value, kind: &str) -> Result<(), String> {
     }
 }
 
+/// Whether a whole entity carries our reference, for another amount or account than ours: somebody
+/// at the bank chose it.
+pub(super) fn borrows(entity: &Value, order: &Order) -> bool {
+    let args = order.args.value();
+    let whole = entity.get("amount").is_some_and(Value::is_i64);
+    let other = |field: &str| {
+        let (theirs, ours) = (entity.get(field), args.get(field));
+        matches!((theirs, ours), (Some(theirs), Some(ours)) if theirs != ours)
+    };
+    let differs = ["amount", "fund_account_id", "to", "currency"]
+        .into_iter()
+        .any(other);
+    whole && differs && ours(entity, order).is_ok()
+}
+
 fn ours(entity: &Value, order: &Order) -> Result<(), String> {
     if text(entity, "reference_id") == order.reference() {
         Ok(())
@@ -118,7 +139,7 @@ fn ours(entity: &Value, order: &Order) -> Result<(), String> {
 }
 
 /// Compared as JSON, so that `"100"` is not 100.
-fn same(entity: &Value, args: &Value, field: &str) -> Result<(), String> {
+pub(super) fn same(entity: &Value, args: &Value, field: &str) -> Result<(), String> {
     match (entity.get(field), args.get(field)) {
         (Some(theirs), Some(ours)) if theirs == ours => Ok(()),
         _ => Err(format!("the answer shows another {field} than ours")),

@@ -189,15 +189,14 @@ pub fn waiting(payout: &Value) -> Result<Option<Waiting>, &'static str> {
     if text("currency").unwrap_or("INR") != "INR" {
         return Err("another currency than INR");
     }
+    let account = text("fund_account_id").filter(|id| super::is_fund_account_id(id));
+    let account = account.ok_or("no fund account")?;
     let mut order = json!({
         "payout_id": id,
         "amount": amount,
+        "fund_account_id": account,
         "remarks": "approved by hundi",
-        "waits_as": state.name(),
     });
-    if let Some(account) = text("fund_account_id").filter(|id| super::is_fund_account_id(id)) {
-        order["fund_account_id"] = json!(account);
-    }
     let notes = payout.get("notes").and_then(Value::as_object);
     let note = |name: &str| notes?.get(name)?.as_str().map(str::to_owned);
     let mut known = Map::new();
@@ -305,7 +304,7 @@ mod tests {
         assert_eq!(with("id", json!("../x")), Err("no payout id"));
         assert_eq!(with("status", json!("processed")), Ok(None));
         assert_eq!(with("status", json!("brand_new")), Ok(None));
-        let odd = with("fund_account_id", json!("../x")).unwrap().unwrap();
-        assert_eq!(odd.order.get("fund_account_id"), None);
+        let nobody = with("fund_account_id", json!("../x"));
+        assert_eq!(nobody, Err("no fund account"));
     }
 }

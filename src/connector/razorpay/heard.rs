@@ -88,6 +88,32 @@ pub(super) fn hear(reply: &Reply) -> Heard<'_> {
     }
 }
 
+/// Whether a reply speaks of a bank, or a sidecar, that does not work, and not merely of a call that
+/// it did not like.
+pub fn in_trouble(reply: &Reply) -> bool {
+    match reply {
+        Reply::Lost(_) | Reply::NotSent(_) => true,
+        Reply::Result {
+            content,
+            is_error: true,
+        } => {
+            let error = content.get("error").unwrap_or(&Value::Null);
+            let status = error.get("status").and_then(Value::as_u64).unwrap_or(0);
+            match text(error, "kind") {
+                "transport" | "unreadable" => true,
+                "http" => status >= 500,
+                _ => false,
+            }
+        }
+        Reply::Result {
+            is_error: false, ..
+        }
+        | Reply::RpcError { .. }
+        | Reply::TurnedAway { .. }
+        | Reply::TooLarge { .. } => false,
+    }
+}
+
 fn answer(content: &Value) -> Heard<'_> {
     let status = content.get("status").and_then(Value::as_u64);
     match (status, content.get("body")) {

@@ -13,6 +13,7 @@
 mod entity;
 pub mod event;
 mod heard;
+pub mod shown;
 
 use serde_json::{Map, Value, json};
 
@@ -21,6 +22,7 @@ use crate::domain::call::{
     Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
 };
 pub use entity::{evidence, is_fund_account_id, is_payout_id};
+pub use heard::in_trouble;
 use heard::{Heard, Refusal};
 
 /// The upstream's name: our sidecar.
@@ -99,6 +101,8 @@ impl Razorpay {
             // The rejection and the cancellation are the effect, so nothing is reversed.
             (Self::Reject, Rejected) | (Self::Cancel, Cancelled) => {
                 receipt.reversed = false;
+                // No money left by it, however much the payout was about.
+                receipt.settled_minor = None;
                 Sighting::Found(receipt)
             }
             (Self::Cancel, Queued | Scheduled) => Sighting::Absent,
@@ -156,14 +160,7 @@ impl Connector for Razorpay {
             }
             Self::Approve | Self::Reject | Self::Cancel => {
                 require(&fields, "payout_id", is_payout_id)?;
-                let waits_as = fields.remove("waits_as");
-                // The bank approves nothing that is queued: a look tells that it may still go.
-                if waits_as.as_ref().and_then(Value::as_str) == Some(State::Queued.name()) {
-                    fields.retain(|name, _| name == "payout_id");
-                    "fetch_payout"
-                } else {
-                    self.tool()
-                }
+                self.tool()
             }
         };
         Ok(Call::new(UPSTREAM, tool, &Value::Object(fields)))
@@ -193,7 +190,8 @@ impl Connector for Razorpay {
                 Sighting::Absent => {
                     Outcome::Unknown("the bank said yes, but the payout has not moved".to_owned())
                 }
-                Sighting::Refused(error) => Outcome::Unknown(error.description),
+                // The payout is where this call can neither have taken it nor take it any more.
+                Sighting::Refused(error) => Outcome::Refused(error),
                 Sighting::Unclear(why) => Outcome::Unknown(why),
             },
             Heard::No(refusal) => self.refused(refusal),
@@ -318,8 +316,13 @@ fn created(read: Result<Receipt, String>) -> Sighting {
     read.map_or_else(Sighting::Unclear, Sighting::Found)
 }
 
+/// Entries of one look-up by reference; the sidecar asks for no more.
+pub const FOUND_LIMIT: usize = 100;
+
 /// What a list, asked for by our reference, proves. An answer that shows other references did not
-/// understand the question, so it cannot prove absence.
+/// understand the question, so it cannot prove absence. Nor can a full page, behind which ours may
+/// stand. Entries that borrow our reference, for another amount or account, are not ours: whoever
+/// makes them at the bank must not be able to keep a doubt open.
 fn listed(kind: Razorpay, order: &Order, body: &Value) -> Sighting {
     let is_list = body.get("entity").and_then(Value::as_str) == Some("collection");
     let Some(items) = body
@@ -345,7 +348,11 @@ fn listed(kind: Razorpay, order: &Order, body: &Value) -> Sighting {
     }
     match found {
         Some(receipt) => Sighting::Found(receipt),
-        None if items.is_empty() => Sighting::Absent,
+        None if items.len() >= FOUND_LIMIT => {
+            let detail = "more entries carry our reference than are looked at; a person must look";
+            Sighting::Unclear(detail.to_owned())
+        }
+        None if items.iter().all(|item| entity::borrows(item, order)) => Sighting::Absent,
         None => Sighting::Unclear("the bank listed what we did not ask for".to_owned()),
     }
 }

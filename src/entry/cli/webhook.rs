@@ -1,5 +1,8 @@
 //! `hundi webhook simulate`: signs and posts sample events of every kind to a running server, and
 //! prints for each what the server answered and, with a key that may read, what it decided.
+//!
+//! What would make the run worthless ends it at once, with words: a key that may not read the
+//! audit, a secret that is not the server's, a server that takes events in and does not work.
 
 mod samples;
 
@@ -71,9 +74,11 @@ pub async fn run(
     if let Some(only) = &asked.only {
         samples.retain(|sample| sample.event == only);
     }
+    server.may_read().await?;
     let mut told = Vec::new();
     for sample in &samples {
         let (http, answer) = server.post(sample, secret).await?;
+        as_it_should(sample, http, &answer)?;
         let decided = match answer.as_str() {
             "accepted" => server.decided(sample).await?,
             "duplicate" => Some(("SKIPPED".to_owned(), "IDEMPOTENT_SKIP".to_owned())),
@@ -117,6 +122,24 @@ pub async fn run(
         }
     }
     Ok(out.flush()?)
+}
+
+/// Whether the server took in what it should, and nothing else.
+fn as_it_should(sample: &Sample, http: u16, answer: &str) -> Result<(), Failure> {
+    let words = match (sample.genuine, http) {
+        (true, 200..=299) | (false, 401) => return Ok(()),
+        (true, 401) => {
+            "it does not know the signature: HUNDI_RAZORPAY_WEBHOOK_SECRET here is none of the \
+             server's secrets (the server of a sandbox keeps its own in its data folder)"
+                .to_owned()
+        }
+        (true, _) => format!("it answered {http} {answer}"),
+        (false, _) => format!("it answered {http} {answer} to a forgery, which has to be refused"),
+    };
+    Err(Failure::of(format!(
+        "the server did not take the sample event {:?} as it should: {words}",
+        sample.case
+    )))
 }
 
 fn text(value: &Value) -> String {
@@ -186,11 +209,26 @@ impl<'a> Server<'a> {
             let body = self.get(key, &format!("/v1/audit?{filter}")).await?;
             let records = body["records"].as_array().cloned().unwrap_or_default();
             let found = decision(&records, &sample.event_id);
-            if found.is_some() || Instant::now() >= until {
+            if found.is_some() {
                 return Ok(found);
+            }
+            if Instant::now() >= until {
+                return Err(Failure::of(format!(
+                    "the server took the sample event {:?} in and has decided nothing about it \
+                     within {} s; look at its log and at /readyz",
+                    sample.case,
+                    PATIENCE.as_secs()
+                )));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Whether the key, if there is one, sees what is decided. Other keys see no record of others,
+    /// so that one would wait for each in vain.
+    async fn may_read(&self) -> Result<(), Failure> {
+        let Some(key) = self.key else { return Ok(()) };
+        self.get(key, "/v1/audit/head").await.map(drop)
     }
 
     async fn get(&self, key: &str, path: &str) -> Result<Value, Failure> {
@@ -209,7 +247,8 @@ impl<'a> Server<'a> {
         }
         let detail = body["detail"].as_str().unwrap_or("no reason given");
         Err(Failure::of(format!(
-            "the audit cannot be read: {status}: {detail}"
+            "the audit cannot be read with this key: {status}: {detail}; give --key or \
+             HUNDI_API_KEY with an auditor's, operator's or admin's key, or none"
         )))
     }
 }

@@ -154,6 +154,10 @@ fn commits() -> Value {
                 "code": {"type": "string"}, "description": {"type": "string"},
             }), &["code", "description"]),
             "recovery": recovery(),
+            "settled_above_reserved": closed(json!({
+                "reserved": {"type": "integer"}, "settled": {"type": "integer"},
+                "currency": {"type": ["string", "null"]},
+            }), &["reserved", "settled", "currency"]),
         }), &["status", "commit_id", "proposal_id", "replayed"]),
         "CommitRefused": closed(json!({
             "status": {"const": "blocked"},

@@ -230,6 +230,14 @@ fn outcome() -> Value {
             "type": "array",
         },
         "replayed": {"type": "boolean"},
+        "settled_above_reserved": {
+            "type": "object",
+            "description": "Only where the provider settled more than was reserved: minor units.",
+            "properties": {
+                "reserved": {"type": "integer"}, "settled": {"type": "integer"},
+                "currency": or_null("string"),
+            },
+        },
         "reason": {"type": "string"},
         "sent": {
             "description": "False where it is proven that nothing has left so far.",
