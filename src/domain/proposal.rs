@@ -128,7 +128,8 @@ impl State {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
-    /// True once a commit was claimed, whatever became of it.
+    /// True once a commit was claimed, whatever became of it, but for one that never left and was
+    /// taken back.
     pub fn was_claimed(self) -> bool {
         matches!(
             self,
@@ -517,7 +518,9 @@ mod tests {
                 let Some(next) = state.after(event) else { continue };
                 prop_assert!(state != State::Failed && state != State::Expired);
                 claims += u32::from(event == Event::Claimed);
-                prop_assert!(!state.was_claimed() || next.was_claimed());
+                // Only what is proven never to have left is taken back after its claim.
+                let taken_back = event == Event::Recalled && next == State::Cancelled;
+                prop_assert!(!state.was_claimed() || next.was_claimed() || taken_back);
                 state = next;
             }
             prop_assert!(claims <= 1);
