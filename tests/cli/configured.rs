@@ -218,3 +218,14 @@ fn a_completion_script_knows_every_command() {
         }
     }
 }
+
+#[test]
+fn a_manual_page_is_written_for_every_command() {
+    let place = Place::new();
+    let folder = place.path("man1");
+    place.run(&["man", folder.to_str().unwrap()]).done();
+    for path in super::every_command().iter().filter(|path| path.len() == 1) {
+        let page = folder.join(format!("hundi-{}.1", path[0]));
+        assert!(page.is_file(), "{}", page.display());
+    }
+}
