@@ -355,8 +355,16 @@ struct Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        let handle = self.handle.take().filter(|_| !self.ticket.is_told());
-        if let (Some(handle), Ok(runtime)) = (handle, tokio::runtime::Handle::try_current()) {
+        let runtime = tokio::runtime::Handle::try_current();
+        let (Some(mut handle), Ok(runtime)) = (self.handle.take(), runtime) else {
+            return;
+        };
+        if self.ticket.is_told() {
+            // The library is about to deliver a stand-in, and warns where nobody takes it.
+            runtime.spawn(async move {
+                let _ = timeout(PULSE, &mut handle.rx).await;
+            });
+        } else {
             runtime.spawn(handle.cancel(Some("deadline".to_owned())));
         }
     }
