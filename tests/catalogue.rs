@@ -380,7 +380,7 @@ async fn a_rule_for_no_tool_of_its_server_takes_all_its_tools_out_of_use() {
     for slip in [
         "tools.refund_walet.money = { amounts = [\"amount\"] }",
         "tools.refund_wallet.money = { amounts = [\"amount\"] }\n\
-         tools.refund_wallet.readback = { tool = \"lok\", found_if = { path = \"id\", equals = 1 } }",
+         tools.refund_wallet.readback = { tool = \"lok\", found_if = { path = \"id\", equals = \"$reference\" } }",
     ] {
         desk.configure(&with(&up, slip));
         server = desk.serve_again(server);

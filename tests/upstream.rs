@@ -251,10 +251,10 @@ async fn a_child_gets_the_environment_it_was_given_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_list_that_never_ends_or_names_a_tool_twice_is_no_list() {
+async fn a_list_that_never_ends_is_cut_and_a_name_that_comes_twice_is_told_twice() {
     let endless = Nasty::starting("endless_list");
-    let why = endless.wire.offered("nasty", PATIENT).await.unwrap_err();
-    assert!(why.contains("pages"), "{why}");
+    let cut = endless.wire.offered("nasty", PATIENT).await.unwrap();
+    assert_eq!(cut, [], "its pages are empty");
 
     let nasty = Nasty::new();
     let named = |names: &[&str]| -> Value {
@@ -268,8 +268,9 @@ async fn a_list_that_never_ends_or_names_a_tool_twice_is_no_list() {
     let names: Vec<String> = tools.into_iter().map(|tool| tool.name).collect();
     assert_eq!(names, ["a", "b", "c", "d", "e", "f", "g"], "three a page");
     nasty.offers(&named(&["a", "b", "c", "d", "a"]));
-    let why = nasty.wire.offered("nasty", PATIENT).await.unwrap_err();
-    assert!(why.contains("twice"), "{why}");
+    let tools = nasty.wire.offered("nasty", PATIENT).await.unwrap();
+    let names: Vec<String> = tools.into_iter().map(|tool| tool.name).collect();
+    assert_eq!(names, ["a", "b", "c", "d", "a"], "whoever reads it judges");
 }
 
 #[tokio::test]
