@@ -300,6 +300,7 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
         block_threshold: config.block_threshold,
         bounds: Bounds::default(),
         masters: Vec::new(),
+        retention: config.retention,
         upstreams: config
             .upstreams
             .iter()

@@ -23,6 +23,7 @@ use jiff::tz::TimeZone;
 use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
+use crate::domain::retention::Retention;
 use layers::{Environment, Flag, Layers};
 use secret::{ConnUrl, KeyBytes, Secret};
 
@@ -78,6 +79,8 @@ pub struct Config {
     pub auto_poll: bool,
     /// How often to ask.
     pub poll_interval: Duration,
+    /// How long what may be dropped is kept.
+    pub retention: Retention,
     /// Reputation of vendor URLs.
     pub safe_browsing: SafeBrowsing,
     /// Where GLEIF answers, without a trailing slash.

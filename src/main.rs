@@ -71,6 +71,8 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         Command::Webhook(command) => {
             run::on_store::webhook(command, &load(&cli.settings)?, &mut out)
         }
+        Command::Freeze(args) => run::freeze(args, true, &mut out),
+        Command::Unfreeze(args) => run::freeze(args, false, &mut out),
         Command::Doctor(args) => run::doctor::run(args, &cli.settings, &mut out),
         Command::Score(_) => score(&load(&cli.settings)?, &mut out),
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
@@ -91,6 +93,7 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         Command::Payee(command) => run::on_store::payee(command, &load(&cli.settings)?, &mut out),
         Command::Tool(command) => run::on_store::tool(command, &load(&cli.settings)?, &mut out),
         Command::Migrate(args) => run::on_store::migrate(*args, &load(&cli.settings)?, &mut out),
+        Command::Retention(args) => run::on_store::retention(args, &load(&cli.settings)?, &mut out),
         Command::Serve(args) => run::serve::run(args, &load(&cli.settings)?, &mut out),
         Command::Mcp(args) => run::mcp::run(args, &load(&cli.settings)?),
         Command::Sandbox(args) => run::sandbox::run(args, &load(&cli.settings)?, &mut out),

@@ -75,6 +75,7 @@ async fn kinds(house: &House) -> Vec<String> {
         .await
         .unwrap();
     records
+        .rows
         .into_iter()
         .rev()
         .map(|stored| stored.record.kind)
@@ -281,6 +282,9 @@ async fn a_freeze_stops_proposals_and_commits_until_it_is_lifted() {
     ];
     for (scope, id, covered) in cases {
         let house = house(json!({})).await;
+        house
+            .policy("b", &hundi::domain::policy::Policy::default())
+            .await;
         let who = person(Role::Operator);
         let first = house.transfer("a", 100).await;
         house.broker.freeze(&who, scope, id, "drill").await.unwrap();
@@ -332,7 +336,17 @@ async fn freezes_are_for_operators_and_say_what_they_need() {
     use FreezeScope::{Agent, All, Tool, Vendor};
     let house = House::new().await;
     let broker = &house.broker;
-    for who in [person(Role::Approver), person(Role::Auditor), agent_of("a")] {
+    let approver = person(Role::Approver);
+    assert!(
+        broker
+            .freeze(&approver, All, None, "an alarm")
+            .await
+            .is_ok()
+    );
+    assert!(broker.unfreeze(&approver, All, None, "x").await.is_err());
+    let operator = person(Role::Operator);
+    assert!(broker.unfreeze(&operator, All, None, "over").await.is_ok());
+    for who in [person(Role::Auditor), agent_of("a")] {
         let refused = broker.freeze(&who, All, None, "x").await;
         assert_eq!(
             refused,

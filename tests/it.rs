@@ -21,6 +21,7 @@ mod deploy;
 mod edges;
 mod ephemeral;
 mod exactly_once;
+mod fair_shares;
 mod fuzz;
 mod governance;
 mod governed;

@@ -145,6 +145,8 @@ backends! {
         records_are_found_by_each_filter,
         a_message_waits_until_it_is_delivered,
         many_deliverers_share_the_outbox,
+        whoever_has_to_decide_is_told_first,
+        what_is_old_is_dropped_and_nothing_else,
         numbers_survive_the_store,
     ;
 }

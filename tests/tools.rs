@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use hundi::broker::catalogue::ToolInfo;
 use hundi::broker::{Broker, CommitRequest, Committed, ProposeRequest, Settings, Trouble};
 use hundi::domain::call::{Call, Reply};
+use hundi::domain::facts::FreezeScope;
 use hundi::domain::ids::OrgId;
+use hundi::domain::policy::Policy;
 use hundi::domain::principal::Role;
 use hundi::domain::reason::Refusal;
 use hundi::domain::tool::{Risk, Standing};
@@ -201,6 +203,23 @@ async fn nothing_of_an_upstream_works_until_an_operator_accepts_it() {
         invoke(broker, "look").await.unwrap(),
         json!({"id": "order_1"})
     );
+    use FreezeScope::{Agent, All, Server, Tool};
+    house.policy("a", &Policy::default()).await;
+    let operator = person(Role::Operator);
+    for (scope, id) in [
+        (All, None),
+        (Agent, Some("a")),
+        (Tool, Some("look")),
+        (Server, Some("shop")),
+    ] {
+        let done = broker.freeze(&operator, scope, id, "drill").await;
+        done.unwrap();
+        let stopped = invoke(broker, "look").await;
+        assert!(matches!(stopped, Err(Trouble::Frozen(_))), "{scope:?}");
+        let lifted = broker.unfreeze(&operator, scope, id, "over").await;
+        lifted.unwrap();
+        assert!(invoke(broker, "look").await.is_ok(), "{scope:?}");
+    }
     assert!(matches!(
         propose(broker, "buy").await,
         Err(Trouble::ToolQuarantined(_))

@@ -188,6 +188,7 @@ fn shown(proposal: Proposal) -> Proposed {
         proposal,
         token: None,
         replayed: false,
+        stored: true,
         retry_after_secs: None,
     }
 }

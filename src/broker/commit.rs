@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::at_bank::May;
 use super::measure;
+use super::refusals::Kept;
 use super::unsent::unsent;
 use super::{Broker, CommitRequest, Committed, Trouble};
 use crate::connector::Connector;
@@ -55,7 +56,7 @@ impl Broker {
                 role: who.role.name(),
             });
         }
-        let room = self.load().enter()?;
+        let room = self.room_to_commit(who)?;
         let (broker, caller, who) = (self.clone(), who, who.clone());
         let proposal_id = request.proposal_id.clone();
         // A task of its own: a caller that hangs up must not stop a claimed commit half-way.
@@ -98,7 +99,7 @@ impl Broker {
                 }
             };
             timer.phase(measure::Phase::Verify);
-            let _room = self.room_for(&proposal).await?;
+            let _room = self.room_for(who, &proposal).await?;
             let asked = Instant::now();
             match self.claim(who, *proposal, &verified).await? {
                 Claimed::Granted(claim) => {
@@ -490,18 +491,17 @@ impl Broker {
         original: Option<Box<Proposal>>,
         detail: Option<String>,
     ) -> Result<Committed, Trouble> {
-        let mut record = Record::new(
-            self.ports().ambient.now(),
-            &who.org,
-            "commit_refused",
-            &who.id,
-        )
-        .deciding("REJECTED", refusal.code());
+        let now = self.ports().ambient.now();
+        let kept = self.refusals().count(who, refusal.code(), now);
+        let mut record = Record::new(now, &who.org, "commit_refused", &who.id)
+            .deciding("REJECTED", refusal.code());
         record.agent.clone_from(&who.agent);
         // Only ids that exist for this caller: a stranger's guesses do not enter the log.
         let known = request.proposal_id.parse::<ProposalId>().ok();
         record.proposal = known.filter(|_| refusal != Refusal::UnknownProposal);
-        self.note(record).await?;
+        if kept != Kept::Summed {
+            self.note(record).await?;
+        }
         let answer = Committed::Refused {
             refusal,
             recovery: self.advice(who, request, refusal).await,

@@ -27,11 +27,14 @@ use crate::telemetry::{self, Channel, Delivery};
 use crate::wire::UpstreamHealth;
 
 /// Messages per turn.
-const BATCH: u32 = 20;
+const BATCH: usize = 20;
+/// Messages taken at once: few, so that a hold that comes meanwhile is told next and not after a
+/// crowd of alerts.
+const TAKEN: u32 = 4;
 /// Longest that one post may take.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// Nobody else takes a message before this: longer than a whole batch can take.
-const HIDDEN_SECS: i64 = 20 * 2 * 8 + 30;
+/// Nobody else takes a message before this: longer than what is taken at once can take.
+const HIDDEN_SECS: i64 = 4 * 2 * 8 + 30;
 /// Pause after the first failure; doubles up to the longest.
 const FIRST_PAUSE_MS: i64 = 2_000;
 /// Longest pause between two tries.
@@ -81,19 +84,25 @@ struct Turn {
 impl Broker {
     /// Works off the outbox. Returns how many messages were taken.
     pub async fn deliver(&self) -> Result<usize, Trouble> {
-        let now = self.ports().ambient.now();
-        let hidden = now.plus_secs(HIDDEN_SECS);
-        let mut taken = self.ports().store.take_notices(now, hidden, BATCH).await?;
-        taken.sort_by_key(|waiting| waiting.id);
-        let mut turn = Turn::default();
-        let count = taken.len();
-        for waiting in taken {
-            let told = self.tell(&waiting.notice, &mut turn).await;
-            let retry_at = match told {
-                Told::Yes | Told::Moot => None,
-                Told::Failed(after) => Some(self.retry_at(&waiting, after)),
-            };
-            self.ports().store.notice_done(waiting.id, retry_at).await?;
+        let (mut turn, mut count) = (Turn::default(), 0);
+        while count < BATCH {
+            let now = self.ports().ambient.now();
+            let hidden = now.plus_secs(HIDDEN_SECS);
+            let mut taken = self.ports().store.take_notices(now, hidden, TAKEN).await?;
+            taken.sort_by_key(|waiting| (waiting.notice.kind.urgency(), waiting.id));
+            let all = taken.len() < TAKEN as usize;
+            count += taken.len();
+            for waiting in taken {
+                let told = self.tell(&waiting.notice, &mut turn).await;
+                let retry_at = match told {
+                    Told::Yes | Told::Moot => None,
+                    Told::Failed(after) => Some(self.retry_at(&waiting, after)),
+                };
+                self.ports().store.notice_done(waiting.id, retry_at).await?;
+            }
+            if all {
+                break;
+            }
         }
         Ok(count)
     }

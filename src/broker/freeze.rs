@@ -1,4 +1,7 @@
-//! Freezing and unfreezing: an operator's brake.
+//! Freezing and unfreezing: an operator's brake. Approvers may pull it, too; only operators let go.
+//!
+//! What is frozen stops proposals, commits and low-risk calls alike. A scope that nothing has is an
+//! error and not a freeze: whoever mistypes an id must not believe that something stands still.
 //!
 //! All freezes of an organisation are one document, and every admission and every claim is written
 //! under a guard on its version: once a freeze is stored, nothing that had not seen it goes through
@@ -8,11 +11,14 @@ use serde_json::json;
 
 use super::keys::{failed, forbidden};
 use super::{Broker, Trouble};
-use crate::domain::change::{Change, Conflict, DocKey, DocWrite, Record};
-use crate::domain::facts::{Freeze, FreezeScope, Freezes};
+use crate::domain::change::{Change, Conflict, Doc, DocKey, DocWrite, Record};
+use crate::domain::facts::{Fact, Freeze, FreezeScope, Freezes};
 use crate::domain::ids::{AgentId, OrgId, ToolName};
+use crate::domain::policy::Policy;
 use crate::domain::principal::{Principal, Right};
-use crate::store::ApplyError;
+use crate::domain::tool::Tool;
+use crate::governance;
+use crate::store::{ApplyError, ProposalFilter};
 
 /// Document kind and id of an organisation's freezes.
 pub(super) const KIND: &str = "freeze";
@@ -44,7 +50,13 @@ impl Broker {
         id: Option<&str>,
         reason: &str,
     ) -> Result<Freezes, Trouble> {
-        let id = target(scope, id)?;
+        if !who.may(Right::Brake) {
+            return Err(forbidden(who));
+        }
+        let id = self.target(scope, id)?;
+        if let Some(id) = &id {
+            self.expect_target(who, scope, id).await?;
+        }
         let reason = reason.trim();
         if reason.is_empty() || reason.chars().count() > MAX_REASON {
             return bad(&format!(
@@ -77,9 +89,12 @@ impl Broker {
         id: Option<&str>,
         reason: &str,
     ) -> Result<Freezes, Trouble> {
+        if !who.may(Right::Operate) {
+            return Err(forbidden(who));
+        }
         let freeze = Freeze {
             scope,
-            id: target(scope, id)?,
+            id: self.target(scope, id)?,
             reason: reason.trim().chars().take(MAX_REASON).collect(),
             by: who.id.clone(),
             at: self.ports().ambient.now(),
@@ -102,9 +117,6 @@ impl Broker {
         about: &Freeze,
         change: impl Fn(&mut Freezes) -> Result<(), Trouble>,
     ) -> Result<Freezes, Trouble> {
-        if !who.may(Right::Operate) {
-            return Err(forbidden(who));
-        }
         for _ in 0..TRIES {
             let (mut freezes, version) = self.read_freezes(&who.org).await?;
             change(&mut freezes)?;
@@ -120,7 +132,11 @@ impl Broker {
                 (FreezeScope::Agent, Some(id)) => record.agent = id.parse().ok(),
                 (FreezeScope::Tool, Some(id)) => record.tool = id.parse().ok(),
                 (
-                    FreezeScope::All | FreezeScope::Vendor | FreezeScope::Agent | FreezeScope::Tool,
+                    FreezeScope::All
+                    | FreezeScope::Vendor
+                    | FreezeScope::Server
+                    | FreezeScope::Agent
+                    | FreezeScope::Tool,
                     _,
                 ) => {}
             }
@@ -135,6 +151,114 @@ impl Broker {
             }
         }
         Err(Trouble::Changed)
+    }
+
+    /// Fails if the caller, this tool or its server is frozen: for calls that pass through and are
+    /// decided by nobody else.
+    pub(super) async fn not_frozen(
+        &self,
+        who: &Principal,
+        tool: &Tool,
+        args: &serde_json::Value,
+    ) -> Result<(), Trouble> {
+        let nobody = AgentId::external();
+        let agent = who.agent.as_ref().unwrap_or(&nobody);
+        let payee = tool.payee(args);
+        let request = governance::Request {
+            agent,
+            tool,
+            args,
+            effective: tool.effective(args),
+            payee: &payee,
+        };
+        let mut facts = crate::domain::facts::Facts::missing(self.ports().ambient.now());
+        facts.freezes = self.local_facts(&who.org, agent).await?.freezes;
+        match governance::freeze::frozen(&request, &facts) {
+            None => Ok(()),
+            Some(finding) => Err(Trouble::Frozen(finding.detail)),
+        }
+    }
+
+    /// How many scopes of each kind are frozen, for gauges: of the first organisation.
+    pub(super) async fn gauge_freezes(&self) -> Result<(), Trouble> {
+        let (freezes, _) = self.read_freezes(&OrgId::default()).await?;
+        for scope in FreezeScope::ALL {
+            let count = freezes.0.iter().filter(|freeze| freeze.scope == scope);
+            crate::telemetry::frozen(scope, count.count());
+        }
+        Ok(())
+    }
+
+    /// What a scope is of, spelt as checks compare it. The two names under which a tool is offered
+    /// mean the tool.
+    fn target(&self, scope: FreezeScope, id: Option<&str>) -> Result<Option<String>, Trouble> {
+        let id = target(scope, id)?;
+        if scope != FreezeScope::Tool {
+            return Ok(id);
+        }
+        let infos = self.catalogue().infos();
+        Ok(id.map(|name| {
+            let stem = ["_propose", "_commit"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .filter(|stem| !infos.contains_key(&name) && infos.contains_key(*stem));
+            stem.map(str::to_owned).unwrap_or(name)
+        }))
+    }
+
+    /// An agent, tool or server has to be there; a vendor may be frozen before it is ever paid.
+    async fn expect_target(
+        &self,
+        who: &Principal,
+        scope: FreezeScope,
+        id: &str,
+    ) -> Result<(), Trouble> {
+        let (there, what) = match scope {
+            FreezeScope::All | FreezeScope::Vendor => (true, "scope"),
+            FreezeScope::Agent => (self.knows_agent(who, id).await?, "agent"),
+            FreezeScope::Tool => (self.catalogue().infos().contains_key(id), "tool"),
+            FreezeScope::Server => {
+                let ours = id == crate::connector::razorpay::UPSTREAM;
+                (ours || self.settings().upstreams.contains_key(id), "server")
+            }
+        };
+        if there {
+            Ok(())
+        } else {
+            Err(Trouble::NotFound(what))
+        }
+    }
+
+    /// Whether an agent has a policy, a past or a key. The cheapest question first: the brake must
+    /// not wait for a list of everything.
+    async fn knows_agent(&self, who: &Principal, id: &str) -> Result<bool, Trouble> {
+        let Ok(agent) = id.parse::<AgentId>() else {
+            return Ok(false);
+        };
+        let local = self.local_facts(&who.org, &agent).await?;
+        let has_policy = matches!(
+            &local.policy,
+            Fact::Known(Some(Policy { .. })) | Fact::Missing
+        );
+        if has_policy || agent == self.settings().bank.external_agent {
+            return Ok(true);
+        }
+        let past = ProposalFilter {
+            org: Some(who.org.clone()),
+            agent: Some(agent.clone()),
+            limit: 1,
+            ..ProposalFilter::default()
+        };
+        if !self.ports().store.proposals(&past).await?.is_empty() {
+            return Ok(true);
+        }
+        let keys = self
+            .ports()
+            .store
+            .docs(super::keys::KIND, Some(&who.org))
+            .await?;
+        let names = |doc: &Doc| doc.body.get("agent_id").and_then(|id| id.as_str()) == Some(id);
+        Ok(keys.iter().any(names))
     }
 
     async fn read_freezes(&self, org: &OrgId) -> Result<(Freezes, u64), Trouble> {
@@ -165,6 +289,10 @@ fn target(scope: FreezeScope, id: Option<&str>) -> Result<Option<String>, Troubl
         (FreezeScope::Vendor, Some(id)) if id.chars().count() <= MAX_VENDOR => {
             Ok(Some(id.to_owned()))
         }
+        (FreezeScope::Server, Some(id)) if id.chars().count() <= MAX_VENDOR => {
+            Ok(Some(id.to_owned()))
+        }
+        (FreezeScope::Server, _) => bad("the scope `server` takes the name of an upstream as `id`"),
         (FreezeScope::Agent, _) => bad("the scope `agent` takes the `id` of an agent"),
         (FreezeScope::Tool, _) => bad("the scope `tool` takes the name of a tool as `id`"),
         (FreezeScope::Vendor, _) => bad(

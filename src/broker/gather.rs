@@ -16,6 +16,7 @@ use crate::domain::facts::{
 };
 use crate::domain::ids::{AgentId, OrgId, hex};
 use crate::domain::policy::Policy;
+use crate::domain::principal::Principal;
 use crate::domain::proposal::Score;
 use crate::domain::time::Timestamp;
 use crate::governance::{self, domains, integrity};
@@ -113,25 +114,26 @@ impl Broker {
         })
     }
 
-    /// All facts about one request. Counts it, unless it was counted before.
+    /// All facts about one request. Counts it, unless it was counted before. Nobody outside is asked
+    /// about a request that our own books refuse: an answer could not save it, and whoever is refused
+    /// could wear the services out for everybody.
     pub(super) async fn gather(
         &self,
-        org: &OrgId,
+        who: &Principal,
         request: &governance::Request<'_>,
         paid: &Paid,
         answers: &Answers<'_>,
         counted: &mut Counted,
         now: Timestamp,
     ) -> Result<Gathered, Trouble> {
+        let org = &who.org;
         let mut local = self.local_facts(org, request.agent).await?;
         local.guards.extend(paid.guards.iter().cloned());
         let policy = local.policy.known().and_then(Option::as_ref);
         let (integrity, docs) = self.integrity(org, request, answers).await?;
         let spent = self.spent_today(org, request, policy, now);
         let history = self.past_payouts(org, request);
-        let outside = self.outside_facts(request, &paid.registration, policy);
-        let (spent_today, history, (reputation, entity)) =
-            futures_util::join!(spent, history, outside);
+        let (spent_today, history) = futures_util::join!(spent, history);
         // A store that does not answer decides nothing: without its books there is no verdict to
         // write down, only a refusal to take up the request.
         let (spent_today, history) = (spent_today?, history?);
@@ -145,22 +147,29 @@ impl Broker {
         };
         *counted = Some(pace.clone());
         let zone = &self.settings().zone;
-        let facts = Facts {
+        let asks = self.outside_questions(request, policy);
+        let mut facts = Facts {
             now,
             freezes: local.freezes,
-            policy: local.policy,
+            policy: local.policy.clone(),
             spent_today,
             recent_requests: pace.recent_requests,
             tool_pace: pace.tool,
             registration: Fact::Known(paid.registration.clone()),
-            reputation,
-            entity,
+            reputation: Fact::Known(Reputation::NotAsked),
+            entity: Fact::Known(Entity::NotAsked),
             hour_of_week: now.hour_of_week(zone),
             history_hours: history.hours,
             history: Fact::Known(history.past),
             anomaly: None,
             integrity,
         };
+        if asks && !governance::refused_at_home(request, &facts) {
+            let policy = local.policy.known().and_then(Option::as_ref);
+            let registration = &paid.registration;
+            (facts.reputation, facts.entity) =
+                self.outside_facts(who, request, registration, policy).await;
+        }
         Ok(Gathered {
             facts,
             guards: local.guards,
@@ -228,8 +237,20 @@ impl Broker {
         history.await
     }
 
+    /// Whether there is anything to ask others about this request.
+    fn outside_questions(
+        &self,
+        request: &governance::Request<'_>,
+        policy: Option<&Policy>,
+    ) -> bool {
+        let asks_entity = policy.is_some_and(|policy| policy.require_verified_entity);
+        let asks_reputation = self.ports().reputation.is_some() && request.payee.url.is_some();
+        asks_entity || asks_reputation
+    }
+
     async fn outside_facts(
         &self,
+        who: &Principal,
         request: &governance::Request<'_>,
         registration: &Registration,
         policy: Option<&Policy>,
@@ -254,7 +275,11 @@ impl Broker {
                 (_, None) => Fact::Known(Entity::Unverified),
             }
         };
-        let both = async { futures_util::join!(reputation, entity) };
+        let both = async {
+            // Whoever asks more than its share at once may not learn it: missing, and so held.
+            let _turn = self.places().question(who).await;
+            futures_util::join!(reputation, entity)
+        };
         let asked = tokio::time::timeout(OUTSIDE_DEADLINE, both).await;
         asked.unwrap_or((Fact::Missing, Fact::Missing))
     }

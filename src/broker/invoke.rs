@@ -1,5 +1,5 @@
-//! Low-risk tools pass through: read-only by the operator's word, checked against their schema,
-//! counted, and otherwise left alone.
+//! Low-risk tools pass through: read-only by the operator's word, checked against their schema and
+//! against freezes, counted, and otherwise left alone.
 
 use serde_json::Value;
 
@@ -48,6 +48,7 @@ impl Broker {
         else {
             return Err(Trouble::UnknownTool(tool.name.to_string()));
         };
+        self.not_frozen(who, &tool, arguments).await?;
         self.pace_through(&who.org, &tool.name).await?;
         let call = Call::new(upstream, name, arguments);
         let deadline = self.deadline_of(upstream);

@@ -5,7 +5,8 @@
 //! come back *before* anything is claimed: a commit that was claimed and then found no room at its
 //! upstream would end as failed, for no fault of its caller.
 //!
-//! Each upstream has room of its own, so that one that hangs takes nobody else's.
+//! Each upstream has room of its own, so that one that hangs takes nobody else's; and no principal
+//! gets more than its share of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::places::{Kind, Place, Shares};
 use super::{Broker, Trouble};
+use crate::domain::principal::Principal;
 use crate::domain::proposal::Proposal;
 use crate::domain::tool::Executor;
 
@@ -27,17 +30,20 @@ pub struct Bounds {
     pub per_upstream: usize,
     /// Longest that a commit waits for room at its upstream before it is told to come back.
     pub patience: Duration,
+    /// What one principal may take of all this.
+    pub shares: Shares,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            // As many as the doors let in.
-            commits: 1_024,
+            // What the process can hold; one principal gets a part of it (`Shares::calls`).
+            commits: 4_096,
             // Below the 256 calls that the wire keeps under way, so that what is claimed is sent at
             // once and recovery finds room for its questions.
             per_upstream: 224,
             patience: Duration::from_secs(2),
+            shares: Shares::default(),
         }
     }
 }
@@ -76,8 +82,9 @@ impl Load {
             .map_err(|_| overloaded())
     }
 
-    /// Room at one upstream. Waits a little, because rooms are given back all the time.
-    async fn at(&self, upstream: &str) -> Result<Room, Trouble> {
+    /// Room at one upstream, out of the `own` share of whoever commits. Waits a little, because rooms
+    /// are given back all the time.
+    async fn at(&self, upstream: &str, own: Arc<Semaphore>) -> Result<(Room, Room), Trouble> {
         let rooms = {
             let mut upstreams = self.lock();
             let most = self.bounds.per_upstream;
@@ -87,8 +94,12 @@ impl Load {
                 .or_insert_with(|| Arc::new(Semaphore::new(most)));
             rooms.clone()
         };
-        let room = tokio::time::timeout(self.bounds.patience, rooms.acquire_owned()).await;
-        room.ok().and_then(Result::ok).ok_or_else(overloaded)
+        let both = async {
+            let own = own.acquire_owned().await.ok()?;
+            Some((own, rooms.acquire_owned().await.ok()?))
+        };
+        let room = tokio::time::timeout(self.bounds.patience, both).await;
+        room.ok().flatten().ok_or_else(overloaded)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Semaphore>>> {
@@ -106,7 +117,11 @@ fn overloaded() -> Trouble {
 
 impl Broker {
     /// Room for this proposal at its upstream; `None` for what is done in process.
-    pub(super) async fn room_for(&self, proposal: &Proposal) -> Result<Option<Room>, Trouble> {
+    pub(super) async fn room_for(
+        &self,
+        who: &Principal,
+        proposal: &Proposal,
+    ) -> Result<Option<(Room, Room)>, Trouble> {
         let tool = self.catalogue().get(proposal.fixed.tool.as_str());
         let upstream = match tool.as_ref().map(|tool| &tool.executor) {
             Some(Executor::Razorpay) => crate::connector::razorpay::UPSTREAM,
@@ -114,7 +129,14 @@ impl Broker {
             // Nothing is sent: done here, or refused by the claim.
             Some(Executor::Noop) | None => return Ok(None),
         };
-        self.load().at(upstream).await.map(Some)
+        let own = self.places().at_upstreams(who);
+        self.load().at(upstream, own).await.map(Some)
+    }
+
+    /// Room for one more commit of this principal, however it ends and whoever waits for it.
+    pub(super) fn room_to_commit(&self, who: &Principal) -> Result<(Place, Room), Trouble> {
+        let own = self.places().enter(who, Kind::Call)?;
+        Ok((own, self.load().enter()?))
     }
 
     /// Resolves once every commit under way has ended. New ones are not held back: close the doors
@@ -150,12 +172,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_upstream_is_waited_for_a_little_and_takes_no_others_room() {
         let load = load();
-        let first = load.at("slow").await.unwrap();
+        let own = || Arc::new(Semaphore::new(2));
+        let first = load.at("slow", own()).await.unwrap();
         let began = tokio::time::Instant::now();
-        assert_eq!(load.at("slow").await.err(), Some(overloaded()));
+        assert_eq!(load.at("slow", own()).await.err(), Some(overloaded()));
         assert_eq!(began.elapsed(), Bounds::default().patience);
-        assert!(load.at("other").await.is_ok());
-        let (waiting, ()) = tokio::join!(load.at("slow"), async { drop(first) });
+        assert!(load.at("other", own()).await.is_ok());
+        let (waiting, ()) = tokio::join!(load.at("slow", own()), async { drop(first) });
         assert!(waiting.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_takes_more_than_a_share_of_an_upstream() {
+        let load = Load::new(Bounds {
+            per_upstream: 4,
+            ..Bounds::default()
+        });
+        let greedy = Arc::new(Semaphore::new(2));
+        let _held = (
+            load.at("slow", greedy.clone()).await.unwrap(),
+            load.at("slow", greedy.clone()).await.unwrap(),
+        );
+        assert_eq!(load.at("slow", greedy).await.err(), Some(overloaded()));
+        let other = Arc::new(Semaphore::new(2));
+        assert!(load.at("slow", other).await.is_ok());
     }
 }

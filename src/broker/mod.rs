@@ -30,14 +30,18 @@ pub mod memory;
 mod naming;
 mod offer;
 mod pace;
+pub mod pages;
 pub mod payees;
 pub mod peers;
+pub mod places;
 pub mod policy;
 pub mod poll;
 pub mod propose;
 pub mod query;
 pub mod reconcile;
+mod refusals;
 pub mod relay;
+pub mod retention;
 pub mod slack;
 mod slack_team;
 mod spool;
@@ -61,6 +65,7 @@ use crate::domain::ids::{AgentId, OrgId, ProposalId, ToolName};
 use crate::domain::payee::PayeeId;
 use crate::domain::proposal::{Origin, Proposal, State};
 use crate::domain::reason::{Reason, Recovery, Refusal};
+use crate::domain::retention::Retention;
 use crate::domain::secret::Secret;
 use crate::domain::token::KeyRing;
 use crate::domain::tool::{Standing, Tool};
@@ -169,6 +174,8 @@ pub struct Proposed {
     pub token: Option<SealedToken>,
     /// True if an earlier request with the same idempotency key made it.
     pub replayed: bool,
+    /// False for a refusal that was only counted: nobody can ask for it again.
+    pub stored: bool,
     /// When to come back, for `RATE_LIMITED`.
     pub retry_after_secs: Option<u32>,
 }
@@ -283,6 +290,9 @@ pub enum Trouble {
         /// Seconds until there is room, at least 1.
         retry_after_secs: u32,
     },
+    /// An operator's freeze covers a call that passes through.
+    #[error("an operator has frozen this: {0}")]
+    Frozen(String),
     /// An upstream failed on a pass-through call.
     #[error("the upstream did not answer properly: {0}")]
     Upstream(String),
@@ -320,6 +330,7 @@ impl Trouble {
             Trouble::StoreUnavailable => "store_unavailable",
             Trouble::Overloaded { .. } => "overloaded",
             Trouble::RateLimited { .. } => "rate_limited",
+            Trouble::Frozen(_) => "frozen",
             Trouble::Upstream(_) => "upstream_failed",
             Trouble::ResultTooLarge { .. } => "result_too_large",
             Trouble::Off(_) => "not_configured",
@@ -341,6 +352,7 @@ impl Trouble {
             | Trouble::AccountTaken { .. }
             | Trouble::IdempotencyKeyReused(_)
             | Trouble::WrongState(_)
+            | Trouble::Frozen(_)
             | Trouble::Changed => 409,
             Trouble::RateLimited { .. } => 429,
             Trouble::Upstream(_) | Trouble::ResultTooLarge { .. } => 502,
@@ -371,6 +383,7 @@ impl Trouble {
             Trouble::ApprovedAlready(_) | Trouble::SelfApproval => Recovery::GetApproval,
             Trouble::ToolQuarantined(_)
             | Trouble::ToolUnusable(_)
+            | Trouble::Frozen(_)
             | Trouble::Unauthenticated
             | Trouble::Forbidden { .. }
             | Trouble::NotFound(_)
@@ -446,6 +459,8 @@ pub struct Settings {
     pub bounds: load::Bounds,
     /// Names of this process's master keys, the newest first; empty where it has none.
     pub masters: Vec<String>,
+    /// How long what may be dropped is kept.
+    pub retention: Retention,
 }
 
 /// How people are told and asked.
@@ -544,6 +559,7 @@ impl Default for Settings {
             relist_every: Duration::from_secs(60),
             bounds: load::Bounds::default(),
             masters: Vec::new(),
+            retention: Retention::default(),
         }
     }
 }
@@ -571,6 +587,8 @@ struct Inner {
     tending: tend::Tending,
     load: load::Load,
     peers: peers::Peers,
+    places: places::Places,
+    refusals: refusals::Refusals,
 }
 
 impl Broker {
@@ -591,6 +609,7 @@ impl Broker {
         let memory = memory::Memory::new(ports.ephemeral.clone());
         let tending = tend::Tending::new(ports.wire.as_ref(), settings.upstreams.keys());
         let load = load::Load::new(settings.bounds);
+        let places = places::Places::new(settings.bounds.shares);
         Self {
             inner: Arc::new(Inner {
                 ports,
@@ -607,6 +626,8 @@ impl Broker {
                 tending,
                 load,
                 peers: peers::Peers::default(),
+                places,
+                refusals: refusals::Refusals::default(),
             }),
         }
     }
@@ -628,6 +649,15 @@ impl Broker {
 
     fn tending(&self) -> &tend::Tending {
         &self.inner.tending
+    }
+
+    /// Who has taken how much of the house.
+    pub fn places(&self) -> &places::Places {
+        &self.inner.places
+    }
+
+    fn refusals(&self) -> &refusals::Refusals {
+        &self.inner.refusals
     }
 
     fn load(&self) -> &load::Load {

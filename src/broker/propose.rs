@@ -8,6 +8,7 @@ use super::at_bank::{BankWord, with_bank};
 use super::gather::{Answers, Counted, Gathered};
 use super::measure;
 use super::reconcile::notice;
+use super::refusals::Kept;
 use super::{Broker, ProposeRequest, Proposed, Settings, Trouble};
 use crate::domain::canonical::Canonical;
 use crate::domain::change::{BudgetMove, Change, Conflict, Record};
@@ -165,6 +166,7 @@ impl Broker {
             proposal: earlier,
             token,
             replayed: true,
+            stored: true,
             retry_after_secs: None,
         })
     }
@@ -188,7 +190,7 @@ impl Broker {
         };
         let mut gathered = match request.origin {
             Origin::Agent | Origin::Bank => {
-                self.gather(&who.org, &asked, &paid, &answers, counted, now)
+                self.gather(who, &asked, &paid, &answers, counted, now)
                     .await?
             }
             Origin::Consequence => self.gather_freezes(&who.org, &asked, &paid, now).await?,
@@ -205,6 +207,13 @@ impl Broker {
         (gathered.facts.history, gathered.facts.history_hours) = (Fact::Missing, Arc::default());
         let proposal = self.drafted(id, who, &asked, ready, request, &gathered, &verdict)?;
         self.dry_run(tool, &proposal)?;
+        let mut told = true;
+        if matches!(verdict, Verdict::Block(_)) && request.origin == Origin::Agent {
+            match self.refusals().count(who, verdict.headline().code(), now) {
+                Kept::Whole { told: one } => told = one,
+                Kept::Summed => return Ok(Some(self.counted(proposal, &gathered))),
+            }
+        }
         let reserve = self.reservation(&who.org, &asked, &gathered, proposal.state, now);
         let settings = self.settings();
         let change = admission(
@@ -214,6 +223,7 @@ impl Broker {
             who,
             &verdict,
             settings,
+            told,
         );
         match self.ports().store.apply(change).await {
             Ok(_) => {
@@ -344,6 +354,18 @@ impl Broker {
         governance::budget::reserve(asked, &gathered.facts, pot)
     }
 
+    /// A refusal that leaves no trace but a count.
+    fn counted(&self, proposal: Proposal, gathered: &Gathered) -> Proposed {
+        let limited = proposal.fixed.reason == Reason::RateLimited;
+        Proposed {
+            proposal,
+            token: None,
+            replayed: false,
+            stored: false,
+            retry_after_secs: limited.then_some(gathered.retry_after_secs.max(1)),
+        }
+    }
+
     fn admitted(&self, proposal: Proposal, gathered: &Gathered) -> Proposed {
         let fixed = &proposal.fixed;
         for doc in &gathered.docs {
@@ -360,11 +382,16 @@ impl Broker {
             proposal,
             token,
             replayed: false,
+            stored: true,
             retry_after_secs,
         }
     }
 }
 
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one call site, and every part is needed"
+)]
 fn admission(
     proposal: &Proposal,
     reserve: Option<BudgetMove>,
@@ -372,6 +399,7 @@ fn admission(
     who: &Principal,
     verdict: &Verdict,
     settings: &Settings,
+    one_by_one: bool,
 ) -> Change {
     let now = gathered.facts.now;
     let fixed = &proposal.fixed;
@@ -394,6 +422,7 @@ fn admission(
         .deciding(decision, fixed.reason.code())
         .with(detail);
     // What nobody wants to hear is not even written: refusals can come by the thousand.
+    let told = told.filter(|_| one_by_one);
     let told = told.filter(|kind| settings.people.wants(*kind, fixed.reason.code()));
     let told = told.map(|kind| notice(proposal, kind, now, fixed.reason.text()));
     Change::admit(

@@ -7,6 +7,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
+use super::pages::{Filling, Next, Page, proposal_bytes, record_bytes};
 use super::{Broker, ListRequest, MAX_AWAIT, Proposed, Trouble};
 use crate::domain::ids::{AgentId, ProposalId};
 use crate::domain::principal::{Principal, Right};
@@ -59,50 +60,84 @@ impl Broker {
         }
     }
 
-    /// Proposals, newest first, without tokens. An agent sees its own.
+    /// Proposals, newest first, without tokens, as many as a page holds. An agent sees its own.
     pub async fn proposals(
         &self,
         who: &Principal,
         request: &ListRequest,
-    ) -> Result<Vec<Proposed>, Trouble> {
+    ) -> Result<Page<Proposed>, Trouble> {
         let Some(agent) = visible_agent(who, request.agent.as_ref()) else {
-            return Ok(Vec::new());
+            return Ok(Page::empty());
         };
-        let filter = ProposalFilter {
+        let turn = self.places().long_read(who).await?;
+        let mut filter = ProposalFilter {
             org: Some(who.org.clone()),
             agent,
             state: request.state,
             tool: request.tool.clone(),
             before: request.cursor,
-            limit: request.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE),
+            limit: 0,
         };
-        let proposals = self.ports().store.proposals(&filter).await?;
+        let mut filling = Filling::new(request.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE));
+        filter.limit = filling.ask();
+        let page = loop {
+            let rows = self.ports().store.proposals(&filter).await?;
+            let next;
+            (filling, next) = filling.take(filter.limit, rows, proposal_bytes);
+            match next {
+                Next::Done(page) => break page,
+                Next::Ask(rows) => filter.limit = rows,
+            }
+            filter.before = filling.last().map(Proposal::id).or(filter.before);
+        };
         let without_token = |proposal| Proposed {
             proposal,
             token: None,
             replayed: false,
+            stored: true,
             retry_after_secs: None,
         };
-        Ok(proposals.into_iter().map(without_token).collect())
+        Ok(Page {
+            rows: page.rows.into_iter().map(without_token).collect(),
+            more: page.more,
+            turn: Some(turn),
+        })
     }
 
-    /// Audit records of the caller's organisation; an agent sees those of its own proposals.
+    /// Audit records of the caller's organisation, as many as a page holds; an agent sees those of its own proposals.
     pub async fn records(
         &self,
         who: &Principal,
         filter: RecordFilter,
-    ) -> Result<Vec<StoredRecord>, Trouble> {
+    ) -> Result<Page<StoredRecord>, Trouble> {
         let Some(agent) = visible_agent(who, filter.agent.as_ref()) else {
-            return Ok(Vec::new());
+            return Ok(Page::empty());
         };
-        let limit = filter.limit.clamp(1, MAX_PAGE);
-        let filter = RecordFilter {
+        let turn = self.places().long_read(who).await?;
+        let mut filling = Filling::new(filter.limit.clamp(1, MAX_PAGE));
+        let mut filter = RecordFilter {
             org: Some(who.org.clone()),
             agent,
-            limit,
+            limit: filling.ask(),
             ..filter
         };
-        Ok(self.ports().store.records(&filter).await?)
+        loop {
+            let rows = self.ports().store.records(&filter).await?;
+            let next;
+            (filling, next) = filling.take(filter.limit, rows, record_bytes);
+            match next {
+                Next::Done(mut page) => {
+                    page.turn = Some(turn);
+                    return Ok(page);
+                }
+                Next::Ask(rows) => filter.limit = rows,
+            }
+            let last = filling.last().map(|stored| stored.seq);
+            match filter.after_seq {
+                Some(_) => filter.after_seq = last,
+                None => filter.before_seq = last,
+            }
+        }
     }
 
     /// Resolves when a proposal changed after `seen` (its version), or after `timeout`.
@@ -155,6 +190,7 @@ impl Broker {
             proposal,
             token,
             replayed: false,
+            stored: true,
             retry_after_secs: None,
         })
     }

@@ -231,6 +231,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::RateLimited { .. }
         | Trouble::Upstream(_)
         | Trouble::ResultTooLarge { .. }
+        | Trouble::Frozen(_)
         | Trouble::Off(_) => format!("Nothing was decided: {trouble}."),
     }
 }

@@ -35,6 +35,7 @@ impl Broker {
         let age = oldest.map_or(0, |at| now.secs().saturating_sub(at.secs()).max(0));
         telemetry::standings(standings.held, standings.unsettled, age);
         telemetry::audit_unsealed(self.unsealed().await?);
+        self.gauge_freezes().await?;
         Ok(())
     }
 }

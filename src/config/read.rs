@@ -20,6 +20,7 @@ use super::{
 use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
+use crate::domain::retention::Retention;
 
 /// Everything the layers say, and every mistake in it.
 pub(super) fn config(layers: &Layers, environment: &Environment) -> (Config, Vec<String>) {
@@ -63,6 +64,10 @@ impl Reader<'_> {
             razorpay: self.razorpay(),
             auto_poll: self.switch("auto_poll"),
             poll_interval: self.secs("poll_interval_secs"),
+            retention: Retention {
+                refused_days: self.days("retention.refused_days", 1),
+                webhooks_days: self.days("retention.webhooks_days", 7),
+            },
             safe_browsing: SafeBrowsing {
                 key: self.secret("safe_browsing.key"),
                 api_base: self.http_url("safe_browsing.api_base").unwrap_or_default(),
@@ -320,6 +325,12 @@ impl Reader<'_> {
             self.wrong(key);
             *range.start()
         })
+    }
+
+    /// Days to keep something, at least so many; `None` is for ever.
+    fn days(&mut self, key: &str, least: u32) -> Option<u32> {
+        let days = u32::try_from(self.number(key)).unwrap_or(0);
+        (days > 0).then_some(days.max(least))
     }
 
     fn secs(&mut self, key: &str) -> Duration {

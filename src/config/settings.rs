@@ -162,6 +162,9 @@ pub const SETTINGS: &[Setting] = &[
     setting("auto_poll",          Kind::Switch,         Some("false"), "ask the bank regularly for payouts made elsewhere"),
     setting("poll_interval_secs", Kind::Number(5, 300), Some("30"), "how often to ask"),
 
+    setting("retention.refused_days",  Kind::Number(0, 36_500), Some("90"), "how long refused proposals are kept, at least 1; 0 is for ever. Audit records are never dropped"),
+    setting("retention.webhooks_days", Kind::Number(0, 36_500), Some("90"), "how long it is remembered which webhooks were seen, at least 7; 0 is for ever"),
+
     setting("safe_browsing.key",      Kind::Secret(MIN_ISSUED), None, "Google Safe Browsing key: checks vendor URLs"),
     setting("safe_browsing.api_base", Kind::HttpUrl, Some("https://safebrowsing.googleapis.com"), "where Safe Browsing answers"),
     setting("gleif.api_base",         Kind::HttpUrl, Some("https://api.gleif.org"), "where GLEIF answers: verifies legal entities"),

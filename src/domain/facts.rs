@@ -60,6 +60,35 @@ pub enum FreezeScope {
     Tool,
     /// One vendor: its account, registrable domain or name.
     Vendor,
+    /// All tools of one upstream server, the bank's included.
+    Server,
+}
+
+impl FreezeScope {
+    /// Every scope, in the order help texts list them.
+    pub const ALL: [FreezeScope; 5] = [
+        FreezeScope::All,
+        FreezeScope::Agent,
+        FreezeScope::Tool,
+        FreezeScope::Vendor,
+        FreezeScope::Server,
+    ];
+
+    /// The scope's one spelling.
+    pub fn name(self) -> &'static str {
+        match self {
+            FreezeScope::All => "all",
+            FreezeScope::Agent => "agent",
+            FreezeScope::Tool => "tool",
+            FreezeScope::Vendor => "vendor",
+            FreezeScope::Server => "server",
+        }
+    }
+
+    /// Reads a scope's one spelling.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
 }
 
 /// What the registry of payees says about the account that is paid.

@@ -28,6 +28,18 @@ pub enum NoticeKind {
     Alert,
 }
 
+impl NoticeKind {
+    /// Which messages go first: lower ones. Whoever has to decide is told before whoever only wants
+    /// to know.
+    pub fn urgency(self) -> i64 {
+        match self {
+            NoticeKind::Held | NoticeKind::Decided => 0,
+            NoticeKind::InDoubt | NoticeKind::Reversed => 1,
+            NoticeKind::Blocked | NoticeKind::Alert => 2,
+        }
+    }
+}
+
 /// One message to people, without any channel's formatting.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Notice {

@@ -55,6 +55,7 @@ impl Role {
             Right::ReadOwn => true,
             Right::Decide => matches!(self, Role::Approver | Role::Admin),
             Right::ReadAll => self != Role::Agent,
+            Right::Brake => matches!(self, Role::Approver | Role::Operator | Role::Admin),
             Right::Operate => matches!(self, Role::Operator | Role::Admin),
             Right::Administer => self == Role::Admin,
         }
@@ -74,6 +75,8 @@ pub enum Right {
     Decide,
     /// Read what belongs to others in the same organisation.
     ReadAll,
+    /// Freeze what should stand still. Lifting a freeze is [`Right::Operate`].
+    Brake,
     /// Change policies, tools, freezes and the keys of agents.
     Operate,
     /// Make keys of any role.

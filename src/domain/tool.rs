@@ -164,6 +164,15 @@ impl Tool {
         Canonical::of(definition).hash().to_string()
     }
 
+    /// The server that carries it out; `None` for what is done in process.
+    pub fn server(&self) -> Option<&str> {
+        match &self.executor {
+            Executor::Noop => None,
+            Executor::Razorpay => Some("razorpay"),
+            Executor::Upstream { upstream, .. } => Some(upstream),
+        }
+    }
+
     /// What a call with these (schema-checked) arguments can move at most.
     pub fn effective(&self, args: &Value) -> Effective {
         let rule = &self.money;

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod bench;
 pub mod config;
 pub mod doctor;
+pub mod freeze;
 pub mod hash;
 pub mod key;
 pub mod keyring;
@@ -20,6 +21,7 @@ pub mod payee;
 pub mod policy;
 pub mod print;
 pub mod proposal;
+pub mod retention;
 pub mod score;
 mod service;
 pub mod token;
@@ -150,6 +152,11 @@ pub enum Command {
     Sidecar(SidecarCommand),
     /// Bring the store's schema up to date, and tell where it stands
     Migrate(service::MigrateArgs),
+    /// Drop what is older than the settings `retention.*` keep it: refused proposals, seen webhooks
+    ///
+    /// A running server does so by itself. The audit log is never shortened.
+    #[command(verbatim_doc_comment)]
+    Retention(retention::Args),
     /// Canonical form and SHA-256 of JSON documents, one a line
     ///
     /// Reads one document a line from stdin and answers each with one line:
@@ -186,6 +193,14 @@ pub enum Command {
     /// The payees that are known, and the accounts they are paid at
     #[command(subcommand)]
     Payee(payee::Command),
+    /// Stop everything, one agent, tool, vendor or server: the brake, on a running server
+    ///
+    /// Stops proposals, commits and low-risk calls at once and on every node. Takes the key of an
+    /// operator or an approver in HUNDI_API_KEY.
+    #[command(verbatim_doc_comment)]
+    Freeze(freeze::Args),
+    /// Lift a freeze; others that cover the same thing stay. Takes an operator's key
+    Unfreeze(freeze::Args),
     /// Try the bank's webhooks out on a running server
     #[command(subcommand)]
     Webhook(webhook::Command),

@@ -20,6 +20,10 @@ use crate::domain::strict::{self, MAX_BYTES, Malformed};
 
 /// Longest that a body may take to arrive. A slow sender must not hold memory and a connection.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// The same at doors where nobody has shown a key yet.
+const UNSIGNED_DEADLINE: Duration = Duration::from_secs(10);
+/// A body up to this is read without asking whether there is room for it.
+const USUAL_BYTES: usize = 64 * 1024;
 
 /// What is read and thrown away of an oversized body before it is refused. A sender that is still
 /// writing when the connection closes sees a reset instead of the answer.
@@ -41,8 +45,13 @@ pub enum GateError {
     #[error("the body broke off before its end")]
     BrokenOff,
     /// The body took too long.
-    #[error("the body took longer than {} s to arrive", BODY_DEADLINE.as_secs())]
+    #[error("the body took too long to arrive")]
     TooSlow,
+    /// The caller has as many long bodies under way as it may.
+    #[error(
+        "the body is longer than {USUAL_BYTES} bytes, and others of the same caller are still under way"
+    )]
+    Crowded,
 }
 
 impl GateError {
@@ -54,6 +63,7 @@ impl GateError {
             GateError::NotJson => "unsupported_media_type",
             GateError::BrokenOff => "body_broken_off",
             GateError::TooSlow => "body_too_slow",
+            GateError::Crowded => "overloaded",
         }
     }
 
@@ -64,7 +74,8 @@ impl GateError {
             GateError::TooLarge
             | GateError::NotJson
             | GateError::BrokenOff
-            | GateError::TooSlow => None,
+            | GateError::TooSlow
+            | GateError::Crowded => None,
         }
     }
 
@@ -75,6 +86,7 @@ impl GateError {
             GateError::Unreadable(_) | GateError::BrokenOff => StatusCode::BAD_REQUEST,
             GateError::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             GateError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            GateError::Crowded => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -99,16 +111,29 @@ impl IntoResponse for GateError {
     }
 }
 
+/// Says whether there is room for a body that turns out to be long.
+pub trait Growth: Sync {
+    /// Asked once for each body that outgrows the usual size.
+    fn may_grow(&self) -> bool;
+}
+
+/// Where nobody counts.
+impl Growth for () {
+    fn may_grow(&self) -> bool {
+        true
+    }
+}
+
 /// Reads a body whole and strictly: its bytes, and the document in them.
-pub async fn read_strict(body: Body) -> Result<(Bytes, Value), GateError> {
-    let bytes = read_bytes(body).await?;
+pub async fn read_strict(body: Body, room: &dyn Growth) -> Result<(Bytes, Value), GateError> {
+    let bytes = in_time(BODY_DEADLINE, body, room).await?;
     let value = strict::parse(&bytes)?;
     Ok((bytes, value))
 }
 
 /// As [`read_strict`], for the requests whose body may be left out.
-pub async fn read_optional(body: Body) -> Result<Option<Value>, GateError> {
-    let bytes = read_bytes(body).await?;
+pub async fn read_optional(body: Body, room: &dyn Growth) -> Result<Option<Value>, GateError> {
+    let bytes = in_time(BODY_DEADLINE, body, room).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -118,16 +143,20 @@ pub async fn read_optional(body: Body) -> Result<Option<Value>, GateError> {
 /// Reads a body whole, bounded in bytes and in time, and leaves its meaning to the caller: the
 /// webhooks, whose signature covers the raw bytes.
 pub async fn read_bytes(body: Body) -> Result<Bytes, GateError> {
-    tokio::time::timeout(BODY_DEADLINE, collect(body))
+    in_time(UNSIGNED_DEADLINE, body, &()).await
+}
+
+async fn in_time(deadline: Duration, body: Body, room: &dyn Growth) -> Result<Bytes, GateError> {
+    tokio::time::timeout(deadline, collect(body, room))
         .await
         .unwrap_or(Err(GateError::TooSlow))
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, GateError> {
+async fn collect(mut body: Body, room: &dyn Growth) -> Result<Bytes, GateError> {
     // Nearly every body arrives in one piece and is not copied.
     let mut first = Bytes::new();
     let mut whole = Vec::new();
-    let mut seen = 0_usize;
+    let (mut seen, mut grown) = (0_usize, false);
     // Announced to be longer than is read on: no need to wait for it.
     if body.size_hint().lower() > u64::try_from(DRAINED_BYTES).unwrap_or(u64::MAX) {
         return Err(GateError::TooLarge);
@@ -145,6 +174,12 @@ async fn collect(mut body: Body) -> Result<Bytes, GateError> {
         }
         if seen > MAX_BYTES {
             continue;
+        }
+        if seen > USUAL_BYTES && !grown {
+            grown = true;
+            if !room.may_grow() {
+                return Err(GateError::Crowded);
+            }
         }
         if start == 0 {
             first = data;
@@ -192,7 +227,7 @@ mod tests {
     use futures_util::stream;
 
     async fn refused(body: impl Into<Body>) -> (u16, &'static str, Option<&'static str>) {
-        let error = read_strict(body.into()).await.unwrap_err();
+        let error = read_strict(body.into(), &()).await.unwrap_err();
         (error.status().as_u16(), error.code(), error.cause())
     }
 
@@ -216,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn the_limit_is_one_mebibyte_whole_or_in_pieces() {
         let text = |len: usize| format!("\"{}\"", "x".repeat(len - 2));
-        assert!(read_strict(text(MAX_BYTES).into()).await.is_ok());
+        assert!(read_strict(text(MAX_BYTES).into(), &()).await.is_ok());
         assert_eq!(refused(text(MAX_BYTES + 1)).await, (413, "too_large", None));
         let pieces = |count: usize| {
             let piece = Bytes::from(vec![b' '; MAX_BYTES / 2]);
@@ -232,7 +267,7 @@ mod tests {
     async fn pieces_are_put_together_in_order() {
         let pieces = ["{\"a\"", ":[1,", "2]}"];
         let pieces = stream::iter(pieces.map(|p| Ok::<_, std::io::Error>(Bytes::from(p))));
-        let (bytes, value) = read_strict(Body::from_stream(pieces)).await.unwrap();
+        let (bytes, value) = read_strict(Body::from_stream(pieces), &()).await.unwrap();
         assert_eq!(&bytes[..], b"{\"a\":[1,2]}");
         assert_eq!(value, json!({"a": [1, 2]}));
     }
@@ -249,10 +284,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_body_is_nothing_where_it_may_be_left_out() {
-        assert_eq!(read_optional(Body::empty()).await, Ok(None));
-        let some = read_optional(Body::from("{}")).await;
+        assert_eq!(read_optional(Body::empty(), &()).await, Ok(None));
+        let some = read_optional(Body::from("{}"), &()).await;
         assert_eq!(some, Ok(Some(json!({}))));
-        assert!(read_optional(Body::from("{")).await.is_err());
+        assert!(read_optional(Body::from("{"), &()).await.is_err());
     }
 
     #[test]
@@ -279,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_reads_as_a_problem_document() {
-        let error = read_strict(Body::from(r#"{"a":1,"a":2}"#))
+        let error = read_strict(Body::from(r#"{"a":1,"a":2}"#), &())
             .await
             .unwrap_err();
         let response = error.into_response();
@@ -288,7 +323,7 @@ mod tests {
             response.headers()[header::CONTENT_TYPE],
             "application/problem+json"
         );
-        let (_, problem) = read_strict(response.into_body()).await.unwrap();
+        let (_, problem) = read_strict(response.into_body(), &()).await.unwrap();
         assert_eq!(problem["code"], "invalid_json");
         assert_eq!(problem["cause"], "duplicate_key");
         assert_eq!(problem["recovery"], "fix_args");

@@ -22,9 +22,11 @@ mod payees;
 mod proposals;
 mod query;
 mod schemas;
+mod seats;
 mod serve;
 mod slack;
 mod tools;
+mod visit;
 mod visitors;
 mod webhook;
 
@@ -41,6 +43,7 @@ pub use harden::harden;
 pub use openapi::{Op, Param, document};
 pub use query::Query;
 pub use serve::{Limits, serve};
+pub use visit::Visit;
 
 use crate::broker::Broker;
 use crate::entry::origin::Names;
@@ -55,8 +58,6 @@ pub struct HttpOptions {
     /// `/metrics` answers without a key. For an address that only this machine reaches; on any
     /// other, a key that may read everything is asked for.
     pub open_metrics: bool,
-    /// Most requests that are worked on at once; more are told to come back.
-    pub max_in_flight: usize,
     /// Cancelled when the server goes down, so that event streams end.
     pub closing: CancellationToken,
 }
@@ -67,7 +68,6 @@ impl Default for HttpOptions {
             behind_tls: false,
             names: Names::default(),
             open_metrics: false,
-            max_in_flight: harden::MAX_IN_FLIGHT,
             closing: CancellationToken::new(),
         }
     }
@@ -85,7 +85,6 @@ pub struct Inner {
     pub broker: Broker,
     /// How the door behaves.
     pub options: HttpOptions,
-    streams: events::Streams,
     readiness: health::Readiness,
 }
 
@@ -109,7 +108,6 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
         inner: Arc::new(Inner {
             broker,
             options,
-            streams: events::Streams::default(),
             readiness: health::Readiness::default(),
         }),
     };

@@ -39,7 +39,9 @@ pub fn proposed(answer: &Proposed) -> Value {
         | State::Reversed) => json!({"status": state.name()}),
     };
     if let Some(map) = body.as_object_mut() {
-        map.insert("proposal_id".into(), json!(fixed.id));
+        if answer.stored {
+            map.insert("proposal_id".into(), json!(fixed.id));
+        }
         map.insert("tool_name".into(), json!(fixed.tool));
         map.insert("tool_args_hash".into(), json!(fixed.args_hash));
         map.insert("composite_score".into(), json!(fixed.score.composite));

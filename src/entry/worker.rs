@@ -90,11 +90,17 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("deliver", millis(500), |broker| async move {
             broker.deliver().await.map(drop)
         }),
+        Duty::new("refusals", millis(5_000), |broker| async move {
+            broker.sum_refusals(false).await
+        }),
         Duty::new("prune", millis(30_000), |broker| async move {
             broker.prune(PRUNE_BATCH).await.map(drop)
         }),
         Duty::new("peers", millis(2_000), |broker| async move {
             broker.look_at_peers().await
+        }),
+        Duty::new("retention", millis(600_000), |broker| async move {
+            broker.drop_old().await.map(drop)
         }),
         Duty::new("gauges", millis(5_000), |broker| async move {
             broker.gauges().await

@@ -27,6 +27,7 @@ pub fn frozen(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
         (FreezeScope::Agent, id) => format!("the agent {id}"),
         (FreezeScope::Tool, id) => format!("the tool {id}"),
         (FreezeScope::Vendor, id) => format!("the vendor {id}"),
+        (FreezeScope::Server, id) => format!("the server {id}"),
     };
     let detail = format!("{} froze {scope} at {}: {}", hit.by, hit.at, hit.reason);
     Some(Finding::block(Reason::Frozen, detail))
@@ -45,6 +46,7 @@ fn covers(freeze: &Freeze, request: &Request<'_>, known: Option<&RegisteredPayee
         FreezeScope::Vendor => {
             is_vendor(id, request) || known.is_some_and(|payee| is_known(id, payee))
         }
+        FreezeScope::Server => request.tool.server() == Some(id),
     }
 }
 
@@ -75,7 +77,7 @@ mod tests {
     #[test]
     #[rustfmt::skip]
     fn a_freeze_covers_its_scope_and_nothing_else() {
-        use FreezeScope::{Agent, All, Tool, Vendor};
+        use FreezeScope::{Agent, All, Server, Tool, Vendor};
         let cases = [
             (All,    None,                true),
             (Agent,  Some("agent-1"),     true),
@@ -92,6 +94,8 @@ mod tests {
             (Vendor, Some("example"),     false),
             (Vendor, Some("https://ACME.example/"), true),
             (Vendor, Some("cme.example"), false),
+            (Server, Some("razorpay"),    false),
+            (Server, None,                true),
         ];
         for (scope, id, expected) in cases {
             let sample = Sample::default();

@@ -119,6 +119,28 @@ pub fn decide(request: &Request<'_>, facts: &Facts) -> Verdict {
     Verdict::of(findings.collect())
 }
 
+/// The checks that need nothing from outside and come before those that do. All of them are about
+/// what our own books say.
+const AT_HOME: &[Check] = &[
+    freeze::frozen,
+    policy::in_force,
+    policy::tool_allowed,
+    policy::currency_allowed,
+    payee::registered,
+    policy::amount_limit,
+    rate::within_window,
+    rate::within_bucket,
+    budget::daily_limit,
+    domains::plausible,
+    domains::listed,
+];
+
+/// Whether our own books refuse it, whatever others would say of it.
+pub fn refused_at_home(request: &Request<'_>, facts: &Facts) -> bool {
+    let findings = AT_HOME.iter().filter_map(|check| check(request, facts));
+    matches!(Verdict::of(findings.collect()), Verdict::Block(_))
+}
+
 /// What follows from a decision that was taken already: only a freeze can stop it.
 pub fn follow(request: &Request<'_>, facts: &Facts) -> Verdict {
     Verdict::of(freeze::frozen(request, facts).into_iter().collect())

@@ -80,3 +80,12 @@ pub fn program() -> Result<PathBuf, Failure> {
 pub fn told(error: &anyhow::Error) -> Failure {
     Failure::of(format!("{error:#}"))
 }
+
+/// `hundi freeze ...` and `hundi unfreeze ...`: nothing is needed but the server's address and a key.
+pub fn freeze(
+    args: &hundi::entry::cli::freeze::Args,
+    freezes: bool,
+    out: &mut dyn std::io::Write,
+) -> Result<(), Failure> {
+    block_on(hundi::entry::cli::freeze::run(args, freezes, out))
+}

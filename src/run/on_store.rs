@@ -121,6 +121,18 @@ pub fn tool(
     })
 }
 
+/// `hundi retention`
+pub fn retention(
+    args: &cli::retention::Args,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    expect_store(config)?;
+    on_store(config, async |app| {
+        cli::retention::run(args, &app.broker, out).await
+    })
+}
+
 /// `hundi migrate`: opening the store is what migrates it.
 pub fn migrate(args: MigrateArgs, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     on_store_as(config, args.adopt, async |_| {

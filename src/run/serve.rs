@@ -191,6 +191,9 @@ impl Server {
         {
             tracing::warn!("commits were still under way at the end; recovery settles them");
         }
+        if let Err(error) = broker.sum_refusals(true).await {
+            tracing::warn!(%error, "the last sums of refusals were not written");
+        }
         // Fails only if the duties have ended already.
         let _ = self.stop_duties.send(true);
         if let Err(error) = self.duties.await {

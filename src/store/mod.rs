@@ -12,6 +12,7 @@ use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
 use crate::domain::notice::Notice;
 use crate::domain::proposal::{Proposal, State};
+use crate::domain::retention::Old;
 use crate::domain::time::Timestamp;
 
 mod columns;
@@ -94,6 +95,8 @@ pub struct RecordFilter {
     pub until: Option<Timestamp>,
     /// Only with a higher sequence number; then oldest first.
     pub after_seq: Option<i64>,
+    /// Only with a lower sequence number.
+    pub before_seq: Option<i64>,
     /// At most so many; newest first unless `after_seq` is given.
     pub limit: u32,
 }
@@ -224,7 +227,8 @@ pub trait Store: Send + Sync {
     /// Agents that ever proposed in an organisation, by name.
     async fn agents(&self, org: &OrgId) -> Result<Vec<AgentId>, StoreError>;
 
-    /// Takes up to `limit` due messages for delivery and hides them until `hidden_until`.
+    /// Takes up to `limit` due messages for delivery, the most urgent first, and hides them until
+    /// `hidden_until`.
     async fn take_notices(
         &self,
         now: Timestamp,
@@ -237,6 +241,12 @@ pub trait Store: Send + Sync {
 
     /// Forgets nonces kept until before `now` (epoch seconds). Returns how many.
     async fn prune_nonces(&self, now_secs: i64, limit: u32) -> Result<u64, StoreError>;
+
+    /// How many of these are older than `before`.
+    async fn count_old(&self, old: Old, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Drops up to `limit` of these that are older than `before`. Returns how many.
+    async fn drop_old(&self, old: Old, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// Cheap proof that the store answers and can write.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -11,6 +11,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
 
+use crate::domain::facts::FreezeScope;
 use crate::domain::money::{Currency, Effective};
 use crate::domain::reason::{Reason, Refusal};
 
@@ -56,6 +57,7 @@ metrics! {
     IN_DOUBT = "hundi_in_doubt", Gauge, "Commits under way or without a clear outcome.";
     IN_DOUBT_OLDEST = "hundi_in_doubt_oldest_seconds", Gauge, "Age of the oldest of those.";
     HELD = "hundi_held", Gauge, "Proposals that wait for a person.";
+    FROZEN = "hundi_frozen", Gauge, "Freezes in force, by scope.";
     BUDGET_CHECKS = "hundi_budget_checks_total", Counter, "Reservations asked for, by result.";
     REPUTATION_CHECKS = "hundi_reputation_checks_total", Counter, "Vendor look-ups, by result.";
     RATE_CHECKS = "hundi_rate_limit_checks_total", Counter, "Rate limit checks, by result.";
@@ -322,6 +324,12 @@ pub fn standings(held: i64, unsettled: i64, oldest_unsettled_secs: i64) {
     recorder.handle.run_upkeep();
 }
 
+/// So many scopes of this kind are frozen.
+pub fn frozen(scope: FreezeScope, count: usize) {
+    recorder();
+    gauge!(FROZEN, "scope" => scope.name()).set(count as f64);
+}
+
 /// Since the process began to count.
 pub fn uptime() -> Duration {
     recorder().started.elapsed()
@@ -386,6 +394,9 @@ fn describe() {
 fn start_at_zero() {
     for name in [HELD, IN_DOUBT, IN_DOUBT_OLDEST, AUDIT_UNSEALED, UPTIME] {
         gauge!(name).set(0.0);
+    }
+    for scope in FreezeScope::ALL {
+        gauge!(FROZEN, "scope" => scope.name()).set(0.0);
     }
     let allowed = Reason::PolicyOk.code();
     counter!(DECISIONS, "decision" => Decision::Approved.label(), "reason" => allowed).absolute(0);

@@ -3,7 +3,8 @@
 //!
 //! It never makes a refusal into an answer: whoever is not let through knows that nobody was asked.
 //! A call that is dropped half-way counts as failed and frees its place, so that a breaker cannot
-//! stay stuck on a probe that nobody waits for any more.
+//! stay stuck on a probe that nobody waits for any more. Where callers may hang up at will, that
+//! says nothing about the service ([`Asking`]): nobody can open a breaker by hanging up.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -174,6 +175,38 @@ impl Pass<'_> {
     }
 }
 
+impl<'a> Pass<'a> {
+    /// The same for a call whose caller may hang up at will.
+    pub fn asking(self) -> Asking<'a> {
+        Asking(Some(self))
+    }
+}
+
+/// The right to call once. Say how it went; dropped, nobody knows.
+pub struct Asking<'a>(Option<Pass<'a>>);
+
+impl Asking<'_> {
+    /// The service answered as it should.
+    pub fn succeeded(mut self) {
+        if let Some(pass) = self.0.take() {
+            pass.succeeded();
+        }
+    }
+
+    /// It did not, or not in time.
+    pub fn failed(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(pass) = self.0.take() {
+            pass.abandoned();
+        }
+    }
+}
+
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if !self.told {
@@ -238,6 +271,22 @@ mod tests {
         assert!(breaker.pass().is_none());
         rest(1).await;
         assert!(breaker.pass().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_hangs_up_opens_nothing_and_keeps_no_probe() {
+        let breaker = Breaker::new("test");
+        for _ in 0..20 {
+            drop(breaker.pass().unwrap().asking());
+        }
+        assert_eq!(breaker.standing(), Standing::Closed);
+        for _ in 0..5 {
+            breaker.pass().unwrap().asking().failed();
+        }
+        assert_eq!(breaker.standing(), Standing::Open);
+        rest(30_000).await;
+        drop(breaker.pass().unwrap().asking());
+        assert!(breaker.pass().is_some(), "another probe, at once");
     }
 
     #[tokio::test(start_paused = true)]

@@ -31,6 +31,8 @@ pub(super) enum Answer {
     Found(Value),
     /// Status 404.
     NotFound,
+    /// Another 4xx: the service is well and did not like the question.
+    Refused(u16),
 }
 
 /// Sends and reads the answer, or says what was wrong with it.
@@ -46,6 +48,9 @@ async fn asked(request: reqwest::RequestBuilder) -> Result<Answer, String> {
     match response.status().as_u16() {
         200 => {}
         404 => return Ok(Answer::NotFound),
+        // Late, or too much: of these the service does have enough.
+        status @ (408 | 425 | 429) => return Err(format!("it answered with status {status}")),
+        status @ 400..=499 => return Ok(Answer::Refused(status)),
         status => return Err(format!("it answered with status {status}")),
     }
     let mut body = Vec::new();

@@ -52,11 +52,29 @@ impl Gleif {
             .address(name)
             .ok_or("its address is not configured properly")?;
         let pass = self.breaker.pass().ok_or("it is left alone for a while")?;
+        let pass = pass.asking();
         let request = self.client.get(address);
         let request = request.header(reqwest::header::ACCEPT, "application/vnd.api+json");
-        let records = match fetch::ask(request).await? {
+        let answered = match fetch::ask(request).await {
+            Ok(answered) => answered,
+            Err(why) => {
+                pass.failed();
+                return Err(why);
+            }
+        };
+        let records = match answered {
             Answer::NotFound => Vec::new(),
-            Answer::Found(answer) => read(&answer).ok_or("its answer is not one of GLEIF")?,
+            Answer::Refused(status) => {
+                pass.succeeded();
+                return Err(format!("it answered with status {status}"));
+            }
+            Answer::Found(answer) => match read(&answer) {
+                Some(records) => records,
+                None => {
+                    pass.failed();
+                    return Err("its answer is not one of GLEIF".to_owned());
+                }
+            },
         };
         pass.succeeded();
         Ok(records)

@@ -58,6 +58,7 @@ impl SafeBrowsing {
 
     async fn look_up(&self, url: &str) -> Result<Reputation, String> {
         let pass = self.breaker.pass().ok_or("it is left alone for a while")?;
+        let pass = pass.asking();
         let body = json!({
             "client": {"clientId": "hundi", "clientVersion": env!("CARGO_PKG_VERSION")},
             "threatInfo": {
@@ -70,11 +71,25 @@ impl SafeBrowsing {
         let address = format!("{}/v4/threatMatches:find", self.api_base);
         let request = self.client.post(address);
         let request = request.query(&[("key", self.key.expose())]).json(&body);
-        let answer = match fetch::ask(request).await? {
-            Answer::Found(answer) => answer,
-            Answer::NotFound => return Err("it answered with status 404".to_owned()),
+        let answer = match fetch::ask(request).await {
+            Ok(Answer::Found(answer)) => answer,
+            Err(why) => {
+                pass.failed();
+                return Err(why);
+            }
+            Ok(Answer::NotFound) => {
+                pass.succeeded();
+                return Err("it answered with status 404".to_owned());
+            }
+            Ok(Answer::Refused(status)) => {
+                pass.succeeded();
+                return Err(format!("it answered with status {status}"));
+            }
         };
-        let reputation = read(&answer).ok_or("its answer is not one of Safe Browsing")?;
+        let Some(reputation) = read(&answer) else {
+            pass.failed();
+            return Err("its answer is not one of Safe Browsing".to_owned());
+        };
         pass.succeeded();
         Ok(reputation)
     }

@@ -164,7 +164,7 @@ async fn kinds(house: &House) -> Vec<String> {
     };
     let who = person(Role::Auditor);
     let records = house.broker.records(&who, filter).await.unwrap();
-    let kinds = records.into_iter().map(|stored| stored.record.kind);
+    let kinds = records.rows.into_iter().map(|stored| stored.record.kind);
     kinds.filter(|kind| kind.starts_with("payee")).collect()
 }
 

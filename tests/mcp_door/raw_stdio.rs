@@ -107,7 +107,7 @@ async fn an_unreadable_line_gets_an_answer_and_the_door_lives() {
     pipe.write_raw(b"\r\n\n   \n").await;
     assert!(pipe.is_alive().await, "empty lines are nothing");
     let stored = house.broker.proposals(&house.admin.who, &Default::default()).await;
-    assert!(stored.unwrap().is_empty());
+    assert!(stored.unwrap().rows.is_empty());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
+use hundi::broker::places::{Kind, Shares};
 use hundi::domain::principal::Role;
 use hundi::entry::http::{HttpOptions, Limits, harden, serve};
 use serde_json::json;
@@ -224,22 +225,28 @@ async fn readiness_tells_down_from_degraded() {
 }
 
 #[tokio::test]
-async fn a_full_door_says_so_and_stays_alive_to_probers() {
-    let door = Door::with(HttpOptions {
-        max_in_flight: 0,
-        ..HttpOptions::default()
-    })
-    .await;
+async fn whoever_has_too_much_under_way_is_told_so_and_nobody_else() {
+    let door = Door::new().await;
     let agent = door.fixture.key(Role::Agent, "payer").await;
+    let other = door.fixture.key(Role::Agent, "other").await;
+    let who = door.fixture.broker.authenticate(&agent).await.unwrap();
+    let places = door.fixture.broker.places();
+    let most = Shares::default().requests;
+    let taken: Vec<_> = (0..most)
+        .map(|_| places.enter(&who, Kind::Request).unwrap())
+        .collect();
     let answer = door.get("/v1/tools", &agent).await;
     assert_eq!(
         (answer.status, answer.code()),
         (503, "overloaded".to_owned())
     );
     assert_eq!(answer.header("retry-after"), "1");
-    is_secure(&answer, "a full door");
+    is_secure(&answer, "a refusal for want of a place");
+    assert_eq!(door.get("/v1/tools", &other).await.status, 200);
     assert_eq!(door.get("/healthz", "").await.status, 200);
     assert_eq!(door.get("/readyz", "").await.status, 200);
+    drop(taken);
+    assert_eq!(door.get("/v1/tools", &agent).await.status, 200);
 }
 
 #[tokio::test]
@@ -250,13 +257,7 @@ async fn a_panic_is_a_500_and_the_door_lives() {
     let router = Router::new()
         .route("/bug", get(bug))
         .route("/well", get(|| async { "well" }));
-    let router = harden(
-        router,
-        &HttpOptions {
-            max_in_flight: 1,
-            ..HttpOptions::default()
-        },
-    );
+    let router = harden(router, &HttpOptions::default());
     for (path, status) in [("/bug", 500), ("/bug", 500), ("/well", 200)] {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let answer = router.clone().oneshot(request).await.unwrap();
@@ -298,19 +299,23 @@ async fn connections_are_bounded_and_closing_lets_work_finish() {
     };
     let (address, closing, task) = served(limits).await;
     let mut one = TcpStream::connect(address).await.unwrap();
-    let _two = TcpStream::connect(address).await.unwrap();
-    // Both are accepted once the first has been answered on its connection.
     one.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
         .unwrap();
     let mut start = [0; 15];
     one.read_exact(&mut start).await.unwrap();
     assert_eq!(&start, b"HTTP/1.1 200 OK");
-    let mut three = TcpStream::connect(address).await.unwrap();
-    let mut text = String::new();
-    let _ = three.read_to_string(&mut text).await;
-    assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
-    assert!(text.contains("Retry-After: 1"));
+    // Silent ones, each of which takes the seat of an earlier one.
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut nothing = Vec::new();
+    let closed = silent[0].read_to_end(&mut nothing);
+    let closed = tokio::time::timeout(Duration::from_secs(5), closed).await;
+    assert!(closed.is_ok(), "the longest silent one has gone");
+    let mut newcomer = TcpStream::connect(address).await.unwrap();
+    assert!(ask(&mut newcomer).await.ends_with("hello"));
     closing.cancel();
     tokio::time::timeout(Duration::from_secs(5), task)
         .await

@@ -22,7 +22,7 @@ async fn each_role_does_its_own_and_nothing_else() {
     let commit = json!({"commit_token": "v1.k.x.y", "arguments": {}});
     let settle = json!({"outcome": "failed", "reason": "x"});
     let key = json!({"role": "agent", "name": "x"});
-    let freeze = json!({"scope": "tool", "id": "nothing", "reason": "drill"});
+    let freeze = json!({"scope": "tool", "id": "noop", "reason": "drill"});
     let table = [
         //                                                              agent app  aud  ops  adm  none
         cell("POST",   "/v1/proposals",              Some(propose),     [200, 403, 403, 403, 403, 401]),
@@ -48,7 +48,7 @@ async fn each_role_does_its_own_and_nothing_else() {
         cell("GET",    "/v1/agents/payer/budget",    None,              [404, 200, 200, 200, 200, 401]),
         cell("GET",    "/v1/agents/payer/risk-profile", None,           [404, 200, 200, 200, 200, 401]),
         cell("GET",    "/v1/freeze",                 None,              [403, 200, 200, 200, 200, 401]),
-        cell("POST",   "/v1/freeze",                 Some(freeze.clone()), [403, 403, 403, 200, 200, 401]),
+        cell("POST",   "/v1/freeze",                 Some(freeze.clone()), [403, 200, 403, 200, 200, 401]),
         cell("POST",   "/v1/unfreeze",               Some(freeze),      [403, 403, 403, 200, 404, 401]),
         cell("GET",    "/v1/audit",                  None,              [200, 200, 200, 200, 200, 401]),
         cell("GET",    "/metrics",                   None,              [403, 200, 200, 200, 200, 401]),

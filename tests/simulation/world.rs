@@ -19,6 +19,7 @@ use hundi::domain::facts::{OnMissing, PastPayout};
 use hundi::domain::ids::{AgentId, OrgId, ProposalId};
 use hundi::domain::policy::RateLimit;
 use hundi::domain::proposal::Proposal;
+use hundi::domain::retention::Old;
 use hundi::domain::time::Timestamp;
 use hundi::domain::token::{KeyRing, KeyState, TokenKey};
 use hundi::domain::tool::Tool;
@@ -618,6 +619,14 @@ impl Store for Port {
     }
 
     async fn prune_nonces(&self, _: i64, _: u32) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn count_old(&self, _: Old, _: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn drop_old(&self, _: Old, _: Timestamp, _: u32) -> Result<u64, StoreError> {
         Ok(0)
     }
 

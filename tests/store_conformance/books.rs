@@ -1,10 +1,12 @@
 //! The promises that concern budgets, documents, records and the outbox.
 
 use futures_util::future::join_all;
-use hundi::domain::change::{BudgetMove, Change, Conflict, Guard, Pot, Record};
+use hundi::domain::change::{BudgetMove, Change, Conflict, DocKey, DocWrite, Guard, Pot, Record};
 use hundi::domain::ids::ProposalId;
 use hundi::domain::money::Currency;
-use hundi::domain::proposal::{Ending, Proposal};
+use hundi::domain::notice::{Notice, NoticeKind};
+use hundi::domain::proposal::{Ending, Proposal, State};
+use hundi::domain::retention::Old;
 use hundi::domain::time::Day;
 use hundi::store::{Budget, RecordFilter, Store};
 use serde_json::{Value, json};
@@ -488,4 +490,100 @@ pub async fn numbers_survive_the_store(place: &dyn Place) {
         store.doc(&key("n")).await.unwrap().unwrap().body,
         Value::Null
     );
+}
+
+pub async fn whoever_has_to_decide_is_told_first(place: &dyn Place) {
+    let store = place.open().await;
+    let of = |kind| Notice {
+        kind,
+        ..notice(&proposal(1))
+    };
+    use NoticeKind::{Alert, Blocked, Decided, Held, InDoubt, Reversed};
+    let told = [Alert, Blocked, InDoubt, Held, Reversed, Decided, Alert];
+    let notices = told.iter().map(|kind| of(*kind)).collect();
+    apply(&*store, Change::documents(vec![], vec![], vec![], notices)).await;
+    let mut seen = Vec::new();
+    loop {
+        let taken = store.take_notices(T0, T0.plus_secs(60), 2).await.unwrap();
+        let Some(most) = taken.iter().map(|one| one.notice.kind.urgency()).max() else {
+            break;
+        };
+        seen.push(most);
+    }
+    assert_eq!(seen, [0, 1, 2, 2]);
+}
+
+pub async fn what_is_old_is_dropped_and_nothing_else(place: &dyn Place) {
+    let store = place.open().await;
+    let day = 24 * 60 * 60;
+    let at = |secs: i64| T0.plus_secs(secs);
+    let made = |n: u32, secs: i64, state: State| {
+        let mut one = proposal(n);
+        let fixed = std::sync::Arc::make_mut(&mut one.fixed);
+        fixed.id = ProposalId::at(at(secs), [u8::try_from(n).unwrap(); 10]);
+        fixed.created_at = at(secs);
+        fixed.idempotency_key = Some(format!("key-{n}"));
+        one.state = state;
+        one
+    };
+    let all = [
+        made(1, 0, State::Blocked),
+        made(2, 1, State::Allowed),
+        made(3, 2, State::Blocked),
+        made(4, 10 * day, State::Blocked),
+    ];
+    for one in &all {
+        apply(&*store, admit(one)).await;
+    }
+    let mark = |id: &str, kind: &str, secs: i64| DocWrite {
+        key: DocKey::new(kind, &org(), id),
+        expect: Some(0),
+        body: Some(json!({"at": at(secs)})),
+    };
+    let marks = vec![
+        mark("evt_old", "webhook", 0),
+        mark("evt_new", "webhook", 10 * day),
+        mark("policy_old", "policy", 0),
+    ];
+    apply(&*store, docs(marks)).await;
+    let before = at(5 * day);
+    for (old, count) in [(Old::RefusedProposals, 2), (Old::SeenWebhooks, 1)] {
+        assert_eq!(
+            store.count_old(old, before).await.unwrap(),
+            count,
+            "{old:?}"
+        );
+        assert_eq!(store.drop_old(old, before, 1).await.unwrap(), 1, "{old:?}");
+        assert_eq!(
+            store.drop_old(old, before, 10).await.unwrap(),
+            count - 1,
+            "{old:?}"
+        );
+        assert_eq!(store.drop_old(old, before, 10).await.unwrap(), 0, "{old:?}");
+        assert_eq!(store.count_old(old, before).await.unwrap(), 0, "{old:?}");
+    }
+    let mut left = Vec::new();
+    for one in &all {
+        left.push(store.proposal(one.fixed.id).await.unwrap().is_some());
+    }
+    assert_eq!(left, [false, true, false, true]);
+    for (kind, id, there) in [
+        ("webhook", "evt_old", false),
+        ("webhook", "evt_new", true),
+        ("policy", "policy_old", true),
+    ] {
+        let doc = store.doc(&DocKey::new(kind, &org(), id)).await.unwrap();
+        assert_eq!(doc.is_some(), there, "{kind} {id}");
+    }
+    let filter = RecordFilter {
+        limit: 10,
+        ..RecordFilter::default()
+    };
+    let records = store.records(&filter).await.unwrap();
+    assert_eq!(records.len(), all.len(), "records are never dropped");
+    // The key names nothing any more, so it may name another proposal.
+    let again = made(5, 11 * day, State::Allowed);
+    let mut again = again;
+    std::sync::Arc::make_mut(&mut again.fixed).idempotency_key = Some("key-1".to_owned());
+    apply(&*store, admit(&again)).await;
 }

@@ -8,6 +8,7 @@ use hundi::domain::change::{Applied, Change, Doc, DocKey, Pot};
 use hundi::domain::facts::PastPayout;
 use hundi::domain::ids::{AgentId, OrgId, ProposalId};
 use hundi::domain::proposal::Proposal;
+use hundi::domain::retention::Old;
 use hundi::domain::time::Timestamp;
 use hundi::store::{
     ApplyError, Budget, ProposalFilter, RecordFilter, Standings, Store, StoreError, StoredRecord,
@@ -73,5 +74,7 @@ while_up! {
     take_notices(now: Timestamp, hidden_until: Timestamp, limit: u32) -> Vec<Waiting>;
     notice_done(id: i64, retry_at: Option<Timestamp>) -> ();
     prune_nonces(now_secs: i64, limit: u32) -> u64;
+    count_old(old: Old, before: Timestamp) -> u64;
+    drop_old(old: Old, before: Timestamp, limit: u32) -> u64;
     ping() -> ();
 }

@@ -198,7 +198,7 @@ async fn list(
         limit: list.limit,
         ..RecordFilter::default()
     };
-    let mut records = broker.records(who, filter.clone()).await?;
+    let mut records = newest(broker, who, filter.clone()).await?;
     // The newest stands last, where the eye is and where --tail goes on.
     records.reverse();
     let mut last = records.last().map_or(0, |record| record.seq);
@@ -214,11 +214,30 @@ async fn list(
             limit: PAGE,
             ..filter.clone()
         };
-        let records = broker.records(who, newer).await?;
+        let records = broker.records(who, newer).await?.rows;
         last = records.last().map_or(last, |record| record.seq);
         if !records.is_empty() {
             show(list, &records, false, out)?;
         }
+    }
+}
+
+/// The newest records, over as many pages as it takes.
+async fn newest(
+    broker: &Broker,
+    who: &Principal,
+    mut filter: RecordFilter,
+) -> Result<Vec<StoredRecord>, Failure> {
+    let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    loop {
+        let page = broker.records(who, filter.clone()).await?;
+        found.extend(page.rows);
+        if !page.more || found.len() >= wanted {
+            return Ok(found);
+        }
+        filter.limit = u32::try_from(wanted - found.len()).unwrap_or(u32::MAX);
+        filter.before_seq = found.last().map(|last| last.seq);
     }
 }
 
@@ -339,7 +358,7 @@ async fn export(
                     limit: PAGE,
                     ..RecordFilter::default()
                 };
-                let records = broker.records(who, filter).await?;
+                let records = broker.records(who, filter).await?.rows;
                 let Some(last) = records.last() else { break };
                 after = last.seq;
                 for record in &records {

@@ -227,10 +227,14 @@ async fn list(
             cursor: found.last().map(|last| last.proposal.id()),
             limit: Some(page),
         };
-        let proposals = broker.proposals(who, &request).await?;
-        let full = u32::try_from(proposals.len()).unwrap_or(u32::MAX) >= page;
-        found.extend(proposals);
-        left = if full { left - page } else { 0 };
+        let answered = broker.proposals(who, &request).await?;
+        let count = u32::try_from(answered.rows.len()).unwrap_or(u32::MAX);
+        found.extend(answered.rows);
+        left = if answered.more {
+            left.saturating_sub(count)
+        } else {
+            0
+        };
     }
     let shown = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let more = found.len() > shown;

@@ -32,8 +32,8 @@ pub enum Problem {
     NoSuchPath,
     /// The path exists, the method does not.
     MethodNotAllowed,
-    /// More is under way than this door takes on.
-    Busy,
+    /// The answer is long, and the caller has not read its earlier ones.
+    Unread,
     /// The work took longer than any request may.
     TooSlow,
     /// A bug of ours.
@@ -84,11 +84,12 @@ impl Problem {
                 Recovery::Stop,
                 "this path does not take that method; `Allow` names those it takes",
             ),
-            Problem::Busy => (
+            Problem::Unread => (
                 503,
                 "overloaded",
-                Recovery::Wait,
-                "too many requests are under way; nothing was done",
+                Recovery::ReadOutcome,
+                "the answer is long and earlier long answers are not read yet; read those, then ask \
+                 again (what was to be done was done)",
             ),
             Problem::TooSlow => (
                 504,
@@ -113,7 +114,7 @@ impl Problem {
                 | Trouble::RateLimited { retry_after_secs },
             ) => Some(*retry_after_secs),
             Problem::Trouble(Trouble::StoreUnavailable) => Some(STORE_RETRY_SECS),
-            Problem::Busy => Some(BUSY_RETRY_SECS),
+            Problem::Unread => Some(BUSY_RETRY_SECS),
             Problem::Trouble(_)
             | Problem::Gate(_)
             | Problem::NotSigned(_)

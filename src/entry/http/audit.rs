@@ -33,8 +33,8 @@ const PAGE: (u32, u32) = (100, 500);
 /// Records per read while everything that matches is streamed.
 const STREAM_PAGE: u32 = 500;
 /// The parameters that pick records.
-const FILTERS: [&str; 8] = [
-    "agent", "proposal", "payout", "decision", "tool", "since", "until", "after",
+const FILTERS: [&str; 9] = [
+    "agent", "proposal", "payout", "decision", "tool", "since", "until", "after", "before",
 ];
 
 pub(super) fn routes() -> Router<Door> {
@@ -85,9 +85,20 @@ async fn list(
     let filtered = FILTERS.iter().any(|name| params.text(name).is_some());
     match (format, limit) {
         (Format::Json, _) => {
-            let records = door.broker.records(&who, filter).await?;
-            let records: Vec<Value> = records.iter().map(shapes::record).collect();
-            Ok(ok(&json!({"records": records})))
+            let oldest_first = filter.after_seq.is_some();
+            let page = door.broker.records(&who, filter).await?;
+            let last = page.rows.last().map(|last| last.seq).filter(|_| page.more);
+            let records: Vec<Value> = page.rows.iter().map(shapes::record).collect();
+            let mut body = json!({"records": records});
+            if let Some(seq) = last {
+                let next = if oldest_first {
+                    "next_after"
+                } else {
+                    "next_before"
+                };
+                body[next] = seq.into();
+            }
+            Ok(ok(&body))
         }
         (Format::Jsonl, None) if !filtered && who.may(Right::ReadAll) => {
             let export = door.broker.audit_export(&who).await?;
@@ -95,7 +106,7 @@ async fn list(
         }
         (Format::Jsonl | Format::Csv, Some(_)) => {
             let records = door.broker.records(&who, filter).await?;
-            Ok(page(format, &records))
+            Ok(page(format, &records.rows))
         }
         (Format::Jsonl | Format::Csv, None) => {
             let broker = door.broker.clone();
@@ -120,6 +131,7 @@ fn filter(who: &Principal, params: &Params, limit: u32) -> Result<RecordFilter, 
         since: params.read("since", time, Timestamp::parse)?,
         until: params.read("until", time, Timestamp::parse)?,
         after_seq: params.read("after", "a record's `seq`", |text| text.parse().ok())?,
+        before_seq: params.read("before", "a record's `seq`", |text| text.parse().ok())?,
         limit,
     })
 }
@@ -171,10 +183,11 @@ fn everything(broker: Broker, who: Principal, filter: RecordFilter, format: Form
                 limit: STREAM_PAGE,
                 ..filter.clone()
             };
-            let records = broker.records(&who, asked).await.map_err(broken)?;
-            let full = records.len() >= STREAM_PAGE as usize;
-            let next = records.last().map(|last| last.seq).filter(|_| full);
-            let chunk: String = records.iter().map(|record| format.line(record)).collect();
+            let page = broker.records(&who, asked).await.map_err(broken)?;
+            let next = page.rows.last().map(|last| last.seq);
+            let next = next.filter(|_| page.more);
+            let chunk = page.rows.iter().map(|record| format.line(record));
+            let chunk: String = chunk.collect();
             Ok::<_, std::io::Error>(Some((chunk, (broker, who, filter, ready, next))))
         },
     ))
@@ -252,7 +265,8 @@ pub(super) const OPS: &[Op] = &[
         id: "list_audit",
         method: "get",
         path: "/v1/audit",
-        summary: "Audit records, newest first; an agent sees those of its own proposals. \
+        summary: "Audit records, newest first; an agent sees those of its own proposals. A page \
+                  ends after `limit` rows or about 1 MiB; `next_before` (or `next_after`) goes on. \
                   `format=jsonl` without filters is the whole sealed log, to be verified offline.",
         right: Some(Right::ReadOwn),
         params: &[
@@ -266,6 +280,7 @@ pub(super) const OPS: &[Op] = &[
             Param::query("until", "Before, RFC 3339.").time(),
             Param::query("after", "Only with a higher `seq`; then oldest first.")
                 .whole(0, MAX_SAFE_INTEGER),
+            Param::query("before", "Only with a lower `seq`.").whole(0, MAX_SAFE_INTEGER),
             Param::query(
                 "limit",
                 "100 if absent, and for jsonl and csv everything, oldest first.",

@@ -1,12 +1,13 @@
 //! Bodies of this door: through the strict gate, then field by field.
 
 use axum::extract::{FromRequest, Request};
+use axum::http::request::Parts;
 use serde_json::Value;
 
-use super::Problem;
+use super::{Problem, Visit};
 use crate::broker::Trouble;
 use crate::entry::fields::Fields;
-use crate::entry::gate;
+use crate::entry::gate::{self, Growth};
 
 /// The fields of a body, which has to be there. Whoever takes them calls [`Fields::end`], so that
 /// a field nobody reads is refused instead of ignored.
@@ -20,7 +21,7 @@ impl<S: Send + Sync> FromRequest<S> for StrictBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let (_, value) = gate::read_strict(body).await?;
+        let (_, value) = gate::read_strict(body, room(&parts)).await?;
         gate::says_json(&parts.headers)?;
         Ok(Self(fields_of(Some(value))?))
     }
@@ -31,11 +32,19 @@ impl<S: Send + Sync> FromRequest<S> for OptionalBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let value = gate::read_optional(body).await?;
+        let value = gate::read_optional(body, room(&parts)).await?;
         if value.is_some() {
             gate::says_json(&parts.headers)?;
         }
         Ok(Self(fields_of(value)?))
+    }
+}
+
+/// Who says whether a long body has room.
+fn room(parts: &Parts) -> &dyn Growth {
+    match parts.extensions.get::<Visit>() {
+        Some(visit) => visit,
+        None => &(),
     }
 }
 

@@ -7,7 +7,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use uuid::Uuid;
 
-use super::{Door, Problem};
+use super::{Door, Problem, Visit};
 use crate::broker::Trouble;
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::Principal;
@@ -26,6 +26,9 @@ impl FromRequestParts<Door> for Caller {
     async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
         let bearer = bearer(parts).ok_or(Trouble::Unauthenticated)?;
         let who = door.broker.authenticate(bearer).await?;
+        if let Some(visit) = parts.extensions.get::<Visit>() {
+            visit.charge(door.broker.places(), &who)?;
+        }
         Ok(Self {
             who,
             bearer: bearer.to_owned(),

@@ -4,24 +4,24 @@
 //! The stream ends once the proposal is settled and told in full; asked again from there it
 //! answers 204, which tells a browser to stop. A key that was revoked meanwhile sees nothing more.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use futures_util::stream;
 
 use super::caller::{Caller, Id};
 use super::openapi::{Op, Param};
 use super::proposals::PROPOSAL;
-use super::{Door, Problem};
+use super::{Door, Problem, Visit};
 use crate::broker::Trouble;
+use crate::broker::places::Kind;
 use crate::broker::{RecordFilter, StoredRecord};
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Right};
@@ -32,10 +32,6 @@ use crate::entry::{shapes, sse};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Records read at once.
 const BATCH: u32 = 100;
-/// Streams open at once; each is a waiting task.
-const MOST_STREAMS: usize = 1024;
-/// Streams that one principal may have open, so that nobody takes them all.
-const MOST_STREAMS_EACH: usize = 64;
 
 pub(super) fn routes() -> Router<Door> {
     Router::new().route("/v1/proposals/{id}/events", get(events))
@@ -45,12 +41,11 @@ async fn events(
     State(door): State<Door>,
     Caller { who, bearer }: Caller,
     Id(id): Id,
+    visit: Option<Extension<Visit>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let after = last_event_id(&headers)?;
-    let place = door.streams.enter(&who.id).ok_or(Trouble::Overloaded {
-        retry_after_secs: 1,
-    })?;
+    let place = door.broker.places().enter(&who, Kind::Wait)?;
     let mut telling = Telling {
         door,
         who,
@@ -59,12 +54,14 @@ async fn events(
         after: after.unwrap_or(0),
         ready: VecDeque::new(),
         over: false,
-        _place: place,
     };
     // The first look is taken here, so that an unknown id is a 404 and not an empty stream.
     telling.look().await?;
     if telling.over && telling.ready.is_empty() && after.is_some() {
         return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    if let Some(Extension(visit)) = visit {
+        visit.waits(place);
     }
     let events = stream::unfold(telling, |mut telling| async move {
         let event = telling.next().await?;
@@ -96,7 +93,6 @@ struct Telling {
     after: i64,
     ready: VecDeque<Event>,
     over: bool,
-    _place: Place,
 }
 
 impl Telling {
@@ -141,9 +137,9 @@ impl Telling {
             limit: BATCH,
             ..RecordFilter::default()
         };
-        let records = self.door.broker.records(&self.who, filter).await?;
-        self.over = records.len() < BATCH as usize && proposal.state.is_settled();
-        for record in &records {
+        let page = self.door.broker.records(&self.who, filter).await?;
+        self.over = !page.more && proposal.state.is_settled();
+        for record in &page.rows {
             self.after = self.after.max(record.seq);
             self.ready.push_back(event(record));
         }
@@ -158,47 +154,6 @@ fn event(record: &StoredRecord) -> Event {
         .id(record.seq.to_string())
         .event(&record.record.kind)
         .data(sse::data(&shapes::record(record).to_string()))
-}
-
-/// Who has how many streams open.
-#[derive(Clone, Default)]
-pub(super) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
-
-impl Streams {
-    fn enter(&self, principal: &str) -> Option<Place> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = open.get(principal).copied().unwrap_or(0);
-        if own >= MOST_STREAMS_EACH || open.values().sum::<usize>() >= MOST_STREAMS {
-            return None;
-        }
-        open.insert(principal.to_owned(), own + 1);
-        Some(Place {
-            streams: self.clone(),
-            principal: principal.to_owned(),
-        })
-    }
-}
-
-/// One open stream's place; given back however the stream ends.
-struct Place {
-    streams: Streams,
-    principal: String,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self
-            .streams
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = open.get_mut(&self.principal) {
-            *own -= 1;
-            if *own == 0 {
-                open.remove(&self.principal);
-            }
-        }
-    }
 }
 
 pub(super) const OPS: &[Op] = &[Op {
@@ -219,20 +174,3 @@ pub(super) const OPS: &[Op] = &[Op {
     problems: &[400, 404],
     ..Op::NONE
 }];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_takes_all_streams() {
-        let streams = Streams::default();
-        let taken: Vec<_> = (0..MOST_STREAMS_EACH)
-            .map(|_| streams.enter("key:a").unwrap())
-            .collect();
-        assert!(streams.enter("key:a").is_none());
-        assert!(streams.enter("key:b").is_some());
-        drop(taken);
-        assert!(streams.enter("key:a").is_some());
-    }
-}

@@ -132,16 +132,10 @@ fn known(agent: &str) -> Result<AgentId, Trouble> {
 
 fn scope(mut fields: Fields) -> Result<(FreezeScope, Option<String>, String), Trouble> {
     let scope = fields.needed_text("scope", MAX_NAME_BYTES)?;
-    let scope = match scope.as_str() {
-        "all" => FreezeScope::All,
-        "agent" => FreezeScope::Agent,
-        "tool" => FreezeScope::Tool,
-        "vendor" => FreezeScope::Vendor,
-        _ => {
-            let text = "`scope` must be one of all, agent, tool, vendor";
-            return Err(Trouble::InvalidRequest(text.to_owned()));
-        }
-    };
+    let scope = FreezeScope::parse(&scope).ok_or_else(|| {
+        let text = "`scope` must be one of all, agent, tool, vendor, server";
+        Trouble::InvalidRequest(text.to_owned())
+    })?;
     let id = fields.text("id", MAX_REASON_BYTES)?;
     let reason = fields.text("reason", MAX_REASON_BYTES)?;
     fields.end()?;
@@ -240,11 +234,12 @@ pub(super) const OPS: &[Op] = &[
         id: "freeze",
         method: "post",
         path: "/v1/freeze",
-        summary: "Stop every proposal and commit in a scope, at once and on every node.",
-        right: Some(Right::Operate),
+        summary: "Stop every proposal, commit and low-risk call in a scope, at once and on every \
+                  node. Operators and approvers may.",
+        right: Some(Right::Brake),
         body: Some("FreezeRequest"),
         answers: &[(200, "what is frozen then", "FreezeList")],
-        problems: &[400, 409, 413, 415],
+        problems: &[400, 404, 409, 413, 415],
         ..Op::NONE
     },
     Op {
@@ -305,7 +300,7 @@ pub(super) fn schemas() -> Value {
             "agent_id": {"type": "string"}, "total_transactions": {"type": "integer"},
         }, "required": ["agent_id", "total_transactions"]},
         "FreezeRequest": {"type": "object", "properties": {
-            "scope": {"enum": ["all", "agent", "tool", "vendor"]}, "id": text(), "reason": text(),
+            "scope": {"enum": FreezeScope::ALL.map(FreezeScope::name)}, "id": text(), "reason": text(),
         }, "required": ["scope"], "additionalProperties": false},
     })
 }

@@ -1,15 +1,15 @@
-//! What every HTTP request passes, whichever door it wants: the names we answer to, a bound on how many are worked on, a
-//! bound on how long, a net under panics, and the same security headers on every answer, refusals
-//! included.
+//! What every HTTP request passes, whichever door it wants: the names we answer to, a bound on how
+//! long, a net under panics, and the same security headers on every answer, refusals included. How
+//! much is worked on at once is counted for whoever asks ([`Visit`]), never for everybody together.
 //!
 //! One function and one boxed future: a stack of middleware would cost more than the work.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
@@ -20,18 +20,23 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
+use super::seats::Seat;
+use super::visit::{Visit, Visiting};
 use super::{HttpOptions, Problem, visitors};
 use crate::entry::origin::Names;
 
-/// Requests worked on at once. Each can hold a body of 1 MiB and a place in the store's queue;
-/// past this, waiting longer helps nobody.
-pub const MAX_IN_FLIGHT: usize = 1024;
 /// Longest until an answer begins. Above the longest wait a caller may ask for
 /// (`broker::MAX_AWAIT`), so that it only ever ends what hangs.
 pub const TIME_LIMIT: Duration = Duration::from_secs(75);
-/// Answered however busy the door is: a prober that gets no answer would kill a process that
-/// merely works hard.
-const ALWAYS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Where nobody has to show a key; a small pool of its own is for all of them.
+const UNSIGNED: [&str; 6] = [
+    "/webhooks/razorpay",
+    "/slack/actions",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+];
 
 /// On every answer. The broker shows no pages: nothing may be loaded, framed, guessed or kept.
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
@@ -54,8 +59,6 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSub
 /// Puts the guard in front of every route, and problem documents behind what no route takes.
 pub fn harden(router: Router, options: &HttpOptions) -> Router {
     let guard = Guard {
-        in_flight: Arc::new(AtomicUsize::new(0)),
-        most: options.max_in_flight,
         behind_tls: options.behind_tls,
         names: options.names.clone(),
     };
@@ -67,30 +70,11 @@ pub fn harden(router: Router, options: &HttpOptions) -> Router {
 
 #[derive(Clone)]
 struct Guard {
-    in_flight: Arc<AtomicUsize>,
-    most: usize,
     behind_tls: bool,
     names: Names,
 }
 
-impl Guard {
-    fn enter(&self) -> Option<Place> {
-        let place = Place(Arc::clone(&self.in_flight));
-        let before = place.0.fetch_add(1, Ordering::Relaxed);
-        (before < self.most).then_some(place)
-    }
-}
-
-/// One request's place; given back however the request ends.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+async fn pass(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let visitor = match visitors::admit(&guard.names, &request) {
         Ok(visitor) => visitor,
         Err(mut ended) => {
@@ -98,15 +82,18 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
             return *ended;
         }
     };
-    let place = guard.enter();
-    let mut answer = if place.is_some() || ALWAYS.contains(&request.uri().path()) {
-        run(request, next).await
-    } else {
-        Problem::Busy.into_response()
-    };
+    let seat = request.extensions_mut().remove::<Arc<Seat>>();
+    let visit = Visit::begin(seat, UNSIGNED.contains(&request.uri().path()));
+    let visiting = Visiting(visit.clone());
+    request.extensions_mut().insert(visit.clone());
+    let mut answer = run(request, next).await;
+    let length = answer.body().size_hint().lower();
+    if !visit.may_answer(length) {
+        answer = Problem::Unread.into_response();
+    }
     visitor.may_read(answer.headers_mut());
     secure(answer.headers_mut(), guard.behind_tls);
-    answer
+    answer.map(|body| visiting.until_read(body))
 }
 
 async fn run(request: Request, next: Next) -> Response {

@@ -80,9 +80,9 @@ async fn list(
         limit: Some(limit),
     };
     let page = door.broker.proposals(&who, &request).await?;
-    let full = page.len() >= limit as usize;
-    let next = page.last().filter(|_| full).map(|last| last.proposal.id());
-    let proposals: Vec<Value> = page.iter().map(shapes::proposal).collect();
+    let next = page.rows.last().filter(|_| page.more);
+    let next = next.map(|last| last.proposal.id());
+    let proposals: Vec<Value> = page.rows.iter().map(shapes::proposal).collect();
     Ok(ok(&json!({"proposals": proposals, "next_cursor": next})))
 }
 
@@ -202,7 +202,8 @@ pub(super) const OPS: &[Op] = &[
         id: "list_proposals",
         method: "get",
         path: "/v1/proposals",
-        summary: "Proposals, newest first, without tokens. An agent sees its own.",
+        summary: "Proposals, newest first, without tokens. An agent sees its own. A page ends \
+                  after `limit` rows or about 1 MiB; `next_cursor` goes on.",
         right: Some(Right::ReadOwn),
         params: &[
             Param::query("state", "Only in this state."),

@@ -99,7 +99,7 @@ fn proposals() -> Value {
             "recovery": recovery(),
             "replayed": {"const": true},
             "retry_after_secs": {"type": "integer"},
-        }), &["status", "proposal_id", "tool_name", "tool_args_hash", "composite_score",
+        }), &["status", "tool_name", "tool_args_hash", "composite_score",
               "signals", "findings"]),
         "Proposal": closed(json!({
             "proposal_id": uuid(),

@@ -1,25 +1,29 @@
 //! The accept loop: HTTP/1.1 on a listener, with a bound on connections and on silence, until it
-//! is told to close; then what is under way is finished.
+//! is told to close; then what is under way is finished. In a full house a newcomer takes the seat
+//! of whoever has least to lose ([`Seats`]).
 //!
 //! TLS ends in front of the broker, so there is none here.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::seats::{Seats, Sitting};
 
 /// Bounds of the accept loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most connections at once; each can cost a read buffer of 64 KiB.
+    /// Most connections at once; each can cost a read buffer of 32 KiB.
     pub connections: usize,
     /// Longest that a connection may stay open without a whole request head, idle time between
     /// two requests included.
@@ -31,7 +35,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 4096,
+            connections: 2048,
             silence: Duration::from_secs(60),
             drain: Duration::from_secs(20),
         }
@@ -39,11 +43,11 @@ impl Default for Limits {
 }
 
 /// Most bytes of a request's head.
-const HEAD_BYTES: usize = 64 * 1024;
+const HEAD_BYTES: usize = 32 * 1024;
 /// Pause after the system refused to accept (no file descriptors left), so that the loop does not
 /// spin while it cannot.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// What a connection beyond the bound hears.
+/// What a connection beyond the bound hears, while all the others are at work.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
     Connection: close\r\nContent-Length: 0\r\n\r\n";
 
@@ -54,7 +58,7 @@ pub async fn serve(
     limits: Limits,
     closing: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let seats = Seats::new(limits.connections);
     let open = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -69,13 +73,13 @@ pub async fn serve(
                 continue;
             }
         };
-        match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => {
+        match seats.take() {
+            Some(sitting) => {
                 let (router, closing) = (router.clone(), closing.clone());
-                open.spawn(connection(stream, router, limits, closing, place));
+                open.spawn(connection(stream, router, limits, closing, sitting));
             }
             // A courtesy: whoever does not read it finds the connection closed.
-            Err(_) => drop(stream.try_write(FULL)),
+            None => drop(stream.try_write(FULL)),
         }
     }
     drop(listener);
@@ -93,11 +97,16 @@ async fn connection(
     router: Router,
     limits: Limits,
     closing: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    sitting: Sitting,
 ) {
     // Answers are small and whole; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router);
+    let inner = TowerToHyperService::new(router);
+    let seat = sitting.seat();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(seat.clone());
+        inner.call(request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.silence)
@@ -109,6 +118,10 @@ async fn connection(
         () = closing.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.as_mut().await
+        }
+        () = sitting.given_up() => {
+            tracing::debug!("a connection makes room for another");
+            return;
         }
     };
     if let Err(error) = ended {

@@ -290,8 +290,9 @@ fn get_audit_log(call: &Call, mut fields: Fields) -> Answer<'_> {
             limit: limit.unwrap_or(DEFAULT_RECORDS),
             ..RecordFilter::default()
         };
-        let records = call.broker.records(&call.who, filter).await?;
-        let records: Vec<Value> = records
+        let page = call.broker.records(&call.who, filter).await?;
+        let records: Vec<Value> = page
+            .rows
             .iter()
             .map(|stored| {
                 let record = &stored.record;

@@ -27,10 +27,12 @@ use super::plain;
 use super::server::{Admitted, Door, Shared};
 use super::sessions::{Full, Sessions};
 use super::surface::Route;
+use crate::broker::places::Kind;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
 use crate::domain::strict::MAX_BYTES;
 use crate::entry::gate::{self, GateError};
+use crate::entry::http::Visit;
 use crate::entry::origin::{Foreign, Names};
 use crate::entry::shapes;
 use crate::entry::sse::{knows_empty_events, readable};
@@ -141,6 +143,9 @@ impl Porter {
     async fn let_in(&self, request: Request, next: Next) -> Result<Response, TurnedAway> {
         self.names.admit(request.uri(), request.headers())?;
         let who = self.authenticate(request.headers()).await?;
+        let visit = request.extensions().get::<Visit>().cloned();
+        let visit = visit.unwrap_or_default();
+        visit.charge(self.broker.places(), &who)?;
         if let Some(id) = request.headers().get(SESSION_ID) {
             let id = id.to_str().unwrap_or_default();
             if !self.sessions.may_use(id, &who.id) {
@@ -152,7 +157,8 @@ impl Porter {
         let revision = request.headers().get(PROTOCOL_VERSION).cloned();
         let revision = revision.as_ref().and_then(|value| value.to_str().ok());
         if method == Method::POST {
-            let read = self.read(request, who).await?;
+            let waiter = who.clone();
+            let read = self.read(request, who, &visit).await?;
             let (request, answering) = match read {
                 Read::Plain(call) => {
                     let answering = self.shared.answering();
@@ -160,13 +166,20 @@ impl Porter {
                     return Ok(response.map(|body| held(body, answering)));
                 }
                 // Its answer is a stream that ends only with the server.
-                Read::Listen(request) => (request, None),
+                Read::Listen(request) => {
+                    visit.waits(self.broker.places().enter(&waiter, Kind::Wait)?);
+                    (request, None)
+                }
                 Read::Other(request) => (request, Some(self.shared.answering())),
             };
             let revision = revision.map(str::to_owned).or_else(|| asked_for(&request));
             let response = Sessions::acting_as(owner, next.run(request)).await;
             let response = readable(response, knows_empty_events(revision.as_deref()));
             return Ok(response.map(|body| held(body, answering)));
+        }
+        if method == Method::GET {
+            // A stream of what the server has to say, which ends only with the session.
+            visit.waits(self.broker.places().enter(&who, Kind::Wait)?);
         }
         let response = Sessions::acting_as(owner, next.run(request)).await;
         let mut response = readable(response, knows_empty_events(revision));
@@ -190,10 +203,15 @@ impl Porter {
 
     /// Reads the message strictly. What is not answered here is handed on, its bytes unchanged,
     /// with what they say.
-    async fn read(&self, request: Request, who: Principal) -> Result<Read, TurnedAway> {
+    async fn read(
+        &self,
+        request: Request,
+        who: Principal,
+        visit: &Visit,
+    ) -> Result<Read, TurnedAway> {
         gate::says_json(request.headers())?;
         let (mut parts, body) = request.into_parts();
-        let (bytes, document) = gate::read_strict(body).await?;
+        let (bytes, document) = gate::read_strict(body, visit).await?;
         let method = match message::look(&document)? {
             Message::Request { method, .. } => method,
             Message::Notification { .. } | Message::Answer => "",
@@ -350,6 +368,12 @@ impl From<Foreign> for TurnedAway {
     }
 }
 
+impl From<Trouble> for TurnedAway {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
 impl From<GateError> for TurnedAway {
     fn from(error: GateError) -> Self {
         Self::Gate(error)
@@ -408,7 +432,8 @@ impl IntoResponse for TurnedAway {
                     GateError::TooLarge
                     | GateError::NotJson
                     | GateError::BrokenOff
-                    | GateError::TooSlow => {
+                    | GateError::TooSlow
+                    | GateError::Crowded => {
                         Refused::new(message::INVALID_REQUEST, error.code(), error.to_string())
                     }
                 };

@@ -93,13 +93,7 @@ pub fn propose_output() -> Value {
     });
     answer(
         properties,
-        &[
-            "status",
-            "proposal_id",
-            "tool_name",
-            "tool_args_hash",
-            "findings",
-        ],
+        &["status", "tool_name", "tool_args_hash", "findings"],
     )
 }
 

@@ -23,7 +23,6 @@ use rmcp::service::{NotificationContext, RequestContext, RoleServer, Subscriptio
 use rmcp::{Peer, ServerHandler};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -31,18 +30,12 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::surface::{Route, Surface};
 use super::tools::{Call, Effect};
 use crate::broker::invoke::Invoked;
+use crate::broker::places::Kind;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
 use crate::entry::fields::{self, Fields};
 use crate::entry::shapes;
-
-/// Calls under way at once, over all callers. Each waits for the store or a provider; more than
-/// this is a flood, and each would only wait longer.
-const MAX_CALLS: usize = 4_096;
-/// Calls that only wait for a proposal to change, over all callers. Counted apart, so that those
-/// who wait for people do not keep out those who commit.
-const MAX_WAITS: usize = 4_096;
 
 /// Told to agents when they connect.
 const INSTRUCTIONS: &str = "Every tool that moves money or changes something comes as a pair. \
@@ -67,8 +60,6 @@ pub struct Admitted {
 pub struct Shared {
     broker: Broker,
     surface: ArcSwapOption<Surface>,
-    calls: Arc<Semaphore>,
-    waits: Arc<Semaphore>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -80,8 +71,6 @@ impl Shared {
             closing,
             broker,
             surface: ArcSwapOption::empty(),
-            calls: Arc::new(Semaphore::new(MAX_CALLS)),
-            waits: Arc::new(Semaphore::new(MAX_WAITS)),
             tasks: TaskTracker::new(),
         })
     }
@@ -126,13 +115,17 @@ impl Shared {
             let role = who.role.name();
             return Ok(troubled(&Trouble::Forbidden { role }));
         }
-        let room = match &route {
-            Route::Own(row) if row.effect == Effect::Waits => &self.waits,
-            Route::Own(_) | Route::Propose(_) | Route::Commit(_) | Route::Through(_) => &self.calls,
+        // Counted apart, so that whoever waits for people can still commit; and for each caller.
+        let kind = match &route {
+            Route::Own(row) if row.effect == Effect::Waits => Some(Kind::Wait),
+            Route::Own(_) | Route::Propose(_) | Route::Through(_) => Some(Kind::Call),
+            // The broker counts it.
+            Route::Commit(_) => None,
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
-            let retry_after_secs = 1;
-            return Ok(troubled(&Trouble::Overloaded { retry_after_secs }));
+        let place = kind.map(|kind| self.broker.places().enter(&who, kind));
+        let place = match place.transpose() {
+            Ok(place) => place,
+            Err(trouble) => return Ok(troubled(&trouble)),
         };
         let call = Call {
             broker: self.broker.clone(),
@@ -141,7 +134,7 @@ impl Shared {
             closing: self.closing.clone(),
         };
         let task = self.tasks.spawn(async move {
-            let _permit = permit;
+            let _place = place;
             run(route, call, arguments).await
         });
         match task.await {

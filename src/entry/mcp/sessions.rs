@@ -2,7 +2,8 @@
 //!
 //! The library finds a session by its id alone. Here a session also has an owner, so that an id
 //! that leaked is worth nothing without the key, and a number, so that nobody can open them
-//! without end: past their share, an owner's longest unused session makes room for the new one.
+//! without end: past their share, an owner's longest unused session makes room for the new one, and
+//! in a full house the longest unused one of whoever has most.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,9 +20,9 @@ use rmcp::transport::streamable_http_server::session::{
 use tokio::time::Instant;
 
 /// Sessions of one principal. An agent needs one per conversation.
-const MAX_PER_OWNER: usize = 512;
+const MAX_PER_OWNER: usize = 256;
 /// Sessions of everybody, at some tens of kilobytes each.
-const MAX_SESSIONS: usize = 8_192;
+const MAX_SESSIONS: usize = 2_048;
 /// A session used more recently than this may have a call under way (the longest lasts 55 s) and
 /// is never closed to make room.
 const UNUSED_AFTER: Duration = Duration::from_secs(60);
@@ -107,12 +108,17 @@ impl Sessions {
 
     /// The session to close before another one is opened, if one has to be.
     fn in_the_way(&self, owner: &str, now: Instant) -> Result<Option<SessionId>, Full> {
-        let owners = self.owners();
-        let theirs = || owners.iter().filter(|(_, owned)| owned.owner == owner);
-        if theirs().count() < self.per_owner && owners.len() < self.in_all {
+        let locked = self.owners();
+        let owners = &*locked;
+        let own = of(owners, owner).count();
+        if own < self.per_owner && owners.len() < self.in_all {
             return Ok(None);
         }
-        let oldest = theirs().min_by_key(|(_, owned)| owned.used);
+        let whose = match own < self.per_owner {
+            true => largest(owners).unwrap_or(owner),
+            false => owner,
+        };
+        let oldest = of(owners, whose).min_by_key(|(_, owned)| owned.used);
         match oldest {
             Some((id, owned)) if now.duration_since(owned.used) >= UNUSED_AFTER => {
                 Ok(Some(id.clone()))
@@ -125,6 +131,26 @@ impl Sessions {
         // Nothing panics while holding it, and a map is never half changed.
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The sessions of one owner.
+fn of<'a>(
+    owners: &'a HashMap<SessionId, Owned>,
+    owner: &'a str,
+) -> impl Iterator<Item = (&'a SessionId, &'a Owned)> {
+    owners.iter().filter(move |(_, owned)| owned.owner == owner)
+}
+
+/// Who has most sessions.
+fn largest(owners: &HashMap<SessionId, Owned>) -> Option<&str> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for owned in owners.values() {
+        *counts.entry(&owned.owner).or_default() += 1;
+    }
+    let most = counts
+        .into_iter()
+        .max_by_key(|(owner, count)| (*count, *owner));
+    most.map(|(owner, _)| owner)
 }
 
 impl SessionManager for Sessions {

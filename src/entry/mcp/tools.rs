@@ -170,14 +170,12 @@ fn await_proposal(call: &Call, mut fields: Fields) -> BoxFuture<'_, Result<Value
 fn list_proposals(call: &Call, fields: Fields) -> BoxFuture<'_, Result<Value, Trouble>> {
     Box::pin(async move {
         let mut request = fields::list(fields)?;
-        let limit = request.limit.unwrap_or(DEFAULT_PAGE);
-        request.limit = Some(limit);
+        request.limit = Some(request.limit.unwrap_or(DEFAULT_PAGE));
         let page = call.broker.proposals(&call.who, &request).await?;
         let mut body = json!({
-            "proposals": page.iter().map(shapes::proposal).collect::<Vec<_>>(),
+            "proposals": page.rows.iter().map(shapes::proposal).collect::<Vec<_>>(),
         });
-        let full = usize::try_from(limit).is_ok_and(|limit| page.len() >= limit);
-        if let Some(last) = page.last().filter(|_| full) {
+        if let Some(last) = page.rows.last().filter(|_| page.more) {
             body["next_cursor"] = json!(last.proposal.fixed.id);
         }
         Ok(body)

@@ -34,6 +34,7 @@ use crate::domain::change::{Applied, Change, Doc, DocKey, Pot};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId, hex};
 use crate::domain::proposal::Proposal;
+use crate::domain::retention::Old;
 use crate::domain::time::Timestamp;
 
 pub use self::connect::OpenError;
@@ -186,7 +187,7 @@ impl Store for Postgres {
         let query = sqlx::query(
             "UPDATE outbox SET due_at = $2, attempts = attempts + 1 \
              WHERE id IN (SELECT id FROM outbox WHERE due_at <= $1 \
-                          ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
+                          ORDER BY urgency, due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
              RETURNING id, (attempts - 1)::bigint, notice::text",
         );
         let query = query.bind(instant(now)).bind(instant(hidden_until));
@@ -211,6 +212,28 @@ impl Store for Postgres {
         );
         let query = query.bind(now_secs).bind(i64::from(limit));
         self.readers.execute(query).await
+    }
+
+    async fn count_old(&self, old: Old, before: Timestamp) -> Result<u64, StoreError> {
+        read::count_old(&self.readers, old, before).await
+    }
+
+    async fn drop_old(&self, old: Old, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let text = match old {
+            Old::RefusedProposals => {
+                "DELETE FROM proposals WHERE state = 'blocked' AND id IN \
+                 (SELECT id FROM proposals WHERE state = 'blocked' AND id < $2 \
+                  AND created_at < $1 ORDER BY id LIMIT $3)"
+            }
+            Old::SeenWebhooks => {
+                "DELETE FROM docs WHERE kind = 'webhook' AND (kind, org, id) IN \
+                 (SELECT kind, org, id FROM docs WHERE kind = 'webhook' AND $2::uuid IS NOT NULL \
+                  AND (body IS NULL OR to_timestamp((body->>'at')::float8 / 1000) < $1) LIMIT $3)"
+            }
+        };
+        let query = sqlx::query(text).bind(instant(before));
+        let query = query.bind(ProposalId::at(before, [0; 10]).uuid());
+        self.readers.execute(query.bind(i64::from(limit))).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ use crate::domain::change::{Doc, DocKey, Pot};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
 use crate::domain::proposal::Proposal;
+use crate::domain::retention::Old;
 use crate::domain::time::Timestamp;
 use crate::store::columns::{
     Columns, Read, budget_of, doc_of, past_of, proposal_of, record_of, standings_of,
@@ -177,6 +178,9 @@ pub(super) async fn records(readers: &Readers, filter: &RecordFilter) -> Read<Ve
     if let Some(until) = filter.until {
         query.push(" AND at < ").push_bind(instant(until));
     }
+    if let Some(before) = filter.before_seq {
+        query.push(" AND seq < ").push_bind(before);
+    }
     match filter.after_seq {
         Some(seq) => query
             .push(" AND seq > ")
@@ -235,6 +239,21 @@ pub(super) async fn agents(readers: &Readers, org: &OrgId) -> Read<Vec<AgentId>>
     );
     let rows = readers.all(query.bind(org.as_str())).await?;
     rows.iter().map(|row| row.text(0).and_then(name)).collect()
+}
+
+pub(super) async fn count_old(readers: &Readers, old: Old, before: Timestamp) -> Read<u64> {
+    let text = match old {
+        Old::RefusedProposals => {
+            "SELECT count(*) FROM proposals WHERE state = 'blocked' AND id < $2 AND created_at < $1"
+        }
+        Old::SeenWebhooks => {
+            "SELECT count(*) FROM docs WHERE kind = 'webhook' AND $2::uuid IS NOT NULL \
+             AND (body IS NULL OR to_timestamp((body->>'at')::float8 / 1000) < $1)"
+        }
+    };
+    let query = sqlx::query(text).bind(instant(before));
+    let query = query.bind(ProposalId::at(before, [0; 10]).uuid());
+    unsigned(readers.one(query).await?.number(0)?)
 }
 
 impl Columns for PgRow {

@@ -424,18 +424,27 @@ fn docs(parts: &mut Parts, batch: &[Prepared], plan: &Plan) {
 }
 
 fn notices(parts: &mut Parts, batch: &[Prepared], plan: &Plan) {
-    let told = plan.told.iter().flat_map(|index| &batch[*index].notices);
-    let notices: Vec<&str> = told.map(|text| &**text).collect();
+    let told = plan.told.iter().map(|index| &batch[*index]);
+    let notices: Vec<&str> = told
+        .clone()
+        .flat_map(|change| &change.notices)
+        .map(|text| &**text)
+        .collect();
+    let urgencies: Vec<i64> = told
+        .flat_map(|change| &change.rows.notices)
+        .map(|notice| notice.kind.urgency())
+        .collect();
     if notices.is_empty() {
         return;
     }
     parts
         .begin(
             notices.len(),
-            "INSERT INTO outbox (due_at, notice) SELECT 'epoch', notice::json",
+            "INSERT INTO outbox (due_at, notice, urgency) SELECT 'epoch', notice::json, urgency",
         )
         .array("text", notices)
-        .tail("AS v (notice)");
+        .array("integer", urgencies)
+        .tail("AS v (notice, urgency)");
 }
 
 /// False if there are none; otherwise the part `s` says what their numbers are counted from.

@@ -37,6 +37,7 @@ use crate::domain::change::{Applied, Change, Doc, DocKey, Pot};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId, hex};
 use crate::domain::proposal::Proposal;
+use crate::domain::retention::Old;
 use crate::domain::time::Timestamp;
 
 pub use self::connect::OpenError;
@@ -180,7 +181,7 @@ impl Store for Sqlite {
             sqlx::query(
                 "UPDATE outbox SET due_at = ?2, attempts = attempts + 1 \
                  WHERE id IN (SELECT id FROM outbox WHERE due_at <= ?1 \
-                              ORDER BY due_at, id LIMIT ?3) \
+                              ORDER BY urgency, due_at, id LIMIT ?3) \
                  RETURNING id, attempts - 1, notice_json",
             )
             .bind(now.millis())
@@ -222,6 +223,32 @@ impl Store for Sqlite {
             .await
         });
         Ok(pruned.await?.rows_affected())
+    }
+
+    async fn count_old(&self, old: Old, before: Timestamp) -> Result<u64, StoreError> {
+        read::count_old(&self.readers, old, before).await
+    }
+
+    async fn drop_old(&self, old: Old, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        // Looked for beside the writer, so that nobody waits while there is nothing to drop.
+        let rows = read::old_rows(&self.readers, old, before, limit).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let table = match old {
+            Old::RefusedProposals => "proposals",
+            Old::SeenWebhooks => "docs",
+        };
+        let list: Vec<String> = rows.iter().map(i64::to_string).collect();
+        let text = format!("DELETE FROM {table} WHERE rowid IN ({})", list.join(","));
+        let mut writer = self.writer.lock().await;
+        let dropped = writer.alone(async |conn| {
+            sqlx::query(sqlx::AssertSqlSafe(text))
+                .persistent(false)
+                .execute(conn)
+                .await
+        });
+        Ok(dropped.await?.rows_affected())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

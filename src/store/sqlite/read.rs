@@ -7,6 +7,7 @@ use crate::domain::change::{Doc, DocKey, Pot};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
 use crate::domain::proposal::Proposal;
+use crate::domain::retention::Old;
 use crate::domain::time::Timestamp;
 use crate::store::columns::{
     Columns, Read, budget_of, doc_of, past_of, proposal_of, record_of, standings_of,
@@ -179,6 +180,9 @@ pub(super) async fn records(pool: &SqlitePool, filter: &RecordFilter) -> Read<Ve
     if let Some(until) = filter.until {
         query.push(" AND at < ").push_bind(until.millis());
     }
+    if let Some(before) = filter.before_seq {
+        query.push(" AND seq < ").push_bind(before);
+    }
     match filter.after_seq {
         Some(seq) => query
             .push(" AND seq > ")
@@ -251,6 +255,48 @@ pub(super) async fn nonces_expired(pool: &SqlitePool, now_secs: i64) -> Read<boo
     let query = sqlx::query("SELECT 1 FROM nonces WHERE kept_until < ?1 LIMIT 1");
     let row = query.bind(now_secs).fetch_optional(pool).await;
     Ok(row.map_err(failed)?.is_some())
+}
+
+/// What is old, as a condition on rows of its table.
+macro_rules! old {
+    ($what:literal, $old:expr) => {
+        match $old {
+            // The condition of the index `proposals_refused`, word for word.
+            Old::RefusedProposals => concat!(
+                "SELECT ",
+                $what,
+                " FROM proposals WHERE state = 'blocked' AND id < ?2 AND created_at < ?1"
+            ),
+            Old::SeenWebhooks => concat!(
+                "SELECT ",
+                $what,
+                " FROM docs WHERE kind = 'webhook' AND ?2 IS NOT NULL \
+                 AND (body_json IS NULL OR json_extract(body_json, '$.at') < ?1)"
+            ),
+        }
+    };
+}
+
+pub(super) async fn count_old(pool: &SqlitePool, old: Old, before: Timestamp) -> Read<u64> {
+    let query = sqlx::query(old!("count(*)", old)).bind(before.millis());
+    let query = query.bind(ProposalId::at(before, [0; 10]).uuid());
+    let row = query.fetch_one(pool).await.map_err(failed)?;
+    unsigned(row.number(0)?)
+}
+
+pub(super) async fn old_rows(
+    pool: &SqlitePool,
+    old: Old,
+    before: Timestamp,
+    limit: u32,
+) -> Read<Vec<i64>> {
+    let text = format!("{} LIMIT ?3", old!("rowid", old));
+    let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(before.millis());
+    let query = query
+        .bind(ProposalId::at(before, [0; 10]).uuid())
+        .bind(limit);
+    let rows = query.fetch_all(pool).await.map_err(failed)?;
+    rows.iter().map(|row| row.number(0)).collect()
 }
 
 impl Columns for SqliteRow {

@@ -75,8 +75,8 @@ bulk!(
 );
 bulk!(
     INSERT_NOTICES,
-    2,
-    "INSERT INTO outbox (due_at, notice_json) SELECT * FROM {} WHERE column1 IS NOT NULL"
+    3,
+    "INSERT INTO outbox (due_at, notice_json, urgency) SELECT * FROM {} WHERE column1 IS NOT NULL"
 );
 
 /// Writes the survivors of a batch into the open transaction.
@@ -224,7 +224,7 @@ fn docs<'a>(batch: &'a [Prepared], plan: &'a Plan) -> Part<'a> {
 
 fn told<'a>(batch: &'a [Prepared], plan: &'a Plan) -> [Part<'a>; 2] {
     let mut records: Vec<(i64, &Record, &Option<Json>)> = Vec::new();
-    let mut notices: Vec<&Json> = Vec::new();
+    let mut notices: Vec<(&Json, i64)> = Vec::new();
     for index in &plan.told {
         let change = &batch[*index];
         let first = plan.fates[*index]
@@ -232,7 +232,12 @@ fn told<'a>(batch: &'a [Prepared], plan: &'a Plan) -> [Part<'a>; 2] {
             .map_or(0, |applied| applied.first_seq);
         let numbered = (first..).zip(change.rows.records.iter().zip(&change.details));
         records.extend(numbered.map(|(seq, (record, detail))| (seq, record, detail)));
-        notices.extend(&change.notices);
+        let urgencies = change
+            .rows
+            .notices
+            .iter()
+            .map(|notice| notice.kind.urgency());
+        notices.extend(change.notices.iter().zip(urgencies));
     }
     [
         INSERT_RECORDS.rows(records.len(), move |row, n| {
@@ -241,7 +246,8 @@ fn told<'a>(batch: &'a [Prepared], plan: &'a Plan) -> [Part<'a>; 2] {
         }),
         INSERT_NOTICES.rows(notices.len(), move |row, n| {
             // Due at once, whatever the clocks of two nodes say.
-            row.add(0_i64).add(notices[n].clone());
+            let (notice, urgency) = notices[n];
+            row.add(0_i64).add(notice.clone()).add(urgency);
         }),
     ]
 }
