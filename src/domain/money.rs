@@ -1,4 +1,7 @@
 //! Money: integer minor units of one currency. A float never is an amount.
+//!
+//! How many minor units make a major one is ISO 4217's to say, for every code, from a library's
+//! table: 100 for most, 1 for the yen, 1,000 for the dinar of Bahrain.
 
 use std::fmt;
 
@@ -12,6 +15,33 @@ pub struct Currency([u8; 3]);
 impl Currency {
     /// The Indian rupee, whose minor unit is the paisa.
     pub const INR: Self = Self(*b"INR");
+
+    /// ISO 4217's code for "no currency": in no policy, so nothing is allowed in it.
+    pub const NONE: Self = Self(*b"XXX");
+
+    /// Reads a code as other servers spell it, in any case; `None` if it is none.
+    pub fn read(text: &str) -> Option<Self> {
+        Self::parse(&text.trim().to_ascii_uppercase())
+    }
+
+    /// Decimals of a major unit; `None` for what ISO 4217 gives none (gold, no currency) or does not
+    /// know.
+    pub fn decimals(&self) -> Option<u32> {
+        let known = iso_currency::Currency::from_code(self.code())?;
+        known.exponent().map(u32::from)
+    }
+
+    /// Its name in English, as `Bahraini dinar`; empty for an unknown code.
+    pub fn name(&self) -> String {
+        let known = iso_currency::Currency::from_code(self.code());
+        known.map_or_else(String::new, |known| known.name().to_owned())
+    }
+
+    /// The sign people write for it, as `₹`; empty for an unknown code.
+    pub fn symbol(&self) -> String {
+        let known = iso_currency::Currency::from_code(self.code());
+        known.map_or_else(String::new, |known| known.symbol().symbol)
+    }
 
     /// Reads a code; `None` unless it is three upper-case letters.
     pub fn parse(code: &str) -> Option<Self> {
@@ -59,30 +89,34 @@ pub struct Money {
 }
 
 impl fmt::Display for Money {
-    /// `12,345.67 INR`, for people; two decimals unless the currency is known to have none.
+    /// `12,345.67 INR`, for people, with the currency's own decimals.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.minor < 0 { "-" } else { "" };
         let minor = self.minor.unsigned_abs();
-        let whole_only = matches!(&self.currency.0, b"JPY" | b"KRW" | b"VND" | b"CLP");
-        let (whole, rest) = if whole_only {
-            (minor, 0)
-        } else {
-            (minor / 100, minor % 100)
+        let currency = self.currency;
+        let decimals = currency.decimals();
+        let Some(unit) = decimals.and_then(|decimals| 10_u64.checked_pow(decimals)) else {
+            return write!(f, "{sign}{} minor units of {currency}", grouped(minor));
         };
-        let digits = whole.to_string();
-        let mut grouped = String::new();
-        for (index, digit) in digits.chars().enumerate() {
-            if index > 0 && (digits.len() - index).is_multiple_of(3) {
-                grouped.push(',');
-            }
-            grouped.push(digit);
-        }
-        if whole_only {
-            write!(f, "{sign}{grouped} {}", self.currency)
-        } else {
-            write!(f, "{sign}{grouped}.{rest:02} {}", self.currency)
+        let (whole, rest) = (grouped(minor / unit), minor % unit);
+        match decimals.unwrap_or(0) as usize {
+            0 => write!(f, "{sign}{whole} {currency}"),
+            width => write!(f, "{sign}{whole}.{rest:0width$} {currency}"),
         }
     }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 /// What a proposal can move at most, which need not be what its `amount` field says.
@@ -139,6 +173,47 @@ mod tests {
         assert_eq!(shown(5, "INR"), "0.05 INR");
         assert_eq!(shown(-100, "USD"), "-1.00 USD");
         assert_eq!(shown(1_000, "JPY"), "1,000 JPY");
+        assert_eq!(shown(1_200, "BHD"), "1.200 BHD");
+        assert_eq!(shown(-7, "KWD"), "-0.007 KWD");
+        assert_eq!(shown(12_345, "CLF"), "1.2345 CLF");
+        assert_eq!(shown(1_200, "XAU"), "1,200 minor units of XAU");
+        assert_eq!(shown(1_200, "QQQ"), "1,200 minor units of QQQ");
+    }
+
+    /// The codes of ISO 4217 (list one) that have other than two decimals, and that is all of them.
+    #[test]
+    fn every_code_has_the_decimals_of_iso_4217() {
+        let other = [
+            (
+                0,
+                "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+            ),
+            (3, "BHD IQD JOD KWD LYD OMR TND"),
+            (4, "CLF UYW"),
+        ];
+        let listed = |code: &str| {
+            let mut rows = other.iter().filter(|(_, codes)| codes.contains(code));
+            rows.next().map_or(2, |(decimals, _)| *decimals)
+        };
+        let mut known = 0;
+        for currency in every_code() {
+            if let Some(decimals) = currency.decimals() {
+                assert_eq!(decimals, listed(currency.code()), "{currency}");
+                known += 1;
+            }
+        }
+        assert!(known > 150, "{known}");
+        for code in ["INR", "USD", "EUR", "GBP", "AED", "CNY"] {
+            assert_eq!(Currency::parse(code).unwrap().decimals(), Some(2));
+        }
+    }
+
+    /// Every three letters there are.
+    fn every_code() -> impl Iterator<Item = Currency> {
+        let letters = || b'A'..=b'Z';
+        letters().flat_map(move |a| {
+            letters().flat_map(move |b| letters().map(move |c| Currency([a, b, c])))
+        })
     }
 
     #[test]

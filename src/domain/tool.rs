@@ -177,8 +177,14 @@ impl Tool {
     pub fn effective(&self, args: &Value) -> Effective {
         let rule = &self.money;
         let named = rule.currency.as_deref().and_then(|path| read(args, path));
-        let currency = named.and_then(Value::as_str).and_then(Currency::parse);
-        let currency = currency.or(rule.default_currency).unwrap_or(Currency::INR);
+        let currency = match named {
+            None | Some(Value::Null) => rule.default_currency.unwrap_or(Currency::INR),
+            // What names a currency that nobody can read moves none that a policy is in.
+            Some(named) => {
+                let read = named.as_str().and_then(Currency::read);
+                read.unwrap_or(Currency::NONE)
+            }
+        };
         let lifted = rule.unbounded_if.iter().filter_map(|path| read(args, path));
         if lifted.into_iter().any(|flag| flag.as_bool() != Some(false)) {
             return Effective::Unbounded(currency);
@@ -317,6 +323,11 @@ mod tests {
             (json!({"amount": 5, "transfers": [{"amount": 4}, {"amount": 7}]}), inr(11)),
             (json!({"amount": 5, "token": {"max_amount": 900}}),              inr(900)),
             (json!({"note": "x"}),                                            Effective::Nothing),
+            (json!({"amount": 2, "currency": null}),                          inr(2)),
+            (json!({"amount": 2, "currency": "inr"}),                         inr(2)),
+            (json!({"amount": 2, "currency": "usd"}),                         Effective::Amount(Money { minor: 2, currency: Currency::parse("USD").unwrap() })),
+            (json!({"amount": 2, "currency": "rupees"}),                      Effective::Amount(Money { minor: 2, currency: Currency::NONE })),
+            (json!({"amount": 2, "currency": 356}),                           Effective::Amount(Money { minor: 2, currency: Currency::NONE })),
         ];
         for (args, expected) in cases {
             assert_eq!(tool(rule.clone()).effective(&args), expected, "{args}");

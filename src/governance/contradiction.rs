@@ -6,21 +6,19 @@
 //! guessing: a person sees at once what a program cannot.
 //!
 //! It only speaks when the prompt does. Without a prompt, or without an amount or an id of that
-//! kind in it, nothing is contradicted. A number counts as an amount if it is marked as one (a
-//! currency, grouping, two decimals) or, where nothing is marked, stands where amounts stand (`pay
-//! Acme 500 for lunch`); numbers inside ids, URLs, dates and invoice numbers do not.
+//! kind in it, nothing is contradicted; where that is not enough, `integrity.require_prompt` holds
+//! what has no prompt. How amounts are read is `amounts`' business.
 
 use serde_json::Value;
 
-use super::Request;
+use super::prose::{Word, words};
+use super::{Request, amounts};
 use crate::domain::facts::Facts;
-use crate::domain::money::{Currency, Effective, Money};
+use crate::domain::money::Effective;
 use crate::domain::reason::{Finding, Reason};
 
 /// Most that is repeated of what the prompt names.
 const MAX_SHOWN: usize = 5;
-/// How many words a payment verb may stand before its amount.
-const REACH: usize = 4;
 
 /// `PROMPT_CONTRADICTED`, held.
 pub fn contradicted(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
@@ -31,422 +29,34 @@ pub fn contradicted(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     (!found.is_empty()).then(|| Finding::hold(Reason::PromptContradicted, found.join("; ")))
 }
 
-/// One word of a prompt, without the punctuation around it.
-struct Word<'a> {
-    text: &'a str,
-    lower: String,
-    /// A sentence or clause ends after it.
-    ends: bool,
-}
-
-fn words(prompt: &str) -> Vec<Word<'_>> {
-    let quoting = |c: char| c.is_whitespace() || "\"'`(){}[]<>;|".contains(c);
-    let mut words = Vec::new();
-    for chunk in prompt.split(quoting) {
-        // A URL is one word, so that no number in it is looked at.
-        let parts: Vec<&str> = if chunk.contains("://") {
-            vec![chunk]
-        } else {
-            chunk.split([':', '=']).collect()
-        };
-        for part in parts {
-            let text = part.trim_matches(|c: char| ",.!?*_".contains(c));
-            if text.is_empty() {
-                continue;
-            }
-            words.push(Word {
-                text,
-                lower: text.to_lowercase(),
-                ends: part.ends_with(['.', ',', '!', '?']),
-            });
-        }
-    }
-    words
-}
-
-/// An amount that the prompt names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Named {
-    /// The number as written, times 100.
-    hundredths: i128,
-    /// Marked as money, and not only standing where money stands.
-    marked: bool,
-    /// `at most` this.
-    ceiling: bool,
-}
-
-impl Named {
-    /// Whether it may mean so many minor units. People write major units, programs minor ones.
-    fn may_be(&self, minor: i128) -> bool {
-        let (major, as_minor) = (self.hundredths, self.hundredths / 100);
-        if self.ceiling {
-            return minor <= major;
-        }
-        minor == major || (minor == as_minor && self.hundredths % 100 == 0)
-    }
-}
-
-fn amount(request: &Request<'_>, words: &[Word<'_>]) -> Option<String> {
+fn amount(request: &Request<'_>, words: &[Word]) -> Option<String> {
     let currency = request.effective.currency()?;
-    let named = named(words);
+    let named = amounts::named(words, currency);
     if named.is_empty() {
         return None;
     }
     let asked = match request.effective {
         Effective::Nothing => return None,
-        Effective::Amount(money) => {
-            let minor = i128::from(money.minor);
-            // The parts of one bill may be paid in one payout.
-            let total = Named {
-                hundredths: named
-                    .iter()
-                    .fold(0, |sum, named| sum.saturating_add(named.hundredths)),
-                marked: true,
-                ceiling: false,
-            };
-            if total.may_be(minor) || named.iter().any(|named| named.may_be(minor)) {
-                return None;
-            }
-            money.to_string()
-        }
+        Effective::Amount(money) if amounts::contradict(&named, money.minor) => money.to_string(),
+        Effective::Amount(_) => return None,
         Effective::Unbounded(_) => "everything there is".to_owned(),
     };
-    let names: Vec<String> = named
-        .iter()
-        .take(MAX_SHOWN)
-        .map(|named| shown(named.hundredths, currency))
-        .collect();
+    let names = named.iter().take(MAX_SHOWN);
+    let names: Vec<String> = names.map(|named| named.shown(currency)).collect();
     Some(format!(
         "the prompt names {}, the arguments move {asked}",
         names.join(", ")
     ))
 }
 
-fn shown(hundredths: i128, currency: Currency) -> String {
-    let minor = i64::try_from(hundredths).unwrap_or(i64::MAX);
-    Money { minor, currency }.to_string()
-}
-
-/// The marked amounts of a prompt, or, if there are none, the numbers in the place of one.
-fn named(words: &[Word<'_>]) -> Vec<Named> {
-    let all: Vec<Named> = (0..words.len())
-        .filter_map(|at| named_at(words, at))
-        .collect();
-    let any_marked = all.iter().any(|named| named.marked);
-    all.into_iter()
-        .filter(|named| named.marked || !any_marked)
-        .collect()
-}
-
-fn named_at(words: &[Word<'_>], at: usize) -> Option<Named> {
-    let number = Number::read(words.get(at)?.text)?;
-    let before = at.checked_sub(1).and_then(|at| words.get(at));
-    let mut next = at + 1;
-    let mut factor = number.factor;
-    if let Some(more) = words.get(next).and_then(|word| multiplier(&word.lower)) {
-        factor = factor.saturating_mul(more);
-        next += 1;
-    }
-    let after = words.get(next).filter(|_| !words[at].ends);
-    let is_currency = |word: Option<&Word<'_>>| word.is_some_and(|word| is_currency(&word.lower));
-    let counted = after.is_some_and(|word| COUNTED.contains(&word.lower.as_str()));
-    let marked = number.marked
-        || is_currency(before)
-        || is_currency(after)
-        || (number.looks_like_money && !counted);
-    if !marked && !stands_for_money(words, at, after) {
-        return None;
-    }
-    let start = at.saturating_sub(REACH);
-    let lead = words.get(start..at).unwrap_or_default();
-    let lead: Vec<&str> = lead.iter().map(|word| word.lower.as_str()).collect();
-    if FLOORS.iter().any(|floor| ends_with(&lead, floor)) {
-        return None;
-    }
-    let scaled = number.mantissa.saturating_mul(factor).saturating_mul(100);
-    Some(Named {
-        hundredths: scaled / number.divisor,
-        marked,
-        ceiling: CEILINGS.iter().any(|ceiling| ends_with(&lead, ceiling)),
-    })
-}
-
-/// Whether an unmarked number stands where amounts do: after a payment verb, not after a word that
-/// numbers things, and not before what it counts.
-fn stands_for_money(words: &[Word<'_>], at: usize, after: Option<&Word<'_>>) -> bool {
-    let follows = after.is_none_or(|word| FOLLOWING.contains(&word.lower.as_str()));
-    let before = words.get(..at).unwrap_or_default();
-    let Some(last) = before.last() else {
-        return false;
-    };
-    if !follows || LABELS.contains(&last.lower.as_str()) || last.text.starts_with('#') {
-        return false;
-    }
-    if last.lower == "for" {
-        let year = words
-            .get(at)
-            .and_then(|word| word.text.parse::<u32>().ok())
-            .is_some_and(|number| (1900..=2100).contains(&number));
-        return !year;
-    }
-    let reachable = before.iter().rev().take(REACH);
-    let same_clause = reachable.take_while(|word| !word.ends);
-    let mut lead = same_clause.map(|word| word.lower.as_str());
-    lead.any(|word| VERBS.contains(&word))
-}
-
-/// A number as it is written.
-struct Number {
-    mantissa: i128,
-    /// 10 to the number of decimals.
-    divisor: i128,
-    factor: i128,
-    /// With a currency on it.
-    marked: bool,
-    /// Grouped, or with two decimals.
-    looks_like_money: bool,
-}
-
-impl Number {
-    /// Reads a word that is a number from end to end, a currency and a multiplier aside.
-    fn read(word: &str) -> Option<Self> {
-        let start = word.find(|c: char| c.is_ascii_digit())?;
-        let (prefix, rest) = word.split_at(start);
-        let end = rest
-            .find(|c: char| !(c.is_ascii_digit() || c == ',' || c == '.'))
-            .unwrap_or(rest.len());
-        let (digits, suffix) = rest.split_at(end);
-        let suffix = suffix.to_lowercase();
-        let (factor, tail_marks) = match suffix.as_str() {
-            "" => (1, false),
-            "/-" => (1, true),
-            other if is_currency(other) => (1, true),
-            other => (multiplier(other)?, false),
-        };
-        let prefix = prefix.to_lowercase();
-        if !prefix.is_empty() && !is_currency(&prefix) {
-            return None;
-        }
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let grouped = whole.contains(',');
-        let plain = ungrouped(whole)?;
-        if fraction.len() > 6 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        let mantissa = format!("{plain}{fraction}").parse().ok()?;
-        let decimals = u32::try_from(fraction.len()).ok()?;
-        Some(Self {
-            mantissa,
-            divisor: 10_i128.pow(decimals),
-            factor,
-            marked: tail_marks || !prefix.is_empty(),
-            looks_like_money: grouped || fraction.len() == 2,
-        })
-    }
-}
-
-/// `1,00,000` and `100,000` without their commas; `None` if commas do not group.
-fn ungrouped(whole: &str) -> Option<String> {
-    /// Beyond any amount there is, and far within the integers used here.
-    const MAX_DIGITS: usize = 18;
-    let groups: Vec<&str> = whole.split(',').collect();
-    let last = groups.len() - 1;
-    let fits = groups.iter().enumerate().all(|(index, group)| {
-        let length = group.len();
-        match index {
-            _ if last == 0 => true,
-            0 => (1..=3).contains(&length),
-            _ if index == last => length == 3,
-            _ => (2..=3).contains(&length),
-        }
-    });
-    let plain = groups.concat();
-    let digits = plain.bytes().all(|b| b.is_ascii_digit());
-    (fits && digits && (1..=MAX_DIGITS).contains(&plain.len())).then_some(plain)
-}
-
-fn ends_with(words: &[&str], end: &[&str]) -> bool {
-    // One filler may stand between: `at most Rs 500`, `up to about 500`.
-    let shorter = words
-        .get(..words.len().saturating_sub(1))
-        .unwrap_or_default();
-    words.ends_with(end) || shorter.ends_with(end)
-}
-
-fn multiplier(word: &str) -> Option<i128> {
-    Some(match word {
-        "k" | "thousand" => 1_000,
-        "lakh" | "lakhs" | "lac" | "lacs" => 100_000,
-        "m" | "mn" | "million" => 1_000_000,
-        "cr" | "crore" | "crores" => 10_000_000,
-        "bn" | "billion" => 1_000_000_000,
-        _ => return None,
-    })
-}
-
-fn is_currency(lower: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "₹", "$", "us$", "€", "£", "¥", "rs", "rs.", "inr", "usd", "eur", "gbp", "jpy", "aed",
-        "sgd", "aud", "cad", "chf", "rupee", "rupees", "paise", "paisa", "dollar", "dollars",
-        "cent", "cents", "euro", "euros", "pound", "pounds", "yen",
-    ];
-    NAMES.contains(&lower)
-}
-
-/// What pays, before an amount.
-const VERBS: &[&str] = &[
-    "pay",
-    "paying",
-    "pays",
-    "payment",
-    "transfer",
-    "transferring",
-    "send",
-    "sending",
-    "wire",
-    "refund",
-    "remit",
-    "disburse",
-    "settle",
-    "amount",
-    "sum",
-    "total",
-    "worth",
-];
-/// What a number after it counts or names, so that it is no amount.
-const LABELS: &[&str] = &[
-    "invoice",
-    "invoices",
-    "order",
-    "bill",
-    "no",
-    "number",
-    "id",
-    "ref",
-    "reference",
-    "po",
-    "flat",
-    "room",
-    "ticket",
-    "case",
-    "vendor",
-    "customer",
-    "user",
-    "agent",
-    "account",
-    "a/c",
-    "ac",
-    "step",
-    "version",
-    "day",
-    "week",
-    "month",
-    "year",
-    "quarter",
-    "net",
-    "within",
-    "in",
-    "at",
-    "on",
-    "by",
-    "since",
-    "until",
-    "till",
-    "section",
-    "item",
-    "batch",
-    "test",
-    "attempt",
-    "page",
-    "every",
-    "first",
-    "last",
-    "next",
-    "top",
-    "than",
-    "least",
-];
-/// What may follow an unmarked amount. Anything else is taken for what the number counts.
-const FOLLOWING: &[&str] = &[
-    "to",
-    "into",
-    "from",
-    "for",
-    "via",
-    "by",
-    "on",
-    "now",
-    "today",
-    "and",
-    "or",
-    "as",
-    "against",
-    "out",
-    "using",
-    "with",
-    "immediately",
-    "please",
-    "only",
-    "through",
-    "towards",
-    "minor",
-];
-/// What a grouped number may count that is no money.
-const COUNTED: &[&str] = &[
-    "units",
-    "items",
-    "shares",
-    "users",
-    "people",
-    "days",
-    "points",
-    "rows",
-    "records",
-    "tokens",
-    "customers",
-    "orders",
-    "invoices",
-    "km",
-    "kg",
-    "pieces",
-];
-/// Leads to the most that may be paid.
-const CEILINGS: &[&[&str]] = &[
-    &["up", "to"],
-    &["at", "most"],
-    &["no", "more", "than"],
-    &["not", "more", "than"],
-    &["not", "exceed"],
-    &["not", "exceeding"],
-    &["less", "than"],
-    &["under"],
-    &["below"],
-    &["within"],
-    &["maximum"],
-    &["maximum", "of"],
-    &["max"],
-    &["limit"],
-    &["limit", "of"],
-    &["cap", "of"],
-    &["budget"],
-    &["budget", "of"],
-    &["budget", "is"],
-];
-/// Leads to what is no exact amount at all.
-const FLOORS: &[&[&str]] = &[
-    &["at", "least"],
-    &["minimum"],
-    &["minimum", "of"],
-    &["balance"],
-    &["balance", "of"],
-    &["balance", "is"],
-];
-
 /// An id in the arguments of a kind that the prompt names, and none of those it names.
-fn id(args: &Value, words: &[Word<'_>]) -> Option<String> {
+fn id(args: &Value, words: &[Word]) -> Option<String> {
     let named: Vec<(&str, &str)> = words
         .iter()
-        .filter_map(|word| Some((family(word.text).filter(|_| is_id(word.text))?, word.text)))
+        .filter_map(|word| {
+            let text = word.text.as_str();
+            Some((family(text).filter(|_| is_id(text))?, text))
+        })
         .collect();
     if named.is_empty() {
         return None;
@@ -504,6 +114,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::money::{Currency, Money};
     use crate::governance::testing::{Sample, facts, inr};
 
     fn held(prompt: &str, sample: &Sample) -> Option<String> {

@@ -277,6 +277,12 @@ fn numbers(text: &str) -> Vec<f64> {
     found
 }
 
+/// The ASCII digit that a decimal digit of another script is; `None` for everything else.
+pub(super) fn ascii_digit(c: char) -> Option<char> {
+    let digit = char::from(as_ascii(c));
+    (!c.is_ascii() && digit.is_ascii_digit()).then_some(digit)
+}
+
 /// A character as far as numbers are concerned: digits of any of these scripts are digits.
 fn as_ascii(c: char) -> u8 {
     /// Code points of the zeros of decimal digits: Arabic, Devanagari, Bengali, Gurmukhi,

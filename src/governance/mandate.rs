@@ -95,6 +95,12 @@ pub fn checked(mut policy: Policy) -> Result<Policy, String> {
             ));
         }
     }
+    if policy
+        .currency
+        .is_some_and(|code| code.decimals().is_none())
+    {
+        return Err("`currency` has to be a code of ISO 4217, such as INR".to_owned());
+    }
     if policy.approvals_needed > MAX_APPROVALS {
         return Err(format!("`approvals_needed` is at most {MAX_APPROVALS}"));
     }
@@ -224,6 +230,7 @@ mod tests {
             (json!({"require_verified_entity": 1}),                 "`require_verified_entity` has to be true or false"),
             (json!({"valid_from": "yesterday"}),                    "`valid_from` has to be an instant"),
             (json!({"currency": "inr"}),                            "`currency` has to be three"),
+            (json!({"currency": "QQQ"}),                            "`currency` has to be a code of ISO 4217"),
             (json!({"payees": "known"}),                            "`payees` has to be `any` or `registered`"),
             (json!({"rate_limit": {"max": "1"}}),                   "`rate_limit` has to be an object"),
             (json!({"rate_limit": {"most": 1}}),                    "`rate_limit` has to be an object"),

@@ -19,6 +19,7 @@
 //!
 //! Gathering the facts, and writing what was decided, is the broker's.
 
+mod amounts;
 pub mod anomaly;
 pub mod approval;
 pub mod budget;
@@ -29,6 +30,7 @@ pub mod integrity;
 pub mod mandate;
 pub mod payee;
 pub mod policy;
+mod prose;
 pub mod rate;
 pub mod reputation;
 pub mod risk;
