@@ -26,6 +26,7 @@ mod fuzz;
 mod governance;
 mod governed;
 mod limits;
+mod mandates;
 mod mcp_door;
 mod metrics;
 mod nodes;

@@ -84,12 +84,12 @@ async fn house(bounds: Bounds) -> (House, Arc<Slow>) {
     };
     let house = House::with(plan).await;
     let policy = Policy {
-        allowed_tools: vec!["*".to_owned()],
+        allowed_tools: Some(vec!["*".to_owned()]),
         rate_limit: RateLimit {
             max: 0,
             window_secs: 60,
         },
-        ..Policy::default()
+        ..serde_json::from_value(json!({"duplicates": {"then": "off"}})).unwrap()
     };
     house.policy("anna", &policy).await;
     (house, slow)

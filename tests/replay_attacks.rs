@@ -432,7 +432,10 @@ async fn signed_with_a_key_that_was_rotated_and_then_retired() {
 async fn two_tokens_for_one_proposal() {
     let server = Server::start().await;
     let (agent, admin) = (&server.agent_key, &server.admin_key);
-    let policy = json!({"require_approval_above": 50, "rate_limit": {"max": 0, "window_secs": 1}});
+    let policy = json!({
+        "daily_limit": null, "per_txn_limit": null, "require_approval_above": 50,
+        "rate_limit": {"max": 0, "window_secs": 1},
+    });
     put_policy(&server, policy).await;
     let body = json!({"tool": "transfer_funds", "arguments": {"amount": 100, "to": "acct_123"}});
     let (_, held) = server.post(agent, "/v1/proposals", &body).await.unwrap();

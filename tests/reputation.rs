@@ -283,7 +283,10 @@ async fn what_the_services_say_decides() {
     };
     let house = House::with(plan).await;
     let (who, a) = (person(Role::Operator), "a".parse().unwrap());
-    let policy = json!({"require_verified_entity": true});
+    let policy = json!({
+        "daily_limit": null, "per_txn_limit": null, "require_approval_above": null,
+        "require_verified_entity": true, "duplicates": {"then": "off"},
+    });
     house
         .broker
         .set_policy(&who, &a, &policy, None)

@@ -124,6 +124,7 @@ backends! {
         what_is_unsettled_is_found_when_its_lease_ends,
         the_store_answers_a_ping,
         history_is_what_was_really_paid,
+        what_was_paid_lately_is_found_and_added_up,
         a_budget_move_without_money_is_harmless,
     ;
     books:

@@ -596,7 +596,7 @@ async fn a_payout_that_we_cancel_gives_its_budget_back() {
     waits["status"] = json!("queued");
     house.bank.put(waits);
     let may_cancel = Policy {
-        allowed_tools: vec!["cancel_payout".to_owned()],
+        allowed_tools: Some(vec!["cancel_payout".to_owned(), "create_payout".to_owned()]),
         ..Policy::default()
     };
     house.policy("agent-1", &may_cancel).await;

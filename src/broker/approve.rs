@@ -1,9 +1,10 @@
 //! People decide on what is held: approve, reject, cancel; and settle what no machine can.
 //!
-//! The approver is never the proposer, nobody agrees twice, and a decision is bound to the
-//! arguments that were shown.
+//! The approver is never the proposer, no person agrees twice (see `people`), and a decision is
+//! bound to the arguments that were shown.
 
 use super::measure::{self, Timer};
+use super::people::gave;
 use super::reconcile::notice;
 use super::{Broker, Proposed, Trouble, Word};
 use crate::domain::call::Receipt;
@@ -24,20 +25,19 @@ impl Broker {
     /// that goes to the proposer alone.
     pub async fn approve(&self, who: &Principal, id: ProposalId) -> Result<Proposed, Trouble> {
         needs(who, Right::Decide)?;
+        let marks = self.marks_of(&who.org, &who.id).await?;
+        let proposer = self.visible(who, id).await?.fixed.proposer.clone();
+        let runs = self.runs(&who.org, &proposer, &marks).await?;
         let approved = self
             .decide_on(who, id, |proposal| {
                 if proposal.state != State::Held {
                     return Err(Trouble::WrongState(proposal.state));
                 }
-                if proposal.fixed.proposer == who.id || who.agent.is_some() {
+                if proposal.fixed.proposer == who.id || who.agent.is_some() || runs {
                     return Err(Trouble::SelfApproval);
                 }
-                if proposal
-                    .moving
-                    .approvals
-                    .iter()
-                    .any(|approval| approval.by == who.id)
-                {
+                let given = &proposal.moving.approvals;
+                if given.iter().any(|one| gave(one, &who.id, &marks)) {
                     return Err(Trouble::ApprovedAlready(who.name.clone()));
                 }
                 let now = self.ports().ambient.now();
@@ -49,6 +49,7 @@ impl Broker {
                     by: who.id.clone(),
                     at: now,
                     args_hash,
+                    marks: marks.clone(),
                 };
                 let words = format!("approved by {}", who.name);
                 let told = notice(proposal, NoticeKind::Decided, now, &words);

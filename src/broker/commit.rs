@@ -468,7 +468,7 @@ impl Broker {
                 measure::log_unpaid(before.state, &next);
                 measure::settled(before.state, &next);
                 if next.state == State::Executed && next.fixed.effective.moves_money() {
-                    self.memory().committed(&next.fixed);
+                    self.memory().paid(&next.fixed, &self.settings().zone);
                 }
                 next
             }

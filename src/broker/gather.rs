@@ -161,6 +161,9 @@ impl Broker {
             hour_of_week: now.hour_of_week(zone),
             history_hours: history.hours,
             history: Fact::Known(history.past),
+            // Looked at last, and in turn: see `lately`.
+            earlier: Fact::Missing,
+            sums: Fact::Missing,
             anomaly: None,
             integrity,
         };

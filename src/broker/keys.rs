@@ -49,6 +49,8 @@ pub struct KeyInfo {
     pub agent_id: Option<AgentId>,
     /// The Slack user it is mapped to.
     pub slack_user: Option<String>,
+    /// The person it belongs to; for an agent's, who runs it.
+    pub person: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was revoked.
@@ -62,6 +64,8 @@ pub(super) struct StoredKey {
     name: String,
     agent_id: Option<AgentId>,
     slack_user: Option<String>,
+    #[serde(default)]
+    person: Option<String>,
     /// SHA-256 of the whole text, hex.
     hash: String,
     created_at: Timestamp,
@@ -90,6 +94,26 @@ impl StoredKey {
         self.slack_user.as_deref()
     }
 
+    /// The person it was made for, if one was named.
+    pub(super) fn person(&self) -> Option<&str> {
+        self.person.as_deref()
+    }
+
+    /// What its keeper calls it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its holder may do.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The principal that made it.
+    pub(super) fn made_by(&self) -> &str {
+        &self.created_by
+    }
+
     fn info(self, id: &str) -> KeyInfo {
         KeyInfo {
             id: id.to_owned(),
@@ -97,6 +121,7 @@ impl StoredKey {
             name: self.name,
             agent_id: self.agent_id,
             slack_user: self.slack_user,
+            person: self.person,
             created_at: self.created_at,
             revoked_at: self.revoked_at,
         }
@@ -131,6 +156,18 @@ impl Broker {
         name: &str,
         slack_user: Option<&str>,
     ) -> Result<(KeyInfo, String), Trouble> {
+        self.create_key_for(who, role, name, slack_user, None).await
+    }
+
+    /// The same for a named person: where several have to agree, persons are counted.
+    pub async fn create_key_for(
+        &self,
+        who: &Principal,
+        role: Role,
+        name: &str,
+        slack_user: Option<&str>,
+        person: Option<&str>,
+    ) -> Result<(KeyInfo, String), Trouble> {
         may_keep(who, role)?;
         check_name(name)?;
         if role == Role::Agent {
@@ -139,7 +176,10 @@ impl Broker {
         if let Some(user) = slack_user {
             check_slack_user(user, role)?;
         }
-        let made = self.make_key(who, role, name, slack_user);
+        if let Some(person) = person {
+            check_name(person)?;
+        }
+        let made = self.make_key(who, role, name, slack_user, person);
         let mut docs = vec![made.write];
         if let Some(user) = slack_user {
             docs.push(DocWrite {
@@ -289,8 +329,8 @@ impl Broker {
             role: Role::Admin,
             agent: None,
         };
-        let admin = self.make_key(&who, Role::Admin, "first admin", None);
-        let agent = self.make_key(&who, Role::Agent, FIRST_AGENT, None);
+        let admin = self.make_key(&who, Role::Admin, "first admin", None, None);
+        let agent = self.make_key(&who, Role::Agent, FIRST_AGENT, None, None);
         let Some(agent_id) = agent.info.agent_id.clone() else {
             return Err(Trouble::StoreUnavailable);
         };
@@ -356,12 +396,29 @@ impl Broker {
         })
     }
 
+    /// The agent that a door without keys acts as, where only such doors have been open.
+    pub(super) async fn agent_without_key(
+        &self,
+        who: &Principal,
+    ) -> Result<Option<AgentId>, Trouble> {
+        if who.org != OrgId::default() {
+            return Ok(None);
+        }
+        let marker = DocKey::new(FIRST.0, &who.org, FIRST.1);
+        let marker = self.ports().store.doc(&marker).await?;
+        match marker.filter(|marker| first_agent_key(marker).is_none()) {
+            Some(_) => first_agent_id().map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn make_key(
         &self,
         who: &Principal,
         role: Role,
         name: &str,
         slack_user: Option<&str>,
+        person: Option<&str>,
     ) -> MadeKey {
         let ambient = &self.ports().ambient;
         let now = ambient.now();
@@ -372,6 +429,7 @@ impl Broker {
             name: name.to_owned(),
             agent_id: (role == Role::Agent).then(|| agent_of(name, &id)).flatten(),
             slack_user: slack_user.map(str::to_owned),
+            person: person.map(str::to_owned),
             hash: hex(&Sha256::digest(text.as_bytes())),
             created_at: now,
             created_by: who.id.clone(),
@@ -482,6 +540,7 @@ fn record(kind: &str, who: &Principal, id: &str, stored: &StoredKey, at: Timesta
         "role": stored.role,
         "name": stored.name,
         "slack_user": stored.slack_user,
+        "person": stored.person,
     }));
     record.agent.clone_from(&stored.agent_id);
     record

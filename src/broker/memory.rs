@@ -21,6 +21,7 @@ use crate::domain::proposal::{Fixed, Proposal};
 use crate::ephemeral::Ephemeral;
 use crate::store::{Store, StoreError};
 
+use super::lately::Turns;
 use super::{Broker, Trouble};
 
 /// Proposals kept: a minute's worth of a busy node.
@@ -59,15 +60,6 @@ impl History {
         }
     }
 
-    /// The payout was carried out: from the next decision on its payee is a known one.
-    fn committed(&mut self, fixed: &Fixed) {
-        let payee = fixed.payee.identity();
-        let this = |past: &PastPayout| past.at == fixed.created_at && past.payee == payee;
-        if let Some(index) = self.past.iter().position(|past| this(past) && !past.paid) {
-            Arc::make_mut(&mut self.past)[index].paid = true;
-        }
-    }
-
     fn add(&mut self, payout: PastPayout, zone: &TimeZone) {
         let hour = payout.at.hour_of_week(zone);
         let (past, hours) = (
@@ -88,6 +80,7 @@ pub struct Memory {
     epoch: AtomicU64,
     histories: Cache<(OrgId, AgentId), Arc<Mutex<History>>>,
     taken: Cache<Pot, Arc<AtomicI64>>,
+    turns: Turns,
     changed: broadcast::Sender<ProposalId>,
     /// Where other nodes hear of what is written here.
     others: Arc<dyn Ephemeral>,
@@ -108,6 +101,7 @@ impl Memory {
                 .max_capacity(POTS)
                 .time_to_live(POT_TTL)
                 .build(),
+            turns: Turns::default(),
             changed: broadcast::channel(WAKEUPS).0,
             others,
         }
@@ -124,6 +118,11 @@ impl Memory {
         // Nobody listening is the usual case.
         let _ = self.changed.send(proposal.fixed.id);
         self.others.tell(proposal.fixed.id);
+    }
+
+    /// Whose payments are being looked at in this process.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// A proposal as this process last wrote it.
@@ -191,20 +190,13 @@ impl Memory {
         Ok(history)
     }
 
-    /// A payout was allowed: it counts from the next decision on. One that was being read at this
-    /// very moment may count twice until the history is read again, never not at all for longer.
+    /// A payout was carried out: it counts from the next decision on. One that was being read at
+    /// this very moment may count twice until the history is read again, never not at all for
+    /// longer.
     pub fn paid(&self, fixed: &Fixed, zone: &TimeZone) {
         let key = (fixed.org.clone(), fixed.agent.clone());
         if let Some(history) = self.histories.get(&key) {
             unpoisoned(&history).add(fixed.as_past(), zone);
-        }
-    }
-
-    /// A payout that was allowed has been carried out.
-    pub fn committed(&self, fixed: &Fixed) {
-        let key = (fixed.org.clone(), fixed.agent.clone());
-        if let Some(history) = self.histories.get(&key) {
-            unpoisoned(&history).committed(fixed);
         }
     }
 

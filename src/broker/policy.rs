@@ -14,7 +14,8 @@ use super::keys::{failed, forbidden};
 use super::{Broker, Trouble};
 use crate::domain::change::{Change, Conflict, Doc, DocKey, DocWrite, Record};
 use crate::domain::ids::AgentId;
-use crate::domain::policy::{Policy, RateLimit};
+use crate::domain::nearest::nearest;
+use crate::domain::policy::{Duplicates, Policy, RateLimit, Repeat};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::time::Timestamp;
 use crate::governance::mandate;
@@ -94,8 +95,8 @@ impl Broker {
         Ok(versions)
     }
 
-    /// Puts a policy into force, as an operator wrote it. With `expect`, only if the version is
-    /// still that one (0: there is none). Writing what is there already changes nothing.
+    /// Puts a whole policy into force, as an operator wrote it. With `expect`, only if the version
+    /// is still that one (0: there is none). Writing what is there already changes nothing.
     pub async fn set_policy(
         &self,
         who: &Principal,
@@ -103,17 +104,74 @@ impl Broker {
         body: &Value,
         expect: Option<u64>,
     ) -> Result<PolicyView, Trouble> {
+        let policy = mandate::whole(body).map_err(Trouble::InvalidRequest);
+        let next = |_: Stood<'_>| policy.clone().map(Some);
+        self.operators_word(who, agent, next, expect).await
+    }
+
+    /// Changes what `changes` name in an agent's policy, and nothing else of it. Where there is no
+    /// policy yet, they have to be a whole one.
+    pub async fn change_policy(
+        &self,
+        who: &Principal,
+        agent: &AgentId,
+        changes: &Value,
+        expect: Option<u64>,
+    ) -> Result<PolicyView, Trouble> {
+        let next = |stood: Stood<'_>| {
+            let before = match stood {
+                Stood::Nothing => None,
+                Stood::Policy(policy) => Some(policy),
+                Stood::Unreadable => {
+                    let text = "the policy in force does not read; replace it as a whole";
+                    return Err(Trouble::InvalidRequest(text.to_owned()));
+                }
+            };
+            let after = mandate::changed(before, changes);
+            after.map(Some).map_err(Trouble::InvalidRequest)
+        };
+        self.operators_word(who, agent, next, expect).await
+    }
+
+    async fn operators_word(
+        &self,
+        who: &Principal,
+        agent: &AgentId,
+        next: impl Fn(Stood<'_>) -> Result<Option<Policy>, Trouble>,
+        expect: Option<u64>,
+    ) -> Result<PolicyView, Trouble> {
         if !who.may(Right::Operate) {
             return Err(forbidden(who));
         }
-        let policy = mandate::read(body).map_err(Trouble::InvalidRequest)?;
-        self.write_policy(who, agent, Some(policy.clone()), expect)
-            .await
-            .map(|version| PolicyView {
-                agent: agent.clone(),
-                policy,
-                version,
-            })
+        let (policy, version) = self.write_policy(who, agent, next, expect).await?;
+        Ok(PolicyView {
+            agent: agent.clone(),
+            policy: policy.ok_or(Trouble::NotFound("policy"))?,
+            version,
+        })
+    }
+
+    /// What an operator should know about a policy of this agent: that no key acts as it, and whom
+    /// they may have meant. A policy for an agent to come is a fine thing; one for a typo is none.
+    pub async fn policy_warnings(
+        &self,
+        who: &Principal,
+        agent: &AgentId,
+    ) -> Result<Vec<String>, Trouble> {
+        let ours = [&self.settings().bank.external_agent, &AgentId::external()];
+        if ours.contains(&agent) {
+            return Ok(Vec::new());
+        }
+        let keys = self.keys(who).await?;
+        let live = keys.iter().filter(|key| key.revoked_at.is_none());
+        let mut known: Vec<AgentId> = live.filter_map(|key| key.agent_id.clone()).collect();
+        known.extend(self.agent_without_key(who).await?);
+        if known.contains(agent) {
+            return Ok(Vec::new());
+        }
+        let meant = nearest(agent.as_str(), known.iter().map(AgentId::as_str));
+        let meant = meant.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        Ok(vec![format!("no key acts as the agent {agent} yet{meant}")])
     }
 
     /// Takes an agent's policy away: from then on nothing of its is allowed, and what was allowed
@@ -123,7 +181,8 @@ impl Broker {
             return Err(forbidden(who));
         }
         self.policy(who, agent).await?;
-        self.write_policy(who, agent, None, None).await.map(drop)
+        let none = |_: Stood<'_>| Ok(None);
+        self.write_policy(who, agent, none, None).await.map(drop)
     }
 
     /// Gives sample agents a policy each, where they have none. Says which it gave.
@@ -158,39 +217,46 @@ impl Broker {
         agent: &AgentId,
         policy: Policy,
     ) -> Result<bool, Trouble> {
-        match self.write_policy(who, agent, Some(policy), Some(0)).await {
+        let next = |_: Stood<'_>| Ok(Some(policy.clone()));
+        match self.write_policy(who, agent, next, Some(0)).await {
             Ok(_) => Ok(true),
             Err(Trouble::Changed) => Ok(false),
             Err(trouble) => Err(trouble),
         }
     }
 
-    /// The version that then stands.
+    /// The policy and the version that then stand.
     async fn write_policy(
         &self,
         who: &Principal,
         agent: &AgentId,
-        policy: Option<Policy>,
+        next: impl Fn(Stood<'_>) -> Result<Option<Policy>, Trouble>,
         expect: Option<u64>,
-    ) -> Result<u64, Trouble> {
-        let after = serde_json::to_value(&policy).map_err(|error| {
-            tracing::error!(%error, "a policy could not be spelt");
-            Trouble::StoreUnavailable
-        })?;
+    ) -> Result<(Option<Policy>, u64), Trouble> {
         for _ in 0..TRIES {
             let doc = self.ports().store.doc(&key(who, agent)).await?;
             let (before, version) = doc.map_or((Value::Null, 0), |doc| (doc.body, doc.version));
             if expect.is_some_and(|expect| expect != version) {
                 return Err(Trouble::Changed);
             }
+            let stood = serde_json::from_value::<Option<Policy>>(before.clone());
+            let policy = next(match &stood {
+                Ok(None) => Stood::Nothing,
+                Ok(Some(policy)) => Stood::Policy(policy),
+                Err(_) => Stood::Unreadable,
+            })?;
+            let after = serde_json::to_value(&policy).map_err(|error| {
+                tracing::error!(%error, "a policy could not be spelt");
+                Trouble::StoreUnavailable
+            })?;
             if before == after && version > 0 {
-                return Ok(version);
+                return Ok((policy, version));
             }
             let change = self.policy_change(who, agent, version, &before, &after);
             match self.ports().store.apply(change).await {
                 Ok(_) => {
                     self.memory().forget_doc(&key(who, agent));
-                    return Ok(version + 1);
+                    return Ok((policy, version + 1));
                 }
                 Err(ApplyError::Conflict(Conflict::DocChanged(_))) => {}
                 Err(error) => return Err(failed(error)),
@@ -231,6 +297,17 @@ impl Broker {
     }
 }
 
+/// What stood before a write.
+#[derive(Clone, Copy)]
+enum Stood<'a> {
+    /// No policy, or one that was taken away.
+    Nothing,
+    /// This one.
+    Policy(&'a Policy),
+    /// One that this version cannot read.
+    Unreadable,
+}
+
 fn key(who: &Principal, agent: &AgentId) -> DocKey {
     DocKey::new(KIND, &who.org, agent.as_str())
 }
@@ -258,12 +335,17 @@ fn read_version(version: u64, body: &Value) -> Option<PolicyVersion> {
     })
 }
 
-/// Generous, and without a rate limit: for trying things out where no money moves.
+/// Generous, without a rate limit, and without a look at duplicates: for trying things out, again
+/// and again, where no money moves.
 fn sandbox_policy() -> Policy {
     Policy {
         daily_limit: Some(10_000_000_000_000),
         per_txn_limit: Some(100_000_000_000),
-        allowed_tools: vec!["*".to_owned()],
+        allowed_tools: Some(vec!["*".to_owned()]),
+        duplicates: Duplicates {
+            then: Repeat::Off,
+            ..Duplicates::default()
+        },
         rate_limit: RateLimit {
             max: 0,
             window_secs: 60,

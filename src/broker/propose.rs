@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::at_bank::{BankWord, with_bank};
 use super::gather::{Answers, Counted, Gathered};
+use super::lately::Found;
 use super::measure;
 use super::reconcile::notice;
 use super::refusals::Kept;
@@ -195,6 +196,15 @@ impl Broker {
             }
             Origin::Consequence => self.gather_freezes(&who.org, &asked, &paid, now).await?,
         };
+        let lately = match request.origin {
+            Origin::Agent | Origin::Bank => {
+                let policy = gathered.facts.policy.known().and_then(Option::as_ref);
+                self.paid_lately(&who.org, &asked, policy, now).await?
+            }
+            Origin::Consequence => Found::default(),
+        };
+        gathered.facts.earlier = Fact::Known(lately.earlier.clone());
+        gathered.facts.sums = Fact::Known(lately.sums.clone());
         let id = ProposalId::at(now, self.ports().ambient.bytes());
         let verdict = match request.origin {
             Origin::Agent | Origin::Bank => governance::decide(&asked, &gathered.facts),
@@ -205,6 +215,9 @@ impl Broker {
         };
         // Let go of: a payout that is added while somebody still looks costs a copy of it all.
         (gathered.facts.history, gathered.facts.history_hours) = (Fact::Missing, Arc::default());
+        if matches!(verdict, Verdict::Allow(_) | Verdict::Hold(_)) {
+            gathered.docs.extend(lately.marks.iter().cloned());
+        }
         let proposal = self.drafted(id, who, &asked, ready, request, &gathered, &verdict)?;
         self.dry_run(tool, &proposal)?;
         let mut told = true;
@@ -370,9 +383,6 @@ impl Broker {
         let fixed = &proposal.fixed;
         for doc in &gathered.docs {
             self.memory().forget_doc(&doc.key);
-        }
-        if proposal.state == State::Allowed && fixed.effective.moves_money() {
-            self.memory().paid(fixed, &self.settings().zone);
         }
         self.memory().wrote(&proposal);
         let token = self.sealed(&proposal);

@@ -51,6 +51,10 @@ impl DocKey {
 /// Kind of the marks on proposals that the broker itself has to commit, since their agents do not.
 pub const ERRAND: &str = "errand";
 
+/// Kind of the marks that payments of one agent, or to one payee, leave, so that two that are
+/// decided at the same moment see each other.
+pub const PAYMENT_MARK: &str = "payment_mark";
+
 /// Kinds that nobody keeps in a cache and that are written all the time: marks of seen events,
 /// work lists, and the audit log's own tree.
 const NEVER_CACHED: [&str; 12] = [
@@ -62,6 +66,7 @@ const NEVER_CACHED: [&str; 12] = [
     "bank_payout",
     "borrowed_reference",
     ERRAND,
+    PAYMENT_MARK,
     "poll",
     "seal",
     "head",

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::ids::ProposalId;
 use super::legal_name::same_entity;
 use super::payee::RegisteredPayee;
 use super::policy::Policy;
-use super::proposal::Score;
+use super::proposal::{Score, State};
 use super::time::Timestamp;
 
 /// Something another system told us, or did not.
@@ -166,7 +167,7 @@ impl EntityRecord {
     }
 }
 
-/// One earlier payout of the agent, settled or allowed; never a query.
+/// One earlier payout of the agent that was carried out; never what was only asked for.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PastPayout {
     /// When it was proposed.
@@ -177,9 +178,17 @@ pub struct PastPayout {
     pub payee: Option<String>,
     /// Vendor name, to notice a changed account of a known vendor.
     pub vendor: Option<String>,
-    /// Whether it was committed. One that was merely allowed has paid nobody yet, so that nobody
-    /// makes a payee known by proposing twice.
-    pub paid: bool,
+}
+
+/// A payment that looks like the one asked for now, asked for a moment ago and not undone.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Earlier {
+    /// Which; `None` where only a figure is known.
+    pub proposal: Option<ProposalId>,
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// Where it stands.
+    pub state: State,
 }
 
 /// Everything the checks may look at. `None` in `policy` means asked, and there is none.
@@ -203,8 +212,13 @@ pub struct Facts {
     pub reputation: Fact<Reputation>,
     /// The vendor's name.
     pub entity: Fact<Entity>,
-    /// The agent's history, newest first.
+    /// What the agent really paid, newest first.
     pub history: Fact<Arc<Vec<PastPayout>>>,
+    /// The first payment within the policy's window that this one would repeat.
+    pub earlier: Fact<Option<Earlier>>,
+    /// What each sum of the policy's `approval_above` holds without this request, in its order, in
+    /// minor units.
+    pub sums: Fact<Vec<i64>>,
     /// The hour of the week (Monday 00:00 is 0) of `now` in the budget time zone.
     pub hour_of_week: u8,
     /// Hours of the week of the history's payouts, in the same order.
@@ -230,6 +244,8 @@ impl Facts {
             reputation: Fact::Missing,
             entity: Fact::Missing,
             history: Fact::Missing,
+            earlier: Fact::Missing,
+            sums: Fact::Missing,
             hour_of_week: 0,
             history_hours: Arc::default(),
             anomaly: None,

@@ -35,6 +35,62 @@ pub enum Payees {
     Registered,
 }
 
+/// What becomes of a payment that looks like one that was asked for a moment ago: an agent that
+/// timed out asks again, and nothing else tells the two apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Duplicates {
+    /// How long the same payee, amount and currency is the same payment, in seconds.
+    pub window_secs: u32,
+    /// What is done about it.
+    pub then: Repeat,
+}
+
+impl Default for Duplicates {
+    fn default() -> Self {
+        Self {
+            window_secs: 900,
+            then: Repeat::Hold,
+        }
+    }
+}
+
+/// What is done about the same payment again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeat {
+    /// A person decides.
+    #[default]
+    Hold,
+    /// It is remarked on.
+    Report,
+    /// Nobody looks.
+    Off,
+}
+
+/// A sum from which a person has to agree, so that many small payments do not get under a
+/// threshold that one large one would meet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SumLimit {
+    /// What goes above this waits, in minor units of the policy's currency.
+    pub amount: i64,
+    /// Over how long a time payments are added up, in seconds.
+    pub window_secs: u32,
+    /// Whose payments are added up.
+    pub per: Per,
+}
+
+/// Whose payments a sum is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// All of this agent's.
+    Agent,
+    /// All to this payee, whichever agent of the organisation makes them.
+    Payee,
+}
+
 /// What one agent may do. All amounts in minor units of `currency`; every limit compares with a
 /// strict `>`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -52,10 +108,16 @@ pub struct Policy {
     pub allowed_domains: Vec<String>,
     /// Never these vendor domains, nor their subdomains; `*` is every domain.
     pub blocked_domains: Vec<String>,
-    /// High-risk tools that the agent may use besides those that move money; `*` is every tool.
-    pub allowed_tools: Vec<String>,
+    /// The high-risk tools that the agent may use: exactly these, whether they move money or not.
+    /// `*` at the end of a name stands for what follows, `*` alone is every tool. `None` is every
+    /// tool that moves money and no other.
+    pub allowed_tools: Option<Vec<String>>,
     /// Requests per window.
     pub rate_limit: RateLimit,
+    /// The same payment again.
+    pub duplicates: Duplicates,
+    /// Sums above which people have to agree.
+    pub approval_above: Vec<SumLimit>,
     /// Hold payees that GLEIF does not know as active legal entities.
     pub require_verified_entity: bool,
     /// In force from, inclusive. RFC 3339 or epoch seconds.
@@ -78,6 +140,17 @@ impl Policy {
     pub fn in_force(&self, now: Timestamp) -> bool {
         self.valid_from.is_none_or(|from| from <= now)
             && self.valid_until.is_none_or(|until| now < until)
+    }
+
+    /// Whether the agent may use a high-risk tool of this name.
+    pub fn may_use(&self, tool: &str, moves_money: bool) -> bool {
+        let Some(listed) = &self.allowed_tools else {
+            return moves_money;
+        };
+        listed.iter().any(|entry| match entry.strip_suffix('*') {
+            Some(start) => tool.starts_with(start),
+            None => tool == entry,
+        })
     }
 
     /// The currency its limits are in.
@@ -141,6 +214,31 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip]
+    fn a_list_of_tools_is_a_white_list() {
+        //   listed                        tool              moves money  allowed
+        let cases: &[(Option<&[&str]>, &str, bool, bool)] = &[
+            (None,                         "transfer_funds", true,        true),
+            (None,                         "delete_records", false,       false),
+            (Some(&[]),                    "transfer_funds", true,        false),
+            (Some(&["noop"]),              "transfer_funds", true,        false),
+            (Some(&["noop"]),              "noop",           true,        true),
+            (Some(&["delete_records"]),    "delete_records", false,       true),
+            (Some(&["transfer_fund"]),     "transfer_funds", true,        false),
+            (Some(&["transfer_funds_"]),   "transfer_funds", true,        false),
+            (Some(&["transfer_*"]),        "transfer_funds", true,        true),
+            (Some(&["transfer_*"]),        "transfer",       true,        false),
+            (Some(&["*"]),                 "delete_records", false,       true),
+            (Some(&["Transfer_funds"]),    "transfer_funds", true,        false),
+        ];
+        for (listed, tool, moves_money, allowed) in cases {
+            let allowed_tools = listed.map(|names| names.iter().map(ToString::to_string).collect());
+            let policy = Policy { allowed_tools, ..Policy::default() };
+            assert_eq!(policy.may_use(tool, *moves_money), *allowed, "{listed:?} {tool}");
+        }
+    }
+
+    #[test]
     fn what_is_misspelt_is_refused() {
         let read = |value| serde_json::from_value::<Policy>(value);
         let until = |value| read(json!({"valid_until": value})).map(|p| p.valid_until);
@@ -163,6 +261,9 @@ mod tests {
             json!({"daily_limit": "1"}),
             json!({"currency": "inr"}),
             json!({"rate_limit": {"max": -1}}),
+            json!({"duplicates": {"then": "allow"}}),
+            json!({"approval_above": [{"amount": 1, "window_secs": 60}]}),
+            json!({"approval_above": [{"amount": 1, "window_secs": 60, "per": "tool"}]}),
         ] {
             assert!(read(bad.clone()).is_err(), "{bad}");
         }

@@ -190,6 +190,9 @@ pub struct Approval {
     pub at: Timestamp,
     /// The arguments they agreed to.
     pub args_hash: ArgsHash,
+    /// What the person behind the principal is known by; two that share a mark are one person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<String>,
 }
 
 /// How a proposal left `held` or `allowed` other than by a claim.
@@ -401,14 +404,13 @@ pub struct Moving {
 }
 
 impl Fixed {
-    /// This proposal, just allowed, as a later decision looks back on it.
+    /// This proposal, carried out, as a later decision looks back on it.
     pub fn as_past(&self) -> PastPayout {
         PastPayout {
             at: self.created_at,
             minor: self.effective.minor(),
             payee: self.payee.identity(),
             vendor: self.payee.name.clone(),
-            paid: false,
         }
     }
 }

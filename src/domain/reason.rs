@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ids::ProposalId;
+
 /// How bad a finding is. The worst one decides.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,6 +70,7 @@ codes! {
         RiskHigh = "RISK_HIGH", Stop, "The vendor's URL is listed as a threat.";
         ReputationUnavailable = "REPUTATION_UNAVAILABLE", GetApproval, "The vendor's reputation could not be learned in time.";
         EntityUnverified = "ENTITY_UNVERIFIED", Stop, "The vendor is not a verified legal entity.";
+        PossibleDuplicate = "POSSIBLE_DUPLICATE", GetApproval, "The same payment was asked for a moment ago.";
         AnomalyDetected = "ANOMALY_DETECTED", GetApproval, "The request is far outside this agent's history.";
         LowIntegrity = "low_integrity", FixArgs, "The agent's own answers disagree with each other.";
         IntegrityUnknown = "INTEGRITY_UNKNOWN", GetApproval, "The integrity of the agent's answers could not be scored.";
@@ -158,6 +161,9 @@ pub struct Finding {
     /// Threat types of a reputation hit, else empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub threats: Vec<String>,
+    /// The earlier proposal that this one seems to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier_proposal_id: Option<ProposalId>,
 }
 
 impl Finding {
@@ -168,6 +174,7 @@ impl Finding {
             severity: Severity::Note,
             detail: detail.into(),
             threats: Vec::new(),
+            earlier_proposal_id: None,
         }
     }
 
@@ -178,6 +185,7 @@ impl Finding {
             severity: Severity::Hold,
             detail: detail.into(),
             threats: Vec::new(),
+            earlier_proposal_id: None,
         }
     }
 
@@ -188,6 +196,7 @@ impl Finding {
             severity: Severity::Block,
             detail: detail.into(),
             threats: Vec::new(),
+            earlier_proposal_id: None,
         }
     }
 }

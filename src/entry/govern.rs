@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::broker::Trouble;
 use crate::broker::agents::{AgentView, BudgetView};
 use crate::broker::payees::NewPayee;
 use crate::broker::policy::{PolicyVersion, PolicyView};
+use crate::broker::{Broker, Trouble};
 use crate::domain::facts::Freezes;
 use crate::domain::ids::AgentId;
+use crate::domain::principal::Principal;
 use crate::entry::fields::{Fields, MAX_NAME_BYTES};
 
 /// Longest name or URL of a payee taken in here, in bytes, and most accounts or labels; the broker
@@ -23,9 +24,21 @@ pub fn policy(view: &PolicyView) -> Value {
     body
 }
 
+/// A policy that was just written, with what its operator should know.
+pub async fn written(broker: &Broker, who: &Principal, view: &PolicyView) -> Value {
+    let mut body = policy(view);
+    match broker.policy_warnings(who, &view.agent).await {
+        Ok(warnings) => body["warnings"] = json!(warnings),
+        // It is written, whether or not anything more can be said.
+        Err(error) => tracing::warn!(%error, agent = %view.agent, "a policy was not looked over"),
+    }
+    body
+}
+
 /// A policy as a caller wrote it, and the version it must replace, if it named one. What `GET`
-/// answers can be sent back.
+/// answers can be sent back, and so can what a write answered.
 pub fn asked(mut fields: Fields, agent: &AgentId) -> Result<(Value, Option<u64>), Trouble> {
+    fields.take("warnings");
     let version = fields.integer("version", 0..=u32::MAX)?.map(u64::from);
     match fields.text("agent_id", MAX_NAME_BYTES)? {
         Some(named) if named != agent.as_str() => {

@@ -1,7 +1,7 @@
 //! Is this far outside what the agent has done so far?
 //!
-//! Learned from payouts that were allowed or settled, never from queries, so asking about a risk
-//! cannot teach it anything. Five questions, each answered in words:
+//! Learned from payouts that were carried out, never from what was only asked for: proposing
+//! teaches it nothing. Five questions, each answered in words:
 //!
 //! - *amount*: how many spreads the logarithm of the amount lies above the median of the agent's,
 //!   the spread being the median absolute deviation, which a few outliers cannot stretch;
@@ -81,12 +81,11 @@ pub fn unusual(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
         .then(|| Finding::hold(Reason::AnomalyDetected, assessed.reasons.join("; ")))
 }
 
-/// `NEW_PAYEE`, a remark: nobody was paid there before, and what was merely allowed does not count.
+/// `NEW_PAYEE`, a remark: nobody was paid there before.
 /// An agent with no past at all has no old payees to compare with.
 pub fn new_payee(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     let history = facts.history.known().filter(|past| !past.is_empty())?;
-    let paid = history.iter().filter(|past| past.paid);
-    if !request.effective.moves_money() || is_known(request.payee, paid) {
+    if !request.effective.moves_money() || is_known(request.payee, history.iter()) {
         return None;
     }
     let payee = key(request.payee)?;
@@ -107,7 +106,7 @@ pub struct Look<'a> {
     pub hour_of_week: u8,
     /// Who would be paid.
     pub payee: &'a Payee,
-    /// What was allowed or settled before, newest first.
+    /// What was paid before, newest first.
     pub history: &'a [PastPayout],
     /// The hour of the week of each of them.
     pub hours: &'a [u8],
@@ -400,7 +399,6 @@ mod tests {
                 minor: minor(index),
                 payee: Some("acct_123".into()),
                 vendor: Some("Acme Ltd".into()),
-                paid: true,
             })
             .collect()
     }

@@ -14,7 +14,9 @@
 //! | spent today | `LIMIT_EXCEEDED`, blocked, unless there is no daily limit |
 //! | reputation | `REPUTATION_UNAVAILABLE`, held, if there is a URL to ask about |
 //! | entity | `ENTITY_UNVERIFIED`, if the policy asks; held if the register is silent |
+//! | the same payment before | `POSSIBLE_DUPLICATE`, as the policy's `duplicates` say |
 //! | history | `ANOMALY_DETECTED`, held, if money moves |
+//! | sums of the last while | `APPROVAL_REQUIRED`, held, if the policy has any |
 //! | integrity | `INTEGRITY_UNKNOWN`, as `integrity.on_missing` says |
 //!
 //! Gathering the facts, and writing what was decided, is the broker's.
@@ -32,6 +34,7 @@ pub mod payee;
 pub mod policy;
 mod prose;
 pub mod rate;
+pub mod repeat;
 pub mod reputation;
 pub mod risk;
 pub mod simulate;
@@ -79,6 +82,7 @@ pub const CHECKS: &[Check] = &[
     domains::listed,
     reputation::risk,
     reputation::entity,
+    repeat::repeated,
     anomaly::unusual,
     integrity::low,
     integrity::unknown,
@@ -171,11 +175,15 @@ pub struct Moment<'a> {
 /// Looks at freezes and at the policy now in force: its end, tools, currency, limits, domains, and
 /// whether enough people agreed. Rates, scores, reputation and history were settled at propose.
 pub fn recheck(request: &Request<'_>, moment: &Moment<'_>) -> Option<(Refusal, String)> {
+    // What went before was added up at propose; alone it must not be too much for the sums either.
+    let sums = moment.policy.known().and_then(Option::as_ref);
+    let sums = sums.map_or(0, |policy| policy.approval_above.len());
     let facts = Facts {
         freezes: moment.freezes.clone(),
         policy: moment.policy.clone(),
         registration: moment.registration.clone(),
         spent_today: Fact::Known(moment.spent_besides.unwrap_or(0)),
+        sums: Fact::Known(vec![0; sums]),
         ..Facts::missing(moment.now)
     };
     if let Some(finding) = freeze::frozen(request, &facts) {
@@ -295,6 +303,8 @@ pub(crate) mod testing {
             reputation: Fact::Known(Reputation::Safe),
             entity: Fact::Known(Entity::Verified),
             history: Fact::Known(std::sync::Arc::default()),
+            earlier: Fact::Known(None),
+            sums: Fact::Known(Vec::new()),
             integrity: Integrity {
                 score,
                 attested: true,

@@ -1,7 +1,8 @@
 //! Is there a mandate, and does it cover this tool, this currency and this amount?
 //!
-//! Policies govern what moves money. Another high-risk tool is governed once an operator lists it
-//! in `allowed_tools`; until then nobody may use it. A missing policy is no permission.
+//! `allowed_tools` is a white list. Without one an agent may use the tools that move money, and
+//! its limits bound them; what moves none is bounded by nothing, so it has to be listed. A missing
+//! policy is no permission.
 
 use super::{Request, policy_of};
 use crate::domain::facts::{Fact, Facts};
@@ -23,16 +24,17 @@ pub fn in_force(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     Some(Finding::block(Reason::NoPolicy, detail))
 }
 
-/// `TOOL_NOT_ALLOWED`: moves no money, and nobody listed it.
+/// `TOOL_NOT_ALLOWED`: not on the list, or there is no list and it moves no money. What takes an
+/// amount moves money, whether or not this request names one.
 pub fn tool_allowed(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     let policy = policy_of(facts)?;
     let name = request.tool.name.as_str();
-    let listed = policy
-        .allowed_tools
-        .iter()
-        .any(|tool| tool == "*" || tool == name);
-    (!request.effective.moves_money() && !listed).then(|| {
-        let why = format!("`allowed_tools` of the policy does not list {name}");
+    let moves_money = request.tool.money.moves_money() || request.effective.moves_money();
+    (!policy.may_use(name, moves_money)).then(|| {
+        let why = match policy.allowed_tools {
+            Some(_) => format!("`allowed_tools` of the policy does not list {name}"),
+            None => format!("{name} moves no money, so `allowed_tools` has to list it"),
+        };
         Finding::block(Reason::ToolNotAllowed, why)
     })
 }
@@ -93,6 +95,7 @@ mod tests {
     use crate::domain::money::Currency;
     use crate::domain::policy::Policy;
     use crate::domain::time::Timestamp;
+    use crate::domain::tool::MoneyRule;
     use crate::governance::testing::{Sample, facts, inr};
 
     fn with(policy: Policy) -> Facts {
@@ -129,20 +132,27 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
-    fn tools_that_move_no_money_have_to_be_listed() {
-        let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    fn a_tool_that_takes_an_amount_moves_money_whatever_a_call_names() {
+        let list = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let takes = MoneyRule { amounts: vec!["amount".into()], ..MoneyRule::default() };
+        let none = MoneyRule::default();
         let cases = [
-            (inr(1),             list(&[]),                 true),
-            (Effective::Nothing, list(&[]),                 false),
-            (Effective::Nothing, list(&["transfer_fund"]),  false),
-            (Effective::Nothing, list(&["transfer_funds"]), true),
-            (Effective::Nothing, list(&["*"]),              true),
+            (&takes, inr(1),             None,                       true),
+            (&takes, Effective::Nothing, None,                       true),
+            (&none,  inr(1),             None,                       true),
+            (&none,  Effective::Nothing, None,                       false),
+            (&takes, inr(1),             list(&["noop"]),            false),
+            (&takes, Effective::Nothing, list(&[]),                  false),
+            (&none,  Effective::Nothing, list(&["transfer_funds"]),  true),
+            (&takes, inr(1),             list(&["transfer_*"]),      true),
+            (&none,  Effective::Nothing, list(&["*"]),               true),
         ];
-        for (effective, allowed_tools, expected) in cases {
+        for (money, effective, allowed_tools, expected) in cases {
             let facts = with(Policy { allowed_tools: allowed_tools.clone(), ..Policy::default() });
-            let sample = Sample { effective, ..Sample::default() };
+            let mut sample = Sample { effective, ..Sample::default() };
+            sample.tool.money = money.clone();
             let found = tool_allowed(&sample.request(), &facts);
-            assert_eq!(found.is_none(), expected, "{effective:?} {allowed_tools:?}");
+            assert_eq!(found.is_none(), expected, "{money:?} {effective:?} {allowed_tools:?}");
         }
     }
 

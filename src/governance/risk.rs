@@ -117,7 +117,6 @@ mod tests {
                 minor: 9_800 + index % 5 * 100,
                 payee: Some("acct_123".into()),
                 vendor: None,
-                paid: true,
             })
             .collect()
     }

@@ -2,8 +2,8 @@
 //! [`decide`](super::decide), and nothing is asked, counted or written.
 //!
 //! `{policy|null, request: {agent, tool, arguments, prompt?}, facts: {...}}`. What is left out of
-//! the facts is missing and not good, as when an outage hides it; only history left out is too
-//! little to judge. There is no catalogue here, so amount and payee are read where the built-in
+//! the facts is missing and not good, as when an outage hides it; only what was paid before, left
+//! out, is too little to judge. There is no catalogue here, so amount and payee are read where the built-in
 //! tools have them, and a request that could not be proposed is an error and never a verdict.
 
 mod facts;
@@ -12,8 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Request, decide, mandate};
 use crate::domain::canonical::Canonical;
-use crate::domain::facts::{Fact, Facts};
+use crate::domain::facts::{Earlier, Fact, Facts, PastPayout};
 use crate::domain::money::{Currency, Effective};
+use crate::domain::policy::{Per, Policy, SumLimit};
+use crate::domain::proposal::State;
 use crate::domain::reason::Verdict;
 use crate::domain::strict;
 use crate::domain::time::Timestamp;
@@ -108,17 +110,22 @@ impl Case {
         let agent = text("agent").and_then(|agent| agent.parse().ok());
         let agent = agent.ok_or_else(|| bad("`request.agent` has to be the id of an agent"))?;
         let tool = text("tool").and_then(tool_named);
-        let tool = tool.ok_or_else(|| bad("`request.tool` has to be the name of a tool"))?;
+        let mut tool = tool.ok_or_else(|| bad("`request.tool` has to be the name of a tool"))?;
         let args = request.get("arguments").filter(|args| args.is_object());
         let args = args.ok_or_else(|| bad("`request.arguments` has to be an object"))?;
         let effective = effective(&tool, args)?;
+        if !effective.moves_money() {
+            // Whether a tool takes an amount is only known here by a request that names one.
+            tool.money = MoneyRule::default();
+        }
         let payee = payee(args)?;
         let empty = json!({});
         let facts = top
             .get("facts")
             .filter(|facts| !facts.is_null())
             .unwrap_or(&empty);
-        let mut facts = facts::read(facts, now)?;
+        let (mut facts, recent) = facts::read(facts, now)?;
+        lately(&mut facts, &recent, policy.known(), &effective, &payee);
         facts.policy = policy;
         facts.integrity.prompt = text("prompt").map(str::to_owned);
         if request
@@ -136,6 +143,48 @@ impl Case {
             facts,
         })
     }
+}
+
+/// What the policy's duplicates and sums find among recent payments, as the broker would have
+/// looked it up.
+fn lately(
+    facts: &mut Facts,
+    recent: &[PastPayout],
+    policy: Option<&Option<Policy>>,
+    effective: &Effective,
+    payee: &Payee,
+) {
+    let default = Policy::default();
+    let policy = policy.and_then(Option::as_ref).unwrap_or(&default);
+    let identity = payee.identity();
+    let within = |window_secs: u32, past: &PastPayout| {
+        past.at >= facts.now.plus_secs(-i64::from(window_secs))
+    };
+    let same = |past: &&PastPayout| {
+        within(policy.duplicates.window_secs, past)
+            && past.minor == effective.minor()
+            && identity.is_some()
+            && past.payee == identity
+    };
+    let sum = |sum: &SumLimit| {
+        let counts = recent.iter().filter(|past| {
+            let theirs = match (sum.per, &identity) {
+                (Per::Agent, _) | (Per::Payee, None) => true,
+                (Per::Payee, Some(_)) => past.payee == identity,
+            };
+            theirs && within(sum.window_secs, past)
+        });
+        counts.fold(0, |total: i64, past| total.saturating_add(past.minor))
+    };
+    // The list is newest first.
+    let earlier = recent.iter().rev().find(same).map(|past| Earlier {
+        proposal: None,
+        at: past.at,
+        state: State::Executed,
+    });
+    let sums = policy.approval_above.iter().map(sum).collect();
+    facts.earlier = Fact::Known(earlier);
+    facts.sums = Fact::Known(sums);
 }
 
 /// A tool of any name, its money where the built-in tools have it.
@@ -347,7 +396,7 @@ mod tests {
     fn history_is_judged_where_there_is_some() {
         let past = |count: i64| -> Value {
             (0..count)
-                .map(|i| json!({"at": 900 - i, "amount": 10_000, "payee": "fa_00000000000001"}))
+                .map(|i| json!({"at": 90 - i, "amount": 10_000, "payee": "fa_00000000000001"}))
                 .collect()
         };
         let mut document = with("/facts/history", past(30));
@@ -355,6 +404,65 @@ mod tests {
         document["request"]["arguments"]["amount"] = json!(49_999);
         assert_eq!(decided(&document).1, "ANOMALY_DETECTED");
         document["facts"]["history"] = past(3);
+        assert_eq!(decided(&document).1, "POLICY_OK");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_was_paid_lately_is_compared_and_added_up() {
+        let paid = |at: i64, amount: i64, payee: &str| json!([{"at": at, "amount": amount, "payee": payee}]);
+        let us = "fa_00000000000001";
+        let per = |per: &str| with("/policy/approval_above", json!([{"amount": 15_000, "window_secs": 600, "per": per}]));
+        let judged = |mut document: Value, name: &str, paid: Value| {
+            document["facts"][name] = paid;
+            decided(&document).1
+        };
+        // It is second 1,000, and 10,000 are asked for.
+        for name in ["history", "recent"] {
+            let cases = [
+                (base(),       paid(999, 10_000, us),      "POSSIBLE_DUPLICATE"),
+                (base(),       paid(100, 10_000, us),      "POSSIBLE_DUPLICATE"),
+                (base(),       paid(99, 10_000, us),       "POLICY_OK"),
+                (base(),       paid(999, 10_001, us),      "POLICY_OK"),
+                (base(),       paid(999, 10_000, "fa_2"),  "POLICY_OK"),
+                (with("/policy/duplicates", json!({"then": "off"})), paid(999, 10_000, us), "POLICY_OK"),
+                (with("/policy/duplicates", json!({"then": "report"})), paid(999, 10_000, us), "POLICY_OK"),
+                (with("/policy/duplicates", json!({"window_secs": 5})), paid(994, 10_000, us), "POLICY_OK"),
+                (per("agent"), paid(999, 5_000, us),       "POLICY_OK"),
+                (per("agent"), paid(999, 5_001, "fa_2"),   "APPROVAL_REQUIRED"),
+                (per("agent"), paid(399, 5_001, "fa_2"),   "POLICY_OK"),
+                (per("payee"), paid(999, 5_001, "fa_2"),   "POLICY_OK"),
+                (per("payee"), paid(999, 5_001, us),       "APPROVAL_REQUIRED"),
+                (per("payee"), json!([]),                  "POLICY_OK"),
+            ];
+            for (document, paid, reason) in cases {
+                assert_eq!(judged(document.clone(), name, paid.clone()), reason, "{document} {name} {paid}");
+            }
+        }
+        assert_eq!(decided(&per("agent")).1, "POLICY_OK", "left out is too little to judge");
+        let mut document = base();
+        document["facts"]["history"] = paid(999, 10_000, us);
+        document["facts"]["recent"] = json!([]);
+        assert_eq!(decided(&document).1, "POLICY_OK", "recent payments say what is recent");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_white_list_is_one_on_paper_too() {
+        let cases = [
+            (json!({"allowed_tools": ["noop"]}),           "create_payout",  "TOOL_NOT_ALLOWED"),
+            (json!({"allowed_tools": ["create_*"]}),       "create_payout",  "POLICY_OK"),
+            (json!({}),                                    "create_payout",  "POLICY_OK"),
+        ];
+        for (policy, tool, reason) in cases {
+            let mut document = with("/policy", policy.clone());
+            document["request"]["tool"] = json!(tool);
+            assert_eq!(decided(&document).1, reason, "{policy}");
+        }
+        let mut document = with("/request/tool", json!("delete_records"));
+        document["request"]["arguments"] = json!({"table": "t"});
+        assert_eq!(decided(&document).1, "TOOL_NOT_ALLOWED");
+        document["policy"]["allowed_tools"] = json!(["delete_records"]);
         assert_eq!(decided(&document).1, "POLICY_OK");
     }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::testing::{Sample, facts, inr};
 use super::*;
 use crate::domain::facts::{Entity, Freeze, FreezeScope, Freezes, OnMissing, Reputation};
-use crate::domain::policy::RateLimit;
+use crate::domain::policy::{Per, RateLimit, SumLimit};
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
 
@@ -58,6 +58,7 @@ fn everything_wrong() -> Facts {
     facts.recent_requests = Fact::Known(1);
     facts.reputation = Fact::Known(Reputation::Unsafe(vec!["MALWARE".into()]));
     facts.entity = Fact::Known(Entity::Unverified);
+    facts.earlier = Fact::Missing;
     facts.anomaly = Some("odd".into());
     facts.integrity.score.composite = Some(0.9);
     facts
@@ -77,6 +78,7 @@ fn all_reasons_are_reported_in_the_order_of_the_contract() {
             Reason::DomainBlocked,
             Reason::RiskHigh,
             Reason::EntityUnverified,
+            Reason::PossibleDuplicate,
             Reason::AnomalyDetected,
             Reason::LowIntegrity,
             Reason::ApprovalRequired,
@@ -126,18 +128,22 @@ fn every_missing_fact_has_its_finding() {
     let all = Policy {
         daily_limit: Some(1_000),
         require_verified_entity: true,
+        approval_above: vec![SumLimit { amount: 1_000, window_secs: 60, per: Per::Agent }],
         ..Policy::default()
     };
-    let base = Facts { policy: Fact::Known(Some(all)), ..facts() };
+    let sums = Fact::Known(vec![900]);
+    let base = Facts { policy: Fact::Known(Some(all)), sums, ..facts() };
     assert_eq!(headline(&Sample::default(), &base), ("allow", Reason::PolicyOk));
     type Spoil = fn(&mut Facts);
-    let cases: [(Spoil, &str, Reason); 7] = [
+    let cases: [(Spoil, &str, Reason); 9] = [
         (|f| f.freezes = Fact::Missing,         "block", Reason::Frozen),
         (|f| f.policy = Fact::Missing,          "block", Reason::NoPolicy),
         (|f| f.recent_requests = Fact::Missing, "block", Reason::RateLimited),
         (|f| f.spent_today = Fact::Missing,     "block", Reason::LimitExceeded),
         (|f| f.reputation = Fact::Missing,      "hold",  Reason::ReputationUnavailable),
         (|f| f.entity = Fact::Missing,          "hold",  Reason::EntityUnverified),
+        (|f| f.earlier = Fact::Missing,         "hold",  Reason::PossibleDuplicate),
+        (|f| f.sums = Fact::Missing,            "hold",  Reason::ApprovalRequired),
         (|f| f.integrity.score = Default::default(), "hold", Reason::IntegrityUnknown),
     ];
     for (index, (spoil, severity, reason)) in cases.into_iter().enumerate() {
@@ -233,6 +239,8 @@ prop_compose! {
         max in 0..4_u32,
         require_verified_entity: bool,
         listed: bool,
+        sum in any_limit(),
+        per in prop::sample::select(vec![Per::Agent, Per::Payee]),
     ) -> Policy {
         Policy {
             daily_limit,
@@ -240,7 +248,8 @@ prop_compose! {
             require_approval_above,
             blocked_domains: blocked.then(|| "evil.com".to_owned()).into_iter().collect(),
             allowed_domains: allowed.then(|| "shop.acme.example".to_owned()).into_iter().collect(),
-            allowed_tools: listed.then(|| "*".to_owned()).into_iter().collect(),
+            allowed_tools: listed.then(|| vec!["*".to_owned()]),
+            approval_above: sum.map(|amount| SumLimit { amount, window_secs: 60, per }).into_iter().collect(),
             rate_limit: RateLimit { max, window_secs: 60 },
             require_verified_entity,
             ..Policy::default()
@@ -253,6 +262,8 @@ prop_compose! {
         policy in any_fact(prop::option::weighted(0.9, any_policy())),
         frozen in any_fact(prop::bool::weighted(0.1)),
         spent_today in any_fact(0..300_i64),
+        sum in any_fact(0..300_i64),
+        earlier in any_fact(Just(None)),
         recent_requests in any_fact(0..5_u32),
         reputation in any_fact(prop::sample::select(vec![
             Reputation::NotAsked, Reputation::Safe, Reputation::Unsafe(vec!["MALWARE".into()]),
@@ -274,6 +285,11 @@ prop_compose! {
         };
         facts.policy = policy;
         facts.spent_today = spent_today;
+        facts.earlier = earlier;
+        facts.sums = match sum {
+            Fact::Known(sum) => Fact::Known(vec![sum]),
+            Fact::Missing => Fact::Missing,
+        };
         facts.recent_requests = recent_requests;
         facts.reputation = reputation;
         facts.entity = entity;
@@ -305,7 +321,7 @@ proptest! {
     /// Whatever stops answering, no request gets further than it would have.
     #[test]
     fn forgetting_a_fact_never_helps(
-        facts in any_facts(), effective in any_effective(), which in 0..7_usize,
+        facts in any_facts(), effective in any_effective(), which in 0..9_usize,
     ) {
         // An operator who chose `allow` said that a missing score is no reason to stop.
         prop_assume!(which != 6 || facts.integrity.on_missing != OnMissing::Allow);
@@ -318,6 +334,8 @@ proptest! {
             3 => less.recent_requests = Fact::Missing,
             4 => less.reputation = Fact::Missing,
             5 => less.entity = Fact::Missing,
+            7 => less.earlier = Fact::Missing,
+            8 => less.sums = Fact::Missing,
             _ => less.integrity.score = Default::default(),
         }
         let (before, after) = (decide(&sample.request(), &facts), decide(&sample.request(), &less));
@@ -339,7 +357,7 @@ proptest! {
     #[test]
     fn narrowing_a_policy_never_helps(
         facts in any_facts(), policy in any_policy(), effective in any_effective(),
-        which in 0..7_usize, limit in 0..300_i64,
+        which in 0..8_usize, limit in 0..300_i64,
     ) {
         let sample = Sample { effective, ..Sample::default() };
         let lower = |old: Option<i64>| Some(old.map_or(limit, |old| old.min(limit)));
@@ -349,7 +367,10 @@ proptest! {
             1 => narrow.per_txn_limit = lower(policy.per_txn_limit),
             2 => narrow.require_approval_above = lower(policy.require_approval_above),
             3 => narrow.blocked_domains.push("acme.example".into()),
-            4 => narrow.allowed_tools.clear(),
+            4 => narrow.allowed_tools = Some(Vec::new()),
+            // A policy with two sums asks for two figures; the first one stays what it was.
+            7 if !policy.approval_above.is_empty() => narrow.approval_above[0].amount = policy.approval_above[0].amount.min(limit),
+            7 => {}
             5 => narrow.require_verified_entity = true,
             _ => narrow.valid_until = Some(facts.now),
         }

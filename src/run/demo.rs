@@ -214,6 +214,8 @@ impl Story<'_> {
         let policy = json!({
             "daily_limit": 1_000_000, "per_txn_limit": TXN_LIMIT,
             "require_approval_above": APPROVAL_ABOVE, "rate_limit": {"max": 0, "window_secs": 60},
+            // The story pays the same account the same amount more than once.
+            "duplicates": {"then": "off"},
         });
         let path = format!("/v1/agents/{}/policy", first.agent_id);
         self.rest(reqwest::Method::PUT, &path, policy).await?;

@@ -7,7 +7,7 @@ use crate::domain::change::{Doc, DocKey, Record};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::ProposalId;
 use crate::domain::money::Currency;
-use crate::domain::proposal::{Proposal, State};
+use crate::domain::proposal::Proposal;
 use crate::domain::time::Timestamp;
 
 pub(super) type Read<T> = Result<T, StoreError>;
@@ -115,14 +115,13 @@ pub(super) fn budget_of(row: Option<&impl Columns>) -> Read<Budget> {
     }
 }
 
-/// `created_at, amount, payee, vendor, state`.
+/// `created_at, amount, payee, vendor`.
 pub(super) fn past_of(row: &impl Columns) -> Read<PastPayout> {
     Ok(PastPayout {
         at: row.time(0)?,
         minor: row.number(1)?,
         payee: row.owned(2)?,
         vendor: row.owned(3)?,
-        paid: row.text(4)? != State::Allowed.name(),
     })
 }
 

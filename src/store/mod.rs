@@ -8,8 +8,9 @@
 use async_trait::async_trait;
 
 use crate::domain::change::{Applied, Change, Conflict, Doc, DocKey, Pot, Record};
-use crate::domain::facts::PastPayout;
-use crate::domain::ids::{AgentId, OrgId, ProposalId};
+use crate::domain::facts::{Earlier, PastPayout};
+use crate::domain::ids::{AgentId, ArgsHash, OrgId, ProposalId, ToolName};
+use crate::domain::money::Currency;
 use crate::domain::notice::Notice;
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::retention::Old;
@@ -18,6 +19,7 @@ use crate::domain::time::Timestamp;
 mod columns;
 pub mod floor;
 mod group;
+mod lately;
 pub mod plan;
 pub mod postgres;
 mod prepared;
@@ -109,6 +111,40 @@ pub struct StoredRecord {
     pub seq: i64,
     /// The record.
     pub record: Record,
+}
+
+/// Which payments of the last while: those that are held, allowed, on their way, in doubt or
+/// executed, and were proposed or sent since a moment or are not settled yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lately {
+    /// Of this organisation.
+    pub org: OrgId,
+    /// By whom, or to whom.
+    pub of: Side,
+    /// In this currency.
+    pub currency: Currency,
+    /// Proposed or sent at this moment or after, or not settled yet.
+    pub since: Timestamp,
+    /// Nothing proposed before this counts any more: as far back as a store looks.
+    pub oldest: Timestamp,
+}
+
+/// One side of payments.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Side {
+    /// The agent that pays.
+    Agent(AgentId),
+    /// Who is paid, as `Payee::identity` names them.
+    Payee(String),
+}
+
+/// Which payment another one repeats.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Same {
+    /// As much, in minor units.
+    pub amount: i64,
+    /// Only by this very call, where nothing says who is paid.
+    pub call: Option<(ToolName, ArgsHash)>,
 }
 
 /// What one pot holds, in minor units.
@@ -216,13 +252,25 @@ pub trait Store: Send + Sync {
     /// One pot; zeros if nothing was ever reserved in it.
     async fn budget(&self, pot: &Pot) -> Result<Budget, StoreError>;
 
-    /// The agent's latest payouts that were allowed, committed or executed, newest first.
+    /// The agent's latest payouts that were executed and not taken back, newest first. What was
+    /// merely proposed is no history: nobody teaches the statistics anything by asking.
     async fn history(
         &self,
         org: &OrgId,
         agent: &AgentId,
         limit: u32,
     ) -> Result<Vec<PastPayout>, StoreError>;
+
+    /// What these payments come to, in minor units: settled amounts where they are known, proposed
+    /// ones until then. At most 9e18.
+    async fn sum_lately(&self, lately: &Lately) -> Result<i64, StoreError>;
+
+    /// The first of these payments that is the same.
+    async fn same_lately(
+        &self,
+        lately: &Lately,
+        same: &Same,
+    ) -> Result<Option<Earlier>, StoreError>;
 
     /// Agents that ever proposed in an organisation, by name.
     async fn agents(&self, org: &OrgId) -> Result<Vec<AgentId>, StoreError>;

@@ -255,6 +255,7 @@ pub async fn limit_rates(ground: &Ground, agent: &str) {
     let path = format!("/v1/agents/{agent}/policy");
     let policy = json!({
         "daily_limit": 10_000_000_000_000_i64, "per_txn_limit": 100_000_000_000_i64,
+        "require_approval_above": null, "duplicates": {"then": "off"},
         "allowed_tools": ["*"], "rate_limit": {"max": 10_000, "window_secs": 10},
     });
     let url = format!("{}{path}", ground.url(0));

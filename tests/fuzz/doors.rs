@@ -56,8 +56,8 @@ impl Doors {
                     max: 0,
                     window_secs: 60,
                 },
-                allowed_tools: vec!["*".to_owned()],
-                ..Policy::default()
+                allowed_tools: Some(vec!["*".to_owned()]),
+                ..serde_json::from_value(json!({"duplicates": {"then": "off"}})).unwrap()
             };
             let admin = person(Role::Admin);
             let made = house.broker.create_key(&admin, Role::Agent, "fuzz", None);

@@ -71,7 +71,8 @@ async fn an_mcp_client_walks_the_whole_table() {
         assert_eq!(answer.get("commit_token").is_some(), status == "allowed", "{answer}");
     }
     town.policy("agent-1", &unhurried(json!({}))).await;
-    let listed = agent.ask("noop_propose", json!({"arguments": {}})).await;
+    let moves_none = json!({"arguments": {"payout_id": "pout_00000000000001"}});
+    let listed = agent.ask("cancel_payout_propose", moves_none).await;
     assert_eq!(listed["reason"], "TOOL_NOT_ALLOWED");
     town.freeze(true).await;
     assert_eq!(proposed(&agent, payout(5_000, fine.clone()), json!({})).await.1, "frozen");
@@ -86,8 +87,15 @@ async fn after_thirty_usual_payouts_an_enormous_one_waits_for_people() {
     town.policy("agent-1", &unhurried(json!({}))).await;
     let notes = json!({"vendor_name": "Acme Ltd"});
     for turn in 0..30 {
-        let usual = proposed(&agent, payout(9_900 + turn * 10, notes.clone()), json!({})).await;
+        let arguments = payout(9_900 + turn * 10, notes.clone());
+        let usual = proposed(&agent, arguments.clone(), json!({})).await;
         assert_eq!(usual.0, "allowed", "{}", usual.2);
+        let commit = json!({
+            "proposal_id": usual.2["proposal_id"], "commit_token": usual.2["commit_token"],
+            "arguments": arguments,
+        });
+        let paid = agent.ask("create_payout_commit", commit).await;
+        assert_eq!(paid["status"], "committed", "{paid}");
     }
     let odd = proposed(&agent, payout(10_000_000, notes.clone()), json!({})).await;
     assert_eq!(

@@ -20,7 +20,7 @@ fn table() -> Vec<(&'static str, &'static [&'static str], Value)> {
         ("score_transaction_risk",  &EVERYBODY, json!({"amount": 5_000, "agent_id": "agent-1"})),
         ("get_agent_risk_profile",  &EVERYBODY, json!({"agent_id": "agent-1"})),
         ("get_agent_budget",        &EVERYBODY, json!({"agent_id": "agent-1"})),
-        ("set_agent_policy",        OPERATORS,  json!({"agent_id": "agent-7", "daily_limit": 5})),
+        ("set_agent_policy",        OPERATORS,  json!({"agent_id": "agent-1", "daily_limit": 5_000_000})),
         ("get_audit_log",           &EVERYBODY, json!({"limit": 5})),
         ("handle_slack_action",     OPERATORS,  json!({"body": "x", "timestamp": "1", "signature": "v0=0"})),
         ("health_check",            READERS,    json!({})),
@@ -99,6 +99,7 @@ async fn policies_budgets_risk_and_reputation_are_told() {
     let agent = town.client(&town.server.agent_key).await;
     let policy = json!({
         "agent_id": "agent-1", "daily_limit": 100_000, "per_txn_limit": 50_000,
+        "require_approval_above": null,
         "blocked_domains": ["evil.example"], "rate_limit": {"max": 0, "window_secs": 60},
     });
     let set = operator.ask("set_agent_policy", policy).await;
@@ -106,7 +107,7 @@ async fn policies_budgets_risk_and_reputation_are_told() {
         (&set["status"], &set["policy"]["daily_limit"]),
         (&json!("ok"), &json!(100_000))
     );
-    agent
+    let proposed = agent
         .ask("noop_propose", json!({"arguments": {"amount": 30_000}}))
         .await;
     let budget = agent.ask("get_agent_budget", json!({})).await;
@@ -115,6 +116,13 @@ async fn policies_budgets_risk_and_reputation_are_told() {
         (part("daily_limit"), part("reserved"), part("remaining")),
         (100_000, 30_000, 70_000)
     );
+    let profile = agent.ask("get_agent_risk_profile", json!({})).await;
+    assert_eq!(profile["total_transactions"], 0, "asking is no history");
+    let commit = json!({
+        "proposal_id": proposed["proposal_id"], "commit_token": proposed["commit_token"],
+        "arguments": {"amount": 30_000},
+    });
+    agent.ask("noop_commit", commit).await;
     let profile = agent.ask("get_agent_risk_profile", json!({})).await;
     assert_eq!(profile["total_transactions"], 1);
     let risk = agent

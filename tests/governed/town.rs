@@ -165,8 +165,17 @@ impl Town {
         made["key"].as_str().unwrap().to_owned()
     }
 
-    /// Puts a policy into force; `null` takes it away.
+    /// Puts a policy into force; `null` takes it away. What is left out of it is none, and the
+    /// same may be paid again and again.
     pub async fn policy(&self, agent: &str, policy: &Value) {
+        let mut policy = policy.clone();
+        if let Some(map) = policy.as_object_mut() {
+            for limit in ["daily_limit", "per_txn_limit", "require_approval_above"] {
+                map.entry(limit).or_insert(Value::Null);
+            }
+            map.entry("duplicates").or_insert(json!({"then": "off"}));
+        }
+        let policy = &policy;
         let url = format!("{}/v1/agents/{agent}/policy", self.server.url);
         let http = &self.server.http;
         let asked = match policy {

@@ -10,7 +10,7 @@ use hundi::domain::facts::PastPayout;
 use hundi::domain::ids::{AgentId, Nonce, OrgId, ProposalId};
 use hundi::domain::proposal::{Proposal, State};
 use hundi::domain::time::Timestamp;
-use hundi::store::{Budget, LEASE_HORIZON_MS};
+use hundi::store::{Budget, LEASE_HORIZON_MS, Lately, Side};
 
 /// Mistakes that can be planted, to show that the checks find them.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -242,10 +242,7 @@ impl Books {
             p.fixed.org == *org
                 && p.fixed.agent == *agent
                 && p.fixed.effective.moves_money()
-                && matches!(
-                    p.state,
-                    State::Allowed | State::Committing | State::InDoubt | State::Executed
-                )
+                && p.state == State::Executed
         });
         of.take(limit as usize)
             .map(|p| PastPayout {
@@ -253,9 +250,23 @@ impl Books {
                 minor: p.fixed.effective.minor(),
                 payee: p.fixed.payee.account.clone(),
                 vendor: p.fixed.payee.name.clone(),
-                paid: p.state != State::Allowed,
             })
             .collect()
+    }
+
+    /// Payments of the last while that still count.
+    pub fn lately<'a>(&'a self, lately: &'a Lately) -> impl Iterator<Item = &'a Proposal> {
+        self.proposals.values().filter(move |p| {
+            let side = match &lately.of {
+                Side::Agent(agent) => p.fixed.agent == *agent,
+                Side::Payee(payee) => p.fixed.payee.identity().as_ref() == Some(payee),
+            };
+            let sent = p.execution.as_ref().map(|execution| execution.claimed_at);
+            let recent = p.fixed.created_at >= lately.since || sent >= Some(lately.since);
+            side && p.fixed.org == lately.org
+                && p.fixed.effective.currency() == Some(lately.currency)
+                && (p.state == State::Executed && recent || !p.state.is_settled())
+        })
     }
 
     /// Whether a claim on this reference is written, and the record that tells of it.

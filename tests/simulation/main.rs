@@ -336,7 +336,8 @@ fn open(world: &Arc<World>) -> Arc<History> {
 
 fn give_policy(world: &World) {
     let key = DocKey::new("policy", &OrgId::default(), "sim-agent");
-    let body = json!({"daily_limit": LIMIT, "rate_limit": {"max": 0, "window_secs": 60}});
+    let body = json!({"daily_limit": LIMIT, "rate_limit": {"max": 0, "window_secs": 60},
+        "duplicates": {"then": "off"}});
     world.books.lock().unwrap().write_doc(&DocWrite {
         key,
         expect: None,

@@ -15,7 +15,7 @@ use hundi::broker::{Broker, Keys, Ports, Settings};
 use hundi::connector::registry;
 use hundi::domain::call::{Call, Reply};
 use hundi::domain::change::{Applied, Change, Conflict, Doc, DocKey, Pot, Rows};
-use hundi::domain::facts::{OnMissing, PastPayout};
+use hundi::domain::facts::{Earlier, OnMissing, PastPayout};
 use hundi::domain::ids::{AgentId, OrgId, ProposalId};
 use hundi::domain::policy::RateLimit;
 use hundi::domain::proposal::Proposal;
@@ -25,8 +25,8 @@ use hundi::domain::token::{KeyRing, KeyState, TokenKey};
 use hundi::domain::tool::Tool;
 use hundi::ephemeral::{Ephemeral, Window};
 use hundi::store::{
-    ApplyError, Budget, ProposalFilter, RecordFilter, Standings, Store, StoreError, StoredRecord,
-    Waiting,
+    ApplyError, Budget, Lately, ProposalFilter, RecordFilter, Same, Standings, Store, StoreError,
+    StoredRecord, Waiting,
 };
 use hundi::wire::{Offered, UpstreamHealth, Wire};
 use serde_json::{Value, json};
@@ -599,6 +599,33 @@ impl Store for Port {
     ) -> Result<Vec<PastPayout>, StoreError> {
         self.reading().await?;
         Ok(self.books(|books| books.history(org, agent, limit)))
+    }
+
+    async fn sum_lately(&self, lately: &Lately) -> Result<i64, StoreError> {
+        self.reading().await?;
+        Ok(self.books(|books| {
+            books
+                .lately(lately)
+                .map(|p| p.fixed.effective.minor())
+                .sum()
+        }))
+    }
+
+    async fn same_lately(
+        &self,
+        lately: &Lately,
+        same: &Same,
+    ) -> Result<Option<Earlier>, StoreError> {
+        self.reading().await?;
+        Ok(self.books(|books| {
+            let mut all = books.lately(lately);
+            let found = all.find(|p| p.fixed.effective.minor() == same.amount)?;
+            Some(Earlier {
+                proposal: Some(found.fixed.id),
+                at: found.fixed.created_at,
+                state: found.state,
+            })
+        }))
     }
 
     async fn agents(&self, org: &OrgId) -> Result<Vec<AgentId>, StoreError> {

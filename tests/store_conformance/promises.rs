@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use hundi::domain::change::{Applied, BudgetMove, Change, Conflict, Guard, Record};
+use hundi::domain::ids::{ArgsHash, ProposalId, ToolName};
+use hundi::domain::money::{Currency, Effective, Money};
 use hundi::domain::proposal::{Approval, State};
 use hundi::domain::time::Timestamp;
 use hundi::store::{
-    ApplyError, LEASE_HORIZON_MS, ProposalFilter, RecordFilter, Standings, Store, StoredRecord,
+    ApplyError, LEASE_HORIZON_MS, Lately, ProposalFilter, RecordFilter, Same, Side, Standings,
+    Store, StoredRecord,
 };
 use serde_json::json;
 
@@ -263,6 +266,7 @@ pub async fn a_stale_version_is_refused(place: &dyn Place) {
             by: by.into(),
             at: T0,
             args_hash: held.fixed.args_hash,
+            marks: vec!["asha".to_owned()],
         };
         Change::approve(&held, approval, None).unwrap()
     };
@@ -529,20 +533,20 @@ pub async fn history_is_what_was_really_paid(place: &dyn Place) {
     let store = place.open().await;
     #[rustfmt::skip]
     let cases = [
-        (1, State::Allowed,  true), (2, State::Held,     false), (3, State::Blocked,   false),
-        (4, State::Rejected, false), (5, State::Expired, false), (6, State::Cancelled, false),
+        (1, State::Allowed),  (2, State::Held),    (3, State::Blocked),
+        (4, State::Rejected), (5, State::Expired), (6, State::Cancelled),
     ];
-    for (n, state, _) in cases {
+    for (n, state) in cases {
         let mut new = proposal(n);
         new.state = state;
         apply(&*store, admit(&new)).await;
     }
-    for n in 7..=9 {
+    for n in [7, 8, 9, 12] {
         apply(&*store, admit(&proposal(n))).await;
         let (change, claimed) = claim(&proposal(n));
         apply(&*store, change).await;
         match n {
-            7 => apply(&*store, confirm(&claimed, 10_000).0).await,
+            7 | 12 => apply(&*store, confirm(&claimed, 10_000).0).await,
             8 => apply(&*store, refuse(&claimed).0).await,
             _ => Applied { first_seq: 0 },
         };
@@ -559,8 +563,8 @@ pub async fn history_is_what_was_really_paid(place: &dyn Place) {
         let millis = |at: Timestamp| at.millis() - T0.millis();
         found.iter().map(|paid| millis(paid.at)).collect::<Vec<_>>()
     };
-    assert_eq!(history(10).await, [9, 7, 1]);
-    assert_eq!(history(2).await, [9, 7]);
+    assert_eq!(history(10).await, [12, 7]);
+    assert_eq!(history(1).await, [12]);
     let newest = store
         .history(&org(), &agent("a"), 1)
         .await
@@ -569,6 +573,96 @@ pub async fn history_is_what_was_really_paid(place: &dyn Place) {
     assert_eq!(newest.minor, 10_000);
     assert_eq!(newest.payee.as_deref(), Some("acct_123"));
     assert_eq!(newest.vendor.as_deref(), Some("Acme"));
+}
+
+pub async fn what_was_paid_lately_is_found_and_added_up(place: &dyn Place) {
+    let store = place.open().await;
+    let minutes = |n: i64| T0.plus_secs(60 * n);
+    let made = |n: u8, minute: i64, by: &str, to: &str, amount: i64| {
+        let mut new = proposal(n.into());
+        let fixed = std::sync::Arc::make_mut(&mut new.fixed);
+        fixed.created_at = minutes(minute);
+        fixed.id = ProposalId::at(minutes(minute), [n; 10]);
+        fixed.agent = agent(by);
+        fixed.payee.account = Some(to.to_owned());
+        fixed.effective = Effective::Amount(Money {
+            minor: amount,
+            currency: Currency::INR,
+        });
+        new
+    };
+    // Held and allowed ones count until they are settled, however old; executed ones if they were
+    // asked for or sent in the window; what was undone does not.
+    let all = [
+        (made(1, 0, "a", "x", 1), "executed"),
+        (made(2, 1, "a", "x", 20), "allowed"),
+        (made(3, 50, "a", "x", 300), "executed"),
+        (made(4, 51, "b", "x", 4_000), "executed"),
+        (made(5, 52, "a", "y", 50_000), "doubt"),
+        (made(6, 53, "a", "x", 600_000), "failed"),
+        (made(7, 54, "a", "x", 300), "allowed"),
+    ];
+    for (new, ends) in &all {
+        let reserve = BudgetMove::Reserve {
+            pot: pot(new.fixed.agent.as_str()),
+            amount: new.fixed.effective.minor(),
+            limit: None,
+        };
+        apply(&*store, admit_with(new, Some(reserve))).await;
+        if *ends != "allowed" {
+            let (change, claimed) = claim(new);
+            apply(&*store, change).await;
+            match *ends {
+                "executed" => {
+                    apply(&*store, confirm(&claimed, new.fixed.effective.minor()).0).await;
+                }
+                "failed" => {
+                    apply(&*store, refuse(&claimed).0).await;
+                }
+                _ => {}
+            }
+        }
+    }
+    let lately = |of: Side| Lately {
+        org: org(),
+        of,
+        currency: Currency::INR,
+        since: minutes(40),
+        oldest: T0,
+    };
+    let (a, x) = (Side::Agent(agent("a")), Side::Payee("x".to_owned()));
+    let sum = async |of: &Side| store.sum_lately(&lately(of.clone())).await.unwrap();
+    assert_eq!(sum(&a).await, 20 + 300 + 50_000 + 300);
+    assert_eq!(sum(&x).await, 20 + 300 + 4_000 + 300);
+    assert_eq!(sum(&Side::Payee("nobody".to_owned())).await, 0);
+    let sent = Lately {
+        since: T0.plus_secs(1),
+        ..lately(a.clone())
+    };
+    let all_of_a = sum(&a).await + 1;
+    assert_eq!(
+        store.sum_lately(&sent).await.unwrap(),
+        all_of_a,
+        "sent in it"
+    );
+    let dollars = Lately {
+        currency: Currency::parse("USD").unwrap(),
+        ..lately(a.clone())
+    };
+    assert_eq!(store.sum_lately(&dollars).await.unwrap(), 0);
+    let same = async |of: &Side, amount, call: Option<(ToolName, ArgsHash)>| {
+        let same = Same { amount, call };
+        let found = store.same_lately(&lately(of.clone()), &same).await;
+        found.unwrap().map(|found| found.proposal.unwrap())
+    };
+    assert_eq!(same(&x, 300, None).await, Some(all[2].0.id()), "the first");
+    assert_eq!(same(&x, 1, None).await, None, "long ago");
+    assert_eq!(same(&x, 600_000, None).await, None, "failed");
+    let fixed = &all[2].0.fixed;
+    let call = Some((fixed.tool.clone(), fixed.args_hash));
+    assert_eq!(same(&a, 300, call).await, Some(fixed.id));
+    let other = Some(("other".parse().unwrap(), fixed.args_hash));
+    assert_eq!(same(&a, 300, other).await, None);
 }
 
 pub async fn a_budget_move_without_money_is_harmless(place: &dyn Place) {

@@ -67,8 +67,11 @@ impl Fixture {
         made.unwrap().1
     }
 
-    /// Gives an agent a policy.
-    pub async fn policy(&self, agent: &str, policy: Value) {
+    /// Gives an agent a policy, under which it may pay the same again and again unless that is
+    /// what it says.
+    pub async fn policy(&self, agent: &str, mut policy: Value) {
+        let map = policy.as_object_mut().unwrap();
+        map.entry("duplicates").or_insert(json!({"then": "off"}));
         let write = DocWrite {
             key: DocKey::new("policy", &OrgId::default(), agent),
             expect: None,

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use hundi::domain::change::{Applied, Change, Doc, DocKey, Pot};
-use hundi::domain::facts::PastPayout;
+use hundi::domain::facts::{Earlier, PastPayout};
 use hundi::domain::ids::{AgentId, OrgId, ProposalId};
 use hundi::domain::proposal::Proposal;
 use hundi::domain::retention::Old;
 use hundi::domain::time::Timestamp;
 use hundi::store::{
-    ApplyError, Budget, ProposalFilter, RecordFilter, Standings, Store, StoreError, StoredRecord,
-    Waiting,
+    ApplyError, Budget, Lately, ProposalFilter, RecordFilter, Same, Standings, Store, StoreError,
+    StoredRecord, Waiting,
 };
 
 /// A store and the switch in front of it.
@@ -70,6 +70,8 @@ while_up! {
     records(filter: &RecordFilter) -> Vec<StoredRecord>;
     budget(pot: &Pot) -> Budget;
     history(org: &OrgId, agent: &AgentId, limit: u32) -> Vec<PastPayout>;
+    sum_lately(lately: &Lately) -> i64;
+    same_lately(lately: &Lately, same: &Same) -> Option<Earlier>;
     agents(org: &OrgId) -> Vec<AgentId>;
     take_notices(now: Timestamp, hidden_until: Timestamp, limit: u32) -> Vec<Waiting>;
     notice_done(id: i64, retry_at: Option<Timestamp>) -> ();

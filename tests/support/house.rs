@@ -14,7 +14,7 @@ use hundi::domain::call::{Call, Reply};
 use hundi::domain::change::{Change, DocKey, DocWrite};
 use hundi::domain::facts::OnMissing;
 use hundi::domain::ids::OrgId;
-use hundi::domain::policy::Policy;
+use hundi::domain::policy::{Duplicates, Policy, Repeat};
 use hundi::domain::principal::{Principal, Role};
 use hundi::domain::time::Timestamp;
 use hundi::domain::token::{KeyRing, KeyState, TokenKey};
@@ -292,13 +292,18 @@ impl House {
         }
     }
 
-    /// Gives an agent a policy.
+    /// Gives an agent a policy, under which it may pay the same again and again unless it says
+    /// something of its own about that.
     pub async fn policy(&self, agent: &str, policy: &Policy) {
+        let mut policy = policy.clone();
+        if policy.duplicates == Duplicates::default() {
+            policy.duplicates.then = Repeat::Off;
+        }
         let key = DocKey::new("policy", &OrgId::default(), agent);
         let write = DocWrite {
             key,
             expect: None,
-            body: Some(serde_json::to_value(policy).unwrap()),
+            body: Some(serde_json::to_value(&policy).unwrap()),
         };
         self.store
             .apply(Change::documents(vec![write], vec![], vec![], vec![]))

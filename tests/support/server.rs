@@ -384,20 +384,31 @@ impl Server {
 
     /// Runs another `hundi` process on the server's folder, as an operator would.
     pub fn command(&self, args: &[&str]) -> String {
+        let ran = self.run(args);
+        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success(), "hundi {args:?}: {told}");
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
+    /// The same for what has to be refused: what it said.
+    pub fn failing_command(&self, args: &[&str]) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.status.code(), Some(1), "hundi {args:?}");
+        String::from_utf8_lossy(&ran.stderr).into_owned()
+    }
+
+    fn run(&self, args: &[&str]) -> std::process::Output {
         let sandbox = self.bank.url.trim_start_matches("http://");
         // A store is only opened with the keys that it was written with.
         let own_ring = self.dir.path().join("hundi-data/token-keys.json").exists();
-        let ran = Command::new(env!("CARGO_BIN_EXE_hundi"))
+        Command::new(env!("CARGO_BIN_EXE_hundi"))
             .args(args)
             .current_dir(self.dir.path())
             .env_clear()
             .env("HUNDI_SANDBOX_LISTEN", sandbox)
             .envs((!own_ring).then_some(("HUNDI_TOKEN_KEY", TOKEN_KEY)))
             .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
-        assert!(ran.status.success(), "hundi {args:?}: {told}");
-        String::from_utf8(ran.stdout).unwrap()
+            .unwrap()
     }
 
     /// A new agent with the wide policy of the first one: its key.

@@ -24,6 +24,9 @@ pub enum Command {
         /// The Slack user who decides with this key's rights
         #[arg(long, value_name = "U...")]
         slack_user: Option<String>,
+        /// Whose key it is: where several have to agree, persons are counted and not keys
+        #[arg(long, value_name = "NAME")]
+        person: Option<String>,
         /// As whom.
         #[command(flatten)]
         actor: Actor,
@@ -83,11 +86,12 @@ pub async fn run(
             role,
             name,
             slack_user,
+            person,
             json,
             ..
         } => {
             let made = broker
-                .create_key(who, *role, name, slack_user.as_deref())
+                .create_key_for(who, *role, name, slack_user.as_deref(), person.as_deref())
                 .await?;
             created(made, *json, out)?;
         }
@@ -136,6 +140,9 @@ fn created(made: (KeyInfo, String), json: Json, out: &mut dyn Write) -> std::io:
     if let Some(user) = info.slack_user {
         pairs.push(("slack user", user));
     }
+    if let Some(person) = info.person {
+        pairs.push(("person", person));
+    }
     print::pairs(out, &pairs)?;
     writeln!(
         out,
@@ -156,11 +163,20 @@ fn list(keys: &[KeyInfo], out: &mut dyn Write) -> std::io::Result<()> {
             holder
                 .or_else(|| key.slack_user.clone())
                 .unwrap_or_default(),
+            key.person.clone().unwrap_or_default(),
             key.created_at.to_string(),
             state,
         ]
     });
-    let heading = ["id", "role", "name", "agent or slack user", "made", "state"];
+    let heading = [
+        "id",
+        "role",
+        "name",
+        "agent or slack user",
+        "person",
+        "made",
+        "state",
+    ];
     print::table(
         out,
         &heading,
@@ -176,6 +192,7 @@ fn spell(key: &KeyInfo) -> Value {
         "name": key.name,
         "agent_id": key.agent_id,
         "slack_user": key.slack_user,
+        "person": key.person,
         "created_at": key.created_at.to_string(),
         "revoked_at": key.revoked_at.map(|at| at.to_string()),
     })

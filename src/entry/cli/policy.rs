@@ -11,6 +11,7 @@ use crate::broker::{Broker, Trouble};
 use crate::domain::ids::AgentId;
 use crate::domain::principal::Principal;
 use crate::domain::strict;
+use crate::entry::fields::Fields;
 use crate::entry::govern;
 
 /// What to do with policies.
@@ -20,17 +21,18 @@ pub enum Command {
     Get(Named),
     /// Show every version of an agent's policy, newest first, and who wrote it
     History(Named),
-    /// Put a policy into force; it replaces the one before
+    /// Change what is named in an agent's policy; the rest stays
     ///
-    /// The policy is one JSON object, given or read from stdin:
+    /// One JSON object, given or read from stdin:
     /// {"daily_limit":500000,"per_txn_limit":100000,"require_approval_above":50000}
-    /// Amounts are in minor units (paise). What is left out is no limit.
+    /// Amounts are in minor units (paise); null takes a limit away. An agent's first policy has to
+    /// name these three. With "version", only that version is changed.
     #[command(verbatim_doc_comment)]
     Set {
         /// The agent's id
         #[arg(value_parser = agent)]
         agent: AgentId,
-        /// The policy as JSON; without it, stdin is read
+        /// The changes as JSON; without them, stdin is read
         policy: Option<String>,
         /// As whom.
         #[command(flatten)]
@@ -119,7 +121,7 @@ pub async fn run(
     match command {
         Command::Get(named) => {
             let view = broker.policy(who, &named.agent).await?;
-            show(out, named.json, &view)?;
+            show(out, named.json, govern::policy(&view))?;
         }
         Command::History(named) => {
             let versions = broker.policy_versions(who, &named.agent).await?;
@@ -146,9 +148,10 @@ pub async fn run(
             json,
             ..
         } => {
-            let body = body(policy.as_deref(), input)?;
-            let view = broker.set_policy(who, agent, &body, None).await?;
-            show(out, *json, &view)?;
+            let fields = Fields::of(Some(body(policy.as_deref(), input)?))?;
+            let (body, expect) = govern::asked(fields, agent)?;
+            let view = broker.change_policy(who, agent, &body, expect).await?;
+            show(out, *json, govern::written(broker, who, &view).await)?;
         }
         Command::List(plain) => list(out, plain.json, &broker.policies(who).await?)?,
         Command::Delete(named) => {
@@ -188,16 +191,25 @@ fn body(given: Option<&str>, input: &mut dyn BufRead) -> Result<Value, Failure> 
     })
 }
 
-fn show(out: &mut dyn Write, json: Json, view: &PolicyView) -> Result<(), Failure> {
-    let body = govern::policy(view);
+fn show(out: &mut dyn Write, json: Json, mut body: Value) -> Result<(), Failure> {
     if json.json {
         return Ok(print::json(out, &body)?);
+    }
+    let warnings = body["warnings"].take();
+    let warnings = warnings.as_array().into_iter().flatten();
+    let warnings: Vec<&str> = warnings.filter_map(Value::as_str).collect();
+    if let Some(map) = body.as_object_mut() {
+        map.remove("warnings");
     }
     let fields = body.as_object().into_iter().flatten();
     let fields: Vec<(&str, String)> = fields
         .map(|(name, value)| (name.as_str(), value.to_string().replace('"', "")))
         .collect();
-    Ok(print::pairs(out, &fields)?)
+    print::pairs(out, &fields)?;
+    for warning in warnings {
+        writeln!(out, "\nWarning: {warning}")?;
+    }
+    Ok(())
 }
 
 fn list(out: &mut dyn Write, json: Json, views: &[PolicyView]) -> Result<(), Failure> {

@@ -26,7 +26,10 @@ pub(super) fn routes() -> Router<Door> {
         .route("/v1/agents", get(agents))
         .route(
             "/v1/agents/{agent}/policy",
-            get(policy).put(set_policy).delete(delete_policy),
+            get(policy)
+                .put(set_policy)
+                .patch(change_policy)
+                .delete(delete_policy),
         )
         .route("/v1/agents/{agent}/policy/versions", get(versions))
         .route("/v1/agents/{agent}/budget", get(budget))
@@ -56,12 +59,32 @@ async fn set_policy(
     Named(agent): Named,
     StrictBody(fields): StrictBody,
 ) -> Result<Response, Problem> {
-    let agent: AgentId = agent.parse().map_err(|_| {
-        Problem::invalid("an agent's id is 1 to 128 letters, digits and any of ._:@-")
-    })?;
+    let agent = governed(&agent)?;
     let (body, expect) = govern::asked(fields, &agent).map_err(of_a_request)?;
     let view = door.broker.set_policy(&who, &agent, &body, expect).await?;
-    Ok(ok(&govern::policy(&view)))
+    Ok(ok(&govern::written(&door.broker, &who, &view).await))
+}
+
+async fn change_policy(
+    State(door): State<Door>,
+    Caller { who, .. }: Caller,
+    Named(agent): Named,
+    StrictBody(fields): StrictBody,
+) -> Result<Response, Problem> {
+    let agent = governed(&agent)?;
+    let (body, expect) = govern::asked(fields, &agent).map_err(of_a_request)?;
+    let view = door
+        .broker
+        .change_policy(&who, &agent, &body, expect)
+        .await?;
+    Ok(ok(&govern::written(&door.broker, &who, &view).await))
+}
+
+/// An agent that a policy can be for, whether or not there is one of that name yet.
+fn governed(agent: &str) -> Result<AgentId, Problem> {
+    agent
+        .parse()
+        .map_err(|_| Problem::invalid("an agent's id is 1 to 128 letters, digits and any of ._:@-"))
 }
 
 async fn delete_policy(
@@ -169,10 +192,22 @@ pub(super) const OPS: &[Op] = &[
         id: "set_policy",
         method: "put",
         path: "/v1/agents/{agent}/policy",
-        summary: "Put a policy into force; it replaces the one before. With `version`, only that one.",
+        summary: "Put a whole policy into force; it replaces the one before. With `version`, only that one.",
         right: Some(Right::Operate),
         params: AGENT,
         body: Some("NewPolicy"),
+        answers: &[(200, "the policy", "Policy")],
+        problems: &[400, 409, 413, 415],
+        ..Op::NONE
+    },
+    Op {
+        id: "change_policy",
+        method: "patch",
+        path: "/v1/agents/{agent}/policy",
+        summary: "Change what is named in a policy; the rest stays. With `version`, only that one.",
+        right: Some(Right::Operate),
+        params: AGENT,
+        body: Some("PolicyChange"),
         answers: &[(200, "the policy", "Policy")],
         problems: &[400, 409, 413, 415],
         ..Op::NONE
@@ -266,6 +301,7 @@ pub(super) fn schemas() -> Value {
             {"type": "integer", "description": "epoch seconds"},
         ]})
     };
+    let window = || json!({"type": "integer", "minimum": 1, "maximum": 2_678_400});
     let policy = json!({
         "daily_limit": limit(), "per_txn_limit": limit(), "require_approval_above": limit(),
         "approvals_needed": {"type": ["integer", "null"], "minimum": 0, "maximum": 10},
@@ -273,17 +309,35 @@ pub(super) fn schemas() -> Value {
         "rate_limit": {"type": ["object", "null"], "properties": {
             "max": {"type": "integer", "minimum": 0}, "window_secs": {"type": "integer"},
         }},
+        "duplicates": {"type": ["object", "null"], "properties": {
+            "window_secs": window(), "then": {"enum": ["hold", "report", "off"]},
+        }, "additionalProperties": false},
+        "approval_above": {"type": ["array", "null"], "maxItems": 8, "items": {
+            "type": "object",
+            "properties": {
+                "amount": {"type": "integer", "minimum": 0}, "window_secs": window(),
+                "per": {"enum": ["agent", "payee"]},
+            },
+            "required": ["amount", "window_secs", "per"], "additionalProperties": false,
+        }},
         "require_verified_entity": {"type": ["boolean", "null"]},
         "payees": {"enum": ["any", "registered", null]},
         "valid_from": instant(), "valid_until": instant(),
         "currency": {"type": ["string", "null"], "pattern": "^[A-Z]{3}$"},
         "execute_on_approval": {"type": ["boolean", "null"]},
-        "agent_id": text(), "version": {"type": ["integer", "null"]},
+        "agent_id": text(), "version": {"type": ["integer", "null"]}, "warnings": texts(),
     });
     let list = |name: &str| json!({"type": "object", "properties": {name: {"type": "array", "items": {"type": "object"}}}, "required": [name]});
     json!({
         "Policy": {"type": "object", "properties": policy, "required": ["agent_id", "version"]},
-        "NewPolicy": {"type": "object", "properties": policy, "additionalProperties": false},
+        "NewPolicy": {
+            "type": "object", "properties": policy, "additionalProperties": false,
+            "required": ["daily_limit", "per_txn_limit", "require_approval_above"],
+        },
+        "PolicyChange": {
+            "type": "object", "properties": policy, "additionalProperties": false,
+            "minProperties": 1,
+        },
         "DeletedPolicy": {"type": "object", "properties": {
             "agent_id": {"type": "string"}, "deleted": {"const": true},
         }, "required": ["agent_id", "deleted"]},

@@ -33,17 +33,25 @@ async fn create(
     Caller { who, .. }: Caller,
     StrictBody(fields): StrictBody,
 ) -> Result<Response, Problem> {
-    let (role, name, slack_user) = new_key(fields).map_err(of_a_request)?;
+    let new = new_key(fields).map_err(of_a_request)?;
+    let (slack_user, person) = (new.slack_user.as_deref(), new.person.as_deref());
     let made = door
         .broker
-        .create_key(&who, role, &name, slack_user.as_deref());
+        .create_key_for(&who, new.role, &new.name, slack_user, person);
     let (info, text) = made.await?;
     let mut body = shape(&info);
     body["key"] = json!(text);
     Ok(created(&body))
 }
 
-fn new_key(mut fields: Fields) -> Result<(Role, String, Option<String>), Trouble> {
+struct NewKey {
+    role: Role,
+    name: String,
+    slack_user: Option<String>,
+    person: Option<String>,
+}
+
+fn new_key(mut fields: Fields) -> Result<NewKey, Trouble> {
     let role = fields.needed_text("role", MAX_NAME_BYTES)?;
     let role = Role::parse(&role).ok_or_else(|| {
         let names: Vec<_> = Role::ALL.iter().map(|role| role.name()).collect();
@@ -51,8 +59,14 @@ fn new_key(mut fields: Fields) -> Result<(Role, String, Option<String>), Trouble
     })?;
     let name = fields.needed_text("name", MAX_NAME_BYTES)?;
     let slack_user = fields.text("slack_user", MAX_NAME_BYTES)?;
+    let person = fields.text("person", MAX_NAME_BYTES)?;
     fields.end()?;
-    Ok((role, name, slack_user))
+    Ok(NewKey {
+        role,
+        name,
+        slack_user,
+        person,
+    })
 }
 
 async fn revoke(
@@ -71,6 +85,7 @@ fn shape(info: &KeyInfo) -> Value {
         "name": info.name,
         "agent_id": info.agent_id,
         "slack_user": info.slack_user,
+        "person": info.person,
         "created_at": info.created_at.to_string(),
         "revoked_at": info.revoked_at.map(|at| at.to_string()),
     })

@@ -56,6 +56,10 @@ fn requests() -> Value {
                 "type": ["string", "null"], "pattern": "^[UW][A-Z0-9]{1,31}$",
                 "description": "the member id whose buttons decide as this approver or admin",
             },
+            "person": {
+                "type": ["string", "null"], "minLength": 1, "maxLength": 100,
+                "description": "whose key it is: where several have to agree, persons are counted",
+            },
         }), &["role", "name"]),
     })
 }
@@ -72,6 +76,7 @@ fn proposals() -> Value {
             "severity": {"enum": ["note", "hold", "block"]},
             "detail": {"type": "string"},
             "threats": {"type": "array", "items": {"type": "string"}},
+            "earlier_proposal_id": {"type": "string"},
         }), &["reason", "severity", "detail"]),
         "Approval": closed(json!({
             "needed": {"type": "integer"},
@@ -271,6 +276,7 @@ const KEY: &[&str] = &[
     "name",
     "agent_id",
     "slack_user",
+    "person",
     "created_at",
     "revoked_at",
 ];
@@ -282,6 +288,7 @@ fn key() -> Value {
         "name": {"type": "string"},
         "agent_id": {"type": ["string", "null"]},
         "slack_user": {"type": ["string", "null"]},
+        "person": {"type": ["string", "null"]},
         "created_at": time(),
         "revoked_at": {"type": ["string", "null"]},
     })

@@ -90,8 +90,9 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "set_agent_policy",
         title: "Set an agent's policy",
-        description: "Puts a policy into force; it replaces the one before. Amounts in minor \
-                      units; what is left out is no limit. For operators.",
+        description: "Changes what is named in an agent's policy, and leaves the rest. Amounts in \
+                      minor units; null takes a limit away. An agent's first policy has to name \
+                      daily_limit, per_txn_limit and require_approval_above. For operators.",
         rights: &[Right::Operate],
         effect: Effect::Sets,
         input: policy_input,
@@ -164,17 +165,43 @@ fn policy_input() -> Value {
         "approvals_needed": {"type": ["integer", "null"], "minimum": 0, "maximum": 10},
         "allowed_domains": texts("Only these vendor hosts; empty is any."),
         "blocked_domains": texts("Never these domains, nor what is under them; `*` is all."),
-        "allowed_tools": texts("High-risk tools besides those that move money; `*` is all."),
+        "allowed_tools": texts(
+            "The high-risk tools it may use: exactly these, `*` at the end of a name or alone. \
+             Null is every tool that moves money and no other.",
+        ),
         "rate_limit": {"type": ["object", "null"], "properties": {
             "max": {"type": "integer", "minimum": 0}, "window_secs": {"type": "integer", "minimum": 0},
         }, "additionalProperties": false},
+        "duplicates": {
+            "type": ["object", "null"],
+            "description": "The same payee, amount and currency within so many seconds.",
+            "properties": {
+                "window_secs": {"type": "integer", "minimum": 1},
+                "then": {"enum": ["hold", "report", "off"]},
+            },
+            "additionalProperties": false,
+        },
+        "approval_above": {
+            "type": ["array", "null"],
+            "description": "Sums over so many seconds above which people have to agree.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "amount": {"type": "integer", "minimum": 0},
+                    "window_secs": {"type": "integer", "minimum": 1},
+                    "per": {"enum": ["agent", "payee"]},
+                },
+                "required": ["amount", "window_secs", "per"],
+                "additionalProperties": false,
+            },
+        },
         "require_verified_entity": {"type": ["boolean", "null"]},
         "payees": {"enum": ["any", "registered", null], "description": "Whom it may pay."},
         "valid_from": {"type": ["string", "integer", "null"]},
         "valid_until": {"type": ["string", "integer", "null"]},
         "currency": {"type": ["string", "null"]},
         "execute_on_approval": {"type": ["boolean", "null"]},
-        "version": {"type": ["integer", "null"], "description": "Replace only this version."},
+        "version": {"type": ["integer", "null"], "description": "Change only this version."},
     });
     object(fields, &["agent_id"])
 }
@@ -269,9 +296,10 @@ fn set_agent_policy(call: &Call, mut fields: Fields) -> Answer<'_> {
         let (body, expect) = govern::asked(fields, &agent)?;
         let view = call
             .broker
-            .set_policy(&call.who, &agent, &body, expect)
+            .change_policy(&call.who, &agent, &body, expect)
             .await?;
-        Ok(json!({"status": "ok", "policy": govern::policy(&view)}))
+        let policy = govern::written(&call.broker, &call.who, &view).await;
+        Ok(json!({"status": "ok", "policy": policy}))
     })
 }
 

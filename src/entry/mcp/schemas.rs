@@ -312,6 +312,7 @@ fn findings() -> Value {
                 "severity": one_of(&["note", "hold", "block"]),
                 "detail": {"type": "string"},
                 "threats": {"type": "array", "items": {"type": "string"}},
+                "earlier_proposal_id": {"type": "string"},
             },
             "required": ["reason", "severity", "detail"],
         },

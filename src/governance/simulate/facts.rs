@@ -10,7 +10,7 @@ use crate::domain::facts::{
 };
 use crate::domain::time::Timestamp;
 
-const FACTS: [&str; 9] = [
+const FACTS: [&str; 10] = [
     "frozen",
     "spent_today",
     "recent_requests",
@@ -19,11 +19,13 @@ const FACTS: [&str; 9] = [
     "anomaly",
     "integrity",
     "history",
+    "recent",
     "now",
 ];
 
-/// Reads the facts. `now` is the time where they name none.
-pub(super) fn read(facts: &Value, now: Timestamp) -> Result<Facts, Bad> {
+/// Reads the facts, and the payments that duplicates and sums look at: the recent ones, or where
+/// those are left out the history. `now` is the time where the facts name none.
+pub(super) fn read(facts: &Value, now: Timestamp) -> Result<(Facts, Vec<PastPayout>), Bad> {
     let map = object(facts, "invalid_facts", "`facts`", &FACTS)?;
     let given = |name: &str| map.get(name).filter(|value| !value.is_null());
     let now = match given("now") {
@@ -62,12 +64,16 @@ pub(super) fn read(facts: &Value, now: Timestamp) -> Result<Facts, Bad> {
     }
     let past = match given("history") {
         None => Vec::new(),
-        Some(value) => history(value)?,
+        Some(value) => history("history", value)?,
+    };
+    let recent = match given("recent") {
+        None => past.clone(),
+        Some(value) => history("recent", value)?,
     };
     let hours = past.iter().map(|past| past.at.hour_of_week(&zone));
     known.history_hours = Arc::new(hours.collect());
     known.history = Fact::Known(Arc::new(past));
-    Ok(known)
+    Ok((known, recent))
 }
 
 /// `true`, `false`, or a list of `{scope, id?, reason?}`.
@@ -221,23 +227,22 @@ fn integrity(value: &Value, facts: &mut Facts) -> Result<(), Bad> {
 }
 
 /// `[{at, amount, payee?, vendor?}]`, in any order.
-fn history(value: &Value) -> Result<Vec<PastPayout>, Bad> {
+fn history(name: &str, value: &Value) -> Result<Vec<PastPayout>, Bad> {
     let expected = "a list of {at, amount, payee?, vendor?}";
     let one = |item: &Value| {
         let fields = ["at", "amount", "payee", "vendor"];
-        let map = object(item, "invalid_facts", "`facts.history`", &fields).ok()?;
+        let map = object(item, "invalid_facts", name, &fields).ok()?;
         let text = |name: &str| map.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(PastPayout {
             at: instant(map.get("at")?)?,
             minor: map.get("amount")?.as_i64().filter(|minor| *minor > 0)?,
             payee: text("payee"),
             vendor: text("vendor"),
-            paid: true,
         })
     };
-    let items = value.as_array().ok_or_else(|| wrong("history", expected))?;
+    let items = value.as_array().ok_or_else(|| wrong(name, expected))?;
     let past: Option<Vec<PastPayout>> = items.iter().map(one).collect();
-    let mut past = past.ok_or_else(|| wrong("history", expected))?;
+    let mut past = past.ok_or_else(|| wrong(name, expected))?;
     past.sort_by_key(|past| std::cmp::Reverse(past.at));
     Ok(past)
 }

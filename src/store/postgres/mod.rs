@@ -26,12 +26,12 @@ use self::write::Writer;
 use super::columns::waiting;
 use super::group::{Group, MAX_BATCH};
 use super::{
-    ApplyError, Budget, ProposalFilter, RecordFilter, Standings, Store, StoreError, StoredRecord,
-    Waiting,
+    ApplyError, Budget, Lately, ProposalFilter, RecordFilter, Same, Standings, Store, StoreError,
+    StoredRecord, Waiting,
 };
 use crate::ambient::Ambient;
 use crate::domain::change::{Applied, Change, Doc, DocKey, Pot};
-use crate::domain::facts::PastPayout;
+use crate::domain::facts::{Earlier, PastPayout};
 use crate::domain::ids::{AgentId, OrgId, ProposalId, hex};
 use crate::domain::proposal::Proposal;
 use crate::domain::retention::Old;
@@ -172,6 +172,18 @@ impl Store for Postgres {
         limit: u32,
     ) -> Result<Vec<PastPayout>, StoreError> {
         read::history(&self.readers, org, agent, limit).await
+    }
+
+    async fn sum_lately(&self, lately: &Lately) -> Result<i64, StoreError> {
+        read::sum_lately(&self.readers, lately).await
+    }
+
+    async fn same_lately(
+        &self,
+        lately: &Lately,
+        same: &Same,
+    ) -> Result<Option<Earlier>, StoreError> {
+        read::same_lately(&self.readers, lately, same).await
     }
 
     async fn agents(&self, org: &OrgId) -> Result<Vec<AgentId>, StoreError> {

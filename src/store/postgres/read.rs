@@ -8,7 +8,7 @@ use super::readers::Readers;
 use super::{instant, timestamp};
 
 use crate::domain::change::{Doc, DocKey, Pot};
-use crate::domain::facts::PastPayout;
+use crate::domain::facts::{Earlier, PastPayout};
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
 use crate::domain::proposal::Proposal;
 use crate::domain::retention::Old;
@@ -16,9 +16,10 @@ use crate::domain::time::Timestamp;
 use crate::store::columns::{
     Columns, Read, budget_of, doc_of, past_of, proposal_of, record_of, standings_of,
 };
+use crate::store::lately::{earlier_of, push_lately};
 use crate::store::stored::{corrupt, name, unsigned};
 use crate::store::{
-    Budget, LEASE_HORIZON_MS, ProposalFilter, RecordFilter, Standings, StoredRecord,
+    Budget, LEASE_HORIZON_MS, Lately, ProposalFilter, RecordFilter, Same, Standings, StoredRecord,
 };
 
 /// The columns that [`proposal_of`] reads; conditions follow.
@@ -214,9 +215,8 @@ pub(super) async fn history(
 ) -> Read<Vec<PastPayout>> {
     // The condition repeats that of the index `proposals_paid`, word for word.
     let query = sqlx::query(
-        "SELECT created_at, amount, payee, vendor, state FROM proposals \
-         WHERE org = $1 AND agent = $2 AND amount IS NOT NULL \
-           AND state IN ('allowed', 'committing', 'in_doubt', 'executed') \
+        "SELECT created_at, amount, payee, vendor FROM proposals \
+         WHERE org = $1 AND agent = $2 AND amount IS NOT NULL AND state = 'executed' \
          ORDER BY id DESC LIMIT $3",
     );
     let query = query
@@ -225,6 +225,38 @@ pub(super) async fn history(
         .bind(i64::from(limit));
     let rows = readers.all(query).await?;
     rows.iter().map(past_of).collect()
+}
+
+pub(super) async fn sum_lately(readers: &Readers, lately: &Lately) -> Read<i64> {
+    // A sum of bigints is a numeric: beyond the integers it is a large sum and not an error.
+    let mut query = QueryBuilder::<Postgres>::new(
+        "SELECT least(coalesce(sum(CASE r.standing WHEN 'pending' THEN p.amount \
+         ELSE r.posted END), 0), 9000000000000000000)::bigint",
+    );
+    push_lately!(query, lately, instant);
+    match readers.optional(query.build()).await? {
+        Some(row) => row.number(0),
+        None => Ok(0),
+    }
+}
+
+pub(super) async fn same_lately(
+    readers: &Readers,
+    lately: &Lately,
+    same: &Same,
+) -> Read<Option<Earlier>> {
+    let mut query = QueryBuilder::<Postgres>::new("SELECT p.id, p.created_at, p.state");
+    push_lately!(query, lately, instant);
+    query.push(" AND p.amount = ").push_bind(same.amount);
+    if let Some((tool, hash)) = &same.call {
+        query.push(" AND p.tool = ").push_bind(tool.as_str());
+        query
+            .push(" AND p.fixed ->> 'args_hash' = ")
+            .push_bind(hash.to_string());
+    }
+    query.push(" ORDER BY p.id LIMIT 1");
+    let row = readers.optional(query.build()).await?;
+    row.as_ref().map(earlier_of).transpose()
 }
 
 pub(super) async fn agents(readers: &Readers, org: &OrgId) -> Read<Vec<AgentId>> {

@@ -4,7 +4,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use crate::domain::change::{Doc, DocKey, Pot};
-use crate::domain::facts::PastPayout;
+use crate::domain::facts::{Earlier, PastPayout};
 use crate::domain::ids::{AgentId, OrgId, ProposalId};
 use crate::domain::proposal::Proposal;
 use crate::domain::retention::Old;
@@ -12,9 +12,11 @@ use crate::domain::time::Timestamp;
 use crate::store::columns::{
     Columns, Read, budget_of, doc_of, past_of, proposal_of, record_of, standings_of,
 };
+use crate::store::lately::{earlier_of, push_lately};
 use crate::store::stored::{corrupt, name, unsigned};
 use crate::store::{
-    Budget, LEASE_HORIZON_MS, ProposalFilter, RecordFilter, Standings, StoreError, StoredRecord,
+    Budget, LEASE_HORIZON_MS, Lately, ProposalFilter, RecordFilter, Same, Standings, StoreError,
+    StoredRecord,
 };
 
 /// The columns that [`proposal_of`] reads; conditions follow.
@@ -217,14 +219,44 @@ pub(super) async fn history(
 ) -> Read<Vec<PastPayout>> {
     // The condition repeats that of the index `proposals_paid`, word for word.
     let query = sqlx::query(
-        "SELECT created_at, amount, payee, vendor, state FROM proposals \
-         WHERE org = ?1 AND agent = ?2 AND amount IS NOT NULL \
-           AND state IN ('allowed', 'committing', 'in_doubt', 'executed') \
+        "SELECT created_at, amount, payee, vendor FROM proposals \
+         WHERE org = ?1 AND agent = ?2 AND amount IS NOT NULL AND state = 'executed' \
          ORDER BY id DESC LIMIT ?3",
     );
     let query = query.bind(org.as_str()).bind(agent.as_str()).bind(limit);
     let rows = query.fetch_all(pool).await.map_err(failed)?;
     rows.iter().map(past_of).collect()
+}
+
+pub(super) async fn sum_lately(pool: &SqlitePool, lately: &Lately) -> Read<i64> {
+    // `total` adds doubles, which are exact as far as any limit goes: a sum beyond the integers
+    // must be a large sum and not an error.
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT CAST(min(total(CASE r.standing WHEN 'pending' THEN p.amount ELSE r.posted END), \
+         9e18) AS INTEGER)",
+    );
+    push_lately!(query, lately, Timestamp::millis);
+    let row = query.build().fetch_one(pool).await.map_err(failed)?;
+    row.number(0)
+}
+
+pub(super) async fn same_lately(
+    pool: &SqlitePool,
+    lately: &Lately,
+    same: &Same,
+) -> Read<Option<Earlier>> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT p.id, p.created_at, p.state");
+    push_lately!(query, lately, Timestamp::millis);
+    query.push(" AND p.amount = ").push_bind(same.amount);
+    if let Some((tool, hash)) = &same.call {
+        query.push(" AND p.tool = ").push_bind(tool.as_str());
+        query
+            .push(" AND json_extract(p.fixed_json, '$.args_hash') = ")
+            .push_bind(hash.to_string());
+    }
+    query.push(" ORDER BY p.id LIMIT 1");
+    let row = query.build().fetch_optional(pool).await.map_err(failed)?;
+    row.as_ref().map(earlier_of).transpose()
 }
 
 pub(super) async fn agents(pool: &SqlitePool, org: &OrgId) -> Read<Vec<AgentId>> {
