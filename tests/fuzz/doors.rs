@@ -57,7 +57,8 @@ impl Doors {
                     window_secs: 60,
                 },
                 allowed_tools: Some(vec!["*".to_owned()]),
-                ..serde_json::from_value(json!({"duplicates": {"then": "off"}})).unwrap()
+                ..serde_json::from_value(serde_json::json!({"duplicates": {"then": "off"}}))
+                    .unwrap()
             };
             let admin = person(Role::Admin);
             let made = house.broker.create_key(&admin, Role::Agent, "fuzz", None);
