@@ -78,7 +78,7 @@ const AGENT: &str = "payer";
 
 fn policy() -> Policy {
     Policy {
-        allowed_tools: vec!["*".to_owned()],
+        allowed_tools: Some(vec!["*".to_owned()]),
         ..Policy::default()
     }
 }
