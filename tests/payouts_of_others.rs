@@ -69,7 +69,7 @@ async fn house() -> House {
 
 fn wide() -> Policy {
     Policy {
-        allowed_tools: vec!["*".to_owned()],
+        allowed_tools: Some(vec!["*".to_owned()]),
         rate_limit: RateLimit {
             max: 0,
             window_secs: 60,

@@ -57,7 +57,7 @@ pub const PAYMENT_MARK: &str = "payment_mark";
 
 /// Kinds that nobody keeps in a cache and that are written all the time: marks of seen events,
 /// work lists, and the audit log's own tree.
-const NEVER_CACHED: [&str; 12] = [
+const NEVER_CACHED: [&str; 13] = [
     "seen",
     "webhook",
     "webhook_cursor",

@@ -146,6 +146,7 @@ async fn a_hold_is_told_before_a_crowd_of_refusals() {
                 bot_token: Secret::new("xoxb-test-token-0000"),
                 channel: "C1".to_owned(),
                 signing_secret: None,
+                teams: Vec::new(),
             }),
             ..People::default()
         },
@@ -161,7 +162,7 @@ async fn a_hold_is_told_before_a_crowd_of_refusals() {
         propose(&house, "nobody", json!({"note": n.to_string()}), None).await;
     }
     let policy = Policy {
-        allowed_tools: vec!["*".to_owned()],
+        allowed_tools: Some(vec!["*".to_owned()]),
         require_approval_above: Some(10),
         ..Policy::default()
     };
