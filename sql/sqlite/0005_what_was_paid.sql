@@ -13,4 +13,4 @@ UPDATE docs SET body_json = json_remove(body_json, '$.allowed_tools')
 UPDATE docs SET body_json = json_remove(body_json, '$.policy.allowed_tools')
     WHERE kind = 'policy_version' AND json_array_length(body_json, '$.policy.allowed_tools') = 0;
 
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
