@@ -24,6 +24,7 @@ use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
 use crate::domain::retention::Retention;
+use crate::governance::integrity::Weights;
 use layers::{Environment, Flag, Layers};
 use secret::{ConnUrl, KeyBytes, Secret};
 
@@ -93,8 +94,12 @@ pub struct Config {
     pub alert_on: Vec<Reason>,
     /// What a missing integrity score means.
     pub on_missing: OnMissing,
+    /// Hold what an agent proposes without the prompt behind it.
+    pub require_prompt: bool,
     /// Block at or above this composite score.
-    pub block_threshold: f64,
+    pub block_at: f64,
+    /// How much each signal of the score counts.
+    pub weights: Weights,
     /// What to log, as a tracing filter.
     pub log: String,
     /// How logs look.

@@ -153,7 +153,7 @@ fn score(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
         OnMissing::Hold | OnMissing::Block => "block",
     };
     cli::score::run(&mut input(), out, |case| {
-        let weights = weights(case)?;
+        let weights = weights(case, config.weights)?;
         if case.samples.len() > integrity::MAX_SAMPLES {
             let most = integrity::MAX_SAMPLES;
             return Err(format!("at most {most} samples are compared"));
@@ -168,7 +168,7 @@ fn score(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
         };
         let decision = match score.composite {
             None => unscored,
-            Some(composite) if integrity::is_low(composite, config.block_threshold) => "block",
+            Some(composite) if integrity::is_low(composite, config.block_at) => "block",
             Some(_) => "allow",
         };
         Ok(cli::score::Scored {
@@ -179,8 +179,11 @@ fn score(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     })
 }
 
-fn weights(case: &cli::score::Case) -> Result<integrity::Weights, String> {
-    let usual = integrity::Weights::default();
+/// Those of the case; one that is left out is the broker's own.
+fn weights(
+    case: &cli::score::Case,
+    usual: integrity::Weights,
+) -> Result<integrity::Weights, String> {
     let [instability, variance, drift] = case.weights.unwrap_or_default();
     let weights = integrity::Weights {
         output_instability: instability.unwrap_or(usual.output_instability),

@@ -1,6 +1,6 @@
 //! The REST door as a client, an attacker and a prober see it.
 
-mod door;
+pub mod door;
 mod events;
 mod hardening;
 mod keys;

@@ -107,31 +107,33 @@ impl Broker {
     ) -> Result<Proposed, Trouble> {
         needs(who, Right::Operate)?;
         let words: String = reason.chars().take(MAX_WORDS).collect();
-        self.decide_on(who, id, |proposal| {
-            if proposal.state != State::InDoubt {
-                return Err(Trouble::WrongState(proposal.state));
-            }
-            let now = self.ports().ambient.now();
-            let told = serde_json::json!({"settled_by": who.id, "words": words});
-            match word {
-                Word::Executed => {
-                    let receipt = Receipt {
-                        provider_id: None,
-                        provider_state: None,
-                        reversed: false,
-                        settled_minor: None,
-                        result: told,
-                        blocks: serde_json::Value::Null,
-                    };
-                    Change::confirm(proposal, receipt, now, &who.id).map_err(wrong_state)
+        let settled = self
+            .decide_on(who, id, |proposal| {
+                if proposal.state != State::InDoubt {
+                    return Err(Trouble::WrongState(proposal.state));
                 }
-                Word::Failed => {
-                    Change::undone_by_word(proposal, &words, now, &who.id).map_err(wrong_state)
+                let now = self.ports().ambient.now();
+                let told = serde_json::json!({"settled_by": who.id, "words": words});
+                match word {
+                    Word::Executed => {
+                        let receipt = Receipt {
+                            provider_id: None,
+                            provider_state: None,
+                            reversed: false,
+                            settled_minor: None,
+                            result: told,
+                            blocks: serde_json::Value::Null,
+                        };
+                        Change::confirm(proposal, receipt, now, &who.id).map_err(wrong_state)
+                    }
+                    Word::Failed => {
+                        Change::undone_by_word(proposal, &words, now, &who.id).map_err(wrong_state)
+                    }
                 }
-            }
-        })
-        .await
-        .map(shown)
+            })
+            .await?;
+        self.learn_prompt(&settled).await;
+        Ok(shown(settled))
     }
 
     /// Reads, checks, writes; again if somebody else wrote in between.

@@ -470,6 +470,7 @@ impl Broker {
                 if next.state == State::Executed && next.fixed.effective.moves_money() {
                     self.memory().paid(&next.fixed, &self.settings().zone);
                 }
+                self.learn_prompt(&next).await;
                 next
             }
             Err(error) => {

@@ -30,7 +30,6 @@ const REPUTATION_SECS: u32 = 300;
 /// Document kinds that decisions are based on.
 const POLICY: &str = "policy";
 const FREEZE: &str = "freeze";
-const BASELINE: &str = "baseline";
 
 /// What the organisation's own books say, and the guards that hold a decision to it.
 pub(super) struct Local {
@@ -55,6 +54,8 @@ pub(super) type Counted = Option<Pace>;
 /// What the caller said about itself.
 pub(super) struct Answers<'a> {
     pub(super) prompt: Option<&'a str>,
+    /// Of the prompt, if it says anything.
+    pub(super) prompt_hash: Option<String>,
     pub(super) samples: &'a [String],
     /// There is no agent, so there is nothing to score and nothing missing.
     pub(super) nobody: bool,
@@ -130,7 +131,7 @@ impl Broker {
         let mut local = self.local_facts(org, request.agent).await?;
         local.guards.extend(paid.guards.iter().cloned());
         let policy = local.policy.known().and_then(Option::as_ref);
-        let (integrity, docs) = self.integrity(org, request, answers).await?;
+        let integrity = self.integrity(org, request, answers).await?;
         let spent = self.spent_today(org, request, policy, now);
         let history = self.past_payouts(org, request);
         let (spent_today, history) = futures_util::join!(spent, history);
@@ -176,7 +177,7 @@ impl Broker {
         Ok(Gathered {
             facts,
             guards: local.guards,
-            docs,
+            docs: Vec::new(),
             policy_version: local.policy_version,
             retry_after_secs: pace.retry_after_secs,
         })
@@ -320,17 +321,18 @@ impl Broker {
         org: &OrgId,
         request: &governance::Request<'_>,
         answers: &Answers<'_>,
-    ) -> Result<(Integrity, Vec<DocWrite>), Trouble> {
-        let (baseline, docs) = self.baseline(org, request, answers.prompt).await?;
-        let drift = answers
-            .prompt
-            .map(|prompt| (integrity::prompt_hash(prompt), baseline));
+    ) -> Result<Integrity, Trouble> {
+        let settings = self.settings();
+        let hash = answers.prompt_hash.as_deref();
+        let usual = match hash {
+            Some(_) => {
+                self.usual_prompt(org, request.agent, &request.tool.name)
+                    .await?
+            }
+            None => None,
+        };
         let score = |samples: &[String]| -> Score {
-            let (hash, baseline) = match &drift {
-                Some((hash, baseline)) => (Some(hash.as_str()), baseline.as_deref()),
-                None => (None, None),
-            };
-            integrity::score(samples, hash, baseline)
+            integrity::score_with(samples, hash, usual.as_deref(), &settings.weights)
         };
         let own = match &self.ports().sampler {
             Some(sampler) if !answers.nobody => {
@@ -348,12 +350,12 @@ impl Broker {
         } else {
             score(answers.samples)
         };
-        let threshold = self.settings().block_threshold;
+        let threshold = settings.block_at;
         let own_blocks = own
             .as_ref()
             .and_then(|s| s.composite)
             .is_some_and(|c| c >= threshold);
-        let integrity = Integrity {
+        Ok(Integrity {
             attested: own.as_ref().is_some_and(|score| score.composite.is_some()),
             score: if own_blocks {
                 own.unwrap_or(shown)
@@ -362,50 +364,11 @@ impl Broker {
             },
             on_missing: match answers.nobody {
                 true => OnMissing::Allow,
-                false => self.settings().on_missing,
+                false => settings.on_missing,
             },
-            block_threshold: threshold,
+            block_at: threshold,
             prompt: answers.prompt.map(str::to_owned),
-        };
-        Ok((integrity, docs))
-    }
-
-    /// The first prompt that an agent ever proposed this tool with, and the write that makes the
-    /// present one the first.
-    async fn baseline(
-        &self,
-        org: &OrgId,
-        request: &governance::Request<'_>,
-        prompt: Option<&str>,
-    ) -> Result<(Option<String>, Vec<DocWrite>), Trouble> {
-        let Some(prompt) = prompt else {
-            return Ok((None, Vec::new()));
-        };
-        let key = DocKey::new(
-            BASELINE,
-            org,
-            format!("{}/{}", request.agent, request.tool.name),
-        );
-        let (doc, _) = self
-            .memory()
-            .doc(self.ports().store.as_ref(), key.clone())
-            .await?;
-        match doc {
-            Some(doc) => {
-                let hash = doc.body.get("prompt_hash").and_then(|hash| hash.as_str());
-                Ok((hash.map(str::to_owned), Vec::new()))
-            }
-            None => {
-                let body = serde_json::json!({"prompt_hash": integrity::prompt_hash(prompt)});
-                Ok((
-                    None,
-                    vec![DocWrite {
-                        key,
-                        expect: Some(0),
-                        body: Some(body),
-                    }],
-                ))
-            }
-        }
+            require_prompt: settings.require_prompt && !answers.nobody,
+        })
     }
 }

@@ -10,6 +10,7 @@ pub mod approve;
 mod at_bank;
 pub mod audit;
 pub mod automatic;
+mod baselines;
 mod borrowed;
 pub mod catalogue;
 pub mod commit;
@@ -73,6 +74,7 @@ use crate::domain::token::KeyRing;
 use crate::domain::tool::{Standing, Tool};
 use crate::domain::upstream::UpstreamRules;
 use crate::ephemeral::{Bucket, Ephemeral};
+use crate::governance::integrity::Weights;
 use crate::store::{Spool, Store, StoreError};
 
 // The doors ask for records in the store's own words, and need no store for that.
@@ -436,8 +438,12 @@ pub struct Settings {
     pub zone: jiff::tz::TimeZone,
     /// What a missing integrity score means.
     pub on_missing: crate::domain::facts::OnMissing,
+    /// Hold what an agent proposes without the prompt behind it.
+    pub require_prompt: bool,
     /// Block at or above this composite score.
-    pub block_threshold: f64,
+    pub block_at: f64,
+    /// How much each signal of the score counts.
+    pub weights: Weights,
     /// How people are told and asked.
     pub people: People,
     /// What is known of the bank beyond our own calls.
@@ -549,7 +555,9 @@ impl Default for Settings {
             audience: String::new(),
             zone: jiff::tz::TimeZone::UTC,
             on_missing: crate::domain::facts::OnMissing::Hold,
-            block_threshold: 0.45,
+            require_prompt: false,
+            block_at: crate::domain::facts::BLOCK_AT,
+            weights: Weights::default(),
             people: People::default(),
             bank: Bank::default(),
             tool_buckets: BTreeMap::new(),

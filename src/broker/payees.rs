@@ -257,6 +257,11 @@ impl Broker {
     }
 }
 
+/// Why a URL is none that a vendor could have; `None` if it may be one.
+pub fn no_vendors(url: &str) -> Option<String> {
+    domains::implausible(url).map(|why| format!("no vendor has such a URL: {why}"))
+}
+
 fn key(org: &OrgId, id: &PayeeId) -> DocKey {
     DocKey::new(KIND, org, id.as_str())
 }

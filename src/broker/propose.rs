@@ -24,7 +24,7 @@ use crate::domain::schema;
 use crate::domain::strict::MAX_SAFE_INTEGER;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Payee, Risk, Tool};
-use crate::governance;
+use crate::governance::{self, integrity};
 use crate::store::{ApplyError, StoreError};
 
 /// How often a decision is made anew when what it was based on moves.
@@ -186,6 +186,7 @@ impl Broker {
         let asked = ready.asked(tool, &paid.payee);
         let answers = Answers {
             prompt: request.prompt.as_deref(),
+            prompt_hash: prompt_hash(request),
             samples: &request.samples,
             nobody: request.origin != Origin::Agent,
         };
@@ -330,6 +331,7 @@ impl Broker {
             execute_on_approval: request.origin == Origin::Bank
                 || policy.is_some_and(|policy| policy.execute_on_approval),
             origin: request.origin,
+            prompt_hash: prompt_hash(request),
         };
         let moving = Moving {
             token,
@@ -476,6 +478,13 @@ fn ready(agent: AgentId, tool: &Tool, arguments: &Value) -> Result<Ready, Troubl
         claimed,
         bank: BankWord::NotNeeded,
     })
+}
+
+/// Of what the agent was asked, if it was asked anything.
+fn prompt_hash(request: &ProposeRequest) -> Option<String> {
+    let prompt = request.prompt.as_deref();
+    let prompt = prompt.filter(|prompt| integrity::says(prompt));
+    prompt.map(integrity::prompt_hash)
 }
 
 /// A number that a schema may allow but that readers would round differently.

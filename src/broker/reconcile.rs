@@ -297,6 +297,7 @@ impl Broker {
                     self.memory().wrote(&next);
                     measure::settled(proposal.state, &next);
                     measure::looked_into(proposal.state, &next, Step::Evidence, &timer);
+                    self.learn_prompt(&next).await;
                     if next.state != State::Executed || !evidence.receipt.reversed {
                         return Ok(Some(next));
                     }

@@ -239,6 +239,14 @@ impl Layers {
             );
             return;
         }
+        if let toml::Value::Table(table) = value
+            && SETTINGS.iter().any(|setting| is_within(setting.key, key))
+        {
+            for (inner, value) in table {
+                self.entry(path, &format!("{key}.{inner}"), value);
+            }
+            return;
+        }
         let hint = nearest(key, SETTINGS.iter().map(|setting| setting.key));
         let hint = hint.map_or_else(
             || "`hundi config` lists them all".to_owned(),
@@ -399,6 +407,13 @@ fn is_open_to_all(path: &Path) -> bool {
 fn has_password(kind: Kind, text: &str) -> bool {
     matches!(kind, Kind::Database | Kind::Redis)
         && url::Url::parse(text).is_ok_and(|url| url.password().is_some())
+}
+
+/// Whether a setting's key lies in this table: `integrity.weights.prompt_drift` in
+/// `integrity.weights`.
+fn is_within(key: &str, table: &str) -> bool {
+    let rest = key.strip_prefix(table);
+    rest.is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn secret_of(key: &str, suffix: &str) -> Option<&'static Setting> {

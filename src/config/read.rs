@@ -21,6 +21,7 @@ use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
 use crate::domain::retention::Retention;
+use crate::governance::integrity::Weights;
 
 /// Everything the layers say, and every mistake in it.
 pub(super) fn config(layers: &Layers, environment: &Environment) -> (Config, Vec<String>) {
@@ -77,7 +78,9 @@ impl Reader<'_> {
             ntfy: self.ntfy(),
             alert_on: self.alert_on(),
             on_missing: self.on_missing(),
-            block_threshold: self.share("integrity.block_threshold"),
+            require_prompt: self.switch("integrity.require_prompt"),
+            block_at: self.share("integrity.block_at"),
+            weights: self.weights(),
             log: self.text("log").unwrap_or_default(),
             log_format: match self.text("log_format").as_deref() {
                 Some("json") => LogFormat::Json,
@@ -254,6 +257,22 @@ impl Reader<'_> {
             Some("block") => OnMissing::Block,
             _ => OnMissing::Hold,
         }
+    }
+
+    fn weights(&mut self) -> Weights {
+        let before = self.problems.len();
+        let weights = Weights {
+            output_instability: self.share("integrity.weights.output_instability"),
+            numeric_variance: self.share("integrity.weights.numeric_variance"),
+            prompt_drift: self.share("integrity.weights.prompt_drift"),
+        };
+        if self.problems.len() == before && !weights.are_usable() {
+            self.problems.push(
+                "`integrity.weights` (HUNDI_INTEGRITY_WEIGHTS_...): all three are 0, and nothing would ever be scored; give one of them some weight"
+                    .to_owned(),
+            );
+        }
+        weights
     }
 
     fn database(&mut self, data_dir: &Path) -> ConnUrl {

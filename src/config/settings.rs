@@ -183,7 +183,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("upstream.relist_secs", Kind::Number(1, 86_400), Some("60"), "how often each upstream is asked what tools it offers"),
 
     setting("integrity.on_missing", Kind::OneOf(&["hold", "allow", "block"]), Some("hold"), "what to do when nothing could be scored"),
-    setting("integrity.block_threshold", Kind::Share, Some("0.45"), "block at or above this composite score"),
+    setting("integrity.require_prompt", Kind::Switch, Some("false"), "hold a high-risk proposal that comes without the prompt behind it"),
+    setting("integrity.block_at", Kind::Share, Some("0.45"), "block at or above this composite score"),
+    setting("integrity.weights.output_instability", Kind::Share, Some("0.5"), "how much it counts that the samples' words differ; the weights of the signals there are always add up to 1"),
+    setting("integrity.weights.numeric_variance",   Kind::Share, Some("0.3"), "how much it counts that the samples' numbers differ"),
+    setting("integrity.weights.prompt_drift",       Kind::Share, Some("0.2"), "how much it counts that the prompt is not the usual one"),
 
     setting("log",           Kind::Text, Some("info,rmcp=warn"), "what to log: error, warn, info, debug, or a tracing filter"),
     setting("log_format",    Kind::OneOf(&["text", "json"]), Some("text"), "how logs look on stderr"),

@@ -123,6 +123,13 @@ fn mistakes_stop_the_start_and_say_what_to_do() {
         (None, &[("HUNDI_TOKEN_KEY_FILE", "/x"), ("HUNDI_TOKEN_KEY", KEY)], &["HUNDI_TOKEN_KEY", "twice"]),
         (None, &[("HUNDI_DATABASE_URL", "postgres://me:canary-4711@db/h")], &["HUNDI_TOKEN_KEY", "HUNDI_AUDIT_KEY", "HUNDI_MASTER_KEY"]),
         (None, &[("HUNDI_TOKEN_TTL_SECS", "901")],          &["token_ttl_secs (901)", "allowed_ttl_secs (900)"]),
+        (Some("[integrity]\nblock_threshold = 0.5"), &[],    &["`integrity.block_threshold`", "does not exist"]),
+        (Some("[integrity]\nblock_at = 1.5"), &[],           &["`integrity.block_at`", "from 0 to 1"]),
+        (Some("[integrity]\nrequire_prompt = 'maybe'"), &[], &["`integrity.require_prompt`", "true or false"]),
+        (Some("[integrity.weights]\nprompt_drft = 1"), &[],  &["did you mean `integrity.weights.prompt_drift`"]),
+        (Some("[integrity]\nweights = 1"), &[],              &["`integrity.weights`", "does not exist"]),
+        (Some("[integrity]\nweights = {prompt_drift = -1}"), &[], &["`integrity.weights.prompt_drift`", "from 0 to 1"]),
+        (Some("[integrity]\nweights = {output_instability = 0, numeric_variance = 0, prompt_drift = 0}"), &[], &["`integrity.weights`", "all three are 0"]),
         (Some("[upstream.x]\nenv = 'canary-4711'\ncommand = 'a'"), &[], &["`upstream.x.env`"]),
         (Some("[upstream.x]\ncomand = 'a'"), &[],            &["did you mean `command`", "needs a `command`"]),
         (Some("[upstream.x]\nurl = 'http://h'\ntoken = 'changeme'"), &[], &["`upstream.x.token`", "guessable"]),
@@ -172,6 +179,25 @@ fn a_secret_can_come_from_a_file_and_a_higher_layer_still_wins() {
     );
     assert_eq!(row(&config, "razorpay.key_secret").layer, "env");
     assert!(!config.sandbox_mode());
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_weight_that_is_left_out_keeps_its_default() {
+    let none: Pairs = &[];
+    let drift = [("HUNDI_INTEGRITY_WEIGHTS_PROMPT_DRIFT", "0")];
+    let cases: [(Option<&str>, Pairs, [f64; 3]); 5] = [
+        (None,                                                none,   [0.5, 0.3, 0.2]),
+        (Some("[integrity]\nweights = {prompt_drift = 1}"),   none,   [0.5, 0.3, 1.0]),
+        (Some("[integrity.weights]\nnumeric_variance = 0.5"), none,   [0.5, 0.5, 0.2]),
+        (Some("[integrity.weights]\nprompt_drift = 0.9"),     &drift, [0.5, 0.3, 0.0]),
+        (Some("[integrity.weights]"),                         none,   [0.5, 0.3, 0.2]),
+    ];
+    for (file, variables, expected) in cases {
+        let weights = given(file, variables, &[]).load().unwrap().weights;
+        let found = [weights.output_instability, weights.numeric_variance, weights.prompt_drift];
+        assert_eq!(found, expected, "{file:?}");
+    }
 }
 
 #[test]

@@ -265,13 +265,15 @@ pub struct Integrity {
     /// What to do when nothing attests the answers.
     pub on_missing: OnMissing,
     /// A composite at or above this blocks.
-    pub block_threshold: f64,
+    pub block_at: f64,
     /// The prompt, for the checks that the caller cannot talk away.
     pub prompt: Option<String>,
+    /// Whether there has to be one.
+    pub require_prompt: bool,
 }
 
 /// Block at or above this composite score, unless an operator says otherwise.
-pub const BLOCK_THRESHOLD: f64 = 0.45;
+pub const BLOCK_AT: f64 = 0.45;
 
 impl Integrity {
     /// Nothing to compare, and nothing attested.
@@ -280,8 +282,9 @@ impl Integrity {
             score: Score::default(),
             attested: false,
             on_missing: OnMissing::Hold,
-            block_threshold: BLOCK_THRESHOLD,
+            block_at: BLOCK_AT,
             prompt: None,
+            require_prompt: false,
         }
     }
 }

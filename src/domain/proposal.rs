@@ -371,6 +371,9 @@ pub struct Fixed {
     /// Who asked, and what that changes.
     #[serde(default)]
     pub origin: Origin,
+    /// Hash of the prompt behind it, if one was given; carried out, it may become the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_hash: Option<String>,
 }
 
 /// Who asked for a proposal, and what that changes. Only the broker itself can be anything but an

@@ -62,6 +62,11 @@ pub fn new_payee(mut fields: Fields) -> Result<NewPayee, Trouble> {
     Ok(new)
 }
 
+/// What became of an agent's usual prompt for a tool.
+pub fn baseline_reset(agent: &str, tool: &str, hash: &str) -> Value {
+    json!({"agent_id": agent, "tool": tool, "reset": true, "prompt_hash": hash})
+}
+
 /// One version of a policy's history.
 pub fn version(version: &PolicyVersion) -> Value {
     json!({

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use super::Request;
-use crate::domain::facts::{Facts, OnMissing};
+use crate::domain::facts::{Facts, Integrity, OnMissing};
 use crate::domain::ids::hex;
 use crate::domain::proposal::{Score, Signals};
 use crate::domain::reason::{Finding, Reason};
@@ -35,6 +35,10 @@ pub const MAX_SAMPLES: usize = 16;
 
 /// Relative differences are not divided by less than this.
 const SMALLEST_DIVISOR: f64 = 1e-9;
+
+/// What to do about a missing prompt, which only the caller can mend.
+const UNPROMPTED: &str = "the prompt behind the request is missing, and it has to be given \
+    (`prompt`, as the agent was asked it)";
 
 /// How much each signal counts; renormalised over the signals that exist.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
@@ -76,31 +80,51 @@ impl Weights {
 pub fn low(_request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     let integrity = &facts.integrity;
     let composite = integrity.score.composite?;
-    is_low(composite, integrity.block_threshold).then(|| {
+    is_low(composite, integrity.block_at).then(|| {
         let why = format!(
             "the composite score is {composite:.4}, and {:.2} or more is refused ({})",
-            integrity.block_threshold,
+            integrity.block_at,
             in_words(&integrity.score.signals)
         );
         Finding::block(Reason::LowIntegrity, why)
     })
 }
 
-/// `INTEGRITY_UNKNOWN`: nothing that the caller could not have made up vouches for the answers.
+/// `INTEGRITY_UNKNOWN`: nothing that the caller could not have made up vouches for the answers, or
+/// the prompt that there has to be is missing.
 pub fn unknown(_request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     let integrity = &facts.integrity;
-    let why = match integrity.score.composite {
-        None => "there was nothing to compare",
-        // `low` has refused it already; that the answers were the caller's makes it no better.
-        Some(composite) if is_low(composite, integrity.block_threshold) => return None,
-        Some(_) if integrity.attested => return None,
-        Some(_) => "only the caller's own samples agree, and they cannot vouch for themselves",
-    };
-    match integrity.on_missing {
-        OnMissing::Hold => Some(Finding::hold(Reason::IntegrityUnknown, why)),
-        OnMissing::Block => Some(Finding::block(Reason::IntegrityUnknown, why)),
-        OnMissing::Allow => None,
+    let unscored = unscored(integrity).filter(|_| integrity.on_missing != OnMissing::Allow);
+    let unprompted = integrity.require_prompt && !integrity.prompt.as_deref().is_some_and(says);
+    let why = [unscored, unprompted.then_some(UNPROMPTED)];
+    let why = why.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    if why.is_empty() {
+        return None;
     }
+    let blocks = unscored.is_some() && integrity.on_missing == OnMissing::Block;
+    Some(if blocks {
+        Finding::block(Reason::IntegrityUnknown, why)
+    } else {
+        Finding::hold(Reason::IntegrityUnknown, why)
+    })
+}
+
+/// Why nothing vouches for the answers; `None` if something does, or if they are refused anyway.
+fn unscored(integrity: &Integrity) -> Option<&'static str> {
+    match integrity.score.composite {
+        None => Some("there was nothing to compare"),
+        // `low` has refused it already; that the answers were the caller's makes it no better.
+        Some(composite) if is_low(composite, integrity.block_at) => None,
+        Some(_) if integrity.attested => None,
+        Some(_) => {
+            Some("only the caller's own samples agree, and they cannot vouch for themselves")
+        }
+    }
+}
+
+/// Whether a text is a prompt at all: blanks and dots ask for nothing.
+pub fn says(prompt: &str) -> bool {
+    prompt.chars().any(char::is_alphanumeric)
 }
 
 /// Whether a composite blocks. A score that is no number is not a good one.
@@ -511,6 +535,38 @@ mod tests {
             assert_eq!(low(&sample.request(), &facts).is_some(), is_low, "{row}");
             let found = unknown(&sample.request(), &facts).map(|finding| finding.severity);
             assert_eq!(found, is_unknown, "{row}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_prompt_that_has_to_be_there_is_held_for_when_it_is_not() {
+        use OnMissing::{Allow, Block, Hold};
+        use Severity::{Block as Blocks, Hold as Holds};
+        let cases = [
+            // required  prompt              composite  on_missing  unknown
+            (false,      None,               Some(0.1), Hold,       None),
+            (true,       Some("Pay Acme"),   Some(0.1), Hold,       None),
+            (true,       Some("पेमेंट करें"),    Some(0.1), Hold,       None),
+            (true,       None,               Some(0.1), Hold,       Some(Holds)),
+            (true,       None,               Some(0.1), Allow,      Some(Holds)),
+            (true,       None,               Some(0.1), Block,      Some(Holds)),
+            (true,       None,               None,      Block,      Some(Blocks)),
+            (true,       Some(""),           Some(0.1), Allow,      Some(Holds)),
+            (true,       Some(" \n ..."),    Some(0.1), Allow,      Some(Holds)),
+        ];
+        for (required, prompt, composite, on_missing, expected) in cases {
+            let mut facts = facts();
+            facts.integrity.score.composite = composite;
+            facts.integrity.attested = true;
+            facts.integrity.on_missing = on_missing;
+            facts.integrity.require_prompt = required;
+            facts.integrity.prompt = prompt.map(str::to_owned);
+            let found = unknown(&Sample::default().request(), &facts);
+            let row = format!("{required} {prompt:?} {composite:?} {on_missing:?}");
+            assert_eq!(found.as_ref().map(|found| found.severity), expected, "{row}");
+            let told = found.is_none_or(|found| found.detail.contains("`prompt`"));
+            assert!(told, "{row}");
         }
     }
 

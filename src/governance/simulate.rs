@@ -118,13 +118,14 @@ impl Case {
             // Whether a tool takes an amount is only known here by a request that names one.
             tool.money = MoneyRule::default();
         }
-        let payee = payee(args)?;
+        let claimed = payee(args)?;
         let empty = json!({});
         let facts = top
             .get("facts")
             .filter(|facts| !facts.is_null())
             .unwrap_or(&empty);
-        let (mut facts, recent) = facts::read(facts, now)?;
+        let (mut facts, recent) = facts::read(facts, &claimed, now)?;
+        let payee = registered(&facts, claimed);
         lately(&mut facts, &recent, policy.known(), &effective, &payee);
         facts.policy = policy;
         facts.integrity.prompt = text("prompt").map(str::to_owned);
@@ -261,6 +262,22 @@ fn payee(args: &Value) -> Result<Payee, Bad> {
     })
 }
 
+/// For a registered account, name and site are the registry's whatever the caller claims.
+fn registered(facts: &Facts, claimed: Payee) -> Payee {
+    let registration = facts.registration.known();
+    let payee = registration.and_then(|registration| registration.payee.as_ref());
+    match payee {
+        None => claimed,
+        Some(payee) => Payee {
+            // The history among the facts goes by account.
+            id: None,
+            account: claimed.account,
+            name: Some(payee.name.clone()),
+            url: payee.vendor_url.clone(),
+        },
+    }
+}
+
 /// An object with known fields only: a misspelt fact would otherwise read as a missing one.
 fn object<'a>(
     value: &'a Value,
@@ -379,10 +396,40 @@ mod tests {
             (with("/request/tool", json!("approve_payout")),             "APPROVED", "POLICY_OK"),
             (with("/request/prompt", json!("Pay ₹9,000 to Acme")),       "HELD",     "PROMPT_CONTRADICTED"),
             (with("/request/prompt", json!("Pay ₹100 to Acme")),         "APPROVED", "POLICY_OK"),
+            (with("/facts/integrity/require_prompt", json!(true)),       "HELD",     "INTEGRITY_UNKNOWN"),
+            (with("/facts/payee", json!({"registered": true, "name": "Acme"})), "APPROVED", "POLICY_OK"),
+            (with("/facts/payee", json!({"registered": true, "name": "Other"})), "HELD", "PROMPT_CONTRADICTED"),
+            (with("/facts/payee", json!({"name": "Acme", "vendor_url": "https://other.example"})), "HELD", "PROMPT_CONTRADICTED"),
         ];
         for (document, decision, reason) in cases {
             assert_eq!(decided(&document), (decision.to_owned(), reason.to_owned()), "{document}");
         }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn only_who_is_registered_is_paid_where_the_policy_says_so() {
+        let cases = [
+            (None,                                        "REJECTED", "PAYEE_UNKNOWN"),
+            (Some(Value::Null),                           "REJECTED", "PAYEE_UNKNOWN"),
+            (Some(json!(false)),                          "REJECTED", "PAYEE_UNKNOWN"),
+            (Some(json!({"registered": false})),          "REJECTED", "PAYEE_UNKNOWN"),
+            (Some(json!(true)),                           "APPROVED", "POLICY_OK"),
+            (Some(json!({"registered": true})),           "APPROVED", "POLICY_OK"),
+            (Some(json!({"name": "ACME"})),               "APPROVED", "POLICY_OK"),
+        ];
+        for (fact, decision, reason) in cases {
+            let mut document = with("/policy/payees", json!("registered"));
+            if let Some(fact) = fact {
+                document["facts"]["payee"] = fact;
+            }
+            assert_eq!(decided(&document), (decision.to_owned(), reason.to_owned()), "{document}");
+        }
+        // Nobody is registered for a payment to no account.
+        let mut document = with("/policy/payees", json!("registered"));
+        document["facts"]["payee"] = json!(true);
+        document["request"]["arguments"].as_object_mut().unwrap().remove("fund_account_id");
+        assert_eq!(decided(&document).1, "PAYEE_UNKNOWN");
     }
 
     #[test]
@@ -520,6 +567,10 @@ mod tests {
             (with("/facts/integrity", json!({"composite_score": "0"})), "invalid_facts"),
             (with("/facts/anomaly", json!("maybe")),                 "invalid_facts"),
             (with("/facts/entity", json!("maybe")),                  "invalid_facts"),
+            (with("/facts/payee", json!("maybe")),                   "invalid_facts"),
+            (with("/facts/payee", json!({"registerd": true})),       "invalid_facts"),
+            (with("/facts/payee", json!({"registered": "yes"})),     "invalid_facts"),
+            (with("/facts/payee", json!({"registered": false, "name": "Acme"})), "invalid_facts"),
         ];
         for (document, code) in cases {
             let told = simulate(&document, at());

@@ -61,6 +61,7 @@ fn proposal(args: &Canonical) -> Option<Proposal> {
         approvals_needed: 0,
         execute_on_approval: false,
         origin: Default::default(),
+        prompt_hash: None,
     };
     let token = LiveToken {
         token_id: TokenId::at(NOW, [2; 10]),

@@ -48,6 +48,7 @@ async fn each_role_does_its_own_and_nothing_else() {
         cell("DELETE", "/v1/agents/nobody/policy",   None,              [403, 403, 403, 404, 404, 401]),
         cell("GET",    "/v1/agents/payer/budget",    None,              [404, 200, 200, 200, 200, 401]),
         cell("GET",    "/v1/agents/payer/risk-profile", None,           [404, 200, 200, 200, 200, 401]),
+        cell("DELETE", "/v1/baselines/payer/noop",   None,              [403, 403, 403, 404, 404, 401]),
         cell("GET",    "/v1/freeze",                 None,              [403, 200, 200, 200, 200, 401]),
         cell("POST",   "/v1/freeze",                 Some(freeze.clone()), [403, 200, 403, 200, 200, 401]),
         cell("POST",   "/v1/unfreeze",               Some(freeze),      [403, 403, 403, 200, 404, 401]),

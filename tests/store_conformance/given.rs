@@ -88,6 +88,7 @@ pub fn proposal(n: u32) -> Proposal {
             approvals_needed: 0,
             execute_on_approval: false,
             origin: Default::default(),
+            prompt_hash: None,
         }),
         state: State::Allowed,
         version: 1,

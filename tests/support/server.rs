@@ -1,9 +1,9 @@
 //! A real `hundi serve` process next to a real `hundi sandbox` process, so that the server can be
 //! killed and the bank remembers what it got.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -397,18 +397,30 @@ impl Server {
         String::from_utf8_lossy(&ran.stderr).into_owned()
     }
 
-    fn run(&self, args: &[&str]) -> std::process::Output {
+    /// The same, however it ends.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.fed(args, b"")
+    }
+
+    /// The same, with this on its stdin.
+    pub fn fed(&self, args: &[&str], input: &[u8]) -> Output {
         let sandbox = self.bank.url.trim_start_matches("http://");
         // A store is only opened with the keys that it was written with.
         let own_ring = self.dir.path().join("hundi-data/token-keys.json").exists();
-        Command::new(env!("CARGO_BIN_EXE_hundi"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hundi"))
             .args(args)
             .current_dir(self.dir.path())
             .env_clear()
             .env("HUNDI_SANDBOX_LISTEN", sandbox)
             .envs((!own_ring).then_some(("HUNDI_TOKEN_KEY", TOKEN_KEY)))
-            .output()
-            .unwrap()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that does not want its input is no failure of the test.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
     }
 
     /// A new agent with the wide policy of the first one: its key.

@@ -45,6 +45,23 @@ pub enum Command {
     List(Plain),
     /// Take a policy away; the agent may then do nothing
     Delete(Named),
+    /// Forget an agent's usual prompt for a tool
+    ///
+    /// The score counts it against a proposal that its prompt is not the one that was carried out
+    /// first (prompt drift). After this, the prompt of the next one that is carried out counts.
+    ResetBaseline {
+        /// The agent's id
+        #[arg(value_parser = agent)]
+        agent: AgentId,
+        /// The tool's name
+        tool: String,
+        /// As whom.
+        #[command(flatten)]
+        actor: Actor,
+        /// How to print.
+        #[command(flatten)]
+        json: Json,
+    },
     /// Give four sample agents a policy each, where they have none
     Seed(Plain),
     /// Decide on paper: JSON lines of {policy, request, facts} in, verdicts out; nothing is done
@@ -90,7 +107,7 @@ impl Command {
             Command::Get(named) | Command::History(named) | Command::Delete(named) => {
                 Some(&named.actor)
             }
-            Command::Set { actor, .. } => Some(actor),
+            Command::Set { actor, .. } | Command::ResetBaseline { actor, .. } => Some(actor),
             Command::List(plain) | Command::Seed(plain) => Some(&plain.actor),
             Command::Simulate(_) => None,
         }
@@ -164,6 +181,18 @@ pub async fn run(
                     "{} has no policy any more and may do nothing",
                     named.agent
                 )?;
+            }
+        }
+        Command::ResetBaseline {
+            agent, tool, json, ..
+        } => {
+            let hash = broker.reset_baseline(who, agent.as_str(), tool).await?;
+            if json.json {
+                let told = govern::baseline_reset(agent.as_str(), tool, &hash);
+                print::json(out, &told)?;
+            } else {
+                let tool = print::plain(tool);
+                writeln!(out, "{agent} has no usual prompt for {tool} any more")?;
             }
         }
         Command::Seed(plain) => {

@@ -3,12 +3,12 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
 use super::answer::ok;
 use super::body::of_a_request;
-use super::caller::{Caller, Named};
+use super::caller::{Caller, Named, NamedTwice};
 use super::openapi::{Op, Param};
 use super::{Door, Problem, StrictBody};
 use crate::broker::Trouble;
@@ -34,6 +34,7 @@ pub(super) fn routes() -> Router<Door> {
         .route("/v1/agents/{agent}/policy/versions", get(versions))
         .route("/v1/agents/{agent}/budget", get(budget))
         .route("/v1/agents/{agent}/risk-profile", get(risk_profile))
+        .route("/v1/baselines/{agent}/{tool}", delete(reset_baseline))
         .route("/v1/freeze", get(frozen).post(freeze))
         .route("/v1/unfreeze", post(unfreeze))
 }
@@ -122,6 +123,15 @@ async fn risk_profile(
     Named(agent): Named,
 ) -> Result<Response, Problem> {
     Ok(ok(&door.broker.risk_profile(&who, &known(&agent)?).await?))
+}
+
+async fn reset_baseline(
+    State(door): State<Door>,
+    Caller { who, .. }: Caller,
+    NamedTwice(agent, tool): NamedTwice,
+) -> Result<Response, Problem> {
+    let hash = door.broker.reset_baseline(&who, &agent, &tool).await?;
+    Ok(ok(&govern::baseline_reset(&agent, &tool, &hash)))
 }
 
 async fn frozen(State(door): State<Door>, Caller { who, .. }: Caller) -> Result<Response, Problem> {
@@ -257,6 +267,20 @@ pub(super) const OPS: &[Op] = &[
         ..Op::NONE
     },
     Op {
+        id: "reset_baseline",
+        method: "delete",
+        path: "/v1/baselines/{agent}/{tool}",
+        summary: "Forget an agent's usual prompt for a tool; what is carried out next sets it anew.",
+        right: Some(Right::Operate),
+        params: &[
+            Param::path("agent", "The agent's id."),
+            Param::path("tool", "The tool's name."),
+        ],
+        answers: &[(200, "what was forgotten", "BaselineReset")],
+        problems: &[404, 409],
+        ..Op::NONE
+    },
+    Op {
         id: "list_freezes",
         method: "get",
         path: "/v1/freeze",
@@ -342,6 +366,10 @@ pub(super) fn schemas() -> Value {
             "agent_id": {"type": "string"}, "deleted": {"const": true},
         }, "required": ["agent_id", "deleted"]},
         "PolicyVersions": list("versions"),
+        "BaselineReset": {"type": "object", "properties": {
+            "agent_id": {"type": "string"}, "tool": {"type": "string"}, "reset": {"const": true},
+            "prompt_hash": {"type": "string", "description": "of the prompt that was the usual one"},
+        }, "required": ["agent_id", "tool", "reset", "prompt_hash"]},
         "AgentList": list("agents"),
         "FreezeList": list("frozen"),
         "Budget": {"type": "object", "properties": {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::outputs;
 use super::tools::{Call, Effect, Row};
-use crate::broker::{RecordFilter, Trouble};
+use crate::broker::{RecordFilter, Trouble, payees};
 use crate::domain::facts::{EntityRecord, Fact, Reputation};
 use crate::domain::ids::AgentId;
 use crate::domain::principal::Right;
@@ -219,10 +219,14 @@ fn check_vendor_reputation(call: &Call, mut fields: Fields) -> Answer<'_> {
             let text = "no reputation service is configured (HUNDI_SAFE_BROWSING_KEY)";
             Trouble::Off(text.to_owned())
         })?;
-        let (safe, threats, error) = match source.reputation(&url).await {
-            Fact::Known(Reputation::Safe | Reputation::NotAsked) => (json!(true), vec![], None),
-            Fact::Known(Reputation::Unsafe(threats)) => (json!(false), threats, None),
-            Fact::Missing => (Value::Null, vec![], Some(SILENT)),
+        let (safe, threats, error) = match payees::no_vendors(&url) {
+            // Refused for itself (`DOMAIN_BLOCKED`), so nobody needs to be asked.
+            Some(why) => (json!(false), vec![], Some(why)),
+            None => match source.reputation(&url).await {
+                Fact::Known(Reputation::Safe | Reputation::NotAsked) => (json!(true), vec![], None),
+                Fact::Known(Reputation::Unsafe(threats)) => (json!(false), threats, None),
+                Fact::Missing => (Value::Null, vec![], Some(SILENT.to_owned())),
+            },
         };
         Ok(json!({
             "url": url, "safe": safe, "match_count": threats.len(), "threats": threats,

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Bad, object};
 use crate::domain::facts::{
-    Entity, Fact, Facts, Freeze, FreezeScope, Freezes, OnMissing, PastPayout, Reputation, ToolPace,
+    Entity, Fact, Facts, Freeze, FreezeScope, Freezes, OnMissing, PastPayout, Registration,
+    Reputation, ToolPace,
 };
+use crate::domain::payee::{PayeeId, RegisteredPayee};
 use crate::domain::time::Timestamp;
+use crate::domain::tool::Payee;
 
-const FACTS: [&str; 10] = [
+const FACTS: [&str; 11] = [
+    "payee",
     "frozen",
     "spent_today",
     "recent_requests",
@@ -24,8 +28,13 @@ const FACTS: [&str; 10] = [
 ];
 
 /// Reads the facts, and the payments that duplicates and sums look at: the recent ones, or where
-/// those are left out the history. `now` is the time where the facts name none.
-pub(super) fn read(facts: &Value, now: Timestamp) -> Result<(Facts, Vec<PastPayout>), Bad> {
+/// those are left out the history. `now` is the time where the facts name none, `claimed` whom the
+/// arguments pay.
+pub(super) fn read(
+    facts: &Value,
+    claimed: &Payee,
+    now: Timestamp,
+) -> Result<(Facts, Vec<PastPayout>), Bad> {
     let map = object(facts, "invalid_facts", "`facts`", &FACTS)?;
     let given = |name: &str| map.get(name).filter(|value| !value.is_null());
     let now = match given("now") {
@@ -49,6 +58,9 @@ pub(super) fn read(facts: &Value, now: Timestamp) -> Result<(Facts, Vec<PastPayo
         let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
         let count = count.ok_or_else(|| wrong("recent_requests", "an integer, 0 or more"))?;
         known.recent_requests = Fact::Known(count);
+    }
+    if let Some(value) = given("payee") {
+        known.registration = Fact::Known(registration(value, claimed)?);
     }
     if let Some(value) = given("reputation") {
         known.reputation = reputation(value)?;
@@ -127,6 +139,54 @@ fn word<'a>(value: &'a Value, more: &[&str]) -> Option<&'a str> {
     }
 }
 
+/// What the registry says of the account that is paid: whether it is somebody's, and whose. What is
+/// not said of a registered payee is as the arguments claim.
+fn registration(value: &Value, claimed: &Payee) -> Result<Registration, Bad> {
+    let expected = "{\"registered\": true|false, \"name\": ..., \"vendor_url\": ..., \"lei\": ...}";
+    let wrong = || wrong("payee", expected);
+    let nobody = Registration::default();
+    let map = match value {
+        Value::Bool(false) => return Ok(nobody),
+        Value::Bool(true) => &Map::new(),
+        Value::Object(map) => map,
+        Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => return Err(wrong()),
+    };
+    let fields = ["registered", "name", "vendor_url", "lei"];
+    let is_known = |key: &String| fields.contains(&key.as_str());
+    let text = |name: &str| match map.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value
+            .as_str()
+            .map(|text| Some(text.to_owned()))
+            .ok_or_else(wrong),
+    };
+    let (name, url, lei) = (text("name")?, text("vendor_url")?, text("lei")?);
+    let registered = match map.get("registered") {
+        None => true,
+        Some(value) => value.as_bool().ok_or_else(wrong)?,
+    };
+    let described = name.is_some() || url.is_some() || lei.is_some();
+    if !map.keys().all(is_known) || (!registered && described) {
+        return Err(wrong());
+    }
+    let Some(account) = claimed.account.clone().filter(|_| registered) else {
+        return Ok(nobody);
+    };
+    let name = name.or_else(|| claimed.name.clone());
+    let name = name.unwrap_or_else(|| account.clone());
+    Ok(Registration {
+        payee: Some(RegisteredPayee {
+            id: PayeeId::of_name(&name),
+            name,
+            vendor_url: url.or_else(|| claimed.url.clone()),
+            lei,
+            fund_accounts: vec![account],
+            labels: Vec::new(),
+        }),
+        namesake: None,
+    })
+}
+
 fn reputation(value: &Value) -> Result<Fact<Reputation>, Bad> {
     let expected = "{\"result\": \"safe|unsafe|unavailable|not_asked\", \"threats\": [...]}";
     let threats = match value.get("threats") {
@@ -194,7 +254,8 @@ fn integrity(value: &Value, facts: &mut Facts) -> Result<(), Bad> {
         "composite_score",
         "attested",
         "on_missing",
-        "block_threshold",
+        "block_at",
+        "require_prompt",
     ];
     let map = object(value, "invalid_facts", "`facts.integrity`", &fields)?;
     let ours = &mut facts.integrity;
@@ -209,14 +270,17 @@ fn integrity(value: &Value, facts: &mut Facts) -> Result<(), Bad> {
         }
     };
     ours.score.composite = unit("composite_score")?;
-    ours.block_threshold = unit("block_threshold")?.unwrap_or(ours.block_threshold);
-    // Whoever writes facts down vouches for them, unless they say that nobody does.
-    ours.attested = match given("attested") {
-        None => true,
-        Some(value) => value
-            .as_bool()
-            .ok_or_else(|| wrong("integrity", "`attested` true or false"))?,
+    ours.block_at = unit("block_at")?.unwrap_or(ours.block_at);
+    let flag = |name: &str, usual: bool| match given(name) {
+        None => Ok(usual),
+        Some(value) => {
+            let flag = value.as_bool();
+            flag.ok_or_else(|| wrong("integrity", &format!("`{name}` true or false")))
+        }
     };
+    // Whoever writes facts down vouches for them, unless they say that nobody does.
+    ours.attested = flag("attested", true)?;
+    ours.require_prompt = flag("require_prompt", false)?;
     ours.on_missing = match given("on_missing").map(Value::as_str) {
         None | Some(Some("hold")) => OnMissing::Hold,
         Some(Some("allow")) => OnMissing::Allow,

@@ -265,7 +265,7 @@ pub async fn going_live(config: &Config, broker: &Broker) -> Vec<Check> {
         checks.push(Check::warn(
             "integrity",
             "no model scores agents' answers here, so every high-risk proposal is held (INTEGRITY_UNKNOWN)",
-            "decide on each (`hundi proposal approve ID`), or set `on_missing = \"allow\"` under `[integrity]` (HUNDI_INTEGRITY_ON_MISSING) and rely on limits, payees and `require_approval_above`",
+            "decide on each (`hundi proposal approve ID`), or set `on_missing = \"allow\"` under `[integrity]` (HUNDI_INTEGRITY_ON_MISSING) and rely on limits, payees, `require_approval_above` and `require_prompt`",
         ));
     }
     checks
