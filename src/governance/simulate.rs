@@ -205,7 +205,11 @@ fn tool_named(name: &str) -> Option<Tool> {
             unbounded_if: texts(&["settle_full_balance"]),
             always: name == "approve_payout",
         },
-        payee: PayeeRule::default(),
+        payee: PayeeRule {
+            account: Some("fund_account_id".to_owned()),
+            name: Some("notes.vendor_name".to_owned()),
+            url: Some("notes.vendor_url".to_owned()),
+        },
         patterns: Vec::new(),
         hold: false,
         standing: Standing::Accepted,
