@@ -14,6 +14,7 @@ const WORDS: &[&str] = &[
     "api",
     "asdfgh",
     "asdfghjkl",
+    "before",
     "bot",
     "change",
     "changeit",
@@ -25,6 +26,7 @@ const WORDS: &[&str] = &[
     "demo",
     "dev",
     "development",
+    "do",
     "dummy",
     "example",
     "fake",
@@ -41,6 +43,7 @@ const WORDS: &[&str] = &[
     "me",
     "my",
     "none",
+    "not",
     "now",
     "ntfy",
     "null",
@@ -76,10 +79,12 @@ const WORDS: &[&str] = &[
     "token",
     "top",
     "undefined",
+    "use",
     "value",
     "very",
     "webhook",
     "welcome",
+    "whsec",
     "xoxb",
     "your",
     "zxcvbn",
@@ -87,6 +92,8 @@ const WORDS: &[&str] = &[
 ];
 /// Digits that are put behind a word to please a rule.
 const MAX_DIGITS: usize = 4;
+/// Fewest of the same character that stand for something to be filled in.
+const MIN_FILLER: usize = 4;
 /// Fewest different characters of what is not a pattern.
 const MIN_DISTINCT: usize = 5;
 
@@ -126,7 +133,8 @@ fn plain(text: &str) -> Vec<u8> {
     bytes.map(|byte| byte.to_ascii_lowercase()).collect()
 }
 
-/// Whether it is put together from [`WORDS`] and runs of a few digits, at least one of them a word;
+/// Whether it is put together from [`WORDS`], runs of a few digits and runs of one letter (`xxxx`), at
+/// least one of them a word;
 /// or is nothing but digits that run up or down.
 fn is_words(plain: &[u8]) -> bool {
     // For each place, whether it can be reached, and whether a word was used on the way.
@@ -142,6 +150,11 @@ fn is_words(plain: &[u8]) -> bool {
             if rest.starts_with(word.as_bytes()) {
                 reached[at + word.len()][1] = true;
             }
+        }
+        let filler = rest.iter().take_while(|byte| **byte == rest[0]).count();
+        if filler >= MIN_FILLER {
+            reached[at + filler][0] |= bare;
+            reached[at + filler][1] |= worded;
         }
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
         let digits = digits.count();
@@ -189,6 +202,10 @@ mod tests {
             "test-test-test",
             "<paste the secret here>",
             "${WEBHOOK_SECRET}",
+            "CHANGE_ME_BEFORE_PRODUCTION",
+            "example-secret-do-not-use",
+            "whsec_xxxxxxxxxxxxxxxxxxxxxxxx",
+            "rzp_live_XXXXXXXXXXXXXX",
             "{{ webhook_secret }}",
             "aaaaaaaaaaaa",
             "abababababab",
