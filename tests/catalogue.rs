@@ -407,6 +407,64 @@ async fn a_rule_for_no_tool_of_its_server_takes_all_its_tools_out_of_use() {
 }
 
 #[tokio::test]
+async fn a_rule_for_no_argument_of_its_tool_is_told_at_every_door() {
+    let desk = Desk::new();
+    let pay = tool(
+        "pay",
+        json!({"amount": {"type": "integer"}, "to": {"type": "string"}, "key": {"type": "string"}}),
+    );
+    let up = desk.upstream("shop", json!([pay, tool("look", json!({}))]));
+    let money = "tools.pay.money = { amounts = [\"amount\"] }";
+    let good = format!(
+        "{money}\npatterns = {{ to = \"[a-z]+\" }}\ntools.pay.patterns = {{ key = \"[a-z]+\" }}\n\
+         tools.pay.reference = \"key\"\ntools.pay.echoes = {{ to = \"$args.to\" }}\n\
+         tools.pay.readback = {{ tool = \"look\", arguments = {{ to = \"$args.to\" }}, \
+         found_if = {{ path = \"id\", equals = \"$reference\" }} }}"
+    );
+    desk.configure(&with(&up, &good));
+    let mut server = desk.serve();
+    for name in ["pay", "look"] {
+        stands(&server, name, "new").await;
+        assert_eq!(accept(&server, name).await.0, 200, "{name}");
+    }
+    #[rustfmt::skip]
+    let slips = [
+        ("amounts = [\"amount\"]",     "amounts = [\"amuont\"]",     "`amuont`"),
+        ("{ key = \"[a-z]+\" }",       "{ kee = \"[a-z]+\" }",       "`kee`"),
+        ("patterns = { to = ",         "patterns = { too = ",        "`too`, which is an argument of no tool"),
+        ("reference = \"key\"",        "reference = \"kye\"",        "`kye`"),
+        ("{ to = \"$args.to\" }\n",    "{ to = \"$args.ot\" }\n",    "`ot`"),
+        ("arguments = { to = \"$args.to\" }", "arguments = { to = \"$args.tto\" }", "`tto`"),
+    ];
+    for (was, slip, told) in slips {
+        assert!(good.contains(was), "{was}");
+        desk.configure(&with(&up, &good.replacen(was, slip, 1)));
+        server = desk.serve_again(server);
+        let tool = stands(&server, "pay", "unusable").await;
+        assert!(
+            tool["problem"].as_str().unwrap().contains(told),
+            "{slip}: {tool}"
+        );
+        let arguments = json!({"amount": 5, "to": "NOBODY"});
+        let (status, refused) = propose(&server, "pay", &arguments).await;
+        assert_eq!((status, &refused["code"]), (409, &json!("tool_unusable")));
+        let ready = server.get(&server.admin_key, "/readyz").await;
+        assert_eq!(ready["status"], "degraded", "{slip}");
+        assert!(ready.to_string().contains(told), "{slip}: {ready}");
+        let (_, doctor) = desk.run(&["doctor"]);
+        assert!(doctor.contains(told), "{slip}: {doctor}");
+        assert!(desk.log().contains(told), "{slip}");
+    }
+    desk.configure(&with(&up, &good));
+    let server = desk.serve_again(server);
+    stands(&server, "pay", "accepted").await;
+    assert_eq!(
+        server.get(&server.admin_key, "/readyz").await["status"],
+        "ready"
+    );
+}
+
+#[tokio::test]
 async fn a_setting_for_no_known_tool_stops_the_start() {
     let desk = Desk::new();
     let up = desk.upstream("shop", json!([tool("look", json!({}))]));
@@ -554,6 +612,46 @@ async fn an_argument_that_looks_like_money_needs_the_operators_word() {
         told.contains("no argument of it"),
         "a payee that leads nowhere: {told}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_words_of_a_server_steer_the_terminal_of_whoever_lists_its_tools() {
+    let desk = Desk::new();
+    let hostile = "\u{1b}[31mforged\u{202e}";
+    let up = desk.upstream(
+        "shop",
+        json!([tool("look", json!({hostile: {"type": "integer"}}))]),
+    );
+    // It answers, and refuses to say what it offers.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = axum::Router::new().fallback(move || async move {
+        (
+            axum::http::StatusCode::FORBIDDEN,
+            format!("{hostile}\r\nforged line"),
+        )
+    });
+    let web = tokio::spawn(async move { axum::serve(listener, app).await });
+    desk.configure(&format!(
+        "{}[upstream.web]\nurl = \"http://{address}/mcp\"\n",
+        with(&up, "tools.look.patterns = { \"\u{202e}x\" = \"a\" }")
+    ));
+    for command in [
+        &["tool", "list"][..],
+        &["tool", "show", "look"],
+        &["doctor"],
+    ] {
+        let (desk, command) = (&desk, command);
+        let (_, told) = tokio::task::block_in_place(|| desk.run(command));
+        assert!(told.contains("forged") || told.contains("look"), "{told}");
+        let steering = ['\u{1b}', '\u{202e}', '\r'];
+        assert!(!told.contains(steering), "{command:?}: {told:?}");
+        assert!(
+            !told.lines().any(|line| line.starts_with("forged")),
+            "{told}"
+        );
+    }
+    web.abort();
 }
 
 // Definitions of tools that nobody accepted.

@@ -212,7 +212,10 @@ impl Broker {
         let offers = listed.offers.as_deref().map_or(&[][..], Vec::as_slice);
         let offered = listing::names(offers);
         let vain = match listed.offers {
-            Some(_) => rules::unmatched(upstream, rules, &offered),
+            Some(_) => {
+                let definitions = offers.iter().map(|offer| &offer.definition);
+                rules::unmatched(upstream, rules, definitions)
+            }
             None => Vec::new(),
         };
         let mut complaints = vain.clone();
@@ -256,6 +259,7 @@ impl Broker {
                 self.report(upstream, &judged, stored).await;
             }
             self.make_ready(&mut judged).await;
+            complaints.extend(slip(&judged, rules).filter(|_| vain.is_empty()));
             shelf.push(judged);
         }
         if unnamed > 0 {
@@ -374,6 +378,14 @@ fn earlier(
     let offer = Arc::new(offer);
     state.earlier.insert(key, offer.clone());
     Some(offer)
+}
+
+/// What an operator has to mend about a tool that was accepted or that a rule speaks of.
+fn slip(judged: &Judged, rules: &UpstreamRules) -> Option<String> {
+    let definition = &judged.offer.definition;
+    let is_known = judged.pin.is_some() || rules.tools.contains_key(&definition.name);
+    let problem = judged.problem.as_ref().filter(|_| is_known)?;
+    Some(format!("`{}`: {problem}", judged.tool.name))
 }
 
 /// Logs what is wrong with an upstream, once.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::nearest::nearest;
 use super::schema::bounds;
-use super::upstream::{MoneyWord, ToolRule, UpstreamRules};
+use super::upstream::{Definition, MoneyWord, Term, ToolRule, UpstreamRules};
 
 /// Words in the name of an argument that speak of money.
 const MONEY_WORDS: [&str; 29] = [
@@ -32,11 +32,18 @@ const UNIT_WORDS: [&str; 6] = [
     "minor units",
     "currency",
 ];
+/// The key of [`ToolRule::reference`].
+const REFERENCE: &str = "reference";
 /// Most steps that following one path through a schema may take.
 const MAX_STEPS: usize = 1_000;
 
 /// Every rule of an upstream that matches nothing in its list of tools, as sentences.
-pub fn unmatched(upstream: &str, rules: &UpstreamRules, offered: &BTreeSet<&str>) -> Vec<String> {
+pub fn unmatched<'a>(
+    upstream: &str,
+    rules: &UpstreamRules,
+    offers: impl Iterator<Item = &'a Definition> + Clone,
+) -> Vec<String> {
+    let offered: BTreeSet<&str> = offers.clone().map(|offer| offer.name.as_str()).collect();
     let mut found = Vec::new();
     let mut look = |place: String, name: &str| {
         if !offered.contains(name) {
@@ -54,22 +61,46 @@ pub fn unmatched(upstream: &str, rules: &UpstreamRules, offered: &BTreeSet<&str>
             look(place, &readback.tool);
         }
     }
+    for path in rules.patterns.keys() {
+        let fits = |offer: &Definition| leads(arguments(offer, rules), path).is_ok();
+        if !offers.clone().any(fits) {
+            found.push(format!(
+                "`[upstream.{upstream}.patterns]` names `{path}`, which is an argument of no tool \
+                 of its list"
+            ));
+        }
+    }
     found
+}
+
+/// The schema that a tool's arguments are held to.
+fn arguments<'a>(offer: &'a Definition, rules: &'a UpstreamRules) -> &'a Value {
+    let rule = rules.tools.get(&offer.name);
+    let written = rule.and_then(|rule| rule.schema.as_ref());
+    written.unwrap_or(&offer.input_schema)
 }
 
 /// Why a tool cannot be used under its rule although its schema can: a path that leads nowhere, or
 /// an argument that looks like money and that nobody has spoken of.
-pub fn gaps(upstream: &str, tool: &str, schema: &Value, rule: &ToolRule) -> Option<String> {
-    let place = format!("[upstream.{upstream}.tools.{tool}]");
-    for (key, path) in named_paths(rule) {
-        if let Err(near) = leads(schema, path) {
+pub fn gaps(upstream: &str, offer: &Definition, rules: &UpstreamRules) -> Option<String> {
+    let place = format!("[upstream.{upstream}.tools.{}]", offer.name);
+    let schema = arguments(offer, rules);
+    let rule = rules.tools.get(&offer.name);
+    for (key, path) in rule.map(named_paths).unwrap_or_default() {
+        // Our reference goes into what the server takes, whatever callers may give.
+        let within = if key == REFERENCE {
+            &offer.input_schema
+        } else {
+            schema
+        };
+        if let Err(near) = leads(within, path) {
             let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             return Some(format!(
                 "`{key}` in `{place}` names `{path}`, which is no argument of it{hint}"
             ));
         }
     }
-    if rule.money != MoneyWord::Unsaid {
+    if rule.is_some_and(|rule| rule.money != MoneyWord::Unsaid) {
         return None;
     }
     let argument = looks_like_money(schema)?;
@@ -82,12 +113,8 @@ pub fn gaps(upstream: &str, tool: &str, schema: &Value, rule: &ToolRule) -> Opti
 
 /// The paths in arguments that a rule speaks of, and as what.
 fn named_paths(rule: &ToolRule) -> Vec<(&'static str, &str)> {
-    let money = match &rule.money {
-        MoneyWord::Moves(money) => Some(money),
-        MoneyWord::Unsaid | MoneyWord::Nothing => None,
-    };
     let mut paths: Vec<(&'static str, &str)> = Vec::new();
-    if let Some(money) = money {
+    if let MoneyWord::Moves(money) = &rule.money {
         let amounts = money.amounts.iter();
         paths.extend(amounts.map(|path| ("money.amounts", path.as_str())));
         let lifts = money.unbounded_if.iter();
@@ -95,16 +122,26 @@ fn named_paths(rule: &ToolRule) -> Vec<(&'static str, &str)> {
         let currency = money.currency.as_deref();
         paths.extend(currency.map(|path| ("money.currency", path)));
     }
-    let payee = [
+    let single = [
         ("payee.account", &rule.payee.account),
         ("payee.name", &rule.payee.name),
         ("payee.url", &rule.payee.url),
+        (REFERENCE, &rule.reference),
     ];
-    paths.extend(
-        payee
-            .into_iter()
-            .filter_map(|(key, path)| Some((key, path.as_deref()?))),
-    );
+    let single = single.into_iter();
+    paths.extend(single.filter_map(|(key, path)| Some((key, path.as_deref()?))));
+    let patterns = rule.patterns.keys();
+    paths.extend(patterns.map(|path| ("patterns", path.as_str())));
+    let echoes = rule.echoes.values().map(|term| ("echoes", term));
+    let readback = rule.readback.iter();
+    let readback = readback.flat_map(|readback| {
+        let terms = readback.arguments.values().chain(&readback.found_if.equals);
+        terms.map(|term| ("readback", term))
+    });
+    paths.extend(echoes.chain(readback).filter_map(|(key, term)| match term {
+        Term::Argument(path) => Some((key, path.as_str())),
+        Term::Reference | Term::Literal(_) => None,
+    }));
     paths
 }
 

@@ -431,7 +431,7 @@ impl Definition {
                 let outcome = outcome.and_then(|schema| schema::readable(schema).err());
                 let problem = outcome
                     .map(|why| format!("its schema of results cannot be used: {why}"))
-                    .or_else(|| rules::gaps(upstream, &self.name, written, &rule));
+                    .or_else(|| rules::gaps(upstream, self, rules));
                 (strict, problem)
             }
             Err(why) => {

@@ -14,6 +14,7 @@ use super::super::canonical::Canonical;
 use super::super::change::Record;
 use super::super::ids::OrgId;
 use super::super::merkle::NodeHash;
+use super::super::visible::plain_json;
 use super::log::Leaf;
 use super::{PublicKey, SignedHead, record_json};
 
@@ -93,9 +94,10 @@ pub fn csv_line(seq: i64, record: &Record) -> String {
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 fn cell(text: &str) -> String {
+    let text = plain_json(text);
     let guard = if text.starts_with(FORMULA) { "'" } else { "" };
     if guard.is_empty() && !text.contains(['"', ',', '\n', '\r']) {
-        return text.to_owned();
+        return text;
     }
     format!("\"{guard}{}\"", text.replace('"', "\"\""))
 }
@@ -114,6 +116,7 @@ mod tests {
             ("=cmd()", "\"'=cmd()\""),
             ("@x", "\"'@x\""),
             ("a\nb", "\"a\nb\""),
+            ("\u{1b}[2J\u{9b}\u{202e}", "\\u001b[2J\\u009b\\u202e"),
         ];
         for (text, expected) in cases {
             assert_eq!(cell(text), expected);

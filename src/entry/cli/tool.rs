@@ -95,7 +95,7 @@ pub async fn run(
             } else {
                 list(&infos, *waiting, out)?;
                 for (upstream, what) in broker.catalogue().complaints().iter() {
-                    writeln!(out, "{upstream}: {}", what.join("; "))?;
+                    writeln!(out, "{upstream}: {}", print::plain(&what.join("; ")))?;
                 }
             }
         }

@@ -311,7 +311,7 @@ pub async fn waiting_tools(config: &Config, broker: &Broker) -> Option<Check> {
         let told = complaints.iter();
         let told = told.map(|(upstream, what)| format!("{upstream}: {}", what.join("; ")));
         let seen = told.collect::<Vec<_>>().join("; ");
-        let advice = "until this is mended the tools of that upstream cannot be used";
+        let advice = "until this is mended the tools concerned cannot be used";
         return Some(Check::fail("tools", seen, advice));
     }
     let infos = broker.catalogue().infos();
