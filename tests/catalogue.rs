@@ -654,6 +654,32 @@ async fn no_words_of_a_server_steer_the_terminal_of_whoever_lists_its_tools() {
     web.abort();
 }
 
+#[tokio::test]
+async fn first_contact_accepts_all_tools_of_a_long_list_or_none() {
+    let desk = Desk::new();
+    let many: Vec<Value> = (0..400)
+        .map(|n| tool(&format!("tool_{n}"), json!({"a": {"type": "string"}})))
+        .collect();
+    let up = desk.upstream("shop", json!(many));
+    desk.configure(&with(&up, "trust_on_first_use = true"));
+    let server = desk.serve();
+    stands(&server, "tool_399", "accepted").await;
+    let all = listed(&server).await;
+    let ours: Vec<_> = all
+        .iter()
+        .filter(|tool| tool["upstream"] == "shop")
+        .collect();
+    assert_eq!(ours.len(), 400);
+    let ours = ours.into_iter();
+    let left: Vec<_> = ours.filter(|tool| tool["standing"] != "accepted").collect();
+    assert!(
+        left.is_empty(),
+        "{} of 400 wait: {:?}",
+        left.len(),
+        left.first()
+    );
+}
+
 // Definitions of tools that nobody accepted.
 
 /// Memory that the server may have at most, in KiB.

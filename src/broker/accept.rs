@@ -72,8 +72,7 @@ impl Broker {
         let key = DocKey::new(Pin::KIND, &OrgId::default(), id);
         let stored = self.ports().store.doc(&key).await?;
         let version = stored.map_or(0, |doc| doc.version);
-        self.pin(upstream, offered, version, &who.id, &tool, false)
-            .await?;
+        self.pin(upstream, offered, version, &who.id, &tool).await?;
         self.tend_tool(name).await?;
         self.tool_info(name)
     }
@@ -86,10 +85,27 @@ impl Broker {
         version: u64,
         by: &str,
         tool: &Tool,
+    ) -> Result<(), Trouble> {
+        let (pin, record) = self.pinned(upstream, offered, by, tool, false);
+        let write = write(&OrgId::default(), upstream, &offered.name, version, &pin);
+        let change = Change::documents(vec![write], Vec::new(), vec![record], Vec::new());
+        match self.ports().store.apply(change).await {
+            Ok(_) => Ok(()),
+            Err(ApplyError::Conflict(_)) => Err(Trouble::Changed),
+            Err(ApplyError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// The pin of a definition, and the record of who accepted it.
+    fn pinned(
+        &self,
+        upstream: &str,
+        offered: &Definition,
+        by: &str,
+        tool: &Tool,
         first_contact: bool,
-    ) -> Result<Pin, Trouble> {
+    ) -> (Pin, Record) {
         let now = self.ports().ambient.now();
-        let org = OrgId::default();
         let pin = Pin {
             digest: offered.digest(),
             definition: offered.clone(),
@@ -97,39 +113,46 @@ impl Broker {
             accepted_at: now,
             reported: None,
         };
-        let mut record = Record::new(now, &org, "tool_accepted", by).with(json!({
+        let mut record = Record::new(now, &OrgId::default(), "tool_accepted", by).with(json!({
             "upstream": upstream, "tool": offered.name, "digest": pin.digest,
             "risk": tool.risk, "first_contact": first_contact,
         }));
         record.tool = Some(tool.name.clone());
-        let write = write(&org, upstream, &offered.name, version, &pin);
-        let change = Change::documents(vec![write], Vec::new(), vec![record], Vec::new());
-        match self.ports().store.apply(change).await {
-            Ok(_) => Ok(pin),
-            Err(ApplyError::Conflict(_)) => Err(Trouble::Changed),
-            Err(ApplyError::Store(error)) => Err(error.into()),
-        }
+        (pin, record)
     }
 
-    /// First contact with an upstream that the operator trusts.
-    pub(super) async fn trust(&self, upstream: &str, judged: &mut Judged) {
-        if let Err(why) = compiled(judged.tool.clone()).await {
-            judged.problem = Some(format!("its schema cannot be used: {why}"));
+    /// First contact with an upstream that the operator trusts: everything usable that it offers is
+    /// accepted in one write, or nothing is. Whoever waits for it may go away at any moment, and
+    /// half of it would leave the other half to an operator for ever.
+    pub(super) async fn trust(&self, upstream: &str, shelf: &mut [Judged]) {
+        let org = OrgId::default();
+        let (mut writes, mut records, mut pinned) = (Vec::new(), Vec::new(), Vec::new());
+        for judged in shelf.iter_mut().filter(|judged| judged.problem.is_none()) {
+            if let Err(why) = compiled(judged.tool.clone()).await {
+                judged.problem = Some(format!("its schema cannot be used: {why}"));
+                continue;
+            }
+            let offered = &judged.offer.definition;
+            let (pin, record) = self.pinned(upstream, offered, "hundi", &judged.tool, true);
+            writes.push(write(&org, upstream, &offered.name, 0, &pin));
+            records.push(record);
+            pinned.push((judged, pin));
+        }
+        if writes.is_empty() {
             return;
         }
-        let offered = judged.offer.definition.clone();
-        match self
-            .pin(upstream, &offered, 0, "hundi", &judged.tool, true)
-            .await
-        {
-            Ok(pin) => {
-                judged.pin = Some(pin);
-                judged.tool = Arc::new(Tool {
-                    standing: Standing::Accepted,
-                    ..Tool::clone(&judged.tool)
-                });
+        let change = Change::documents(writes, Vec::new(), records, Vec::new());
+        match self.ports().store.apply(change).await {
+            Ok(_) => {
+                for (judged, pin) in pinned {
+                    judged.pin = Some(pin);
+                    judged.tool = Arc::new(Tool {
+                        standing: Standing::Accepted,
+                        ..Tool::clone(&judged.tool)
+                    });
+                }
             }
-            Err(trouble) => tracing::warn!(%upstream, %trouble, "first contact was not kept"),
+            Err(error) => tracing::warn!(%upstream, %error, "first contact was not kept"),
         }
     }
 

@@ -241,7 +241,7 @@ impl Broker {
                 continue;
             };
             let standing = standing(listed, offer, is_offered, stored);
-            let mut judged = Judged {
+            let judged = Judged {
                 tool: Arc::new(Tool {
                     name: name.clone(),
                     hold: offer.tool.hold || self.settings().always_held.contains(name.as_str()),
@@ -253,14 +253,17 @@ impl Broker {
                 pin: stored.and_then(|stored| stored.pin.as_ref().ok()).cloned(),
                 problem: vain.first().cloned().or_else(|| offer.problem.clone()),
             };
-            if trusting && judged.problem.is_none() {
-                self.trust(upstream, &mut judged).await;
-            } else if standing == Standing::Changed {
+            if standing == Standing::Changed {
                 self.report(upstream, &judged, stored).await;
             }
-            self.make_ready(&mut judged).await;
-            complaints.extend(slip(&judged, rules).filter(|_| vain.is_empty()));
             shelf.push(judged);
+        }
+        if trusting {
+            self.trust(upstream, &mut shelf).await;
+        }
+        for judged in &mut shelf {
+            self.make_ready(judged).await;
+            complaints.extend(slip(judged, rules).filter(|_| vain.is_empty()));
         }
         if unnamed > 0 {
             complaints.push(format!(
