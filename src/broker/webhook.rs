@@ -379,8 +379,8 @@ impl Broker {
             Some(proposal) => {
                 let came = self.about_ours(proposal, payout, heard).await?;
                 match came.unwrap_or(NO_NEWS) {
-                    NO_NEWS => Ok(Some(self.known(payout).await?.unwrap_or(NO_NEWS))),
-                    came => Ok(Some(came)),
+                    came if came == NO_NEWS => self.known(payout).await.map(|k| k.or(Some(came))),
+                    came @ (Came::News | Came::Case | Came::Nothing(..)) => Ok(Some(came)),
                 }
             }
             None => Ok(None),

@@ -71,7 +71,9 @@ async fn an_mcp_client_walks_the_whole_table() {
         assert_eq!(answer.get("commit_token").is_some(), status == "allowed", "{answer}");
     }
     town.policy("agent-1", &unhurried(json!({}))).await;
-    let moves_none = json!({"arguments": {"payout_id": "pout_00000000000001"}});
+    let moves_none = json!({"arguments": {
+        "payout_id": "pout_00000000000001", "amount": 5_000, "fund_account_id": "fa_00000000000001",
+    }});
     let listed = agent.ask("cancel_payout_propose", moves_none).await;
     assert_eq!(listed["reason"], "TOOL_NOT_ALLOWED");
     town.freeze(true).await;
