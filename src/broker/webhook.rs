@@ -378,10 +378,11 @@ impl Broker {
         match self.letting_go(payout_id).await? {
             Some(proposal) => {
                 let came = self.about_ours(proposal, payout, heard).await?;
-                match came.unwrap_or(NO_NEWS) {
-                    came if came == NO_NEWS => self.known(payout).await.map(|k| k.or(Some(came))),
-                    came @ (Came::News | Came::Case | Came::Nothing(..)) => Ok(Some(came)),
+                let came = came.unwrap_or(NO_NEWS);
+                if came != NO_NEWS {
+                    return Ok(Some(came));
                 }
+                Ok(self.known(payout).await?.or(Some(came)))
             }
             None => Ok(None),
         }
