@@ -90,7 +90,6 @@ impl Server {
             names,
             open_metrics: address.ip().is_loopback(),
             closing: closing.clone(),
-            ..HttpOptions::default()
         };
         let rest = http::routes(app.broker.clone(), options.clone());
         let routes: Router = rest.nest("/mcp", mcp.router.clone());

@@ -53,7 +53,6 @@ fn with_a_hundred_policies_loaded(bencher: divan::Bencher<'_, '_>) {
             minor: 9_800 + index,
             payee: payee.account.clone(),
             vendor: payee.name.clone(),
-            paid: true,
         })
         .collect();
     let facts = Facts {
