@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn a_place_opens_others_for_the_same_principal_only() {
         let places = Places::new(Shares {
-            large_bodies: 2,
+            large_bodies: 1,
             ..Shares::default()
         });
         let first = places.enter(&who("a"), Kind::Request).unwrap();
