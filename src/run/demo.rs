@@ -57,7 +57,10 @@ impl TempFolder {
     fn new() -> Result<Self, Failure> {
         let name = format!("hundi-demo-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path)?;
+        // Ours alone from the start: a data folder that others can look into is not used.
+        let mut folder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+        folder.create(&path)?;
         Ok(Self(path))
     }
 }

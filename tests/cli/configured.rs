@@ -229,3 +229,9 @@ fn a_manual_page_is_written_for_every_command() {
         assert!(page.is_file(), "{}", page.display());
     }
 }
+
+#[test]
+fn the_demo_goes_as_it_should() {
+    let told = Place::new().run(&["demo", "--json"]).done().json();
+    assert!(!told.as_object().unwrap().is_empty(), "{told}");
+}
