@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
-use crate::broker::keys::{FirstKeys, first_agent_id};
-use crate::broker::load::Bounds;
+use crate::broker::access::keys::{FirstKeys, first_agent_id};
+use crate::broker::core::load::Bounds;
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
 use crate::config::secret::KeyBytes;
 use crate::config::{Config, Handshake, Transport, Upstream};
@@ -169,7 +169,7 @@ impl App {
         let broker = Broker::new(ports, settings, tools(config));
         if start_bank {
             // A command must still be able to revoke such a key.
-            broker.bank_agent_is_free().await?;
+            broker.access.bank_agent_is_free().await?;
         }
         Ok(Self {
             broker,
@@ -216,13 +216,13 @@ impl App {
     /// [`App::welcome_agent`] does.
     pub async fn welcome(&self) -> Result<Option<FirstKeys>, Trouble> {
         self.welcome_agent().await?;
-        self.broker.bootstrap_keys().await
+        self.broker.access.bootstrap_keys().await
     }
 
     /// In sandbox mode gives the first agent a policy, once per store, so that a newcomer's first
     /// proposal is allowed.
     pub async fn welcome_agent(&self) -> Result<(), Trouble> {
-        if self.broker.begin().await? && self.sandbox_url.is_some() {
+        if self.broker.access.begin().await? && self.sandbox_url.is_some() {
             let ours = Principal {
                 id: "hundi".to_owned(),
                 name: "hundi".to_owned(),
@@ -231,10 +231,12 @@ impl App {
                 agent: None,
             };
             self.broker
+                .pay
                 .seed_sandbox_policy(&ours, &first_agent_id()?)
                 .await?;
             // Payouts made at the sandbox bank itself are governed under this agent's policy.
             self.broker
+                .pay
                 .seed_sandbox_policy(&ours, &AgentId::external())
                 .await?;
         }
@@ -245,9 +247,9 @@ impl App {
     /// them. Waits for slow ones only so long; the duties go on with it. Fails if the configuration
     /// has a rule for a tool that nobody knows: a limit that was meant to be there is not.
     pub async fn first_look(&self) -> Result<(), Trouble> {
-        let looked = tokio::time::timeout(FIRST_LOOK, self.broker.tend_tools()).await;
+        let looked = tokio::time::timeout(FIRST_LOOK, self.broker.tools.tend_tools()).await;
         looked.unwrap_or(Ok(()))?;
-        let unknown = self.broker.unknown_tool_rules().await?;
+        let unknown = self.broker.tools.unknown_tool_rules().await?;
         if unknown.is_empty() {
             return Ok(());
         }

@@ -90,7 +90,7 @@ async fn house(line: &Arc<Line>, policy: Policy) -> House {
         ..Plan::default()
     })
     .await;
-    let mut tools = (*house.broker.catalogue().tools()).clone();
+    let mut tools = (*house.broker.tools.catalogue().tools()).clone();
     let mut plain = (*tools["noop"]).clone();
     plain.name = "wire_money".parse().unwrap();
     plain.executor = Executor::Upstream {
@@ -99,7 +99,7 @@ async fn house(line: &Arc<Line>, policy: Policy) -> House {
         rule: Default::default(),
     };
     tools.insert("wire_money".to_owned(), Arc::new(plain));
-    house.broker.catalogue().replace(tools);
+    house.broker.tools.catalogue().replace(tools);
     house.policy(AGENT, &policy).await;
     assert!(
         registry::tools(true)
@@ -116,7 +116,7 @@ async fn proposed(house: &House, tool: &str) -> Proposed {
         ..ProposeRequest::default()
     };
     let who = agent_of(AGENT);
-    house.broker.propose(&who, request).await.unwrap()
+    house.broker.pay.propose(&who, request).await.unwrap()
 }
 
 fn request(proposed: &Proposed, token: &str) -> CommitRequest {
@@ -131,7 +131,7 @@ fn request(proposed: &Proposed, token: &str) -> CommitRequest {
 /// What a commit with this token answers, as every door spells it.
 async fn commit(house: &House, proposed: &Proposed, token: &str) -> Value {
     let request = request(proposed, token);
-    let answer = house.broker.commit(&agent_of(AGENT), request).await;
+    let answer = house.broker.pay.commit(&agent_of(AGENT), request).await;
     shapes::committed(&answer.unwrap())
 }
 
@@ -141,13 +141,13 @@ fn token(proposed: &Proposed) -> String {
 
 async fn read(house: &House, id: ProposalId) -> Value {
     let who = person(Role::Admin);
-    shapes::proposal(&house.broker.proposal(&who, id).await.unwrap())
+    shapes::proposal(&house.broker.pay.proposal(&who, id).await.unwrap())
 }
 
 /// One turn of recovery, once it is due.
 async fn later(house: &House, secs: i64) {
     house.clock.forward(secs);
-    house.broker.reconcile(10).await.unwrap();
+    house.broker.pay.reconcile(10).await.unwrap();
 }
 
 async fn pending(house: &House, proposed: &Proposed) -> (i64, i64) {
@@ -238,7 +238,7 @@ async fn what_never_left_ends_at_once_when_it_is_cancelled() {
     let allowed = proposed(&house, "wire_money").await;
     let id = allowed.proposal.fixed.id;
     commit(&house, &allowed, &token(&allowed)).await;
-    let cancelled = house.broker.cancel(&agent_of(AGENT), id).await.unwrap();
+    let cancelled = house.broker.pay.cancel(&agent_of(AGENT), id).await.unwrap();
     assert_eq!(cancelled.proposal.state, State::Cancelled);
     let seen = read(&house, id).await;
     assert_eq!(
@@ -271,7 +271,12 @@ async fn once_something_may_have_left_nobody_says_any_more_that_nothing_did() {
         (&json!("in_doubt"), &json!(true)),
         "{seen}"
     );
-    let refused = house.broker.cancel(&agent_of(AGENT), id).await.unwrap_err();
+    let refused = house
+        .broker
+        .pay
+        .cancel(&agent_of(AGENT), id)
+        .await
+        .unwrap_err();
     assert_eq!(refused, Trouble::WrongState(State::InDoubt));
     // Cut again: that says nothing about the sending before.
     line.is(Reply::NotSent(NOT_REACHED.to_owned()));
@@ -323,6 +328,7 @@ async fn only_what_a_provider_refused_says_fix_args() {
     let operator = person(Role::Operator);
     house
         .broker
+        .pay
         .settle(&operator, id, word, "not there")
         .await
         .unwrap();
@@ -356,12 +362,12 @@ async fn a_doubt_that_only_a_person_can_end_says_so() {
             arguments: arguments.clone(),
             ..ProposeRequest::default()
         };
-        let allowed = house.broker.propose(&who, asked).await.unwrap();
+        let allowed = house.broker.pay.propose(&who, asked).await.unwrap();
         let request = CommitRequest {
             arguments,
             ..request(&allowed, &token(&allowed))
         };
-        let answer = shapes::committed(&house.broker.commit(&who, request).await.unwrap());
+        let answer = shapes::committed(&house.broker.pay.commit(&who, request).await.unwrap());
         let told = (&answer["recovery"], &answer["settled_by"], &answer["sent"]);
         assert_eq!(
             told,
@@ -397,6 +403,7 @@ async fn a_token_that_opens_nothing_is_answered_with_what_helps() {
     let who = agent_of(AGENT);
     let fresh = house
         .broker
+        .pay
         .proposal(&who, allowed.proposal.fixed.id)
         .await
         .unwrap();
@@ -427,7 +434,11 @@ async fn a_token_that_opens_nothing_is_answered_with_what_helps() {
     // A stranger learns nothing of it.
     let allowed = proposed(&house, "noop").await;
     let request = request(&allowed, "v1.k1.x.y");
-    let answer = house.broker.commit(&agent_of("stranger"), request).await;
+    let answer = house
+        .broker
+        .pay
+        .commit(&agent_of("stranger"), request)
+        .await;
     let answer = shapes::committed(&answer.unwrap());
     assert_eq!(answer["recovery"], "propose_again", "{answer}");
 }
@@ -445,18 +456,24 @@ async fn eight_reads_of_an_approved_proposal_at_once_all_succeed() {
     let id = waits.proposal.fixed.id;
     house
         .broker
+        .pay
         .approve(&person(Role::Approver), id)
         .await
         .unwrap();
     let reads = (0..8).map(|_| {
         let broker = house.broker.clone();
-        tokio::spawn(async move { broker.proposal(&agent_of(AGENT), id).await })
+        tokio::spawn(async move { broker.pay.proposal(&agent_of(AGENT), id).await })
     });
     let mut tokens = Vec::new();
     for read in join_all(reads).await {
         tokens.push(token(&read.unwrap().expect("every read is answered")));
     }
-    let live = house.broker.proposal(&agent_of(AGENT), id).await.unwrap();
+    let live = house
+        .broker
+        .pay
+        .proposal(&agent_of(AGENT), id)
+        .await
+        .unwrap();
     assert_eq!(tokens.len(), 8);
     assert_eq!(
         commit(&house, &waits, &token(&live)).await["status"],

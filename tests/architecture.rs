@@ -10,16 +10,17 @@ use std::path::{Path, PathBuf};
 use hundi::domain::reason::{Reason, Refusal};
 use regex::Regex;
 
-/// Folder, and the folders of ours that it may import. Root modules (`ambient`, `telemetry`) are
-/// free for everybody but the pure folders.
+/// Folder or root module, and what of ours it may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("ambient", &["domain"]),
+    ("telemetry", &["domain"]),
     ("governance", &["domain"]),
     ("connector", &["domain"]),
     ("notify", &["domain"]),
-    ("store", &["domain"]),
-    ("ephemeral", &["domain"]),
-    ("wire", &["domain"]),
+    ("store", &["domain", "ambient", "telemetry"]),
+    ("ephemeral", &["domain", "ambient", "telemetry"]),
+    ("wire", &["domain", "ambient", "telemetry"]),
     (
         "broker",
         &[
@@ -30,12 +31,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "ephemeral",
             "wire",
+            "ambient",
+            "telemetry",
         ],
     ),
-    ("entry", &["domain", "broker"]),
-    ("sidecar", &["domain", "connector", "wire"]),
-    ("sandbox", &["domain"]),
+    ("entry", &["domain", "broker", "ambient", "telemetry"]),
+    (
+        "sidecar",
+        &["domain", "connector", "wire", "ambient", "telemetry"],
+    ),
+    ("sandbox", &["domain", "ambient", "telemetry"]),
 ];
+/// Subjects of the broker: each may call those before it, through their handles, and no other.
+const SUBJECTS: &[&str] = &["core", "audit", "access", "tools", "pay", "bank"];
 const PURE: &[&str] = &["domain", "governance", "connector", "notify"];
 /// What has no place in a pure folder.
 const IMPURE: &[&str] = &[
@@ -112,23 +120,118 @@ fn imports(code: &str) -> BTreeSet<String> {
     found
 }
 
-#[test]
-fn nobody_imports_upward_or_sideways() {
+/// What these files import and may not.
+fn upward_or_sideways(sources: &[(PathBuf, String)]) -> Vec<String> {
     let rooms: BTreeSet<&str> = MAY_IMPORT.iter().map(|(room, _)| *room).collect();
     let mut wrong = Vec::new();
-    for (path, text) in sources() {
-        let Some((room, allowed)) = MAY_IMPORT.iter().find(|(room, _)| *room == folder(&path))
+    for (path, text) in sources {
+        let Some((room, allowed)) = MAY_IMPORT.iter().find(|(room, _)| *room == folder(path))
         else {
             continue;
         };
-        for import in imports(&code(&text)) {
-            let ours = rooms.contains(import.as_str()) || import == "app";
+        for import in imports(&code(text)) {
+            let ours = rooms.contains(import.as_str()) || ["app", "program"].contains(&&*import);
             if ours && import != *room && !allowed.contains(&import.as_str()) {
                 wrong.push(format!("{} imports {import}", path.display()));
             }
         }
     }
+    wrong
+}
+
+/// What subjects of the broker name that stands below them. Calls need no import, but a handle
+/// does, and nobody is called without one: no subject's methods are on another's type.
+fn subjects_out_of_order(sources: &[(PathBuf, String)]) -> Vec<String> {
+    let named = Regex::new(r"crate::broker::(?:([a-z_]+)|\{([^;]*)\};)").unwrap();
+    let first = Regex::new(r"(?:^|,)\s*([a-z_]+)").unwrap();
+    let climbs = Regex::new(r"super::super::|crate::broker::[A-Z*]|crate::\{[^;]*broker").unwrap();
+    let own = Regex::new(r"impl ([A-Z]\w+) \{").unwrap();
+    let mut wrong = Vec::new();
+    for (path, text) in sources {
+        let Ok(inside) = path.strip_prefix("broker") else {
+            continue;
+        };
+        let subject = folder(inside);
+        let Some(place) = SUBJECTS.iter().position(|of| *of == subject) else {
+            continue;
+        };
+        let code = code(text);
+        let lists = named.captures_iter(&code).flat_map(|found| {
+            let one = found.get(1).map(|name| name.as_str().to_owned());
+            let group = found.get(2).map_or("", |group| group.as_str()).to_owned();
+            let many = first.captures_iter(&group).map(|name| name[1].to_owned());
+            one.into_iter().chain(many.collect::<Vec<_>>())
+        });
+        for name in lists.collect::<Vec<_>>() {
+            if SUBJECTS
+                .iter()
+                .position(|of| *of == name)
+                .is_none_or(|of| of > place)
+            {
+                wrong.push(format!("{} names {name}", path.display()));
+            }
+        }
+        if climbs.is_match(&code) {
+            wrong.push(format!(
+                "{} names a subject by another path",
+                path.display()
+            ));
+        }
+        for found in own.captures_iter(&code) {
+            let of = found[1].to_lowercase();
+            if SUBJECTS.contains(&of.as_str()) && of != subject {
+                wrong.push(format!("{} adds methods to {of}", path.display()));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn nobody_imports_upward_or_sideways() {
+    let wrong = upward_or_sideways(&sources());
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn subjects_call_only_those_before_them() {
+    let sources = sources();
+    let folders: BTreeSet<_> = sources
+        .iter()
+        .filter_map(|(path, _)| path.strip_prefix("broker").ok())
+        .map(folder)
+        .filter(|name| *name != "mod")
+        .collect();
+    let known: BTreeSet<_> = SUBJECTS.iter().copied().collect();
+    assert_eq!(folders, known, "a subject without its place in the order");
+    let wrong = subjects_out_of_order(&sources);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_planted_import_and_a_planted_circle_are_found() {
+    let planted = |path: &str, text: &str| vec![(PathBuf::from(path), text.to_owned())];
+    for (path, text) in [
+        ("domain/x.rs", "use crate::store::Store;"),
+        ("telemetry.rs", "use crate::broker::Broker;"),
+        (
+            "entry/x.rs",
+            "use crate::{\n    app::App,\n    domain::ids::OrgId,\n};",
+        ),
+    ] {
+        assert_eq!(upward_or_sideways(&planted(path, text)).len(), 1, "{path}");
+    }
+    // `pay` calls `tools`; each of these would close the circle.
+    for text in [
+        "use crate::broker::pay::Pay;\nimpl Tools { fn go(&self, pay: &Pay) { pay.propose() } }",
+        "use crate::broker::{\n    core::Trouble,\n    pay::Pay,\n};",
+        "use crate::broker::Broker;",
+        "fn go(broker: &super::super::Broker) {}",
+        "impl Pay { fn go(&self) {} }",
+    ] {
+        let found = subjects_out_of_order(&planted("broker/tools/x.rs", text));
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+    }
 }
 
 #[test]

@@ -33,11 +33,11 @@ async fn records(house: &House, org: &OrgId, count: usize) {
 }
 
 async fn sealed(house: &House) {
-    while house.broker.seal().await.unwrap() > 0 {}
+    while house.broker.audit.seal().await.unwrap() > 0 {}
 }
 
 async fn export(house: &House, who: &Principal) -> String {
-    let mut export = house.broker.audit_export(who).await.unwrap();
+    let mut export = house.broker.audit.audit_export(who).await.unwrap();
     let mut text = String::new();
     while let Some(lines) = export.next().await.unwrap() {
         text.push_str(&lines);
@@ -47,7 +47,7 @@ async fn export(house: &House, who: &Principal) -> String {
 
 async fn check(house: &House) -> Report {
     let text = export(house, &auditor()).await;
-    let pin = house.broker.audit_public_key().unwrap();
+    let pin = house.broker.audit.audit_public_key().unwrap();
     verify(text.as_bytes(), &[pin]).unwrap()
 }
 
@@ -90,7 +90,7 @@ async fn a_propose_and_its_commit_are_in_the_log() {
         tool: None,
         arguments: json!({}),
     };
-    let answer = house.broker.commit(&agent_of("agent-1"), request).await;
+    let answer = house.broker.pay.commit(&agent_of("agent-1"), request).await;
     assert!(matches!(
         answer,
         Ok(hundi::broker::Committed::Refused { .. })
@@ -151,7 +151,7 @@ async fn a_changed_log_is_never_signed_over() {
         sealed(&house).await;
         tamper(&house, &sql).await;
         records(&house, &OrgId::default(), 1).await;
-        assert!(house.broker.seal().await.is_err(), "{sql}");
+        assert!(house.broker.audit.seal().await.is_err(), "{sql}");
     }
 }
 
@@ -181,7 +181,7 @@ async fn two_nodes_seal_every_record_once() {
     let second = house.again(Plan::default()).await;
     for _ in 0..6 {
         records(&house, &OrgId::default(), 700).await;
-        let (one, two) = tokio::join!(house.broker.seal(), second.broker.seal());
+        let (one, two) = tokio::join!(house.broker.audit.seal(), second.broker.audit.seal());
         one.unwrap();
         two.unwrap();
     }
@@ -197,17 +197,17 @@ async fn one_node_seals_and_another_follows_when_it_stops() {
     let org = OrgId::default();
     for _ in 0..3 {
         records(&house, &org, 10).await;
-        assert!(house.broker.seal_in_turn().await.unwrap() >= 10);
-        assert_eq!(second.broker.seal_in_turn().await.unwrap(), 0);
-        assert_eq!(house.broker.seal_in_turn().await.unwrap(), 0);
+        assert!(house.broker.audit.seal_in_turn().await.unwrap() >= 10);
+        assert_eq!(second.broker.audit.seal_in_turn().await.unwrap(), 0);
+        assert_eq!(house.broker.audit.seal_in_turn().await.unwrap(), 0);
     }
     // The first one stops, and the second has seen its last move.
     records(&house, &org, 10).await;
-    assert_eq!(second.broker.seal_in_turn().await.unwrap(), 10);
+    assert_eq!(second.broker.audit.seal_in_turn().await.unwrap(), 10);
     // And comes back, where it finds the other at work.
     records(&house, &org, 10).await;
-    assert_eq!(house.broker.seal_in_turn().await.unwrap(), 0);
-    assert_eq!(second.broker.seal_in_turn().await.unwrap(), 10);
+    assert_eq!(house.broker.audit.seal_in_turn().await.unwrap(), 0);
+    assert_eq!(second.broker.audit.seal_in_turn().await.unwrap(), 10);
     let report = check(&house).await;
     assert_eq!(report.first_bad, None);
 }
@@ -217,12 +217,23 @@ async fn proofs_lead_to_the_signed_head() {
     let house = House::new().await;
     records(&house, &OrgId::default(), 700).await;
     sealed(&house).await;
-    let older = house.broker.audit_head(&auditor()).await.unwrap().unwrap();
+    let older = house
+        .broker
+        .audit
+        .audit_head(&auditor())
+        .await
+        .unwrap()
+        .unwrap();
     records(&house, &OrgId::default(), 66_000).await;
     sealed(&house).await;
-    let key: PublicKey = house.broker.audit_public_key().unwrap();
+    let key: PublicKey = house.broker.audit.audit_public_key().unwrap();
     for seq in [1, 256, 257, 700, 65_536, 65_537, 66_700] {
-        let proof = house.broker.audit_inclusion(&auditor(), seq).await.unwrap();
+        let proof = house
+            .broker
+            .audit
+            .audit_inclusion(&auditor(), seq)
+            .await
+            .unwrap();
         assert!(proof.head.verifies(&key));
         let record = proof.record.unwrap();
         let leaf = NodeHash::leaf(record_line(record.seq, &record.record).as_bytes());
@@ -234,6 +245,7 @@ async fn proofs_lead_to_the_signed_head() {
     }
     let proof = house
         .broker
+        .audit
         .audit_consistency(&auditor(), 700)
         .await
         .unwrap();
@@ -245,10 +257,14 @@ async fn proofs_lead_to_the_signed_head() {
         &proof.path
     ));
     for wrong in [0, 66_701] {
-        let refused = house.broker.audit_consistency(&auditor(), wrong).await;
+        let refused = house
+            .broker
+            .audit
+            .audit_consistency(&auditor(), wrong)
+            .await;
         assert!(matches!(refused, Err(Trouble::InvalidRequest(_))));
     }
-    let unknown = house.broker.audit_inclusion(&auditor(), 66_701).await;
+    let unknown = house.broker.audit.audit_inclusion(&auditor(), 66_701).await;
     assert_eq!(unknown.unwrap_err(), Trouble::NotFound("sealed record"));
 }
 
@@ -258,11 +274,11 @@ async fn an_agent_sees_neither_head_nor_export() {
     let agent = agent_of("agent-1");
     let forbidden = Trouble::Forbidden { role: "agent" };
     assert_eq!(
-        house.broker.audit_head(&agent).await,
+        house.broker.audit.audit_head(&agent).await,
         Err(forbidden.clone())
     );
     assert_eq!(
-        house.broker.audit_export(&agent).await.err(),
+        house.broker.audit.audit_export(&agent).await.err(),
         Some(forbidden)
     );
 }
@@ -280,8 +296,8 @@ async fn what_is_written_is_sealed_in_the_next_turn() {
         ..RecordFilter::default()
     };
     let stored = house.store.records(&all).await.unwrap().len();
-    assert_eq!(house.broker.seal().await.unwrap(), stored);
-    assert_eq!(house.broker.seal().await.unwrap(), 0);
+    assert_eq!(house.broker.audit.seal().await.unwrap(), stored);
+    assert_eq!(house.broker.audit.seal().await.unwrap(), 0);
 }
 
 #[tokio::test]

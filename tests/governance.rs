@@ -24,6 +24,7 @@ async fn house(policy: Value) -> House {
     let who = person(Role::Operator);
     house
         .broker
+        .pay
         .set_policy(&who, &agent("a"), &whole(policy), None)
         .await
         .unwrap();
@@ -53,7 +54,12 @@ async fn noop(house: &House, amount: i64) -> Proposed {
         arguments: json!({"amount": amount}),
         ..ProposeRequest::default()
     };
-    house.broker.propose(&agent_of("a"), request).await.unwrap()
+    house
+        .broker
+        .pay
+        .propose(&agent_of("a"), request)
+        .await
+        .unwrap()
 }
 
 async fn commit(house: &House, proposed: &Proposed) -> Committed {
@@ -64,7 +70,12 @@ async fn commit(house: &House, proposed: &Proposed) -> Committed {
         tool: None,
         arguments: proposed.proposal.fixed.args.value(),
     };
-    house.broker.commit(&agent_of("a"), request).await.unwrap()
+    house
+        .broker
+        .pay
+        .commit(&agent_of("a"), request)
+        .await
+        .unwrap()
 }
 
 fn refusal(committed: &Committed) -> Option<Refusal> {
@@ -81,6 +92,7 @@ async fn kinds(house: &House) -> Vec<String> {
     };
     let records = house
         .broker
+        .audit
         .records(&person(Role::Auditor), filter)
         .await
         .unwrap();
@@ -99,46 +111,47 @@ async fn only_operators_write_policies_and_agents_read_their_own() {
     let body = whole(json!({"daily_limit": 100_000}));
     let a = agent("a");
     for role in [Role::Approver, Role::Auditor] {
-        let refused = broker.set_policy(&person(role), &a, &body, None).await;
+        let refused = broker.pay.set_policy(&person(role), &a, &body, None).await;
         assert_eq!(refused, Err(Trouble::Forbidden { role: role.name() }));
     }
-    let own = broker.set_policy(&agent_of("a"), &a, &body, None).await;
+    let own = broker.pay.set_policy(&agent_of("a"), &a, &body, None).await;
     assert_eq!(own, Err(Trouble::Forbidden { role: "agent" }));
     assert_eq!(
-        broker.policy(&agent_of("a"), &a).await,
+        broker.pay.policy(&agent_of("a"), &a).await,
         Err(Trouble::NotFound("policy"))
     );
 
     let set = broker
+        .pay
         .set_policy(&person(Role::Operator), &a, &body, None)
         .await
         .unwrap();
     assert_eq!((set.version, set.policy.daily_limit), (1, Some(100_000)));
-    assert_eq!(broker.policy(&agent_of("a"), &a).await, Ok(set.clone()));
+    assert_eq!(broker.pay.policy(&agent_of("a"), &a).await, Ok(set.clone()));
     assert_eq!(
-        broker.policy(&person(Role::Auditor), &a).await,
+        broker.pay.policy(&person(Role::Auditor), &a).await,
         Ok(set.clone())
     );
     assert_eq!(
-        broker.policy(&agent_of("b"), &a).await,
+        broker.pay.policy(&agent_of("b"), &a).await,
         Err(Trouble::NotFound("policy"))
     );
-    assert_eq!(broker.policies(&agent_of("b")).await, Ok(vec![]));
+    assert_eq!(broker.pay.policies(&agent_of("b")).await, Ok(vec![]));
     let stranger = Principal {
         org: "other".parse().unwrap(),
         ..person(Role::Admin)
     };
     assert_eq!(
-        broker.policy(&stranger, &a).await,
+        broker.pay.policy(&stranger, &a).await,
         Err(Trouble::NotFound("policy"))
     );
-    assert_eq!(broker.policies(&stranger).await, Ok(vec![]));
+    assert_eq!(broker.pay.policies(&stranger).await, Ok(vec![]));
     assert_eq!(
-        broker.budget(&agent_of("b"), &a).await,
+        broker.pay.budget(&agent_of("b"), &a).await,
         Err(Trouble::NotFound("agent"))
     );
     assert_eq!(
-        broker.risk_profile(&agent_of("b"), &a).await,
+        broker.pay.risk_profile(&agent_of("b"), &a).await,
         Err(Trouble::NotFound("agent"))
     );
 }
@@ -149,6 +162,7 @@ async fn every_version_of_a_policy_is_kept_with_who_wrote_it() {
     let (broker, a, who) = (&house.broker, agent("a"), person(Role::Operator));
     let set = async |limit: i64, expect| {
         broker
+            .pay
             .set_policy(&who, &a, &whole(json!({"daily_limit": limit})), expect)
             .await
     };
@@ -160,9 +174,9 @@ async fn every_version_of_a_policy_is_kept_with_who_wrote_it() {
         "the same again changes nothing"
     );
     assert_eq!(set(3, Some(1)).await, Err(Trouble::Changed));
-    broker.delete_policy(&who, &a).await.unwrap();
+    broker.pay.delete_policy(&who, &a).await.unwrap();
     assert_eq!(
-        broker.delete_policy(&who, &a).await,
+        broker.pay.delete_policy(&who, &a).await,
         Err(Trouble::NotFound("policy"))
     );
     assert_eq!(
@@ -171,7 +185,7 @@ async fn every_version_of_a_policy_is_kept_with_who_wrote_it() {
         "no version number is used twice"
     );
 
-    let versions = broker.policy_versions(&who, &a).await.unwrap();
+    let versions = broker.pay.policy_versions(&who, &a).await.unwrap();
     let limits: Vec<Option<i64>> = versions
         .iter()
         .map(|version| {
@@ -198,12 +212,14 @@ async fn a_policy_that_means_nothing_is_refused_and_changes_nothing() {
     ] {
         let refused = house
             .broker
+            .pay
             .set_policy(&person(Role::Admin), &agent("a"), &body, None)
             .await;
         assert!(matches!(refused, Err(Trouble::InvalidRequest(_))), "{body}");
     }
     let kept = house
         .broker
+        .pay
         .policy(&person(Role::Admin), &agent("a"))
         .await
         .unwrap();
@@ -218,11 +234,13 @@ async fn without_a_policy_nothing_is_allowed_and_a_decision_names_its_version() 
     let who = person(Role::Operator);
     house
         .broker
+        .pay
         .set_policy(&who, &agent("a"), &whole(json!({})), None)
         .await
         .unwrap();
     house
         .broker
+        .pay
         .set_policy(
             &who,
             &agent("a"),
@@ -253,6 +271,7 @@ async fn what_was_allowed_is_not_committed_under_a_policy_that_would_not_allow_i
         let who = person(Role::Operator);
         house
             .broker
+            .pay
             .set_policy(&who, &agent("a"), &whole(policy.clone()), None)
             .await
             .unwrap();
@@ -261,6 +280,7 @@ async fn what_was_allowed_is_not_committed_under_a_policy_that_would_not_allow_i
         // The token stays good for when the policy allows it again.
         house
             .broker
+            .pay
             .set_policy(&who, &agent("a"), &whole(json!({"daily_limit": 300})), None)
             .await
             .unwrap();
@@ -270,6 +290,7 @@ async fn what_was_allowed_is_not_committed_under_a_policy_that_would_not_allow_i
     let first = house.transfer("a", 100).await;
     house
         .broker
+        .pay
         .delete_policy(&person(Role::Operator), &agent("a"))
         .await
         .unwrap();
@@ -302,7 +323,12 @@ async fn a_freeze_stops_proposals_and_commits_until_it_is_lifted() {
             .await;
         let who = person(Role::Operator);
         let first = house.transfer("a", 100).await;
-        house.broker.freeze(&who, scope, id, "drill").await.unwrap();
+        house
+            .broker
+            .pay
+            .freeze(&who, scope, id, "drill")
+            .await
+            .unwrap();
         let frozen = house.transfer("a", 100).await.proposal.fixed.reason;
         assert_eq!(frozen == Reason::Frozen, covered, "{scope:?} {id:?}");
         let refused = refusal(&commit(&house, &first).await);
@@ -313,6 +339,7 @@ async fn a_freeze_stops_proposals_and_commits_until_it_is_lifted() {
         );
         let left = house
             .broker
+            .pay
             .unfreeze(&who, scope, id, "over")
             .await
             .unwrap();
@@ -332,6 +359,7 @@ async fn another_node_honours_a_freeze_it_has_not_heard_of() {
     let first = other.transfer("a", 100).await;
     house
         .broker
+        .pay
         .freeze(&person(Role::Admin), FreezeScope::All, None, "now")
         .await
         .unwrap();
@@ -354,22 +382,35 @@ async fn freezes_are_for_operators_and_say_what_they_need() {
     let approver = person(Role::Approver);
     assert!(
         broker
+            .pay
             .freeze(&approver, All, None, "an alarm")
             .await
             .is_ok()
     );
-    assert!(broker.unfreeze(&approver, All, None, "x").await.is_err());
+    assert!(
+        broker
+            .pay
+            .unfreeze(&approver, All, None, "x")
+            .await
+            .is_err()
+    );
     let operator = person(Role::Operator);
-    assert!(broker.unfreeze(&operator, All, None, "over").await.is_ok());
+    assert!(
+        broker
+            .pay
+            .unfreeze(&operator, All, None, "over")
+            .await
+            .is_ok()
+    );
     for who in [person(Role::Auditor), agent_of("a")] {
-        let refused = broker.freeze(&who, All, None, "x").await;
+        let refused = broker.pay.freeze(&who, All, None, "x").await;
         assert_eq!(
             refused,
             Err(Trouble::Forbidden {
                 role: who.role.name()
             })
         );
-        assert!(broker.unfreeze(&who, All, None, "x").await.is_err());
+        assert!(broker.pay.unfreeze(&who, All, None, "x").await.is_err());
     }
     let who = person(Role::Operator);
     for (scope, id, reason) in [
@@ -380,16 +421,16 @@ async fn freezes_are_for_operators_and_say_what_they_need() {
         (Vendor, None, "x"),
         (All, None, " "),
     ] {
-        let refused = broker.freeze(&who, scope, id, reason).await;
+        let refused = broker.pay.freeze(&who, scope, id, reason).await;
         assert!(
             matches!(refused, Err(Trouble::InvalidRequest(_))),
             "{scope:?} {id:?}"
         );
     }
-    let none = broker.unfreeze(&who, All, None, "x").await;
+    let none = broker.pay.unfreeze(&who, All, None, "x").await;
     assert_eq!(none, Err(Trouble::NotFound("freeze")));
-    broker.freeze(&who, All, None, "first").await.unwrap();
-    let twice = broker.freeze(&who, All, None, "second").await.unwrap();
+    broker.pay.freeze(&who, All, None, "first").await.unwrap();
+    let twice = broker.pay.freeze(&who, All, None, "second").await.unwrap();
     assert_eq!(twice.0.len(), 1, "freezing again renews the reason");
     assert_eq!(twice.0[0].reason, "second");
 }
@@ -415,6 +456,7 @@ async fn fifty_at_once_against_a_budget_for_ten_let_exactly_ten_pass() {
     let view = async || {
         house
             .broker
+            .pay
             .budget(&agent_of("a"), &agent("a"))
             .await
             .unwrap()
@@ -429,6 +471,7 @@ async fn fifty_at_once_against_a_budget_for_ten_let_exactly_ten_pass() {
     assert!(matches!(committed, Committed::Settled(_)));
     house
         .broker
+        .pay
         .cancel(&agent_of("a"), allowed[1].proposal.id())
         .await
         .unwrap();
@@ -456,7 +499,7 @@ async fn what_another_node_spent_or_gave_back_counts_at_once() {
     let words = &over.fixed.findings[0].detail;
     assert!(words.contains("800.00 INR is reserved or spent"), "{words}");
     let who = agent_of("a");
-    let given_back = other.broker.cancel(&who, large.proposal.id()).await;
+    let given_back = other.broker.pay.cancel(&who, large.proposal.id()).await;
     given_back.unwrap();
     assert_eq!(noop(&house, 80_000).await.proposal.state, State::Allowed);
     for house in [&house, &other] {
@@ -479,6 +522,7 @@ async fn a_reservation_belongs_to_the_day_it_was_made_on() {
     .await;
     let (broker, who) = (&house.broker, person(Role::Operator));
     broker
+        .pay
         .set_policy(
             &who,
             &agent("a"),
@@ -494,7 +538,7 @@ async fn a_reservation_belongs_to_the_day_it_was_made_on() {
         house.transfer("a", 1).await.proposal.fixed.reason,
         Reason::LimitExceeded
     );
-    let view = async || broker.budget(&who, &agent("a")).await.unwrap();
+    let view = async || broker.pay.budget(&who, &agent("a")).await.unwrap();
     assert_eq!(view().await.day.to_string(), "2026-11-20");
     house.clock.forward(1);
     assert_eq!(view().await.day.to_string(), "2026-11-21");
@@ -505,6 +549,7 @@ async fn a_reservation_belongs_to_the_day_it_was_made_on() {
     );
     // What comes back comes back to yesterday.
     broker
+        .pay
         .cancel(&agent_of("a"), before.proposal.id())
         .await
         .unwrap();
@@ -541,7 +586,7 @@ async fn an_amount_far_outside_the_history_is_held_and_a_usual_one_is_not() {
     let (who, a) = (agent_of("a"), agent("a"));
     let asked = async |minor| {
         let payee = Payee::default();
-        let risk = house.broker.score_risk(&who, &a, minor, &payee).await;
+        let risk = house.broker.pay.score_risk(&who, &a, minor, &payee).await;
         risk.unwrap()["is_anomalous"].clone()
     };
     for _ in 0..50 {
@@ -557,6 +602,7 @@ async fn an_amount_far_outside_the_history_is_held_and_a_usual_one_is_not() {
     );
     let profile = house
         .broker
+        .pay
         .risk_profile(&person(Role::Auditor), &agent("a"))
         .await
         .unwrap();
@@ -579,33 +625,40 @@ async fn what_people_approved_for_an_agent_gone_home_is_committed_when_it_may_be
         }),
         ..ProposeRequest::default()
     };
-    let held = house.broker.propose(&agent_of("a"), request).await.unwrap();
+    let held = house
+        .broker
+        .pay
+        .propose(&agent_of("a"), request)
+        .await
+        .unwrap();
     let id = held.proposal.id();
     let (operator, approver) = (person(Role::Operator), person(Role::Approver));
     let freeze = house
         .broker
+        .pay
         .freeze(&operator, FreezeScope::All, None, "a drill")
         .await;
     freeze.unwrap();
-    house.broker.approve(&approver, id).await.unwrap();
+    house.broker.pay.approve(&approver, id).await.unwrap();
     let state = async || house.store.proposal(id).await.unwrap().unwrap().state;
     house.clock.forward(6);
     for _ in 0..3 {
-        assert_eq!(house.broker.work_errands().await.unwrap(), 1);
+        assert_eq!(house.broker.pay.work_errands().await.unwrap(), 1);
         assert_eq!(state().await, State::Allowed, "frozen");
     }
     house
         .broker
+        .pay
         .unfreeze(&operator, FreezeScope::All, None, "over")
         .await
         .unwrap();
     // By whichever process comes by.
     let other = house.again(Plan::default()).await;
-    other.broker.work_errands().await.unwrap();
+    other.broker.pay.work_errands().await.unwrap();
     assert_eq!(state().await, State::Executed);
-    other.broker.work_errands().await.unwrap();
+    other.broker.pay.work_errands().await.unwrap();
     assert_eq!(
-        other.broker.work_errands().await.unwrap(),
+        other.broker.pay.work_errands().await.unwrap(),
         0,
         "done is done"
     );
@@ -625,7 +678,12 @@ async fn a_payee_is_new_until_something_was_committed() {
             }),
             ..ProposeRequest::default()
         };
-        let answer = house.broker.propose(&agent_of("a"), request).await.unwrap();
+        let answer = house
+            .broker
+            .pay
+            .propose(&agent_of("a"), request)
+            .await
+            .unwrap();
         let findings = &answer.proposal.fixed.findings;
         let new = findings
             .iter()
@@ -664,18 +722,21 @@ async fn a_prompt_that_names_another_amount_holds_whatever_the_samples_say() {
     let who = agent_of("a");
     let held = house
         .broker
+        .pay
         .propose(&who, request("Pay Rs 100 to acct_123"))
         .await
         .unwrap();
     assert_eq!(held.proposal.fixed.reason, Reason::PromptContradicted);
     let other = house
         .broker
+        .pay
         .propose(&who, request("Pay Rs 10,000 to acct_124"))
         .await
         .unwrap();
     assert_eq!(other.proposal.fixed.reason, Reason::PromptContradicted);
     let fine = house
         .broker
+        .pay
         .propose(&who, request("Pay Rs 10,000 to acct_123"))
         .await
         .unwrap();
@@ -688,18 +749,21 @@ async fn samples_are_seeded_once_and_never_over_what_is_there() {
     let (broker, who) = (&house.broker, person(Role::Operator));
     let own = whole(json!({"daily_limit": 1}));
     broker
+        .pay
         .set_policy(&who, &agent("cursor-finance-bot"), &own, None)
         .await
         .unwrap();
     let given = |seeded: Vec<(_, bool)>| seeded.into_iter().filter(|(_, given)| *given).count();
-    assert_eq!(given(broker.seed_policies(&who).await.unwrap()), 3);
-    assert_eq!(given(broker.seed_policies(&who).await.unwrap()), 0);
+    assert_eq!(given(broker.pay.seed_policies(&who).await.unwrap()), 3);
+    assert_eq!(given(broker.pay.seed_policies(&who).await.unwrap()), 0);
     let kept = broker
+        .pay
         .policy(&who, &agent("cursor-finance-bot"))
         .await
         .unwrap();
     assert_eq!(kept.policy.daily_limit, Some(1));
     let names: Vec<String> = broker
+        .pay
         .agents(&who)
         .await
         .unwrap()
@@ -713,18 +777,31 @@ async fn samples_are_seeded_once_and_never_over_what_is_there() {
         "openclaw-agent-002",
     ];
     assert_eq!(names, expected);
-    assert!(broker.seed_policies(&agent_of("a")).await.is_err());
+    assert!(broker.pay.seed_policies(&agent_of("a")).await.is_err());
 
     assert_eq!(
-        broker.seed_sandbox_policy(&who, &agent("agent-1")).await,
+        broker
+            .pay
+            .seed_sandbox_policy(&who, &agent("agent-1"))
+            .await,
         Ok(true)
     );
     assert_eq!(
-        broker.seed_sandbox_policy(&who, &agent("agent-1")).await,
+        broker
+            .pay
+            .seed_sandbox_policy(&who, &agent("agent-1"))
+            .await,
         Ok(false)
     );
-    broker.delete_policy(&who, &agent("agent-1")).await.unwrap();
-    let again = broker.seed_sandbox_policy(&who, &agent("agent-1")).await;
+    broker
+        .pay
+        .delete_policy(&who, &agent("agent-1"))
+        .await
+        .unwrap();
+    let again = broker
+        .pay
+        .seed_sandbox_policy(&who, &agent("agent-1"))
+        .await;
     assert_eq!(
         again,
         Ok(false),

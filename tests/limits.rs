@@ -47,7 +47,7 @@ async fn propose(house: &House, agent: &str, tool: &str, arguments: Value) -> Pr
         arguments,
         ..ProposeRequest::default()
     };
-    let proposed = house.broker.propose(&agent_of(agent), request).await;
+    let proposed = house.broker.pay.propose(&agent_of(agent), request).await;
     proposed.unwrap()
 }
 
@@ -60,6 +60,7 @@ async fn commit(house: &House, agent: &str, proposed: &Proposed) -> Committed {
     };
     house
         .broker
+        .pay
         .commit(&agent_of(agent), request)
         .await
         .unwrap()
@@ -103,6 +104,7 @@ async fn a_full_window_is_429_over_rest_and_says_when_to_come_back() {
     let admin = person(Role::Admin);
     let (made, key) = house
         .broker
+        .access
         .create_key(&admin, Role::Agent, "payer", None)
         .await
         .unwrap();
@@ -149,7 +151,12 @@ async fn an_idempotency_key_that_met_a_full_window_is_free_again() {
             idempotency_key: Some("key-1".to_owned()),
             ..ProposeRequest::default()
         };
-        house.broker.propose(&agent_of("a"), request).await.unwrap()
+        house
+            .broker
+            .pay
+            .propose(&agent_of("a"), request)
+            .await
+            .unwrap()
     };
     propose(
         &house,
@@ -216,7 +223,10 @@ async fn a_tool_with_a_bucket_is_called_no_faster_whoever_calls() {
 async fn an_empty_bucket_is_429_over_rest() {
     let house = House::with(paced(1, 2)).await;
     let admin = person(Role::Admin);
-    let made = house.broker.create_key(&admin, Role::Agent, "payer", None);
+    let made = house
+        .broker
+        .access
+        .create_key(&admin, Role::Agent, "payer", None);
     let (made, key) = made.await.unwrap();
     house
         .policy(made.agent_id.unwrap().as_str(), &Policy::default())
@@ -410,22 +420,25 @@ async fn reservations_that_are_open_at_midnight_end_on_their_own_day() {
     let who = person(Role::Approver);
     house
         .broker
+        .pay
         .cancel(&agent_of("a"), cancelled.proposal.id())
         .await
         .unwrap();
     house
         .broker
+        .pay
         .reject(&who, rejected.proposal.id(), "no")
         .await
         .unwrap();
     assert_eq!(books(&house, "a", friday).await, (4_499, 1_000));
     house
         .broker
+        .pay
         .approve(&who, held.proposal.id())
         .await
         .unwrap();
     house.clock.forward(3_600);
-    house.broker.lapse(100).await.unwrap();
+    house.broker.pay.lapse(100).await.unwrap();
     let lapsed = house.store.proposal(lapsing.proposal.id()).await.unwrap();
     assert_eq!(lapsed.unwrap().state, State::Expired);
     assert_eq!(books(&house, "a", friday).await.1, 1_000);

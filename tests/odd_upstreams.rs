@@ -326,7 +326,7 @@ async fn house(spec: UpstreamSpec, rule: &Value, settings: Settings) -> House {
         ..Plan::default()
     };
     let house = House::with(plan).await;
-    house.broker.tend_tools().await.unwrap();
+    house.broker.tools.tend_tools().await.unwrap();
     house
 }
 
@@ -348,7 +348,7 @@ async fn pay(broker: &Broker, agent: &str, tool: &str, more: Value) -> Committed
         ..ProposeRequest::default()
     };
     let who = agent_of(agent);
-    let proposed = broker.propose(&who, request).await.unwrap();
+    let proposed = broker.pay.propose(&who, request).await.unwrap();
     let token = proposed
         .token
         .unwrap_or_else(|| panic!("{tool}: {:?}", proposed.proposal.fixed));
@@ -358,7 +358,7 @@ async fn pay(broker: &Broker, agent: &str, tool: &str, more: Value) -> Committed
         commit_token: token.text,
         arguments,
     };
-    broker.commit(&who, request).await.unwrap()
+    broker.pay.commit(&who, request).await.unwrap()
 }
 
 /// The state and, where it failed, the provider's code.
@@ -391,7 +391,7 @@ async fn no_error_code_gives_the_budget_back_unless_the_operator_says_so() {
             allow(&house, &agent).await;
             let committed = pay(&house.broker, &agent, tool, json!({})).await;
             assert_eq!(ended(&committed), (State::InDoubt, None), "{path:?} {tool}");
-            let budget = house.broker.budget(&agent_of(&agent), &agent.parse().unwrap()).await.unwrap();
+            let budget = house.broker.pay.budget(&agent_of(&agent), &agent.parse().unwrap()).await.unwrap();
             assert_eq!(budget.remaining, Some(0), "{path:?} {tool}");
         }
         // A request that was turned away before anything began gives it back.
@@ -401,7 +401,7 @@ async fn no_error_code_gives_the_budget_back_unless_the_operator_says_so() {
                 allow(&house, &agent).await;
                 let committed = pay(&house.broker, &agent, tool, json!({})).await;
                 assert_eq!(ended(&committed), (State::Failed, Some(code.to_owned())), "{path:?}");
-                let budget = house.broker.budget(&agent_of(&agent), &agent.parse().unwrap()).await.unwrap();
+                let budget = house.broker.pay.budget(&agent_of(&agent), &agent.parse().unwrap()).await.unwrap();
                 assert_eq!(budget.remaining, Some(500), "{path:?} {tool}");
             }
         }

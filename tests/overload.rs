@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hundi::broker::load::Bounds;
+use hundi::broker::core::load::Bounds;
 use hundi::broker::{CommitRequest, Committed, ProposeRequest, Proposed, Settings, Trouble};
 use hundi::domain::call::{Call, Reply};
 use hundi::domain::policy::{Policy, RateLimit};
@@ -103,7 +103,7 @@ async fn commit(house: &House, proposed: &Proposed) -> Result<Committed, Trouble
         tool: None,
         arguments: fixed.args.value(),
     };
-    house.broker.commit(&agent_of("anna"), request).await
+    house.broker.pay.commit(&agent_of("anna"), request).await
 }
 
 fn is_executed(answer: &Result<Committed, Trouble>) -> bool {
@@ -132,7 +132,12 @@ async fn a_full_upstream_turns_commits_away_before_they_are_claimed() {
         arguments: json!({}),
         ..ProposeRequest::default()
     };
-    let noop = house.broker.propose(&agent_of("anna"), noop).await.unwrap();
+    let noop = house
+        .broker
+        .pay
+        .propose(&agent_of("anna"), noop)
+        .await
+        .unwrap();
     let first = commit(&house, &proposed[0]);
     let second = commit(&house, &proposed[1]);
     let others = async {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use hundi::broker::{Bank, CommitRequest, Committed, ProposeRequest, Proposed, Settings, Trouble};
+use hundi::broker::{
+    BankSettings, CommitRequest, Committed, ProposeRequest, Proposed, Settings, Trouble,
+};
 use hundi::domain::call::{Call, Reply};
 use hundi::domain::change::{Change, DocKey, DocWrite, Pot, Record};
 use hundi::domain::facts::{Freeze, FreezeScope};
@@ -40,9 +42,9 @@ const DECIDING: [&str; 3] = ["approve_payout", "reject_payout", "cancel_payout"]
 /// daily limit of 10,000.
 async fn house() -> House {
     let settings = Settings {
-        bank: Bank {
+        bank: BankSettings {
             webhook_secrets: vec![Secret::new(SECRET)],
-            ..Bank::default()
+            ..BankSettings::default()
         },
         ..Settings::default()
     };
@@ -117,7 +119,7 @@ async fn propose(house: &House, agent: &str, tool: &str, args: Value) -> Result<
         arguments: args,
         ..ProposeRequest::default()
     };
-    house.broker.propose(&agent_of(agent), request).await
+    house.broker.pay.propose(&agent_of(agent), request).await
 }
 
 async fn commit(house: &House, agent: &str, proposed: &Proposed) -> Committed {
@@ -128,7 +130,7 @@ async fn commit(house: &House, agent: &str, proposed: &Proposed) -> Committed {
         arguments: proposed.proposal.fixed.args.value(),
     };
     let who = agent_of(agent);
-    house.broker.commit(&who, request).await.unwrap()
+    house.broker.pay.commit(&who, request).await.unwrap()
 }
 
 /// What a signed webhook about a payout comes to, cases worked off.
@@ -137,6 +139,7 @@ async fn hear(house: &House, payout: &Value, id: &str) {
     let sign = Secret::new(SECRET).sign(&[&body]);
     house
         .broker
+        .bank
         .receive_webhook(&body, &sign, id)
         .await
         .unwrap();
@@ -152,9 +155,9 @@ fn event(payout: &Value) -> Vec<u8> {
 }
 
 async fn work(house: &House) {
-    house.broker.work_webhooks().await.unwrap();
+    house.broker.bank.work_webhooks().await.unwrap();
     for _ in 0..3 {
-        house.broker.work_cases().await.unwrap();
+        house.broker.bank.work_cases().await.unwrap();
     }
 }
 
@@ -413,7 +416,12 @@ async fn an_open_case_is_decided_by_people_and_by_no_agent() {
         let still = house.store.proposal(held.id()).await.unwrap().unwrap();
         assert_eq!(still.state, State::Held, "{tool}");
         let approver = person(Role::Approver);
-        house.broker.approve(&approver, held.id()).await.unwrap();
+        house
+            .broker
+            .pay
+            .approve(&approver, held.id())
+            .await
+            .unwrap();
         work(&house).await;
         let gone = house.store.proposal(held.id()).await.unwrap().unwrap();
         assert_eq!(gone.state, State::Executed, "{tool}");
@@ -505,7 +513,7 @@ async fn a_borrowed_reference_hides_no_payout_however_it_is_heard_of() {
             house.bank.put(shown.clone());
             for n in 0..3 {
                 match by_poll {
-                    true => drop(house.broker.poll_now().await.unwrap()),
+                    true => drop(house.broker.bank.poll_now().await.unwrap()),
                     false => hear(&house, &shown, &format!("ev{n}")).await,
                 }
                 work(&house).await;
@@ -551,7 +559,7 @@ async fn a_borrowed_reference_keeps_no_doubt_open() {
     house.bank.set_down(false);
     for _ in 0..4 {
         house.clock.forward(60);
-        house.broker.reconcile(100).await.unwrap();
+        house.broker.pay.reconcile(100).await.unwrap();
     }
     let settled = house
         .store
@@ -576,7 +584,11 @@ async fn a_genuine_webhook_under_a_used_event_id_is_kept_worked_off_and_reported
     let sign = |body: &[u8]| Secret::new(SECRET).sign(&[body]);
     let broker = &house.broker;
     let took = async |body: &[u8], id: &str| {
-        let took = broker.receive_webhook(body, &sign(body), id).await.unwrap();
+        let took = broker
+            .bank
+            .receive_webhook(body, &sign(body), id)
+            .await
+            .unwrap();
         took.name()
     };
     assert_eq!(took(&harmless, "ev1").await, "accepted");
@@ -604,6 +616,7 @@ async fn an_event_id_of_a_megabyte_is_not_stored() {
     ] {
         let took = house
             .broker
+            .bank
             .receive_webhook(&body, &sign, &id)
             .await
             .unwrap();
@@ -856,6 +869,7 @@ async fn over_rest_an_agent_cannot_say_how_a_payout_waits() {
     let admin = person(Role::Admin);
     let (_, key) = house
         .broker
+        .access
         .create_key(&admin, Role::Agent, "asker", None)
         .await
         .unwrap();

@@ -127,6 +127,7 @@ async fn scene_with(slack_on: bool) -> Scene {
     for (name, user) in [("Asha", "U0ASHA"), ("Bala", "U0BALA")] {
         house
             .broker
+            .access
             .create_key(&admin, Role::Approver, name, Some(user))
             .await
             .unwrap();
@@ -161,7 +162,7 @@ impl Scene {
     }
 
     async fn deliver(&self) {
-        while self.house.broker.deliver().await.unwrap() > 0 {}
+        while self.house.broker.pay.deliver().await.unwrap() > 0 {}
     }
 
     /// A press of the button in the newest message, as Slack posts it.
@@ -477,7 +478,13 @@ async fn people_hear_of_the_refusals_they_chose() {
 async fn a_hold_decided_elsewhere_before_it_was_told_is_not_told() {
     let scene = scene().await;
     let id = scene.held("agent-1").await;
-    scene.house.broker.reject(&asha(), id, "no").await.unwrap();
+    scene
+        .house
+        .broker
+        .pay
+        .reject(&asha(), id, "no")
+        .await
+        .unwrap();
     scene.deliver().await;
     assert!(scene.slack.got(POST).is_empty() && scene.slack.got(UPDATE).is_empty());
 }
@@ -488,7 +495,13 @@ async fn a_hold_decided_elsewhere_loses_its_buttons() {
     let id = scene.held("agent-1").await;
     scene.deliver().await;
     let press = scene.press("U0BALA", "approve");
-    scene.house.broker.reject(&asha(), id, "no").await.unwrap();
+    scene
+        .house
+        .broker
+        .pay
+        .reject(&asha(), id, "no")
+        .await
+        .unwrap();
     scene.deliver().await;
     assert!(
         !scene.slack.got(UPDATE)[0]
@@ -563,6 +576,11 @@ fn asha() -> Principal {
 async fn the_proposer_is_never_the_one_who_presses() {
     let scene = scene().await;
     let id = scene.held("agent-1").await;
-    let refused = scene.house.broker.approve(&agent_of("agent-1"), id).await;
+    let refused = scene
+        .house
+        .broker
+        .pay
+        .approve(&agent_of("agent-1"), id)
+        .await;
     assert!(refused.is_err());
 }

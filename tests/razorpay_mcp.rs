@@ -78,7 +78,7 @@ impl Desk {
             ..Plan::default()
         })
         .await;
-        house.broker.tend_tools().await.unwrap();
+        house.broker.tools.tend_tools().await.unwrap();
         let policy = json!({"daily_limit": 1_000_000_000, "allowed_tools": ["*"],
                             "rate_limit": {"max": 0, "window_secs": 60}});
         house
@@ -107,7 +107,7 @@ impl Desk {
             arguments: arguments.clone(),
             ..ProposeRequest::default()
         };
-        self.house.broker.propose(&agent_of("a"), request).await
+        self.house.broker.pay.propose(&agent_of("a"), request).await
     }
 
     async fn carry_out(&self, tool: &str, arguments: &Value) -> Committed {
@@ -126,6 +126,7 @@ impl Desk {
         };
         self.house
             .broker
+            .pay
             .commit(&agent_of("a"), request)
             .await
             .unwrap()
@@ -146,7 +147,7 @@ fn state(answer: &Committed) -> State {
 #[tokio::test]
 async fn each_of_the_42_tools_is_in_the_class_that_the_operator_gave_it() {
     let desk = Desk::open().await;
-    let tools = desk.house.broker.catalogue().tools();
+    let tools = desk.house.broker.tools.catalogue().tools();
     let mut low = 0;
     for offered in listed() {
         let name = offered["name"].as_str().unwrap();
@@ -247,11 +248,11 @@ async fn what_it_would_change_or_misroute_is_refused_before_it_hears_of_it() {
         ),
     ];
     for (name, arguments) in cases {
-        let refused = match desk.house.broker.catalogue().get(name).unwrap().risk {
+        let refused = match desk.house.broker.tools.catalogue().get(name).unwrap().risk {
             Risk::High => desk.propose(name, &arguments).await.map(drop),
             Risk::Low => {
                 let (broker, who) = (&desk.house.broker, agent_of("a"));
-                broker.invoke(&who, name, &arguments).await.map(drop)
+                broker.tools.invoke(&who, name, &arguments).await.map(drop)
             }
         };
         assert!(
@@ -263,6 +264,7 @@ async fn what_it_would_change_or_misroute_is_refused_before_it_hears_of_it() {
     let (broker, who) = (&desk.house.broker, agent_of("a"));
     let honest = json!({"payout_id": "pout_00000000000001"});
     broker
+        .tools
         .invoke(&who, "fetch_payout_with_id", &honest)
         .await
         .unwrap();
@@ -274,7 +276,7 @@ async fn what_it_would_change_or_misroute_is_refused_before_it_hears_of_it() {
 #[rustfmt::skip]
 async fn what_counts_is_what_can_leave() {
     let desk = Desk::open().await;
-    let tools = desk.house.broker.catalogue().tools();
+    let tools = desk.house.broker.tools.catalogue().tools();
     let inr = |minor| Effective::Amount(Money { minor, currency: Currency::INR });
     let everything = Effective::Unbounded(Currency::INR);
     let transfers = json!([
@@ -349,7 +351,7 @@ async fn a_refund_whose_answer_was_lost_is_found_again_and_never_repeated() {
     let (lost, never) = (id(&lost), id(&never));
     desk.mode("ok");
     desk.house.clock.forward(120);
-    desk.house.broker.reconcile(10).await.unwrap();
+    desk.house.broker.pay.reconcile(10).await.unwrap();
     let store = &desk.house.store;
     let stored = |id| async move { store.proposal(id).await.unwrap().unwrap() };
     assert_eq!(

@@ -105,14 +105,14 @@ async fn in_doubt(house: &House) -> Proposal {
         arguments: arguments(),
         ..ProposeRequest::default()
     };
-    let proposed: Proposed = house.broker.propose(&who, request).await.unwrap();
+    let proposed: Proposed = house.broker.pay.propose(&who, request).await.unwrap();
     let request = CommitRequest {
         proposal_id: proposed.proposal.fixed.id.to_string(),
         commit_token: proposed.token.expect("allowed").text,
         tool: None,
         arguments: arguments(),
     };
-    let committed = house.broker.commit(&who, request).await.unwrap();
+    let committed = house.broker.pay.commit(&who, request).await.unwrap();
     let Committed::InDoubt(proposal) = committed else {
         panic!("not in doubt: {committed:?}");
     };
@@ -144,7 +144,7 @@ async fn a_refused_replay_ends_doubt_only_after_another_look_at_the_provider() {
         let asked = provider.heard.lock().unwrap().len();
 
         house.clock.forward(120);
-        house.broker.reconcile(10).await.unwrap();
+        house.broker.pay.reconcile(10).await.unwrap();
 
         let heard = provider.heard.lock().unwrap().split_off(asked);
         assert_eq!(heard.len(), 3, "{look:?}: {heard:?}");

@@ -490,6 +490,7 @@ async fn late_early_and_after_the_clock_jumped() {
     };
     let refusal = async || match house
         .broker
+        .pay
         .commit(&agent_of("agent-1"), request.clone())
         .await
     {

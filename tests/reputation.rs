@@ -269,7 +269,12 @@ async fn pay(house: &House, url: &str) -> Reason {
         }),
         ..ProposeRequest::default()
     };
-    let proposed = house.broker.propose(&agent_of("a"), request).await.unwrap();
+    let proposed = house
+        .broker
+        .pay
+        .propose(&agent_of("a"), request)
+        .await
+        .unwrap();
     proposed.proposal.fixed.reason
 }
 
@@ -289,6 +294,7 @@ async fn what_the_services_say_decides() {
     });
     house
         .broker
+        .pay
         .set_policy(&who, &a, &policy, None)
         .await
         .unwrap();

@@ -42,7 +42,7 @@ async fn refusals_that_could_not_be_stored_are_spooled_imported_once_and_told_ap
         arguments: json!({"amount": 7, "to": "acct_123"}),
         ..ProposeRequest::default()
     };
-    let refused = broker.propose(&who, propose).await;
+    let refused = broker.pay.propose(&who, propose).await;
     assert_eq!(refused.unwrap_err(), Trouble::StoreUnavailable);
     let commit = |token: &str| CommitRequest {
         proposal_id: allowed.proposal.id().to_string(),
@@ -51,22 +51,22 @@ async fn refusals_that_could_not_be_stored_are_spooled_imported_once_and_told_ap
         arguments: json!({"amount": 100, "to": "acct_123"}),
     };
     let token = allowed.token.as_ref().unwrap().text.clone();
-    let refused = broker.commit(&who, commit(&token)).await;
+    let refused = broker.pay.commit(&who, commit(&token)).await;
     assert_eq!(refused.unwrap_err(), Trouble::StoreUnavailable);
     // A forged token needs no store to be refused, and the refusal is not lost either.
-    let forged = broker.commit(&who, commit("v1.x.y.z")).await;
+    let forged = broker.pay.commit(&who, commit("v1.x.y.z")).await;
     assert!(
         matches!(forged, Ok(hundi::broker::Committed::Refused { .. })),
         "{forged:?}"
     );
     assert!(
-        broker.import_spool().await.is_err(),
+        broker.audit.import_spool().await.is_err(),
         "not before the store answers"
     );
 
     store.set_down(false);
-    assert_eq!(broker.import_spool().await, Ok(3));
-    assert_eq!(broker.import_spool().await, Ok(0), "once");
+    assert_eq!(broker.audit.import_spool().await, Ok(3));
+    assert_eq!(broker.audit.import_spool().await, Ok(0), "once");
     let filter = RecordFilter {
         limit: 50,
         ..RecordFilter::default()
@@ -98,13 +98,17 @@ async fn refusals_that_could_not_be_stored_are_spooled_imported_once_and_told_ap
         "and nothing else happened"
     );
 
-    while broker.seal().await.unwrap() > 0 {}
-    let mut export = broker.audit_export(&person(Role::Auditor)).await.unwrap();
+    while broker.audit.seal().await.unwrap() > 0 {}
+    let mut export = broker
+        .audit
+        .audit_export(&person(Role::Auditor))
+        .await
+        .unwrap();
     let mut text = String::new();
     while let Some(lines) = export.next().await.unwrap() {
         text.push_str(&lines);
     }
-    let pin = broker.audit_public_key().unwrap();
+    let pin = broker.audit.audit_public_key().unwrap();
     assert!(verify(text.as_bytes(), &[pin]).unwrap().ok());
     assert!(text.contains("\"spooled\":true"));
 }

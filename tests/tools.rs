@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hundi::broker::catalogue::ToolInfo;
+use hundi::broker::tools::catalogue::ToolInfo;
 use hundi::broker::{Broker, CommitRequest, Committed, ProposeRequest, Settings, Trouble};
 use hundi::domain::call::{Call, Reply};
 use hundi::domain::facts::FreezeScope;
@@ -118,18 +118,21 @@ fn plan(wire: Arc<dyn Wire>, rules: Value) -> Plan {
 
 async fn open(shop: &Arc<Shop>, rules: Value) -> House {
     let house = House::with(plan(shop.clone(), rules)).await;
-    house.broker.tend_tools().await.unwrap();
+    house.broker.tools.tend_tools().await.unwrap();
     house
 }
 
 fn info(broker: &Broker, name: &str) -> ToolInfo {
-    let tools = broker.tools(&person(Role::Operator));
+    let tools = broker.tools.tools(&person(Role::Operator));
     let found = tools.into_iter().find(|tool| tool.name.as_str() == name);
     found.unwrap_or_else(|| panic!("no tool {name}"))
 }
 
 async fn accept(broker: &Broker, name: &str) -> ToolInfo {
-    let accepted = broker.accept_tool(&person(Role::Operator), name).await;
+    let accepted = broker
+        .tools
+        .accept_tool(&person(Role::Operator), name)
+        .await;
     accepted.unwrap()
 }
 
@@ -139,12 +142,12 @@ async fn propose(broker: &Broker, tool: &str) -> Result<hundi::broker::Proposed,
         arguments: json!({"sku": "x"}),
         ..ProposeRequest::default()
     };
-    broker.propose(&agent_of("a"), request).await
+    broker.pay.propose(&agent_of("a"), request).await
 }
 
 async fn invoke(broker: &Broker, tool: &str) -> Result<Value, Trouble> {
     let (who, arguments) = (agent_of("a"), json!({"sku": "x"}));
-    let invoked = broker.invoke(&who, tool, &arguments).await;
+    let invoked = broker.tools.invoke(&who, tool, &arguments).await;
     invoked.map(|invoked| invoked.content)
 }
 
@@ -177,22 +180,26 @@ async fn nothing_of_an_upstream_works_until_an_operator_accepts_it() {
     ));
     assert!(
         broker
+            .tools
             .tools(&agent_of("a"))
             .iter()
             .all(|tool| tool.upstream.is_none())
     );
 
     for role in [Role::Approver, Role::Auditor] {
-        let refused = broker.accept_tool(&person(role), "look").await;
+        let refused = broker.tools.accept_tool(&person(role), "look").await;
         assert!(
             matches!(refused, Err(Trouble::Forbidden { .. })),
             "{role:?}"
         );
     }
-    let refused = broker.accept_tool(&agent_of("a"), "look").await;
+    let refused = broker.tools.accept_tool(&agent_of("a"), "look").await;
     assert!(matches!(refused, Err(Trouble::Forbidden { .. })));
     assert!(matches!(
-        broker.accept_tool(&person(Role::Operator), "nothing").await,
+        broker
+            .tools
+            .accept_tool(&person(Role::Operator), "nothing")
+            .await,
         Err(Trouble::UnknownTool(_))
     ));
 
@@ -212,11 +219,11 @@ async fn nothing_of_an_upstream_works_until_an_operator_accepts_it() {
         (Tool, Some("look")),
         (Server, Some("shop")),
     ] {
-        let done = broker.freeze(&operator, scope, id, "drill").await;
+        let done = broker.pay.freeze(&operator, scope, id, "drill").await;
         done.unwrap();
         let stopped = invoke(broker, "look").await;
         assert!(matches!(stopped, Err(Trouble::Frozen(_))), "{scope:?}");
-        let lifted = broker.unfreeze(&operator, scope, id, "over").await;
+        let lifted = broker.pay.unfreeze(&operator, scope, id, "over").await;
         lifted.unwrap();
         assert!(invoke(broker, "look").await.is_ok(), "{scope:?}");
     }
@@ -276,7 +283,7 @@ async fn whatever_changes_in_a_definition_is_quarantined_and_told_once() {
     for (index, (part, changed)) in changes.iter().enumerate() {
         shop.change(Ok(vec![changed.clone()]));
         for _ in 0..3 {
-            broker.tend_tools().await.unwrap();
+            broker.tools.tend_tools().await.unwrap();
         }
         let quarantined = info(broker, "look");
         assert_eq!(quarantined.standing, Standing::Changed, "{part}");
@@ -291,7 +298,7 @@ async fn whatever_changes_in_a_definition_is_quarantined_and_told_once() {
         assert_eq!(told.len(), index + 1, "{part}: told once");
 
         shop.change(Ok(vec![look()]));
-        broker.tend_tools().await.unwrap();
+        broker.tools.tend_tools().await.unwrap();
         assert_eq!(
             info(broker, "look").standing,
             Standing::Accepted,
@@ -300,7 +307,7 @@ async fn whatever_changes_in_a_definition_is_quarantined_and_told_once() {
         invoke(broker, "look").await.unwrap();
     }
     shop.change(Ok(vec![changes[0].1.clone()]));
-    broker.tend_tools().await.unwrap();
+    broker.tools.tend_tools().await.unwrap();
     accept(broker, "look").await;
     invoke(broker, "look").await.unwrap();
     assert_eq!(shop.called(), 5);
@@ -317,7 +324,7 @@ async fn a_renamed_a_new_and_a_vanished_tool_do_not_work() {
         ..look()
     };
     shop.change(Ok(vec![renamed, buy()]));
-    broker.tend_tools().await.unwrap();
+    broker.tools.tend_tools().await.unwrap();
     let standings: Vec<_> = ["look", "look2", "buy"]
         .map(|name| info(broker, name).standing)
         .into();
@@ -325,7 +332,10 @@ async fn a_renamed_a_new_and_a_vanished_tool_do_not_work() {
     for name in ["look", "look2"] {
         assert!(invoke(broker, name).await.is_err(), "{name}");
     }
-    let refused = broker.accept_tool(&person(Role::Operator), "look").await;
+    let refused = broker
+        .tools
+        .accept_tool(&person(Role::Operator), "look")
+        .await;
     assert!(
         matches!(refused, Err(Trouble::InvalidRequest(_))),
         "there is nothing to accept"
@@ -351,14 +361,14 @@ async fn what_was_allowed_is_not_carried_out_by_another_tool() {
             tool: Some("buy".to_owned()),
             arguments: json!({"sku": "x"}),
         };
-        async move { broker.commit(&agent_of("a"), request).await.unwrap() }
+        async move { broker.pay.commit(&agent_of("a"), request).await.unwrap() }
     };
     let done = commit(allowed.remove(0)).await;
     assert!(matches!(done, Committed::Settled(_)), "{done:?}");
     let mut changed = buy();
     changed.description = "Buys two things.".into();
     shop.change(Ok(vec![changed]));
-    broker.tend_tools().await.unwrap();
+    broker.tools.tend_tools().await.unwrap();
     accept(broker, "buy").await;
     let refused = commit(allowed.remove(0)).await;
     let why = match refused {
@@ -387,10 +397,14 @@ async fn what_an_operator_saw_is_what_they_accept() {
     other.description = "Looks, and tells.".into();
     shop.change(Ok(vec![other]));
     let who = person(Role::Operator);
-    let late = broker.accept_tool_if(&who, "look", &seen).await;
+    let late = broker.tools.accept_tool_if(&who, "look", &seen).await;
     assert!(matches!(late, Err(Trouble::Changed)), "{late:?}");
     let seen = info(broker, "look").digest;
-    let accepted = broker.accept_tool_if(&who, "look", &seen).await.unwrap();
+    let accepted = broker
+        .tools
+        .accept_tool_if(&who, "look", &seen)
+        .await
+        .unwrap();
     assert_eq!(accepted.standing, Standing::Accepted);
 }
 
@@ -399,13 +413,13 @@ async fn acceptance_holds_after_a_restart_and_is_seen_by_other_processes() {
     let shop = Shop::offering(vec![look()]);
     let house = open(&shop, looks()).await;
     let other = house.again(plan(shop.clone(), looks())).await;
-    other.broker.tend_tools().await.unwrap();
+    other.broker.tools.tend_tools().await.unwrap();
     assert_eq!(info(&other.broker, "look").standing, Standing::New);
     accept(&house.broker, "look").await;
-    other.broker.tend_tools().await.unwrap();
+    other.broker.tools.tend_tools().await.unwrap();
     assert_eq!(info(&other.broker, "look").standing, Standing::Accepted);
     let restarted = house.again(plan(shop.clone(), looks())).await;
-    restarted.broker.tend_tools().await.unwrap();
+    restarted.broker.tools.tend_tools().await.unwrap();
     invoke(&restarted.broker, "look").await.unwrap();
 }
 
@@ -416,7 +430,7 @@ async fn an_upstream_that_cannot_be_listed_offers_nothing() {
     accept(&house.broker, "look").await;
     *shop.offers.lock().unwrap() = Err("not up".into());
     let restarted = house.again(plan(shop.clone(), looks())).await;
-    restarted.broker.tend_tools().await.unwrap();
+    restarted.broker.tools.tend_tools().await.unwrap();
     assert_eq!(info(&restarted.broker, "look").standing, Standing::Away);
     let refused = invoke(&restarted.broker, "look").await;
     assert!(
@@ -424,7 +438,7 @@ async fn an_upstream_that_cannot_be_listed_offers_nothing() {
         "away, not in quarantine: {refused:?}"
     );
     *shop.offers.lock().unwrap() = Ok(vec![look()]);
-    restarted.broker.tend_tools().await.unwrap();
+    restarted.broker.tools.tend_tools().await.unwrap();
     invoke(&restarted.broker, "look").await.unwrap();
 }
 
@@ -437,7 +451,7 @@ async fn trust_on_first_use_is_for_the_first_contact_alone() {
     let told = records(&house, "tool_accepted").await;
     assert_eq!(told[0]["first_contact"], json!(true));
     shop.change(Ok(vec![look(), buy()]));
-    house.broker.tend_tools().await.unwrap();
+    house.broker.tools.tend_tools().await.unwrap();
     assert_eq!(info(&house.broker, "look").standing, Standing::Accepted);
     assert_eq!(
         info(&house.broker, "buy").standing,
@@ -445,7 +459,7 @@ async fn trust_on_first_use_is_for_the_first_contact_alone() {
         "it came later"
     );
     let restarted = house.again(plan(shop.clone(), trusting)).await;
-    restarted.broker.tend_tools().await.unwrap();
+    restarted.broker.tools.tend_tools().await.unwrap();
     assert_eq!(info(&restarted.broker, "buy").standing, Standing::New);
 }
 
@@ -460,6 +474,7 @@ async fn a_schema_that_cannot_be_enforced_cannot_be_accepted() {
     assert!(tool.problem.unwrap().contains("leads nowhere"));
     let refused = house
         .broker
+        .tools
         .accept_tool(&person(Role::Operator), "look")
         .await;
     assert!(matches!(refused, Err(Trouble::InvalidRequest(_))));
@@ -487,7 +502,7 @@ async fn a_child_that_says_its_list_changed_is_looked_at_again() {
         ..Plan::default()
     })
     .await;
-    house.broker.tend_tools().await.unwrap();
+    house.broker.tools.tend_tools().await.unwrap();
     accept(&house.broker, "changed").await;
     while changes.try_recv().is_ok() {}
 
@@ -496,11 +511,12 @@ async fn a_child_that_says_its_list_changed_is_looked_at_again() {
     let who = agent_of("a");
     house
         .broker
+        .tools
         .invoke(&who, "changed", &json!({}))
         .await
         .unwrap();
     assert_eq!(changes.recv().await.unwrap(), "nasty");
-    house.broker.tend_tools().await.unwrap();
+    house.broker.tools.tend_tools().await.unwrap();
     let quarantined = info(&house.broker, "changed");
     assert_eq!(
         (quarantined.standing, quarantined.differs),

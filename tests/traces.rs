@@ -48,13 +48,13 @@ async fn a_proposals_steps_share_the_trace_that_its_id_names() {
     let key = fixture.key(Role::Agent, "tracer").await;
     fixture.allow_noop("tracer", 1_000).await;
     let broker = &fixture.broker;
-    let agent = broker.authenticate(&key).await.unwrap();
+    let agent = broker.access.authenticate(&key).await.unwrap();
     let request = ProposeRequest {
         tool: "noop".to_owned(),
         arguments: json!({"amount": 77, "note": "a private remark"}),
         ..ProposeRequest::default()
     };
-    let proposed = broker.propose(&agent, request).await.unwrap();
+    let proposed = broker.pay.propose(&agent, request).await.unwrap();
     let id: ProposalId = proposed.proposal.id();
     let token = proposed.token.unwrap().text;
     let request = CommitRequest {
@@ -63,7 +63,7 @@ async fn a_proposals_steps_share_the_trace_that_its_id_names() {
         tool: None,
         arguments: json!({"amount": 77, "note": "a private remark"}),
     };
-    broker.commit(&agent, request).await.unwrap();
+    broker.pay.commit(&agent, request).await.unwrap();
     tokio::time::timeout(Duration::from_secs(15), sender.finish())
         .await
         .unwrap();

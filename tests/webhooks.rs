@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use hundi::broker::{Bank, ProposeRequest, Settings};
+use hundi::broker::{BankSettings, ProposeRequest, Settings};
 use hundi::domain::change::{DocKey, Record};
 use hundi::domain::facts::{Freeze, FreezeScope};
 use hundi::domain::ids::{OrgId, ProposalId};
@@ -30,10 +30,10 @@ fn plan() -> Plan {
 fn plan_with(poll: Option<u32>) -> Plan {
     Plan {
         settings: Settings {
-            bank: Bank {
+            bank: BankSettings {
                 webhook_secrets: vec![Secret::new(SECRET), Secret::new(OLD_SECRET)],
                 poll_interval_secs: poll,
-                ..Bank::default()
+                ..BankSettings::default()
             },
             ..Settings::default()
         },
@@ -113,10 +113,10 @@ async fn hear(house: &House, name: &str, payout: &Value, id: &str) {
 }
 
 async fn work(house: &House) {
-    house.broker.work_webhooks().await.unwrap();
+    house.broker.bank.work_webhooks().await.unwrap();
     // Twice: what a first look began, the second closes.
     for _ in 0..3 {
-        house.broker.work_cases().await.unwrap();
+        house.broker.bank.work_cases().await.unwrap();
     }
 }
 
@@ -175,14 +175,14 @@ async fn carried_out(house: &House, tool: &str, arguments: Value) -> Proposal {
         ..ProposeRequest::default()
     };
     let who = agent_of("agent-1");
-    let answer = house.broker.propose(&who, request).await.unwrap();
+    let answer = house.broker.pay.propose(&who, request).await.unwrap();
     let request = hundi::broker::CommitRequest {
         proposal_id: answer.proposal.id().to_string(),
         commit_token: answer.token.unwrap().text,
         tool: None,
         arguments: answer.proposal.fixed.args.value(),
     };
-    house.broker.commit(&who, request).await.unwrap();
+    house.broker.pay.commit(&who, request).await.unwrap();
     read(house, answer.proposal.id()).await
 }
 
@@ -400,9 +400,14 @@ async fn a_held_one_goes_when_a_person_agrees_and_not_when_one_refuses() {
         assert_eq!((held.state, held.fixed.origin), (State::Held, Origin::Bank));
         let who = person(Role::Approver);
         if approve {
-            house.broker.approve(&who, held.id()).await.unwrap();
+            house.broker.pay.approve(&who, held.id()).await.unwrap();
         } else {
-            house.broker.reject(&who, held.id(), "no").await.unwrap();
+            house
+                .broker
+                .pay
+                .reject(&who, held.id(), "no")
+                .await
+                .unwrap();
         }
         work(&house).await;
         assert_eq!(
@@ -425,7 +430,7 @@ async fn what_nobody_approved_in_time_is_turned_down() {
     )
     .await;
     house.clock.forward(2 * 24 * 60 * 60);
-    house.broker.lapse(100).await.unwrap();
+    house.broker.pay.lapse(100).await.unwrap();
     work(&house).await;
     assert_eq!(house.bank.payout(POUT)["status"], "cancelled");
 }
@@ -441,19 +446,22 @@ async fn governed_exactly_once_by_webhooks_and_polls_in_any_order() {
     }
     let second = house.again(plan()).await;
     let (one, two, three) = tokio::join!(
-        house.broker.work_webhooks(),
-        second.broker.work_webhooks(),
-        second.broker.poll_now(),
+        house.broker.bank.work_webhooks(),
+        second.broker.bank.work_webhooks(),
+        second.broker.bank.poll_now(),
     );
     one.unwrap();
     two.unwrap();
     three.unwrap();
     for _ in 0..4 {
-        let (one, two) = tokio::join!(house.broker.work_cases(), second.broker.work_cases());
+        let (one, two) = tokio::join!(
+            house.broker.bank.work_cases(),
+            second.broker.bank.work_cases()
+        );
         one.unwrap();
         two.unwrap();
     }
-    house.broker.poll_now().await.unwrap();
+    house.broker.bank.poll_now().await.unwrap();
     work(&house).await;
     assert_eq!(
         story(&house).await,
@@ -589,6 +597,7 @@ async fn a_payout_that_we_cancel_gives_its_budget_back() {
         let agent = "agent-1".parse().unwrap();
         let view = house
             .broker
+            .pay
             .budget(&person(Role::Admin), &agent)
             .await
             .unwrap();
@@ -608,8 +617,11 @@ async fn a_payout_that_we_cancel_gives_its_budget_back() {
     });
     let cancelled = carried_out(&house, "cancel_payout", arguments).await;
     assert_eq!(cancelled.state, State::Executed);
+    // Left to be told with the settlement, and told once, by whichever node turns to it.
+    assert_eq!(house.broker.bank.work_withdrawn().await, Ok(1));
     assert_eq!(read(&house, paid.id()).await.state, State::Reversed);
     assert_eq!(spent().await, (0, 0));
+    assert_eq!(house.broker.bank.work_withdrawn().await, Ok(0));
 }
 
 #[tokio::test]
@@ -687,31 +699,31 @@ async fn polling_finds_what_no_webhook_told_and_waits_longer_after_failures() {
         house.bank.put(made);
     }
     house.bank.set_down(true);
-    assert!(house.broker.poll_if_due().await.is_err());
-    house.broker.poll_if_due().await.unwrap();
+    assert!(house.broker.bank.poll_if_due().await.is_err());
+    house.broker.bank.poll_if_due().await.unwrap();
     house.bank.set_down(false);
     house.clock.forward(1);
-    house.broker.poll_if_due().await.unwrap();
+    house.broker.bank.poll_if_due().await.unwrap();
     assert!(
         house.bank.calls("list_payouts").is_empty(),
         "not before the pause is over"
     );
     house.clock.forward(9);
-    house.broker.poll_if_due().await.unwrap();
+    house.broker.bank.poll_if_due().await.unwrap();
     assert_eq!(
         house.bank.calls("list_payouts").len(),
         4,
         "three pages of pending, one of queued"
     );
     while !house.store.docs("case", None).await.unwrap().is_empty() {
-        house.broker.work_cases().await.unwrap();
+        house.broker.bank.work_cases().await.unwrap();
     }
     assert_eq!(house.bank.calls("approve_payout").len(), 250);
     house.clock.forward(29);
-    house.broker.poll_if_due().await.unwrap();
+    house.broker.bank.poll_if_due().await.unwrap();
     assert_eq!(house.bank.calls("list_payouts").len(), 4);
     house.clock.forward(8);
-    house.broker.poll_if_due().await.unwrap();
+    house.broker.bank.poll_if_due().await.unwrap();
     assert_eq!(house.bank.calls("list_payouts").len(), 6);
 }
 
@@ -728,9 +740,9 @@ async fn hundreds_that_wait_for_people_hold_up_nobody_else() {
             .bank
             .put(payout(&format!("pout_{n:014}"), "pending", 6_000));
     }
-    house.broker.poll_now().await.unwrap();
+    house.broker.bank.poll_now().await.unwrap();
     for _ in 0..4 {
-        house.broker.work_cases().await.unwrap();
+        house.broker.bank.work_cases().await.unwrap();
     }
     assert_eq!(house.store.docs("case", None).await.unwrap().len(), 230);
     // Sorts after all of them.
@@ -738,9 +750,9 @@ async fn hundreds_that_wait_for_people_hold_up_nobody_else() {
     house.bank.put(late.clone());
     let body = event("payout.pending", &late);
     post(&app(&house), &body, SECRET, "ev1").await;
-    house.broker.work_webhooks().await.unwrap();
+    house.broker.bank.work_webhooks().await.unwrap();
     for _ in 0..6 {
-        house.broker.work_cases().await.unwrap();
+        house.broker.bank.work_cases().await.unwrap();
     }
     assert_eq!(
         house.bank.payout("pout_zzzzzzzzzzzzzz")["status"],
@@ -765,7 +777,7 @@ async fn a_poll_by_hand_tells_the_decision_about_each_of_hundreds() {
         waiting.push((id, ["APPROVED", "HELD", "REJECTED"][n % 3].to_owned()));
     }
     let who = person(Role::Operator);
-    let asked = house.broker.relay_poll(&who).await.unwrap();
+    let asked = house.broker.bank.relay_poll(&who).await.unwrap();
     assert_eq!(asked.found, 450);
     let told = asked.decisions.into_iter();
     let mut told: Vec<_> = told.map(|one| (one.payout, one.decision)).collect();
@@ -836,9 +848,9 @@ async fn what_we_let_go_and_then_waits_for_balance_is_not_governed_again() {
     let mut made = put(&house, "pending", 5_000);
     let app = app(&house);
     post(&app, &event("payout.pending", &made), SECRET, "ev1").await;
-    house.broker.work_webhooks().await.unwrap();
+    house.broker.bank.work_webhooks().await.unwrap();
     // Approved at the bank by now; the case is closed at the next look only.
-    house.broker.work_cases().await.unwrap();
+    house.broker.bank.work_cases().await.unwrap();
     made["status"] = json!("queued");
     post(&app, &event("payout.queued", &made), SECRET, "ev2").await;
     work(&house).await;

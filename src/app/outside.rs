@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use crate::ambient::Ambient;
-use crate::broker::{Bank, Ntfy, People, Slack};
+use crate::broker::{BankSettings, Ntfy, People, Slack};
 use crate::config::Config;
 use crate::config::secret::KeyBytes;
 use crate::domain::ids::hex;
@@ -31,10 +31,10 @@ pub(super) fn people(config: &Config) -> People {
 }
 
 /// What is known of the bank beyond our own calls.
-pub(super) fn bank(config: &Config, sandbox: Option<Secret>) -> Bank {
+pub(super) fn bank(config: &Config, sandbox: Option<Secret>) -> BankSettings {
     let secs = u32::try_from(config.poll_interval.as_secs()).unwrap_or(u32::MAX);
     let configured = config.razorpay.webhook_secrets.iter().cloned();
-    Bank {
+    BankSettings {
         webhook_secrets: configured.chain(sandbox).collect(),
         external_agent: config.razorpay.external_agent.clone(),
         poll_interval_secs: config.auto_poll.then_some(secs),

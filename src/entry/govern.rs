@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::broker::agents::{AgentView, BudgetView};
-use crate::broker::payees::NewPayee;
-use crate::broker::policy::{PolicyVersion, PolicyView};
+use crate::broker::pay::agents::{AgentView, BudgetView};
+use crate::broker::pay::payees::NewPayee;
+use crate::broker::pay::policy::{PolicyVersion, PolicyView};
 use crate::broker::{Broker, Trouble};
 use crate::domain::facts::Freezes;
 use crate::domain::ids::AgentId;
@@ -27,7 +27,7 @@ pub fn policy(view: &PolicyView) -> Value {
 /// A policy that was just written, with what its operator should know.
 pub async fn written(broker: &Broker, who: &Principal, view: &PolicyView) -> Value {
     let mut body = policy(view);
-    match broker.policy_warnings(who, &view.agent).await {
+    match broker.pay.policy_warnings(who, &view.agent).await {
         Ok(warnings) => body["warnings"] = json!(warnings),
         // It is written, whether or not anything more can be said.
         Err(error) => tracing::warn!(%error, agent = %view.agent, "a policy was not looked over"),

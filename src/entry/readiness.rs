@@ -22,9 +22,9 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
     let breakers = breakers.into_iter().flatten();
     let breakers = ports.wire.breakers().into_iter().chain(breakers);
     let breakers = breakers.map(|health| (format!("breaker {}", health.name), health));
-    let channels = broker.channels().into_iter();
+    let channels = broker.pay.channels().into_iter();
     let channels = channels.map(|health| (format!("channel {}", health.name), health));
-    let complaints = broker.catalogue().complaints();
+    let complaints = broker.tools.catalogue().complaints();
     let tools = broker.settings().upstreams.keys().map(|upstream| {
         let wrong = complaints.get(upstream);
         let seen = wrong.map_or_else(|| "listed".to_owned(), |what| what.join("; "));
@@ -36,7 +36,7 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
     let others = others.map(|(name, health)| (name, health.ok, health.detail));
     let redis = ports.ephemeral.health().into_iter();
     let redis = redis.map(|health| ("redis".to_owned(), health.ok, health.detail));
-    let lacks = broker.lacking_keys();
+    let lacks = broker.access.lacking_keys();
     let (agree, seen) = (
         lacks.is_none(),
         lacks.unwrap_or("those of its peers".to_owned()),

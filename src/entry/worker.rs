@@ -56,10 +56,10 @@ pub fn duties() -> Vec<Duty> {
     let millis = Duration::from_millis;
     vec![
         Duty::new("reconcile", millis(500), |broker| async move {
-            broker.reconcile(RECONCILE_BATCH).await.map(drop)
+            broker.pay.reconcile(RECONCILE_BATCH).await.map(drop)
         }),
         Duty::new("lapse", millis(500), |broker| async move {
-            broker.lapse(LAPSE_BATCH).await.map(drop)
+            broker.pay.lapse(LAPSE_BATCH).await.map(drop)
         }),
         Duty::new("refresh", millis(250), |broker| async move {
             broker.refresh().await
@@ -67,43 +67,46 @@ pub fn duties() -> Vec<Duty> {
         // A record has to be sealed within a second. Far more often than that: what has gathered is
         // then little, and the commits beside it do not wait for a core.
         Duty::new("seal", millis(50), |broker| async move {
-            broker.seal_in_turn().await.map(drop)
+            broker.audit.seal_in_turn().await.map(drop)
         }),
         Duty::new("tools", millis(250), |broker| async move {
-            broker.tend_tools_in_turn().await
+            broker.tools.tend_tools_in_turn().await
         }),
         Duty::new("webhooks", millis(200), |broker| async move {
-            broker.work_webhooks().await.map(drop)
+            broker.bank.work_webhooks().await.map(drop)
+        }),
+        Duty::new("withdrawn", millis(250), |broker| async move {
+            broker.bank.work_withdrawn().await.map(drop)
         }),
         Duty::new("cases", millis(500), |broker| async move {
-            broker.work_cases().await.map(drop)
+            broker.bank.work_cases().await.map(drop)
         }),
         Duty::new("errands", millis(2_000), |broker| async move {
-            broker.work_errands().await.map(drop)
+            broker.pay.work_errands().await.map(drop)
         }),
         Duty::new("poll", millis(1_000), |broker| async move {
-            broker.poll_if_due().await
+            broker.bank.poll_if_due().await
         }),
         Duty::new("spool", millis(2_000), |broker| async move {
-            broker.import_spool().await.map(drop)
+            broker.audit.import_spool().await.map(drop)
         }),
         Duty::new("deliver", millis(500), |broker| async move {
-            broker.deliver().await.map(drop)
+            broker.pay.deliver().await.map(drop)
         }),
         Duty::new("refusals", millis(5_000), |broker| async move {
-            broker.sum_refusals(false).await
+            broker.audit.sum_refusals(false).await
         }),
         Duty::new("prune", millis(30_000), |broker| async move {
-            broker.prune(PRUNE_BATCH).await.map(drop)
+            broker.pay.prune(PRUNE_BATCH).await.map(drop)
         }),
         Duty::new("peers", millis(2_000), |broker| async move {
-            broker.look_at_peers().await
+            broker.access.look_at_peers().await
         }),
         Duty::new("retention", millis(600_000), |broker| async move {
-            broker.drop_old().await.map(drop)
+            broker.pay.drop_old().await.map(drop)
         }),
         Duty::new("gauges", millis(5_000), |broker| async move {
-            broker.gauges().await
+            broker.pay.gauges().await
         }),
     ]
 }

@@ -35,6 +35,7 @@ pub fn run(
     let told = on_store(config, async |app| {
         Ok(app
             .broker
+            .pay
             .token_keys_changed(&local_admin(), &changed)
             .await?)
     });

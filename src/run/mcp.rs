@@ -23,8 +23,8 @@ pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
         app.first_look().await?;
         app.welcome_agent().await?;
         let who = match &args.actor.key {
-            Some(key) => app.broker.authenticate(key).await?,
-            None => app.broker.first_agent().await?,
+            Some(key) => app.broker.access.authenticate(key).await?,
+            None => app.broker.access.first_agent().await?,
         };
         let (stop_duties, stop) = watch::channel(false);
         let duties = tokio::spawn(worker::run(app.broker.clone(), worker::duties(), stop));

@@ -188,7 +188,7 @@ fn on_store_as(
 /// The holder of `--key`, or whoever owns the data folder.
 async fn acting(app: &App, actor: &Actor) -> Result<Principal, Failure> {
     match &actor.key {
-        Some(key) => Ok(app.broker.authenticate(key).await?),
+        Some(key) => Ok(app.broker.access.authenticate(key).await?),
         None => Ok(local_admin()),
     }
 }

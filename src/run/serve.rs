@@ -7,7 +7,7 @@ use std::path::Path;
 use axum::Router;
 use hundi::ambient::Ambient;
 use hundi::app::App;
-use hundi::broker::keys::FirstKeys;
+use hundi::broker::access::keys::FirstKeys;
 use hundi::config::Config;
 use hundi::domain::ids::hex;
 use hundi::entry::cli::{Failure, ServeArgs};
@@ -190,7 +190,7 @@ impl Server {
         {
             tracing::warn!("commits were still under way at the end; recovery settles them");
         }
-        if let Err(error) = broker.sum_refusals(true).await {
+        if let Err(error) = broker.audit.sum_refusals(true).await {
             tracing::warn!(%error, "the last sums of refusals were not written");
         }
         // Fails only if the duties have ended already.

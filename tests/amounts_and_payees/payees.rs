@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use hundi::broker::payees::NewPayee;
+use hundi::broker::pay::payees::NewPayee;
 use hundi::broker::{CommitRequest, Committed, ProposeRequest, Trouble};
 use hundi::domain::facts::{Entity, EntityRecord, Fact, FreezeScope, Reputation};
 use hundi::domain::principal::{Principal, Role};
@@ -98,7 +98,7 @@ async fn set_policy(house: &House, mut policy: Value) {
     }
     policy["duplicates"] = json!({"then": "off"});
     let (who, a) = (person(Role::Operator), "a".parse().unwrap());
-    let set = house.broker.set_policy(&who, &a, &policy, None).await;
+    let set = house.broker.pay.set_policy(&who, &a, &policy, None).await;
     set.unwrap();
 }
 
@@ -128,7 +128,7 @@ async fn propose_as(house: &House, who: &Principal, arguments: Value) -> Decided
         arguments,
         ..ProposeRequest::default()
     };
-    let proposed = house.broker.propose(who, request).await.unwrap();
+    let proposed = house.broker.pay.propose(who, request).await.unwrap();
     let fixed = &proposed.proposal.fixed;
     let found = fixed.findings.iter().find(|f| f.reason == fixed.reason);
     Decided {
@@ -146,7 +146,12 @@ async fn commit(house: &House, decided: &Decided) -> Committed {
         tool: None,
         arguments: decided.proposal.fixed.args.value(),
     };
-    house.broker.commit(&agent_of("a"), request).await.unwrap()
+    house
+        .broker
+        .pay
+        .commit(&agent_of("a"), request)
+        .await
+        .unwrap()
 }
 
 fn acme() -> NewPayee {
@@ -160,7 +165,7 @@ fn acme() -> NewPayee {
 
 async fn register(house: &House, new: NewPayee) {
     let who = person(Role::Operator);
-    house.broker.register_payee(&who, new).await.unwrap();
+    house.broker.pay.register_payee(&who, new).await.unwrap();
 }
 
 async fn kinds(house: &House) -> Vec<String> {
@@ -169,7 +174,7 @@ async fn kinds(house: &House) -> Vec<String> {
         ..RecordFilter::default()
     };
     let who = person(Role::Auditor);
-    let records = house.broker.records(&who, filter).await.unwrap();
+    let records = house.broker.audit.records(&who, filter).await.unwrap();
     let kinds = records.rows.into_iter().map(|stored| stored.record.kind);
     kinds.filter(|kind| kind.starts_with("payee")).collect()
 }
@@ -182,20 +187,20 @@ async fn only_operators_register_and_every_change_is_in_the_audit() {
         let role = who.role.name();
         let forbidden = Err(Trouble::Forbidden { role });
         assert_eq!(
-            broker.register_payee(&who, acme()).await.map(drop),
+            broker.pay.register_payee(&who, acme()).await.map(drop),
             forbidden
         );
         assert_eq!(
-            broker.remove_payee(&who, "Acme Ltd").await.map(drop),
+            broker.pay.remove_payee(&who, "Acme Ltd").await.map(drop),
             forbidden
         );
     }
-    assert!(broker.payees(&agent_of("a")).await.is_err());
+    assert!(broker.pay.payees(&agent_of("a")).await.is_err());
 
     let who = person(Role::Operator);
-    let (made, new) = broker.register_payee(&who, acme()).await.unwrap();
+    let (made, new) = broker.pay.register_payee(&who, acme()).await.unwrap();
     assert!(new && made.id.as_str().starts_with("py_"));
-    let (same, new) = broker.register_payee(&who, acme()).await.unwrap();
+    let (same, new) = broker.pay.register_payee(&who, acme()).await.unwrap();
     assert_eq!(
         (&same, new),
         (&made, false),
@@ -206,14 +211,14 @@ async fn only_operators_register_and_every_change_is_in_the_audit() {
         fund_accounts: vec![ACME.to_owned()],
         ..acme()
     };
-    let (changed, new) = broker.register_payee(&who, moved).await.unwrap();
+    let (changed, new) = broker.pay.register_payee(&who, moved).await.unwrap();
     assert_eq!(
         (&changed.id, new),
         (&made.id, false),
         "one name is one payee"
     );
     assert_eq!(
-        broker.payees(&person(Role::Auditor)).await.unwrap(),
+        broker.pay.payees(&person(Role::Auditor)).await.unwrap(),
         [changed]
     );
 
@@ -222,6 +227,7 @@ async fn only_operators_register_and_every_change_is_in_the_audit() {
         ..acme()
     };
     let taken = broker
+        .pay
         .register_payee(&who, other.clone())
         .await
         .unwrap_err();
@@ -230,14 +236,14 @@ async fn only_operators_register_and_every_change_is_in_the_audit() {
         fund_accounts: vec![ACME_TOO.to_owned()],
         ..other
     };
-    broker.register_payee(&who, free).await.unwrap();
+    broker.pay.register_payee(&who, free).await.unwrap();
 
     for named in ["acme ltd", ACME_TOO] {
-        broker.remove_payee(&who, named).await.unwrap();
-        let gone = broker.remove_payee(&who, named).await;
+        broker.pay.remove_payee(&who, named).await.unwrap();
+        let gone = broker.pay.remove_payee(&who, named).await;
         assert_eq!(gone, Err(Trouble::NotFound("payee")));
     }
-    assert_eq!(broker.payees(&who).await.unwrap(), []);
+    assert_eq!(broker.pay.payees(&who).await.unwrap(), []);
     let expected = [
         "payee_removed",
         "payee_removed",
@@ -257,17 +263,24 @@ async fn a_payee_of_another_organisation_is_nobodys_here() {
     };
     house
         .broker
+        .pay
         .register_payee(&elsewhere, acme())
         .await
         .unwrap();
     assert_eq!(
-        house.broker.payees(&person(Role::Operator)).await.unwrap(),
+        house
+            .broker
+            .pay
+            .payees(&person(Role::Operator))
+            .await
+            .unwrap(),
         []
     );
     let unknown = propose(&house, payout(ACME, json!({}))).await;
     assert_eq!(unknown.reason, Reason::PayeeUnknown);
     let gone = house
         .broker
+        .pay
         .remove_payee(&person(Role::Operator), ACME)
         .await;
     assert_eq!(gone, Err(Trouble::NotFound("payee")));
@@ -337,6 +350,7 @@ async fn what_could_be_no_payee_is_refused_by_name() {
     for (new, named) in cases {
         let refused = house
             .broker
+            .pay
             .register_payee(&person(Role::Operator), new)
             .await;
         let Err(Trouble::InvalidRequest(detail)) = refused else {
@@ -379,7 +393,7 @@ async fn who_left_the_registry_after_the_proposal_is_not_paid() {
     register(&house, acme()).await;
     let allowed = propose(&house, payout(ACME, json!({}))).await;
     let who = person(Role::Operator);
-    house.broker.remove_payee(&who, ACME).await.unwrap();
+    house.broker.pay.remove_payee(&who, ACME).await.unwrap();
     let Committed::Refused {
         refusal, detail, ..
     } = commit(&house, &allowed).await
@@ -518,6 +532,7 @@ async fn a_freeze_of_a_payee_covers_every_account_and_name_of_its() {
     register(&registered, acme()).await;
     let id = registered
         .broker
+        .pay
         .payees(&person(Role::Admin))
         .await
         .unwrap()[0]
@@ -528,6 +543,7 @@ async fn a_freeze_of_a_payee_covers_every_account_and_name_of_its() {
         let freeze = (FreezeScope::Vendor, Some(frozen));
         registered
             .broker
+            .pay
             .freeze(&who, freeze.0, freeze.1, "drill")
             .await
             .unwrap();
@@ -544,6 +560,7 @@ async fn a_freeze_of_a_payee_covers_every_account_and_name_of_its() {
         assert_eq!(other.reason, Reason::PolicyOk, "{frozen}");
         registered
             .broker
+            .pay
             .unfreeze(&who, freeze.0, freeze.1, "over")
             .await
             .unwrap();

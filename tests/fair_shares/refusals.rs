@@ -28,6 +28,7 @@ async fn propose(house: &House, agent: &str, arguments: Value, key: Option<Strin
     };
     house
         .broker
+        .pay
         .propose(&agent_of(agent), request)
         .await
         .unwrap()
@@ -71,14 +72,14 @@ async fn beyond_twenty_a_minute_refusals_are_summed_up() {
         let named = house.store.by_key(&org, &agent, key).await.unwrap();
         assert_eq!(named.is_some(), kept, "{key}");
     }
-    house.broker.sum_refusals(false).await.unwrap();
+    house.broker.audit.sum_refusals(false).await.unwrap();
     assert!(
         records(&house, "refusals_summed").await.is_empty(),
         "not yet"
     );
     house.clock.forward(60);
-    house.broker.sum_refusals(false).await.unwrap();
-    house.broker.sum_refusals(true).await.unwrap();
+    house.broker.audit.sum_refusals(false).await.unwrap();
+    house.broker.audit.sum_refusals(true).await.unwrap();
     let sums = records(&house, "refusals_summed").await;
     assert_eq!(sums.len(), 1);
     let sum = &sums[0].record;
@@ -102,9 +103,14 @@ async fn refused_commits_are_summed_up_as_well() {
             tool: None,
             arguments: json!({}),
         };
-        house.broker.commit(&agent_of("a"), request).await.unwrap();
+        house
+            .broker
+            .pay
+            .commit(&agent_of("a"), request)
+            .await
+            .unwrap();
     }
-    house.broker.sum_refusals(true).await.unwrap();
+    house.broker.audit.sum_refusals(true).await.unwrap();
     assert_eq!(records(&house, "commit_refused").await.len(), 20);
     let sums = records(&house, "refusals_summed").await;
     assert_eq!(
@@ -169,7 +175,7 @@ async fn a_hold_is_told_before_a_crowd_of_refusals() {
     house.policy("payer", &policy).await;
     let held = propose(&house, "payer", json!({"amount": 100}), None).await;
     assert_eq!(held.proposal.state.name(), "held");
-    while house.broker.deliver().await.unwrap() > 0 {}
+    while house.broker.pay.deliver().await.unwrap() > 0 {}
     let told = channel.0.lock().unwrap().clone();
     assert!(
         told[0].contains("payer"),
@@ -181,8 +187,8 @@ async fn a_hold_is_told_before_a_crowd_of_refusals() {
         "{} messages about refusals",
         told.len() - 1
     );
-    house.broker.sum_refusals(true).await.unwrap();
-    while house.broker.deliver().await.unwrap() > 0 {}
+    house.broker.audit.sum_refusals(true).await.unwrap();
+    while house.broker.pay.deliver().await.unwrap() > 0 {}
     let told = channel.0.lock().unwrap().clone();
     let last = told.last().unwrap();
     assert!(
@@ -218,6 +224,7 @@ async fn pays(house: &House, agent: &str, url: &str) -> String {
     };
     let answer = house
         .broker
+        .pay
         .propose(&agent_of(agent), request)
         .await
         .unwrap();

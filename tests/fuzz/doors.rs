@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use hundi::broker::{Bank, People, Settings, Slack};
+use hundi::broker::{BankSettings, People, Settings, Slack};
 use hundi::domain::policy::{Policy, RateLimit};
 use hundi::domain::principal::Role;
 use hundi::domain::secret::Secret;
@@ -61,7 +61,10 @@ impl Doors {
                     .unwrap()
             };
             let admin = person(Role::Admin);
-            let made = house.broker.create_key(&admin, Role::Agent, "fuzz", None);
+            let made = house
+                .broker
+                .access
+                .create_key(&admin, Role::Agent, "fuzz", None);
             let (info, bearer) = made.await.unwrap();
             let agent = info.agent_id.unwrap();
             house.policy(agent.as_str(), &policy).await;
@@ -115,9 +118,9 @@ impl Doors {
 fn plan() -> Plan {
     Plan {
         settings: Settings {
-            bank: Bank {
+            bank: BankSettings {
                 webhook_secrets: vec![Secret::new(SECRET)],
-                ..Bank::default()
+                ..BankSettings::default()
             },
             people: People {
                 slack: Some(Slack {
@@ -148,7 +151,9 @@ pub fn webhook_door(input: &[u8]) -> String {
         };
         let first = knock();
         assert_eq!(first.as_ref().map(|(s, _)| *s), knock().map(|(s, _)| s));
-        let worked = doors.runtime.block_on(doors.house.broker.work_webhooks());
+        let worked = doors
+            .runtime
+            .block_on(doors.house.broker.bank.work_webhooks());
         assert!(worked.is_ok(), "{worked:?}");
         told(first)
     })

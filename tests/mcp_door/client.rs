@@ -323,7 +323,12 @@ async fn a_held_proposal_is_awaited_approved_and_committed() {
     );
     let agreeing = async {
         let id = id.as_str().unwrap().parse().unwrap();
-        house.broker.approve(&house.approver.who, id).await.unwrap()
+        house
+            .broker
+            .pay
+            .approve(&house.approver.who, id)
+            .await
+            .unwrap()
     };
     let (approved, _) = tokio::join!(waiting, agreeing);
     assert_eq!(said(&approved)["state"], "allowed");
@@ -405,7 +410,7 @@ async fn lists_go_on_page_by_page() {
 #[tokio::test]
 async fn a_changed_catalogue_is_told_to_those_who_listen() {
     let open = open().await;
-    let with = (*open.house.broker.catalogue().tools()).clone();
+    let with = (*open.house.broker.tools.catalogue().tools()).clone();
     let mut without = with.clone();
     without.remove("look");
     for client in [
@@ -416,7 +421,7 @@ async fn a_changed_catalogue_is_told_to_those_who_listen() {
         let told = async {
             // The server begins to listen once it has read `initialized`; say it until it hears.
             for tools in [&without, &with].into_iter().cycle() {
-                open.house.broker.catalogue().replace(tools.clone());
+                open.house.broker.tools.catalogue().replace(tools.clone());
                 let waited = tokio::time::timeout(Duration::from_millis(100), heard.notified());
                 if waited.await.is_ok() {
                     return;
@@ -427,9 +432,9 @@ async fn a_changed_catalogue_is_told_to_those_who_listen() {
             .await
             .unwrap();
     }
-    let mut tools = (*open.house.broker.catalogue().tools()).clone();
+    let mut tools = (*open.house.broker.tools.catalogue().tools()).clone();
     tools.remove("noop");
-    open.house.broker.catalogue().replace(tools);
+    open.house.broker.tools.catalogue().replace(tools);
     let client = over_http(&open, &open.house.agent.key, modern()).await;
     let tools = client.list_all_tools().await.unwrap();
     assert!(!tools.iter().any(|tool| tool.name == "noop_propose"));

@@ -157,11 +157,11 @@ impl House {
 
     /// Every proposal of `tool` waits for a person from now on.
     pub fn hold(&self, tool: &str) {
-        let mut tools = (*self.broker.catalogue().tools()).clone();
+        let mut tools = (*self.broker.tools.catalogue().tools()).clone();
         let mut held = (*tools[tool]).clone();
         held.hold = true;
         tools.insert(tool.to_owned(), Arc::new(held));
-        self.broker.catalogue().replace(tools);
+        self.broker.tools.catalogue().replace(tools);
     }
 }
 
@@ -174,8 +174,12 @@ async fn holder(broker: &Broker, role: Role, name: &str) -> Holder {
         role: Role::Admin,
         agent: None,
     };
-    let (_, key) = broker.create_key(&founder, role, name, None).await.unwrap();
-    let who = broker.authenticate(&key).await.unwrap();
+    let (_, key) = broker
+        .access
+        .create_key(&founder, role, name, None)
+        .await
+        .unwrap();
+    let who = broker.access.authenticate(&key).await.unwrap();
     Holder { key, who }
 }
 

@@ -182,7 +182,7 @@ async fn what_two_readers_could_read_differently_is_refused_and_the_door_lives()
     }
     let invalid = [&b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"p"[..], b"\xff\"}"].concat();
     assert_eq!(open.post(invalid).await.json()["error"]["code"], -32700);
-    let stored = open.house.broker.proposals(&open.house.admin.who, &Default::default()).await;
+    let stored = open.house.broker.pay.proposals(&open.house.admin.who, &Default::default()).await;
     assert!(stored.unwrap().rows.is_empty(), "nothing was stored");
     let alive = open.modern(&open.house.agent.key, "tools/list", json!({})).await;
     assert_eq!(alive.status, 200, "{}", alive.text);

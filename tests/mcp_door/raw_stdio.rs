@@ -106,7 +106,7 @@ async fn an_unreadable_line_gets_an_answer_and_the_door_lives() {
     assert_eq!(pipe.read().await["error"]["code"], -32700);
     pipe.write_raw(b"\r\n\n   \n").await;
     assert!(pipe.is_alive().await, "empty lines are nothing");
-    let stored = house.broker.proposals(&house.admin.who, &Default::default()).await;
+    let stored = house.broker.pay.proposals(&house.admin.who, &Default::default()).await;
     assert!(stored.unwrap().rows.is_empty());
 }
 
@@ -245,7 +245,12 @@ async fn a_commit_runs_to_its_end_after_stdin_has_closed_or_the_caller_cancelled
             .unwrap()
             .unwrap();
         let id = proposed["proposal_id"].as_str().unwrap().parse().unwrap();
-        let found = house.broker.proposal(&house.agent.who, id).await.unwrap();
+        let found = house
+            .broker
+            .pay
+            .proposal(&house.agent.who, id)
+            .await
+            .unwrap();
         assert_eq!(
             found.proposal.state.name(),
             "executed",

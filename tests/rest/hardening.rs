@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
-use hundi::broker::places::{Kind, Shares};
+use hundi::broker::core::places::{Kind, Shares};
 use hundi::domain::principal::Role;
 use hundi::entry::http::{HttpOptions, Limits, harden, serve};
 use serde_json::json;
@@ -229,7 +229,13 @@ async fn whoever_has_too_much_under_way_is_told_so_and_nobody_else() {
     let door = Door::new().await;
     let agent = door.fixture.key(Role::Agent, "payer").await;
     let other = door.fixture.key(Role::Agent, "other").await;
-    let who = door.fixture.broker.authenticate(&agent).await.unwrap();
+    let who = door
+        .fixture
+        .broker
+        .access
+        .authenticate(&agent)
+        .await
+        .unwrap();
     let places = door.fixture.broker.places();
     let most = Shares::default().requests;
     let taken: Vec<_> = (0..most)

@@ -151,15 +151,20 @@ async fn a_slack_user_is_one_person_with_their_key() {
     let boss = admin(&OrgId::default());
     let broker = &fixture.broker;
     let made = broker
+        .access
         .create_key(&boss, Role::Approver, "ann", Some("U1"))
         .await;
     let (info, text) = made.unwrap();
-    let by_key = broker.authenticate(&text).await.unwrap();
-    assert_eq!(broker.slack_principal("U1").await.unwrap(), Some(by_key));
-    assert_eq!(broker.slack_principal("U2").await.unwrap(), None);
-    broker.revoke_key(&boss, &info.id).await.unwrap();
-    assert_eq!(broker.slack_principal("U1").await.unwrap(), None);
+    let by_key = broker.access.authenticate(&text).await.unwrap();
+    assert_eq!(
+        broker.access.slack_principal("U1").await.unwrap(),
+        Some(by_key)
+    );
+    assert_eq!(broker.access.slack_principal("U2").await.unwrap(), None);
+    broker.access.revoke_key(&boss, &info.id).await.unwrap();
+    assert_eq!(broker.access.slack_principal("U1").await.unwrap(), None);
     let again = broker
+        .access
         .create_key(&boss, Role::Approver, "ann", Some("U1"))
         .await;
     assert!(again.is_ok(), "a revoked key frees its Slack user");
@@ -245,16 +250,17 @@ async fn a_key_ended_elsewhere_is_refused_within_a_second() {
     let elsewhere = broker(store, Arc::new(Provider::default()));
     let boss = admin(&OrgId::default());
     let made = elsewhere
+        .access
         .create_key(&boss, Role::Agent, "payer", None)
         .await;
     let (info, text) = made.unwrap();
     assert!(
-        here.broker.authenticate(&text).await.is_ok(),
+        here.broker.access.authenticate(&text).await.is_ok(),
         "made there, works here"
     );
-    elsewhere.revoke_key(&boss, &info.id).await.unwrap();
+    elsewhere.access.revoke_key(&boss, &info.id).await.unwrap();
     let refused = async {
-        while here.broker.authenticate(&text).await.is_ok() {
+        while here.broker.access.authenticate(&text).await.is_ok() {
             tokio::task::yield_now().await;
         }
     };
@@ -269,32 +275,45 @@ async fn two_first_starts_make_one_set_of_keys() {
         Fixture::store(&one.folder).await,
         Arc::new(Provider::default()),
     );
-    let quiet = one.broker.first_agent().await.unwrap();
+    let quiet = one.broker.access.first_agent().await.unwrap();
     assert_eq!(
         quiet.agent.unwrap().as_str(),
         "agent-1",
         "before there is a key"
     );
-    assert!(one.broker.begin().await.unwrap());
-    assert!(!two.begin().await.unwrap(), "somebody was first");
-    let (first, second) = tokio::join!(one.broker.bootstrap_keys(), two.bootstrap_keys());
+    assert!(one.broker.access.begin().await.unwrap());
+    assert!(!two.access.begin().await.unwrap(), "somebody was first");
+    let (first, second) = tokio::join!(
+        one.broker.access.bootstrap_keys(),
+        two.access.bootstrap_keys()
+    );
     let (first, second) = (first.unwrap(), second.unwrap());
     assert!(first.is_some() != second.is_some());
     let made = first.or(second).unwrap();
     assert_eq!(made.agent_id.as_str(), "agent-1");
     assert_eq!(
-        one.broker.bootstrap_keys().await.unwrap(),
+        one.broker.access.bootstrap_keys().await.unwrap(),
         None,
         "once per store"
     );
-    let boss = one.broker.authenticate(&made.admin_key).await.unwrap();
+    let boss = one
+        .broker
+        .access
+        .authenticate(&made.admin_key)
+        .await
+        .unwrap();
     assert_eq!(boss.role, Role::Admin);
-    assert_eq!(one.broker.keys(&boss).await.unwrap().len(), 2);
+    assert_eq!(one.broker.access.keys(&boss).await.unwrap().len(), 2);
 
-    let agent = one.broker.authenticate(&made.agent_key).await.unwrap();
-    assert_eq!(one.broker.first_agent().await.unwrap(), agent);
+    let agent = one
+        .broker
+        .access
+        .authenticate(&made.agent_key)
+        .await
+        .unwrap();
+    assert_eq!(one.broker.access.first_agent().await.unwrap(), agent);
     let id = made.agent_key.split('_').nth(1).unwrap();
-    one.broker.revoke_key(&boss, id).await.unwrap();
-    let refused = one.broker.first_agent().await.unwrap_err();
+    one.broker.access.revoke_key(&boss, id).await.unwrap();
+    let refused = one.broker.access.first_agent().await.unwrap_err();
     assert_eq!(refused.code(), "not_configured");
 }

@@ -80,11 +80,11 @@ async fn a_key_is_not_believed_for_longer_than_a_revocation_may_take() {
     let store = Fragile::over(Fixture::store(&folder).await);
     let fixture = Fixture::over(folder, store.clone());
     let key = fixture.key(Role::Auditor, "watcher").await;
-    assert!(fixture.broker.authenticate(&key).await.is_ok());
+    assert!(fixture.broker.access.authenticate(&key).await.is_ok());
     store.set_down(true);
     let refused = async {
         loop {
-            match fixture.broker.authenticate(&key).await {
+            match fixture.broker.access.authenticate(&key).await {
                 Ok(_) => tokio::task::yield_now().await,
                 Err(trouble) => return trouble,
             }
@@ -95,7 +95,12 @@ async fn a_key_is_not_believed_for_longer_than_a_revocation_may_take() {
         .unwrap();
     assert_eq!(trouble.code(), "store_unavailable");
     let unknown = format!("hk_{}_{}", "0".repeat(16), "0".repeat(64));
-    let trouble = fixture.broker.authenticate(&unknown).await.unwrap_err();
+    let trouble = fixture
+        .broker
+        .access
+        .authenticate(&unknown)
+        .await
+        .unwrap_err();
     assert_eq!(
         trouble.code(),
         "store_unavailable",
@@ -103,7 +108,7 @@ async fn a_key_is_not_believed_for_longer_than_a_revocation_may_take() {
     );
     store.set_down(false);
     let back = async {
-        while fixture.broker.authenticate(&key).await.is_err() {
+        while fixture.broker.access.authenticate(&key).await.is_err() {
             tokio::task::yield_now().await;
         }
     };

@@ -107,7 +107,7 @@ impl History {
         for _ in 0..4 {
             let broker = self.broker();
             let who = agent();
-            let asked = broker.propose(&who, request.clone());
+            let asked = broker.pay.propose(&who, request.clone());
             match timeout(PATIENCE, asked).await {
                 Ok(Ok(answer)) => return Some(answer),
                 Ok(Err(Trouble::StoreUnavailable | Trouble::Changed)) | Err(_) => {}
@@ -128,7 +128,7 @@ impl History {
         let attempt = world.seen().begins(id, genuine, token.expires_at, now);
         let broker = self.broker();
         let who = agent();
-        let told = match timeout(PATIENCE, broker.commit(&who, request)).await {
+        let told = match timeout(PATIENCE, broker.pay.commit(&who, request)).await {
             Ok(Ok(Committed::Settled(proposal))) if proposal.state == State::Failed => Told::Failed,
             Ok(Ok(Committed::Settled(_))) => Told::Committed,
             Ok(Ok(Committed::Refused { .. })) => Told::Refused,
@@ -141,7 +141,7 @@ impl History {
     async fn withdraw(&self, id: ProposalId) {
         let broker = self.broker();
         let who = agent();
-        let answer = timeout(PATIENCE, broker.cancel(&who, id)).await;
+        let answer = timeout(PATIENCE, broker.pay.cancel(&who, id)).await;
         if matches!(answer, Ok(Ok(proposed)) if proposed.proposal.state == State::Cancelled) {
             self.world
                 .note(|| format!("caller hears that {id} is withdrawn"));
@@ -216,8 +216,8 @@ async fn one_agent(history: Arc<History>, number: u64, shape: Arc<Shape>) {
 async fn duties(world: Arc<World>, node: Arc<Node>) {
     while node.alive() {
         sleep(Duration::from_millis(600 + world.dice.below(600))).await;
-        let _ = node.broker.reconcile(16).await;
-        let _ = node.broker.lapse(16).await;
+        let _ = node.broker.pay.reconcile(16).await;
+        let _ = node.broker.pay.lapse(16).await;
         let _ = node.broker.refresh().await;
     }
 }
@@ -376,7 +376,7 @@ async fn fresh_cycle_on_every_node(history: &History) -> Result<(), String> {
             arguments: arguments.clone(),
             ..ProposeRequest::default()
         };
-        let proposed = node.broker.propose(&agent(), request).await;
+        let proposed = node.broker.pay.propose(&agent(), request).await;
         let answer = proposed.map_err(|error| format!("I9: {}: {error}", node.name))?;
         let token = answer.token.clone();
         let token = token.ok_or_else(|| format!("I9: {}: no token", node.name))?;
@@ -389,7 +389,7 @@ async fn fresh_cycle_on_every_node(history: &History) -> Result<(), String> {
         };
         let now = history.world.now();
         history.world.seen().begins(id, true, token.expires_at, now);
-        match node.broker.commit(&agent(), commit).await {
+        match node.broker.pay.commit(&agent(), commit).await {
             Ok(Committed::Settled(proposal)) if proposal.state == State::Executed => {}
             other => return Err(format!("I9: {}: {other:?}", node.name)),
         }

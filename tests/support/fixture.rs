@@ -63,7 +63,11 @@ impl Fixture {
 
     /// A fresh key of this role in this organisation.
     pub async fn key_in(&self, org: &OrgId, role: Role, name: &str) -> String {
-        let made = self.broker.create_key(&admin(org), role, name, None).await;
+        let made = self
+            .broker
+            .access
+            .create_key(&admin(org), role, name, None)
+            .await;
         made.unwrap().1
     }
 

@@ -319,7 +319,7 @@ impl House {
             .map(|tool| (tool.name.to_string(), Arc::new(tool)))
             .collect();
         change(Arc::make_mut(tools.get_mut(name).unwrap()));
-        self.broker.catalogue().replace(tools);
+        self.broker.tools.catalogue().replace(tools);
     }
 
     /// An agent's transfer in the sandbox.
@@ -330,6 +330,7 @@ impl House {
             ..ProposeRequest::default()
         };
         self.broker
+            .pay
             .propose(&agent_of(agent), request)
             .await
             .unwrap()

@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::super::{Broker, Trouble};
+use super::Audit;
 use super::stored::{StoredLog, StoredTile, corrupt, tile_key};
+use crate::broker::core::Trouble;
+use crate::broker::core::pages::{Filling, MAX_PAGE, Next, Page, record_bytes, visible_agent};
 use crate::domain::audit::export::{head_line, key_line, tile_line};
 use crate::domain::audit::log::{Leaf, TILE, place};
 use crate::domain::audit::{PublicKey, SignedHead, record_line};
@@ -51,7 +53,43 @@ pub struct Consistency {
     pub head: SignedHead,
 }
 
-impl Broker {
+impl Audit {
+    /// Audit records of the caller's organisation, as many as a page holds; an agent sees those of its own proposals.
+    pub async fn records(
+        &self,
+        who: &Principal,
+        filter: RecordFilter,
+    ) -> Result<Page<StoredRecord>, Trouble> {
+        let Some(agent) = visible_agent(who, filter.agent.as_ref()) else {
+            return Ok(Page::empty());
+        };
+        let turn = self.places().long_read(who).await?;
+        let mut filling = Filling::new(filter.limit.clamp(1, MAX_PAGE));
+        let mut filter = RecordFilter {
+            org: Some(who.org.clone()),
+            agent,
+            limit: filling.ask(),
+            ..filter
+        };
+        loop {
+            let rows = self.ports().store.records(&filter).await?;
+            let next;
+            (filling, next) = filling.take(filter.limit, rows, record_bytes);
+            match next {
+                Next::Done(mut page) => {
+                    page.turn = Some(turn);
+                    return Ok(page);
+                }
+                Next::Ask(rows) => filter.limit = rows,
+            }
+            let last = filling.last().map(|stored| stored.seq);
+            match filter.after_seq {
+                Some(_) => filter.after_seq = last,
+                None => filter.before_seq = last,
+            }
+        }
+    }
+
     /// The newest signed head of the caller's organisation; `None` before the first.
     pub async fn audit_head(&self, who: &Principal) -> Result<Option<SignedHead>, Trouble> {
         may_audit(who)?;
@@ -130,7 +168,7 @@ impl Broker {
         may_audit(who)?;
         let log = self.stored_log(&who.org).await?;
         Ok(Export {
-            broker: self.clone(),
+            audit: self.clone(),
             org: who.org.clone(),
             log,
             stage: Stage::Start,
@@ -233,7 +271,7 @@ impl Broker {
 
 /// An export under way. Lines come in chunks, each line with its end.
 pub struct Export {
-    broker: Broker,
+    audit: Audit,
     org: OrgId,
     log: Option<StoredLog>,
     stage: Stage,
@@ -264,7 +302,7 @@ impl Export {
     }
 
     fn start(&mut self) -> String {
-        let key = self.broker.audit_public_key();
+        let key = self.audit.audit_public_key();
         let mut text = key.map_or_else(String::new, |key| key_line(&self.org, &key) + "\n");
         match &self.log {
             Some(log) => {
@@ -295,7 +333,7 @@ impl Export {
             };
             return Ok(line.unwrap_or_default());
         }
-        let tile = self.broker.maybe_tile(&self.org, 0, number).await;
+        let tile = self.audit.maybe_tile(&self.org, 0, number).await;
         match tile {
             Ok(Some(StoredTile {
                 head: Some(head),
@@ -325,7 +363,7 @@ impl Export {
             limit: PAGE,
             ..RecordFilter::default()
         };
-        let found = self.broker.ports().store.records(&filter).await?;
+        let found = self.audit.ports().store.records(&filter).await?;
         let full_page = found.len() == PAGE as usize;
         let within: Vec<_> = found.iter().filter(|record| record.seq <= until).collect();
         let mut text = String::new();

@@ -214,7 +214,7 @@ async fn list(
             limit: PAGE,
             ..filter.clone()
         };
-        let records = broker.records(who, newer).await?.rows;
+        let records = broker.audit.records(who, newer).await?.rows;
         last = records.last().map_or(last, |record| record.seq);
         if !records.is_empty() {
             show(list, &records, false, out)?;
@@ -231,7 +231,7 @@ async fn newest(
     let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let mut found = Vec::new();
     loop {
-        let page = broker.records(who, filter.clone()).await?;
+        let page = broker.audit.records(who, filter.clone()).await?;
         found.extend(page.rows);
         if !page.more || found.len() >= wanted {
             return Ok(found);
@@ -343,8 +343,8 @@ async fn export(
         Format::Jsonl => {
             // What was written a moment ago belongs into the file as well. A turn seals only so
             // many, and beside a busy server there is always a little more.
-            while broker.seal().await? > A_LITTLE {}
-            let mut export = broker.audit_export(who).await?;
+            while broker.audit.seal().await? > A_LITTLE {}
+            let mut export = broker.audit.audit_export(who).await?;
             while let Some(lines) = export.next().await? {
                 out.write_all(lines.as_bytes())?;
             }
@@ -358,7 +358,7 @@ async fn export(
                     limit: PAGE,
                     ..RecordFilter::default()
                 };
-                let records = broker.records(who, filter).await?.rows;
+                let records = broker.audit.records(who, filter).await?.rows;
                 let Some(last) = records.last() else { break };
                 after = last.seq;
                 for record in &records {
@@ -376,10 +376,10 @@ async fn check_store(
     who: &Principal,
     keys: &[PublicKey],
 ) -> Result<Report, Failure> {
-    let own: Vec<PublicKey> = broker.audit_public_key().into_iter().collect();
+    let own: Vec<PublicKey> = broker.audit.audit_public_key().into_iter().collect();
     let pins = if keys.is_empty() { &own } else { keys };
     let mut verifier = Verifier::new(pins);
-    let mut export = broker.audit_export(who).await?;
+    let mut export = broker.audit.audit_export(who).await?;
     while let Some(lines) = export.next().await? {
         for line in lines.lines() {
             verifier.line(line.as_bytes());

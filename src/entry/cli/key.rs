@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Actor, Failure, Json, print};
 use crate::broker::Broker;
-use crate::broker::keys::KeyInfo;
+use crate::broker::access::keys::KeyInfo;
 use crate::domain::principal::{Principal, Role};
 
 /// What to do with API keys.
@@ -91,12 +91,13 @@ pub async fn run(
             ..
         } => {
             let made = broker
+                .access
                 .create_key_for(who, *role, name, slack_user.as_deref(), person.as_deref())
                 .await?;
             created(made, *json, out)?;
         }
         Command::List { json, .. } => {
-            let keys = broker.keys(who).await?;
+            let keys = broker.access.keys(who).await?;
             if json.json {
                 print::json(out, &Value::Array(keys.iter().map(spell).collect()))?;
             } else {
@@ -104,7 +105,7 @@ pub async fn run(
             }
         }
         Command::Revoke { id, json, .. } => {
-            let key = broker.revoke_key(who, bare(id)).await?;
+            let key = broker.access.revoke_key(who, bare(id)).await?;
             if json.json {
                 print::json(out, &spell(&key))?;
             } else {

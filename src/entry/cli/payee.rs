@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Actor, Failure, Json, print};
 use crate::broker::Broker;
-use crate::broker::payees::NewPayee;
+use crate::broker::pay::payees::NewPayee;
 use crate::domain::payee::RegisteredPayee;
 use crate::domain::principal::Principal;
 
@@ -86,7 +86,7 @@ pub async fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     match command {
-        Command::List { json, .. } => list(out, *json, &broker.payees(who).await?)?,
+        Command::List { json, .. } => list(out, *json, &broker.pay.payees(who).await?)?,
         Command::Add {
             name,
             url,
@@ -103,11 +103,11 @@ pub async fn run(
                 fund_accounts: accounts.clone(),
                 labels: labels.clone(),
             };
-            let (payee, _) = broker.register_payee(who, new).await?;
+            let (payee, _) = broker.pay.register_payee(who, new).await?;
             show(out, *json, &payee)?;
         }
         Command::Remove { payee, json, .. } => {
-            let payee = broker.remove_payee(who, payee).await?;
+            let payee = broker.pay.remove_payee(who, payee).await?;
             if json.json {
                 print::json(out, &json!(payee))?;
             } else {

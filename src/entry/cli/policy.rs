@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::lines::{self, BadLine};
 use super::{Actor, Failure, Json, JsonLines, print};
-use crate::broker::policy::PolicyView;
+use crate::broker::pay::policy::PolicyView;
 use crate::broker::{Broker, Trouble};
 use crate::domain::ids::AgentId;
 use crate::domain::principal::Principal;
@@ -137,11 +137,11 @@ pub async fn run(
 ) -> Result<(), Failure> {
     match command {
         Command::Get(named) => {
-            let view = broker.policy(who, &named.agent).await?;
+            let view = broker.pay.policy(who, &named.agent).await?;
             show(out, named.json, govern::policy(&view))?;
         }
         Command::History(named) => {
-            let versions = broker.policy_versions(who, &named.agent).await?;
+            let versions = broker.pay.policy_versions(who, &named.agent).await?;
             let versions: Vec<Value> = versions.iter().map(govern::version).collect();
             if named.json.json {
                 print::json(out, &json!({"versions": versions}))?;
@@ -167,12 +167,12 @@ pub async fn run(
         } => {
             let fields = Fields::of(Some(body(policy.as_deref(), input)?))?;
             let (body, expect) = govern::asked(fields, agent)?;
-            let view = broker.change_policy(who, agent, &body, expect).await?;
+            let view = broker.pay.change_policy(who, agent, &body, expect).await?;
             show(out, *json, govern::written(broker, who, &view).await)?;
         }
-        Command::List(plain) => list(out, plain.json, &broker.policies(who).await?)?,
+        Command::List(plain) => list(out, plain.json, &broker.pay.policies(who).await?)?,
         Command::Delete(named) => {
-            broker.delete_policy(who, &named.agent).await?;
+            broker.pay.delete_policy(who, &named.agent).await?;
             if named.json.json {
                 print::json(out, &json!({"agent_id": named.agent, "deleted": true}))?;
             } else {
@@ -186,7 +186,7 @@ pub async fn run(
         Command::ResetBaseline {
             agent, tool, json, ..
         } => {
-            let hash = broker.reset_baseline(who, agent.as_str(), tool).await?;
+            let hash = broker.pay.reset_baseline(who, agent.as_str(), tool).await?;
             if json.json {
                 let told = govern::baseline_reset(agent.as_str(), tool, &hash);
                 print::json(out, &told)?;
@@ -196,7 +196,7 @@ pub async fn run(
             }
         }
         Command::Seed(plain) => {
-            let seeded = broker.seed_policies(who).await?;
+            let seeded = broker.pay.seed_policies(who).await?;
             let views: Vec<PolicyView> = seeded.iter().map(|(view, _)| view.clone()).collect();
             list(out, plain.json, &views)?;
         }

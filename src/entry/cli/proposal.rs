@@ -160,11 +160,11 @@ pub async fn run(
     match command {
         Command::List(args) => list(args, broker, who, out).await,
         Command::Show(named) => {
-            let shown = broker.proposal(who, id(&named.id)?).await?;
+            let shown = broker.pay.proposal(who, id(&named.id)?).await?;
             one(&shown, named.json, out, None)
         }
         Command::Approve(named) => {
-            let told = broker.approve(who, id(&named.id)?).await?;
+            let told = broker.pay.approve(who, id(&named.id)?).await?;
             let text = if told.proposal.state == State::Allowed {
                 "approved; its agent can commit it now"
             } else {
@@ -173,7 +173,7 @@ pub async fn run(
             one(&told, named.json, out, Some(text))
         }
         Command::Reject(args) => {
-            let told = broker.reject(who, id(&args.id)?, &args.reason).await?;
+            let told = broker.pay.reject(who, id(&args.id)?, &args.reason).await?;
             one(
                 &told,
                 args.json,
@@ -182,7 +182,7 @@ pub async fn run(
             )
         }
         Command::Cancel(named) => {
-            let told = broker.cancel(who, id(&named.id)?).await?;
+            let told = broker.pay.cancel(who, id(&named.id)?).await?;
             one(
                 &told,
                 named.json,
@@ -197,7 +197,7 @@ pub async fn run(
             json,
             ..
         } => {
-            let told = broker.settle(who, id(named)?, *word, reason).await?;
+            let told = broker.pay.settle(who, id(named)?, *word, reason).await?;
             one(&told, *json, out, Some("settled by your word"))
         }
     }
@@ -227,7 +227,7 @@ async fn list(
             cursor: found.last().map(|last| last.proposal.id()),
             limit: Some(page),
         };
-        let answered = broker.proposals(who, &request).await?;
+        let answered = broker.pay.proposals(who, &request).await?;
         let count = u32::try_from(answered.rows.len()).unwrap_or(u32::MAX);
         found.extend(answered.rows);
         left = if answered.more {

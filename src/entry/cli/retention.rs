@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Json, print};
 use crate::broker::Broker;
-use crate::broker::retention::Dropped;
+use crate::broker::pay::retention::Dropped;
 use crate::domain::retention::Old;
 
 /// How to go about it.
@@ -23,11 +23,11 @@ pub struct Args {
 /// Runs the command, to the end: as often as there is something left.
 pub async fn run(args: &Args, broker: &Broker, out: &mut dyn Write) -> Result<(), Failure> {
     let found = match args.dry_run {
-        true => broker.what_is_old().await?,
+        true => broker.pay.what_is_old().await?,
         false => {
-            let mut sum = broker.drop_old().await?;
+            let mut sum = broker.pay.drop_old().await?;
             loop {
-                let more = broker.drop_old().await?;
+                let more = broker.pay.drop_old().await?;
                 if more.iter().all(|dropped| dropped.rows == 0) {
                     break sum;
                 }

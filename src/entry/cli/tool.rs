@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Actor, Failure, Json, print};
 use crate::broker::Broker;
-use crate::broker::catalogue::ToolInfo;
+use crate::broker::tools::catalogue::ToolInfo;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::tool::{PayeeRule, Risk, Standing};
 use crate::domain::upstream::Definition;
@@ -85,8 +85,8 @@ pub async fn run(
     }
     match command {
         Command::List { waiting, json, .. } => {
-            broker.tend_tools().await?;
-            let infos = broker.catalogue().infos();
+            broker.tools.tend_tools().await?;
+            let infos = broker.tools.catalogue().infos();
             let wanted = |info: &&ToolInfo| !waiting || waits(info);
             let infos: Vec<&ToolInfo> = infos.values().filter(wanted).collect();
             if json.json {
@@ -94,14 +94,14 @@ pub async fn run(
                 print::json(out, &Value::Array(all))?;
             } else {
                 list(&infos, *waiting, out)?;
-                for (upstream, what) in broker.catalogue().complaints().iter() {
+                for (upstream, what) in broker.tools.catalogue().complaints().iter() {
                     writeln!(out, "{upstream}: {}", print::plain(&what.join("; ")))?;
                 }
             }
         }
         Command::Show { name, json, .. } => {
-            broker.tend_tools().await?;
-            let infos = broker.catalogue().infos();
+            broker.tools.tend_tools().await?;
+            let infos = broker.tools.catalogue().infos();
             let info = infos.get(name).ok_or_else(|| {
                 Failure::of("there is no such tool; `hundi tool list` shows them all")
             })?;
@@ -111,8 +111,8 @@ pub async fn run(
             name, digest, json, ..
         } => {
             let accepted = match digest {
-                Some(digest) => broker.accept_tool_if(who, name, digest).await?,
-                None => broker.accept_tool(who, name).await?,
+                Some(digest) => broker.tools.accept_tool_if(who, name, digest).await?,
+                None => broker.tools.accept_tool(who, name).await?,
             };
             if json.json {
                 print::json(out, &spell(&accepted))?;

@@ -86,7 +86,7 @@ async fn list(
     match (format, limit) {
         (Format::Json, _) => {
             let oldest_first = filter.after_seq.is_some();
-            let page = door.broker.records(&who, filter).await?;
+            let page = door.broker.audit.records(&who, filter).await?;
             let last = page.rows.last().map(|last| last.seq).filter(|_| page.more);
             let records: Vec<Value> = page.rows.iter().map(shapes::record).collect();
             let mut body = json!({"records": records});
@@ -101,11 +101,11 @@ async fn list(
             Ok(ok(&body))
         }
         (Format::Jsonl, None) if !filtered && who.may(Right::ReadAll) => {
-            let export = door.broker.audit_export(&who).await?;
+            let export = door.broker.audit.audit_export(&who).await?;
             Ok(text("application/jsonl", whole_log(export)))
         }
         (Format::Jsonl | Format::Csv, Some(_)) => {
-            let records = door.broker.records(&who, filter).await?;
+            let records = door.broker.audit.records(&who, filter).await?;
             Ok(page(format, &records.rows))
         }
         (Format::Jsonl | Format::Csv, None) => {
@@ -183,7 +183,7 @@ fn everything(broker: Broker, who: Principal, filter: RecordFilter, format: Form
                 limit: STREAM_PAGE,
                 ..filter.clone()
             };
-            let page = broker.records(&who, asked).await.map_err(broken)?;
+            let page = broker.audit.records(&who, asked).await.map_err(broken)?;
             let next = page.rows.last().map(|last| last.seq);
             let next = next.filter(|_| page.more);
             let chunk = page.rows.iter().map(|record| format.line(record));
@@ -203,14 +203,24 @@ async fn head(
     query: Query,
 ) -> Result<Response, Problem> {
     let older = older(&query.params(&["from"])?)?;
-    let head = door.broker.audit_head(&who).await?;
+    let head = door.broker.audit.audit_head(&who).await?;
     let head = head.ok_or(Trouble::NotFound("signed head yet"))?;
     let mut body = head_json(&head);
-    body["public_key"] = json!(door.broker.audit_public_key().map(|key| key.to_string()));
+    body["public_key"] = json!(
+        door.broker
+            .audit
+            .audit_public_key()
+            .map(|key| key.to_string())
+    );
     if let Some(from) = older {
-        let proof = door.broker.audit_consistency(&who, from).await?;
+        let proof = door.broker.audit.audit_consistency(&who, from).await?;
         body = head_json(&proof.head);
-        body["public_key"] = json!(door.broker.audit_public_key().map(|key| key.to_string()));
+        body["public_key"] = json!(
+            door.broker
+                .audit
+                .audit_public_key()
+                .map(|key| key.to_string())
+        );
         body["consistency"] = consistency(&proof);
     }
     Ok(ok(&body))
@@ -225,7 +235,7 @@ async fn proof(
     let older = older(&query.params(&["from"])?)?;
     let unknown = || Trouble::NotFound("sealed record");
     let seq: i64 = seq.parse().map_err(|_| unknown())?;
-    let proof = door.broker.audit_inclusion(&who, seq).await?;
+    let proof = door.broker.audit.audit_inclusion(&who, seq).await?;
     let mut body = json!({
         "seq": seq,
         "leaf_index": proof.index,
@@ -235,11 +245,11 @@ async fn proof(
         "proof": proof.path,
         "head": head_json(&proof.head),
         "key_id": proof.head.key_id,
-        "public_key": door.broker.audit_public_key().map(|key| key.to_string()),
+        "public_key": door.broker.audit.audit_public_key().map(|key| key.to_string()),
         "record": proof.record.as_ref().map(|stored| record_line(stored.seq, &stored.record)),
     });
     if let Some(from) = older {
-        let proof = door.broker.audit_consistency(&who, from).await?;
+        let proof = door.broker.audit.audit_consistency(&who, from).await?;
         body["consistency"] = consistency(&proof);
     }
     Ok(ok(&body))

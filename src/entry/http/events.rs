@@ -21,7 +21,7 @@ use super::openapi::{Op, Param};
 use super::proposals::PROPOSAL;
 use super::{Door, Problem, Visit};
 use crate::broker::Trouble;
-use crate::broker::places::Kind;
+use crate::broker::core::places::Kind;
 use crate::broker::{RecordFilter, StoredRecord};
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Right};
@@ -109,7 +109,7 @@ impl Telling {
             let version = self.look().await.ok()?;
             if self.ready.is_empty() && !self.over {
                 let closing = self.door.options.closing.clone();
-                let changed = self.door.broker.changed(self.id, version, KEEP_ALIVE);
+                let changed = self.door.broker.pay.changed(self.id, version, KEEP_ALIVE);
                 tokio::select! {
                     () = changed => {}
                     () = closing.cancelled() => return None,
@@ -124,12 +124,12 @@ impl Telling {
 
     /// Fetches what is new. Returns the version that was seen.
     async fn look(&mut self) -> Result<u64, Trouble> {
-        let now = self.door.broker.authenticate(&self.bearer).await?;
+        let now = self.door.broker.access.authenticate(&self.bearer).await?;
         if now != self.who {
             return Err(Trouble::Unauthenticated);
         }
         // The proposal before its records: what is written in between is told the next time.
-        let proposal = self.door.broker.standing(&self.who, self.id).await?;
+        let proposal = self.door.broker.pay.standing(&self.who, self.id).await?;
         let filter = RecordFilter {
             org: Some(self.who.org.clone()),
             proposal: Some(self.id),
@@ -137,7 +137,7 @@ impl Telling {
             limit: BATCH,
             ..RecordFilter::default()
         };
-        let page = self.door.broker.records(&self.who, filter).await?;
+        let page = self.door.broker.audit.records(&self.who, filter).await?;
         self.over = !page.more && proposal.state.is_settled();
         for record in &page.rows {
             self.after = self.after.max(record.seq);

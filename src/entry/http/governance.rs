@@ -40,7 +40,7 @@ pub(super) fn routes() -> Router<Door> {
 }
 
 async fn agents(State(door): State<Door>, Caller { who, .. }: Caller) -> Result<Response, Problem> {
-    let agents = door.broker.agents(&who).await?;
+    let agents = door.broker.pay.agents(&who).await?;
     let agents: Vec<Value> = agents.iter().map(govern::agent).collect();
     Ok(ok(&json!({"agents": agents})))
 }
@@ -50,7 +50,7 @@ async fn policy(
     Caller { who, .. }: Caller,
     Named(agent): Named,
 ) -> Result<Response, Problem> {
-    let view = door.broker.policy(&who, &known(&agent)?).await?;
+    let view = door.broker.pay.policy(&who, &known(&agent)?).await?;
     Ok(ok(&govern::policy(&view)))
 }
 
@@ -62,7 +62,11 @@ async fn set_policy(
 ) -> Result<Response, Problem> {
     let agent = governed(&agent)?;
     let (body, expect) = govern::asked(fields, &agent).map_err(of_a_request)?;
-    let view = door.broker.set_policy(&who, &agent, &body, expect).await?;
+    let view = door
+        .broker
+        .pay
+        .set_policy(&who, &agent, &body, expect)
+        .await?;
     Ok(ok(&govern::written(&door.broker, &who, &view).await))
 }
 
@@ -76,6 +80,7 @@ async fn change_policy(
     let (body, expect) = govern::asked(fields, &agent).map_err(of_a_request)?;
     let view = door
         .broker
+        .pay
         .change_policy(&who, &agent, &body, expect)
         .await?;
     Ok(ok(&govern::written(&door.broker, &who, &view).await))
@@ -94,7 +99,7 @@ async fn delete_policy(
     Named(agent): Named,
 ) -> Result<Response, Problem> {
     let agent = known(&agent)?;
-    door.broker.delete_policy(&who, &agent).await?;
+    door.broker.pay.delete_policy(&who, &agent).await?;
     Ok(ok(&json!({"agent_id": agent, "deleted": true})))
 }
 
@@ -103,7 +108,11 @@ async fn versions(
     Caller { who, .. }: Caller,
     Named(agent): Named,
 ) -> Result<Response, Problem> {
-    let versions = door.broker.policy_versions(&who, &known(&agent)?).await?;
+    let versions = door
+        .broker
+        .pay
+        .policy_versions(&who, &known(&agent)?)
+        .await?;
     let versions: Vec<Value> = versions.iter().map(govern::version).collect();
     Ok(ok(&json!({"versions": versions})))
 }
@@ -113,7 +122,7 @@ async fn budget(
     Caller { who, .. }: Caller,
     Named(agent): Named,
 ) -> Result<Response, Problem> {
-    let view = door.broker.budget(&who, &known(&agent)?).await?;
+    let view = door.broker.pay.budget(&who, &known(&agent)?).await?;
     Ok(ok(&govern::budget(&view)))
 }
 
@@ -122,7 +131,11 @@ async fn risk_profile(
     Caller { who, .. }: Caller,
     Named(agent): Named,
 ) -> Result<Response, Problem> {
-    Ok(ok(&door.broker.risk_profile(&who, &known(&agent)?).await?))
+    Ok(ok(&door
+        .broker
+        .pay
+        .risk_profile(&who, &known(&agent)?)
+        .await?))
 }
 
 async fn reset_baseline(
@@ -130,12 +143,12 @@ async fn reset_baseline(
     Caller { who, .. }: Caller,
     NamedTwice(agent, tool): NamedTwice,
 ) -> Result<Response, Problem> {
-    let hash = door.broker.reset_baseline(&who, &agent, &tool).await?;
+    let hash = door.broker.pay.reset_baseline(&who, &agent, &tool).await?;
     Ok(ok(&govern::baseline_reset(&agent, &tool, &hash)))
 }
 
 async fn frozen(State(door): State<Door>, Caller { who, .. }: Caller) -> Result<Response, Problem> {
-    Ok(ok(&govern::freezes(&door.broker.freezes(&who).await?)))
+    Ok(ok(&govern::freezes(&door.broker.pay.freezes(&who).await?)))
 }
 
 async fn freeze(
@@ -144,7 +157,7 @@ async fn freeze(
     StrictBody(fields): StrictBody,
 ) -> Result<Response, Problem> {
     let (scope, id, reason) = scope(fields).map_err(of_a_request)?;
-    let frozen = door.broker.freeze(&who, scope, id.as_deref(), &reason);
+    let frozen = door.broker.pay.freeze(&who, scope, id.as_deref(), &reason);
     Ok(ok(&govern::freezes(&frozen.await?)))
 }
 
@@ -154,7 +167,10 @@ async fn unfreeze(
     StrictBody(fields): StrictBody,
 ) -> Result<Response, Problem> {
     let (scope, id, reason) = scope(fields).map_err(of_a_request)?;
-    let frozen = door.broker.unfreeze(&who, scope, id.as_deref(), &reason);
+    let frozen = door
+        .broker
+        .pay
+        .unfreeze(&who, scope, id.as_deref(), &reason);
     Ok(ok(&govern::freezes(&frozen.await?)))
 }
 

@@ -76,7 +76,7 @@ async fn metrics(State(door): State<Door>, watcher: Watcher) -> Result<Response,
     if !door.options.open_metrics && !watcher.sees_detail {
         return Err(watcher.refused.unwrap_or(Trouble::Unauthenticated).into());
     }
-    door.broker.fresh_gauges().await;
+    door.broker.pay.fresh_gauges().await;
     Ok(text(
         "text/plain; version=0.0.4; charset=utf-8",
         telemetry::render(),

@@ -12,7 +12,7 @@ use super::caller::{Caller, Named};
 use super::openapi::{Op, Param};
 use super::{Door, Problem, StrictBody};
 use crate::broker::Trouble;
-use crate::broker::keys::KeyInfo;
+use crate::broker::access::keys::KeyInfo;
 use crate::domain::principal::{Right, Role};
 use crate::entry::fields::{Fields, MAX_NAME_BYTES};
 
@@ -23,7 +23,7 @@ pub(super) fn routes() -> Router<Door> {
 }
 
 async fn list(State(door): State<Door>, Caller { who, .. }: Caller) -> Result<Response, Problem> {
-    let keys = door.broker.keys(&who).await?;
+    let keys = door.broker.access.keys(&who).await?;
     let keys: Vec<Value> = keys.iter().map(shape).collect();
     Ok(ok(&json!({"keys": keys})))
 }
@@ -37,6 +37,7 @@ async fn create(
     let (slack_user, person) = (new.slack_user.as_deref(), new.person.as_deref());
     let made = door
         .broker
+        .access
         .create_key_for(&who, new.role, &new.name, slack_user, person);
     let (info, text) = made.await?;
     let mut body = shape(&info);
@@ -74,7 +75,7 @@ async fn revoke(
     Caller { who, .. }: Caller,
     Named(id): Named,
 ) -> Result<Response, Problem> {
-    let info = door.broker.revoke_key(&who, &id).await?;
+    let info = door.broker.access.revoke_key(&who, &id).await?;
     Ok(ok(&shape(&info)))
 }
 

@@ -21,7 +21,7 @@ pub(super) fn routes() -> Router<Door> {
 }
 
 async fn list(State(door): State<Door>, Caller { who, .. }: Caller) -> Result<Response, Problem> {
-    Ok(ok(&json!({"payees": door.broker.payees(&who).await?})))
+    Ok(ok(&json!({"payees": door.broker.pay.payees(&who).await?})))
 }
 
 async fn register(
@@ -30,7 +30,7 @@ async fn register(
     StrictBody(fields): StrictBody,
 ) -> Result<Response, Problem> {
     let new = govern::new_payee(fields).map_err(of_a_request)?;
-    let (payee, made) = door.broker.register_payee(&who, new).await?;
+    let (payee, made) = door.broker.pay.register_payee(&who, new).await?;
     let body = json!(payee);
     Ok(if made { created(&body) } else { ok(&body) })
 }
@@ -40,7 +40,9 @@ async fn remove(
     Caller { who, .. }: Caller,
     Named(named): Named,
 ) -> Result<Response, Problem> {
-    Ok(ok(&json!(door.broker.remove_payee(&who, &named).await?)))
+    Ok(ok(&json!(
+        door.broker.pay.remove_payee(&who, &named).await?
+    )))
 }
 
 pub(super) const OPS: &[Op] = &[

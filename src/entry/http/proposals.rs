@@ -13,7 +13,7 @@ use super::body::of_a_request;
 use super::caller::{Caller, Id, Named};
 use super::openapi::{Op, Param};
 use super::{Door, OptionalBody, Problem, Query, StrictBody};
-use crate::broker::approve::needs;
+use crate::broker::pay::approve::needs;
 use crate::broker::{CommitRequest, ListRequest, ProposeRequest, Proposed, Trouble, Word};
 use crate::domain::principal::Right;
 use crate::domain::proposal::State as Standing;
@@ -41,7 +41,7 @@ async fn propose(
     StrictBody(fields): StrictBody,
 ) -> Result<Response, Problem> {
     let request = propose_request(fields).map_err(of_a_request)?;
-    let proposed = door.broker.propose(&who, request).await?;
+    let proposed = door.broker.pay.propose(&who, request).await?;
     let body = shapes::proposed(&proposed);
     if !rate_limited(&proposed) {
         return Ok(ok(&body));
@@ -79,7 +79,7 @@ async fn list(
         })?,
         limit: Some(limit),
     };
-    let page = door.broker.proposals(&who, &request).await?;
+    let page = door.broker.pay.proposals(&who, &request).await?;
     let next = page.rows.last().filter(|_| page.more);
     let next = next.map(|last| last.proposal.id());
     let proposals: Vec<Value> = page.rows.iter().map(shapes::proposal).collect();
@@ -91,7 +91,7 @@ async fn read(
     Caller { who, .. }: Caller,
     Id(id): Id,
 ) -> Result<Response, Problem> {
-    let answer = door.broker.proposal(&who, id).await?;
+    let answer = door.broker.pay.proposal(&who, id).await?;
     Ok(ok(&shapes::proposal(&answer)))
 }
 
@@ -102,7 +102,7 @@ async fn commit(
     StrictBody(fields): StrictBody,
 ) -> Result<Response, Problem> {
     let request = commit_request(proposal_id, fields).map_err(of_a_request)?;
-    let answer = door.broker.commit(&who, request).await?;
+    let answer = door.broker.pay.commit(&who, request).await?;
     let status = shapes::committed_status(&answer);
     Ok(with_status(status, &shapes::committed(&answer)))
 }
@@ -125,7 +125,7 @@ async fn approve(
     OptionalBody(fields): OptionalBody,
 ) -> Result<Response, Problem> {
     fields.end().map_err(of_a_request)?;
-    let answer = door.broker.approve(&who, id).await?;
+    let answer = door.broker.pay.approve(&who, id).await?;
     Ok(ok(&shapes::proposal(&answer)))
 }
 
@@ -136,7 +136,7 @@ async fn reject(
     OptionalBody(fields): OptionalBody,
 ) -> Result<Response, Problem> {
     let reason = words(fields).map_err(of_a_request)?.unwrap_or_default();
-    let answer = door.broker.reject(&who, id, &reason).await?;
+    let answer = door.broker.pay.reject(&who, id, &reason).await?;
     Ok(ok(&shapes::proposal(&answer)))
 }
 
@@ -147,7 +147,7 @@ async fn cancel(
     OptionalBody(fields): OptionalBody,
 ) -> Result<Response, Problem> {
     fields.end().map_err(of_a_request)?;
-    let answer = door.broker.cancel(&who, id).await?;
+    let answer = door.broker.pay.cancel(&who, id).await?;
     Ok(ok(&shapes::proposal(&answer)))
 }
 
@@ -159,7 +159,7 @@ async fn settle(
 ) -> Result<Response, Problem> {
     needs(&who, Right::Operate)?;
     let (word, reason) = seen(fields).map_err(of_a_request)?;
-    let answer = door.broker.settle(&who, id, word, &reason).await?;
+    let answer = door.broker.pay.settle(&who, id, word, &reason).await?;
     Ok(ok(&shapes::proposal(&answer)))
 }
 

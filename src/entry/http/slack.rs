@@ -16,8 +16,8 @@ use serde_json::json;
 use super::answer::{ok, with_status};
 use super::openapi::{Op, Param};
 use super::{Door, Problem};
-use crate::broker::forged::Forgery;
-use crate::broker::slack::NotGenuine;
+use crate::broker::audit::forgeries::Forgery;
+use crate::broker::pay::slack::NotGenuine;
 use crate::entry::gate;
 
 /// How long the answer waits for the decision. Slack gives up after three seconds.
@@ -32,7 +32,7 @@ async fn pressed(State(door): State<Door>, request: Request) -> Result<Response,
     let body = gate::read_bytes(body).await?;
     let at = header(&parts.headers, "x-slack-request-timestamp");
     let signature = header(&parts.headers, "x-slack-signature");
-    let press = match door.broker.slack_press(at, signature, &body)? {
+    let press = match door.broker.pay.slack_press(at, signature, &body)? {
         Ok(press) => press,
         Err(why) => {
             tracing::warn!(%why, "a callback was not a genuine press");
@@ -40,7 +40,7 @@ async fn pressed(State(door): State<Door>, request: Request) -> Result<Response,
         }
     };
     let broker = door.broker.clone();
-    let work = tokio::spawn(async move { broker.slack_decide(&press).await });
+    let work = tokio::spawn(async move { broker.pay.slack_decide(&press).await });
     match tokio::time::timeout(PATIENCE, work).await {
         // An empty 200 is what Slack wants to hear; the one who pressed hears the rest there.
         Ok(_) | Err(_) => Ok(ok(&json!({}))),
@@ -50,7 +50,7 @@ async fn pressed(State(door): State<Door>, request: Request) -> Result<Response,
 fn refused(door: &Door, why: &NotGenuine) -> Response {
     match why {
         NotGenuine::Stale | NotGenuine::BadSignature => {
-            door.broker.forged(Forgery::Slack);
+            door.broker.audit.forged(Forgery::Slack);
             Problem::NotSigned("Slack").into_response()
         }
         // Slack's own, and of a kind that we did not ask for.

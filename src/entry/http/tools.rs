@@ -13,7 +13,7 @@ use super::caller::{Caller, Named};
 use super::openapi::{Op, Param};
 use super::{Door, OptionalBody, Problem};
 use crate::broker::Trouble;
-use crate::broker::catalogue::ToolInfo;
+use crate::broker::tools::catalogue::ToolInfo;
 use crate::domain::principal::Right;
 use crate::domain::tool::Risk;
 use crate::entry::fields::{Fields, MAX_NAME_BYTES};
@@ -27,6 +27,7 @@ pub(super) fn routes() -> Router<Door> {
 async fn list(State(door): State<Door>, Caller { who, .. }: Caller) -> Result<Response, Problem> {
     let tools: Vec<Value> = door
         .broker
+        .tools
         .tools(&who)
         .iter()
         .map(|tool| shape(&door, tool))
@@ -41,8 +42,13 @@ async fn accept(
     OptionalBody(fields): OptionalBody,
 ) -> Result<Response, Problem> {
     let accepted = match seen(fields).map_err(of_a_request)? {
-        Some(digest) => door.broker.accept_tool_if(&who, &name, &digest).await?,
-        None => door.broker.accept_tool(&who, &name).await?,
+        Some(digest) => {
+            door.broker
+                .tools
+                .accept_tool_if(&who, &name, &digest)
+                .await?
+        }
+        None => door.broker.tools.accept_tool(&who, &name).await?,
     };
     Ok(ok(&shape(&door, &accepted)))
 }
@@ -57,7 +63,7 @@ fn seen(mut fields: Fields) -> Result<Option<String>, Trouble> {
 
 fn shape(door: &Door, tool: &ToolInfo) -> Value {
     // The schemas in use are the catalogue's; an upstream's own words stay in `offered`.
-    let used = door.broker.catalogue().get(tool.name.as_str());
+    let used = door.broker.tools.catalogue().get(tool.name.as_str());
     let mcp_tools = match tool.risk {
         Risk::Low => vec![tool.name.to_string()],
         Risk::High => vec![

@@ -14,7 +14,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::seats::{Seat, Standing};
 use crate::broker::Trouble;
-use crate::broker::places::{Kind, Place, Places};
+use crate::broker::core::places::{Kind, Place, Places};
 use crate::domain::principal::Principal;
 use crate::entry::gate::Growth;
 
@@ -190,7 +190,7 @@ impl HttpBody for UntilRead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::places::Shares;
+    use crate::broker::core::places::Shares;
     use crate::domain::ids::OrgId;
     use crate::domain::principal::Role;
     use http_body_util::BodyExt;

@@ -14,7 +14,7 @@ use super::answer::ok;
 use super::openapi::{Op, Param};
 use super::slack::header;
 use super::{Door, Problem};
-use crate::broker::webhook::Received;
+use crate::broker::bank::webhook::Received;
 use crate::entry::gate;
 
 pub(super) fn routes() -> Router<Door> {
@@ -26,7 +26,7 @@ async fn razorpay(State(door): State<Door>, request: Request) -> Result<Response
     let body = gate::read_bytes(body).await?;
     let signature = header(&parts.headers, "x-razorpay-signature");
     let event_id = header(&parts.headers, "x-razorpay-event-id");
-    let received = door.broker.receive_webhook(&body, signature, event_id);
+    let received = door.broker.bank.receive_webhook(&body, signature, event_id);
     Ok(match received.await? {
         Received::Forged => Problem::NotSigned("the bank").into_response(),
         received @ (Received::Accepted | Received::Duplicate | Received::Kept) => {

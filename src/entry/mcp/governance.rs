@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::outputs;
 use super::tools::{Call, Effect, Row};
-use crate::broker::{RecordFilter, Trouble, payees};
+use crate::broker::{RecordFilter, Trouble, pay::payees};
 use crate::domain::facts::{EntityRecord, Fact, Reputation};
 use crate::domain::ids::AgentId;
 use crate::domain::principal::Right;
@@ -272,6 +272,7 @@ fn score_transaction_risk(call: &Call, mut fields: Fields) -> Answer<'_> {
         })?;
         let payee = Payee::default();
         call.broker
+            .pay
             .score_risk(&call.who, &agent, amount, &payee)
             .await
     })
@@ -281,7 +282,7 @@ fn get_agent_risk_profile(call: &Call, mut fields: Fields) -> Answer<'_> {
     Box::pin(async move {
         let agent = agent(call, &mut fields)?;
         fields.end()?;
-        call.broker.risk_profile(&call.who, &agent).await
+        call.broker.pay.risk_profile(&call.who, &agent).await
     })
 }
 
@@ -289,7 +290,7 @@ fn get_agent_budget(call: &Call, mut fields: Fields) -> Answer<'_> {
     Box::pin(async move {
         let agent = agent(call, &mut fields)?;
         fields.end()?;
-        let view = call.broker.budget(&call.who, &agent).await?;
+        let view = call.broker.pay.budget(&call.who, &agent).await?;
         Ok(govern::budget(&view))
     })
 }
@@ -300,6 +301,7 @@ fn set_agent_policy(call: &Call, mut fields: Fields) -> Answer<'_> {
         let (body, expect) = govern::asked(fields, &agent)?;
         let view = call
             .broker
+            .pay
             .change_policy(&call.who, &agent, &body, expect)
             .await?;
         let policy = govern::written(&call.broker, &call.who, &view).await;
@@ -322,7 +324,7 @@ fn get_audit_log(call: &Call, mut fields: Fields) -> Answer<'_> {
             limit: limit.unwrap_or(DEFAULT_RECORDS),
             ..RecordFilter::default()
         };
-        let page = call.broker.records(&call.who, filter).await?;
+        let page = call.broker.audit.records(&call.who, filter).await?;
         let records: Vec<Value> = page
             .rows
             .iter()
@@ -354,7 +356,7 @@ fn health_check(call: &Call, fields: Fields) -> Answer<'_> {
 fn get_metrics(call: &Call, fields: Fields) -> Answer<'_> {
     Box::pin(async move {
         fields.end()?;
-        call.broker.fresh_gauges().await;
+        call.broker.pay.fresh_gauges().await;
         Ok(telemetry::snapshot_json())
     })
 }

@@ -27,7 +27,7 @@ use super::plain;
 use super::server::{Admitted, Door, Shared};
 use super::sessions::{Full, Sessions};
 use super::surface::Route;
-use crate::broker::places::Kind;
+use crate::broker::core::places::Kind;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
 use crate::domain::strict::MAX_BYTES;
@@ -193,7 +193,7 @@ impl Porter {
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, TurnedAway> {
         match bearer(headers) {
             None => Err(TurnedAway::NoKey { given: false }),
-            Some(bearer) => match self.broker.authenticate(bearer).await {
+            Some(bearer) => match self.broker.access.authenticate(bearer).await {
                 Ok(who) => Ok(who),
                 Err(Trouble::Unauthenticated) => Err(TurnedAway::NoKey { given: true }),
                 Err(trouble) => Err(TurnedAway::Trouble(trouble)),

@@ -12,8 +12,8 @@ use super::outputs;
 use super::schemas;
 use super::tools::{Call, Effect, Row};
 use crate::broker::Trouble;
-use crate::broker::relay::{Asked, Decided, Handled, Pressed};
-use crate::broker::webhook::Received;
+use crate::broker::bank::relay::{Asked, Decided, Handled, Pressed};
+use crate::broker::bank::webhook::Received;
 use crate::domain::principal::Right;
 use crate::domain::time::Timestamp;
 use crate::entry::fields::{Fields, MAX_NAME_BYTES};
@@ -90,6 +90,7 @@ fn handle_razorpay_webhook(call: &Call, mut fields: Fields) -> Answer<'_> {
         let event_id = event_id.unwrap_or_default();
         let handled = call
             .broker
+            .bank
             .relay_webhook(&call.who, payload.as_bytes(), &signature, &event_id)
             .await?;
         let mut body = webhook(handled);
@@ -138,7 +139,7 @@ fn poll_razorpay_payouts(call: &Call, fields: Fields) -> Answer<'_> {
             found,
             decisions,
             poller,
-        } = call.broker.relay_poll(&call.who).await?;
+        } = call.broker.bank.relay_poll(&call.who).await?;
         let instant = |at: Option<Timestamp>| at.map(|at| at.to_string());
         Ok(json!({
             "status": "ok",
@@ -164,6 +165,7 @@ fn handle_slack_action(call: &Call, mut fields: Fields) -> Answer<'_> {
         fields.end()?;
         let pressed = call
             .broker
+            .bank
             .relay_press(&call.who, &timestamp, &signature, body.as_bytes())
             .await?;
         Ok(match pressed {

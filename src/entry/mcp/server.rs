@@ -29,8 +29,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::surface::{Route, Surface};
 use super::tools::{Call, Effect};
-use crate::broker::invoke::Invoked;
-use crate::broker::places::Kind;
+use crate::broker::core::places::Kind;
+use crate::broker::tools::invoke::Invoked;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
@@ -87,7 +87,7 @@ impl Shared {
     }
 
     fn surface(&self) -> Arc<Surface> {
-        let tools = self.broker.catalogue().tools();
+        let tools = self.broker.tools.catalogue().tools();
         if let Some(surface) = self.surface.load_full().filter(|s| s.shows(&tools)) {
             return surface;
         }
@@ -175,17 +175,20 @@ async fn run(
     let body = match route {
         Route::Propose(tool) => {
             let request = fields::propose(tool.name.to_string(), Fields::of(arguments)?)?;
-            shapes::proposed(&broker.propose(who, request).await?)
+            shapes::proposed(&broker.pay.propose(who, request).await?)
         }
         Route::Commit(tool) => {
             let tool = Some(tool.name.to_string());
             let request = fields::commit(tool, Fields::of(arguments)?)?;
-            shapes::committed(&broker.commit(who, request).await?)
+            shapes::committed(&broker.pay.commit(who, request).await?)
         }
         Route::Own(row) => (row.run)(&call, Fields::of(arguments)?).await?,
         Route::Through(tool) => {
             let arguments = arguments.unwrap_or_else(|| json!({}));
-            let invoked = broker.invoke(who, tool.name.as_str(), &arguments).await?;
+            let invoked = broker
+                .tools
+                .invoke(who, tool.name.as_str(), &arguments)
+                .await?;
             return Ok(passed_on(invoked));
         }
     };
@@ -306,7 +309,7 @@ impl ServerHandler for Door {
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
         let gone = CancellationToken::new();
         if self.watching.set(gone.clone().drop_guard()).is_ok() {
-            let changes = self.shared.broker.catalogue().watch();
+            let changes = self.shared.broker.tools.catalogue().watch();
             tokio::spawn(tell_changes(changes, context.peer, gone));
         }
     }
@@ -319,7 +322,7 @@ impl ServerHandler for Door {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut changes = self.shared.broker.catalogue().watch();
+        let mut changes = self.shared.broker.tools.catalogue().watch();
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),

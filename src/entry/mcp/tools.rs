@@ -141,7 +141,7 @@ fn get_proposal(call: &Call, mut fields: Fields) -> BoxFuture<'_, Result<Value, 
     Box::pin(async move {
         let id = fields.proposal_id()?;
         fields.end()?;
-        let found = call.broker.proposal(&call.who, id).await?;
+        let found = call.broker.pay.proposal(&call.who, id).await?;
         Ok(shapes::proposal(&found))
     })
 }
@@ -153,10 +153,10 @@ fn await_proposal(call: &Call, mut fields: Fields) -> BoxFuture<'_, Result<Value
         let secs = fields.integer("timeout_secs", 0..=longest)?;
         fields.end()?;
         let timeout = Duration::from_secs(secs.unwrap_or(longest).into());
-        let waiting = call.broker.await_proposal(&call.who, id, timeout);
+        let waiting = call.broker.pay.await_proposal(&call.who, id, timeout);
         let found = tokio::select! {
             found = waiting => found?,
-            () = call.closing.cancelled() => call.broker.proposal(&call.who, id).await?,
+            () = call.closing.cancelled() => call.broker.pay.proposal(&call.who, id).await?,
             // Nobody listens any more, so no fresh token may be put out: it would retire the one
             // that the caller still has.
             () = call.gone.cancelled() => {
@@ -171,7 +171,7 @@ fn list_proposals(call: &Call, fields: Fields) -> BoxFuture<'_, Result<Value, Tr
     Box::pin(async move {
         let mut request = fields::list(fields)?;
         request.limit = Some(request.limit.unwrap_or(DEFAULT_PAGE));
-        let page = call.broker.proposals(&call.who, &request).await?;
+        let page = call.broker.pay.proposals(&call.who, &request).await?;
         let mut body = json!({
             "proposals": page.rows.iter().map(shapes::proposal).collect::<Vec<_>>(),
         });
@@ -186,7 +186,7 @@ fn cancel_proposal(call: &Call, mut fields: Fields) -> BoxFuture<'_, Result<Valu
     Box::pin(async move {
         let id = fields.proposal_id()?;
         fields.end()?;
-        let cancelled = call.broker.cancel(&call.who, id).await?;
+        let cancelled = call.broker.pay.cancel(&call.who, id).await?;
         Ok(shapes::proposal(&cancelled))
     })
 }

@@ -212,7 +212,7 @@ pub async fn store(broker: &Broker) -> Vec<Check> {
 
 /// Records are sealed within a second while a server runs.
 async fn unsealed(broker: &Broker) -> Option<Check> {
-    let unsealed = broker.unsealed().await.ok()?;
+    let unsealed = broker.audit.unsealed().await.ok()?;
     let newest = RecordFilter {
         limit: 1,
         ..RecordFilter::default()
@@ -241,7 +241,7 @@ pub fn keys(app: &App) -> Check {
 
 /// Nobody acts as the agent in whose name payouts of others are decided.
 pub async fn bank_agent(broker: &Broker) -> Option<Check> {
-    let trouble = broker.bank_agent_is_free().await.err()?;
+    let trouble = broker.access.bank_agent_is_free().await.err()?;
     let advice = "`hundi serve` does not start until then";
     Some(Check::fail("external agent", trouble.to_string(), advice))
 }
@@ -253,7 +253,7 @@ pub async fn going_live(config: &Config, broker: &Broker) -> Vec<Check> {
     if config.sandbox_mode() {
         return checks;
     }
-    let policies = broker.policies(&local_admin()).await;
+    let policies = broker.pay.policies(&local_admin()).await;
     if policies.is_ok_and(|policies| policies.is_empty()) {
         checks.push(Check::warn(
             "policies",
@@ -272,7 +272,7 @@ pub async fn going_live(config: &Config, broker: &Broker) -> Vec<Check> {
 }
 
 async fn api_keys(broker: &Broker, who: &Principal) -> Option<Check> {
-    let keys = broker.keys(who).await.ok()?;
+    let keys = broker.access.keys(who).await.ok()?;
     let now = broker.ports().ambient.now();
     let live: Vec<_> = keys.iter().filter(|key| key.revoked_at.is_none()).collect();
     let old = live
@@ -293,20 +293,20 @@ pub async fn waiting_tools(config: &Config, broker: &Broker) -> Option<Check> {
     if config.upstreams.is_empty() && config.tools.is_empty() {
         return None;
     }
-    if let Err(trouble) = broker.tend_tools().await {
+    if let Err(trouble) = broker.tools.tend_tools().await {
         return Some(Check::fail(
             "tools",
             trouble.to_string(),
             "their pins cannot be read",
         ));
     }
-    if let Ok(unknown) = broker.unknown_tool_rules().await
+    if let Ok(unknown) = broker.tools.unknown_tool_rules().await
         && !unknown.is_empty()
     {
         let advice = "mend `hundi.toml`: the server does not start with it";
         return Some(Check::fail("tools", unknown.join("; "), advice));
     }
-    let complaints = broker.catalogue().complaints();
+    let complaints = broker.tools.catalogue().complaints();
     if !complaints.is_empty() {
         let told = complaints.iter();
         let told = told.map(|(upstream, what)| format!("{upstream}: {}", what.join("; ")));
@@ -314,7 +314,7 @@ pub async fn waiting_tools(config: &Config, broker: &Broker) -> Option<Check> {
         let advice = "until this is mended the tools concerned cannot be used";
         return Some(Check::fail("tools", seen, advice));
     }
-    let infos = broker.catalogue().infos();
+    let infos = broker.tools.catalogue().infos();
     let waits = |standing| standing == Standing::New || standing == Standing::Changed;
     let waiting = infos.values().filter(|info| waits(info.standing));
     let waiting: Vec<&str> = waiting.map(|info| info.name.as_str()).collect();

@@ -1,0 +1,174 @@
+//! Who holds which key, from memory: one hash and one map look-up per request.
+//!
+//! The map is a snapshot. Whoever comes [`CHECK_EVERY`] after the last look asks the store whether
+//! any document changed, and reads the keys again if so; meanwhile the others go on with the
+//! snapshot, but never with one that nobody could confirm for [`TRUSTED_FOR`]. So an ended key is
+//! refused within a second wherever it was ended, also when the store stops answering.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use subtle::ConstantTimeEq;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use super::keys::{KIND, StoredKey};
+use crate::broker::core::Trouble;
+use crate::domain::principal::Principal;
+use crate::store::{Store, StoreError};
+
+/// How old a snapshot may be before somebody asks whether it still holds.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+/// How old it may be when the key is not in it: a key just made by another process should work,
+/// and a flood of made-up keys should not become a flood of reads.
+const CHECK_UNKNOWN_EVERY: Duration = Duration::from_millis(20);
+/// How old a snapshot may be at most, whatever happens.
+const TRUSTED_FOR: Duration = Duration::from_millis(900);
+
+/// How long the store may take to say whether anything changed.
+const RENEWAL_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The snapshot of all live keys, and the right to renew it.
+#[derive(Default)]
+pub struct KeyCache {
+    known: ArcSwapOption<Known>,
+    /// Held by the one who asks the store. Says when asking last failed, so that those who waited
+    /// for the answer do not each run into the same silence.
+    renewal: Mutex<Option<Instant>>,
+}
+
+/// All live keys as the store had them at one moment.
+pub(super) struct Known {
+    keys: Arc<Keys>,
+    epoch: u64,
+    confirmed: Instant,
+}
+
+#[derive(Default)]
+struct Keys {
+    holders: HashMap<String, ([u8; 32], Principal)>,
+    slack: HashMap<String, Principal>,
+}
+
+impl Known {
+    /// The holder of key `id`, if the hash is its hash.
+    pub(super) fn holder(&self, id: &str, hash: &[u8; 32]) -> Option<Principal> {
+        let (stored, principal) = self.keys.holders.get(id)?;
+        bool::from(stored.ct_eq(hash)).then(|| principal.clone())
+    }
+
+    /// Whom a Slack user acts as.
+    pub(super) fn slack(&self, user: &str) -> Option<Principal> {
+        self.keys.slack.get(user).cloned()
+    }
+
+    fn younger_than(&self, age: Duration) -> bool {
+        self.confirmed.elapsed() < age
+    }
+}
+
+impl KeyCache {
+    /// A snapshot that is fresh enough to answer about key `id`.
+    pub(super) async fn fresh(&self, store: &dyn Store, id: &str) -> Result<Arc<Known>, Trouble> {
+        let known = self.known.load_full();
+        let is_known = |known: &&Arc<Known>| known.keys.holders.contains_key(id);
+        let Some(known) = known.as_ref().filter(is_known) else {
+            return self.renew(store, self.renewal.lock().await).await;
+        };
+        if known.younger_than(CHECK_EVERY) {
+            return Ok(Arc::clone(known));
+        }
+        match self.renewal.try_lock() {
+            Ok(turn) => self.renew(store, turn).await,
+            // Somebody is asking already: no reason to wait for the answer yet.
+            Err(_) if known.younger_than(TRUSTED_FOR) => Ok(Arc::clone(known)),
+            Err(_) => self.renew(store, self.renewal.lock().await).await,
+        }
+    }
+
+    async fn renew(
+        &self,
+        store: &dyn Store,
+        mut last_failure: MutexGuard<'_, Option<Instant>>,
+    ) -> Result<Arc<Known>, Trouble> {
+        let known = self.known.load_full();
+        if let Some(known) = known
+            .as_ref()
+            .filter(|k| k.younger_than(CHECK_UNKNOWN_EVERY))
+        {
+            return Ok(Arc::clone(known));
+        }
+        let usable = known.filter(|known| known.younger_than(TRUSTED_FOR));
+        if last_failure.is_some_and(|at| at.elapsed() < CHECK_EVERY) {
+            return usable.ok_or(Trouble::StoreUnavailable);
+        }
+        match ask(store, self.known.load_full().as_deref()).await {
+            Ok(renewed) => {
+                *last_failure = None;
+                let renewed = Arc::new(renewed);
+                self.known.store(Some(Arc::clone(&renewed)));
+                Ok(renewed)
+            }
+            Err(error) => {
+                *last_failure = Some(Instant::now());
+                tracing::warn!(%error, "API keys could not be checked for changes");
+                usable.ok_or(Trouble::StoreUnavailable)
+            }
+        }
+    }
+
+    /// Reads the keys again, because this process has just written one. If that fails, nothing is
+    /// believed until it succeeds.
+    pub(super) async fn reload(&self, store: &dyn Store) {
+        let mut last_failure = self.renewal.lock().await;
+        let known = ask(store, None).await.ok().map(Arc::new);
+        *last_failure = None;
+        self.known.store(known);
+    }
+}
+
+async fn ask(store: &dyn Store, before: Option<&Known>) -> Result<Known, StoreError> {
+    match tokio::time::timeout(RENEWAL_DEADLINE, read(store, before)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+    }
+}
+
+async fn read(store: &dyn Store, before: Option<&Known>) -> Result<Known, StoreError> {
+    // Both before the reading: what is written meanwhile is noticed the next time.
+    let confirmed = Instant::now();
+    let epoch = store.docs_epoch().await?;
+    let keys = match before.filter(|before| before.epoch == epoch) {
+        Some(before) => Arc::clone(&before.keys),
+        None => Arc::new(read_keys(store).await?),
+    };
+    Ok(Known {
+        keys,
+        epoch,
+        confirmed,
+    })
+}
+
+async fn read_keys(store: &dyn Store) -> Result<Keys, StoreError> {
+    let mut keys = Keys::default();
+    for doc in store.docs(KIND, None).await? {
+        let id = doc.key.id;
+        let stored = match serde_json::from_value::<StoredKey>(doc.body) {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::error!(%error, key = id, "a key's document does not read back");
+                continue;
+            }
+        };
+        let Some((hash, principal)) = stored.live(&doc.key.org, &id) else {
+            continue;
+        };
+        if let Some(user) = stored.slack_user() {
+            keys.slack.insert(user.to_owned(), principal.clone());
+        }
+        keys.holders.insert(id, (hash, principal));
+    }
+    Ok(keys)
+}

@@ -1,0 +1,53 @@
+//! Who may come in: keys, and whether this node holds the keys of its peers.
+
+mod key_cache;
+pub mod keys;
+pub mod peers;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::broker::core::Core;
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Access(Arc<Parts>);
+
+/// What a [`Access`] stands on, and what it keeps.
+pub struct Parts {
+    core: Core,
+    key_cache: key_cache::KeyCache,
+    peers: peers::Peers,
+}
+
+impl Deref for Access {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Every subject reaches the core as its own.
+impl Deref for Parts {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Access {
+    /// Over these.
+    pub(in crate::broker) fn new(core: Core) -> Self {
+        Self(Arc::new(Parts {
+            core,
+            key_cache: key_cache::KeyCache::default(),
+            peers: peers::Peers::default(),
+        }))
+    }
+
+    fn key_cache(&self) -> &key_cache::KeyCache {
+        &self.key_cache
+    }
+}

@@ -1,0 +1,116 @@
+//! Payouts that somebody decided at the bank itself while they waited here.
+//!
+//! Nobody should be asked about what is decided, nothing should be reserved twice when a payout
+//! waits again in another state, and what we let go ourselves must not be governed a second time
+//! because its case was not closed yet.
+
+use super::Bank;
+use serde_json::{Value, json};
+
+use super::external::{Case, EXTERNAL, case_name};
+use super::webhook::ACTOR;
+use crate::broker::core::Trouble;
+use crate::broker::pay::at_bank::CASE;
+use crate::connector::razorpay::State as AtBank;
+use crate::domain::change::{Change, DocKey, DocWrite, Record};
+use crate::domain::ids::OrgId;
+use crate::domain::proposal::{Proposal, State};
+use crate::store::ApplyError;
+
+/// Who moved a payout on that waits no longer as it did.
+pub(super) enum Moved {
+    /// Nobody, as far as is known here.
+    Unknown,
+    /// This proposal did, or is about to.
+    ByUs(Box<Proposal>),
+    /// Somebody at the bank; what was open here is closed.
+    AtBank,
+}
+
+impl Bank {
+    /// What an open case means for a payout that is now shown in another state than it waited in.
+    /// One that nothing was done about yet is closed: somebody decided at the bank.
+    pub(super) async fn moved_on(&self, payout: &Value) -> Result<Moved, Trouble> {
+        let text = |name: &str| payout.get(name).and_then(Value::as_str);
+        let (Some(id), Some(shown)) = (text("id"), text("status")) else {
+            return Ok(Moved::Unknown);
+        };
+        for state in [AtBank::Pending, AtBank::Queued] {
+            if state.name() == shown {
+                continue;
+            }
+            let org = OrgId::default();
+            let key = DocKey::new(CASE, &org, format!("{id}/{}", state.name()));
+            let Some(doc) = self.ports().store.doc(&key).await? else {
+                continue;
+            };
+            let Ok(case) = serde_json::from_value::<Case>(doc.body) else {
+                continue;
+            };
+            let agent = &self.settings().bank.external_agent;
+            let name = case_name(id, state, case.attempt);
+            let proposal = self.ports().store.by_key(&org, agent, &name).await?;
+            match proposal.as_ref().map(|proposal| proposal.state) {
+                None | Some(State::Held | State::Allowed) => {
+                    return self.close_moot(key, doc.version, proposal, payout).await;
+                }
+                Some(State::Committing | State::InDoubt | State::Executed | State::Reversed) => {
+                    let ours = proposal.map(Box::new);
+                    return Ok(ours.map_or(Moved::Unknown, Moved::ByUs));
+                }
+                // It is being turned down, and what is shown may be just that.
+                Some(
+                    State::Blocked
+                    | State::Failed
+                    | State::Rejected
+                    | State::Cancelled
+                    | State::Expired,
+                ) => {}
+            }
+        }
+        Ok(Moved::Unknown)
+    }
+
+    async fn close_moot(
+        &self,
+        key: DocKey,
+        version: u64,
+        proposal: Option<Proposal>,
+        payout: &Value,
+    ) -> Result<Moved, Trouble> {
+        let close = DocWrite {
+            key,
+            expect: Some(version),
+            body: None,
+        };
+        let now = self.ports().ambient.now();
+        let mut record = match &proposal {
+            Some(proposal) => Record::about(proposal, now, EXTERNAL, ACTOR),
+            None => Record::new(now, &OrgId::default(), EXTERNAL, ACTOR),
+        }
+        .deciding("SKIPPED", "DECIDED_AT_BANK");
+        let text = |name: &str| payout.get(name).and_then(Value::as_str);
+        record.payout = text("id").map(str::to_owned);
+        let record = record.with(json!({
+            "why": "somebody decided at the bank", "at_bank": text("status"),
+        }));
+        let change = Change::documents(vec![close], Vec::new(), vec![record], Vec::new());
+        match self.ports().store.apply(change).await {
+            Ok(_) => {}
+            // Somebody acts on it at this moment; whatever that is, it finds the payout moved.
+            Err(ApplyError::Conflict(_)) => return Ok(Moved::Unknown),
+            Err(ApplyError::Store(error)) => return Err(error.into()),
+        }
+        if let Some(proposal) = proposal {
+            match self
+                .pay
+                .cancel(&self.bank_principal(), proposal.fixed.id)
+                .await
+            {
+                Ok(_) | Err(Trouble::WrongState(_)) => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(Moved::AtBank)
+    }
+}

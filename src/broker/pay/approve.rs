@@ -1,0 +1,198 @@
+//! People decide on what is held: approve, reject, cancel; and settle what no machine can.
+//!
+//! The approver is never the proposer, no person agrees twice (see `people`), and a decision is
+//! bound to the arguments that were shown.
+
+use super::Pay;
+use super::people::gave;
+use super::reconcile::notice;
+use crate::broker::core::measure::{self, Timer};
+use crate::broker::core::{Proposed, Trouble, Word};
+use crate::domain::call::Receipt;
+use crate::domain::change::{Change, Conflict, Illegal};
+use crate::domain::ids::ProposalId;
+use crate::domain::notice::NoticeKind;
+use crate::domain::principal::{Principal, Right};
+use crate::domain::proposal::{Approval, Ending, Proposal, State};
+use crate::store::ApplyError;
+
+/// How often a decision is tried when others write the same proposal.
+const TRIES: u32 = 5;
+/// Longest words of a person that are kept, in characters.
+const MAX_WORDS: usize = 500;
+
+impl Pay {
+    /// One more person agrees. The answer shows the proposal as it then stands, without a token:
+    /// that goes to the proposer alone.
+    pub async fn approve(&self, who: &Principal, id: ProposalId) -> Result<Proposed, Trouble> {
+        needs(who, Right::Decide)?;
+        let marks = self.marks_of(&who.org, &who.id).await?;
+        let proposer = self.visible(who, id).await?.fixed.proposer.clone();
+        let runs = self.runs(&who.org, &proposer, &marks).await?;
+        let approved = self
+            .decide_on(who, id, |proposal| {
+                if proposal.state != State::Held {
+                    return Err(Trouble::WrongState(proposal.state));
+                }
+                if proposal.fixed.proposer == who.id || who.agent.is_some() || runs {
+                    return Err(Trouble::SelfApproval);
+                }
+                let given = &proposal.moving.approvals;
+                if given.iter().any(|one| gave(one, &who.id, &marks)) {
+                    return Err(Trouble::ApprovedAlready(who.name.clone()));
+                }
+                let now = self.ports().ambient.now();
+                if proposal.fixed.lapses_at <= now {
+                    return Err(Trouble::WrongState(State::Expired));
+                }
+                let args_hash = proposal.fixed.args_hash;
+                let approval = Approval {
+                    by: who.id.clone(),
+                    at: now,
+                    args_hash,
+                    marks: marks.clone(),
+                };
+                let words = format!("approved by {}", who.name);
+                let told = notice(proposal, NoticeKind::Decided, now, &words);
+                Change::approve(proposal, approval, Some(told)).map_err(wrong_state)
+            })
+            .await?;
+        self.execute_if_asked(&approved).await;
+        Ok(shown(approved))
+    }
+
+    /// A person says no.
+    pub async fn reject(
+        &self,
+        who: &Principal,
+        id: ProposalId,
+        reason: &str,
+    ) -> Result<Proposed, Trouble> {
+        needs(who, Right::Decide)?;
+        self.decide_on(who, id, |proposal| {
+            let ending = self.ending(who, reason);
+            let words = format!("rejected by {}", who.name);
+            let told = notice(proposal, NoticeKind::Decided, ending.at, &words);
+            Change::reject(proposal, ending, Some(told)).map_err(wrong_state)
+        })
+        .await
+        .map(shown)
+    }
+
+    /// The proposer, or an operator, takes it back: what is not committed, and what was committed
+    /// as long as nothing of it ever left.
+    pub async fn cancel(&self, who: &Principal, id: ProposalId) -> Result<Proposed, Trouble> {
+        self.decide_on(who, id, |proposal| {
+            let own = who.agent.as_ref() == Some(&proposal.fixed.agent);
+            if !own {
+                needs(who, Right::Operate)?;
+            }
+            let ending = self.ending(who, "cancelled");
+            let told = (proposal.state == State::Held).then(|| {
+                let words = format!("cancelled by {}", who.name);
+                notice(proposal, NoticeKind::Decided, ending.at, &words)
+            });
+            Change::cancel(proposal, ending, told).map_err(wrong_state)
+        })
+        .await
+        .map(shown)
+    }
+
+    /// An operator's word on an attempt in doubt that no machine can settle.
+    pub async fn settle(
+        &self,
+        who: &Principal,
+        id: ProposalId,
+        word: Word,
+        reason: &str,
+    ) -> Result<Proposed, Trouble> {
+        needs(who, Right::Operate)?;
+        let words: String = reason.chars().take(MAX_WORDS).collect();
+        let settled = self
+            .decide_on(who, id, |proposal| {
+                if proposal.state != State::InDoubt {
+                    return Err(Trouble::WrongState(proposal.state));
+                }
+                let now = self.ports().ambient.now();
+                let told = serde_json::json!({"settled_by": who.id, "words": words});
+                match word {
+                    Word::Executed => {
+                        let receipt = Receipt {
+                            provider_id: None,
+                            provider_state: None,
+                            reversed: false,
+                            settled_minor: None,
+                            result: told,
+                            blocks: serde_json::Value::Null,
+                        };
+                        Change::confirm(proposal, receipt, now, &who.id).map_err(wrong_state)
+                    }
+                    Word::Failed => {
+                        Change::undone_by_word(proposal, &words, now, &who.id).map_err(wrong_state)
+                    }
+                }
+            })
+            .await?;
+        self.learn_prompt(&settled).await;
+        Ok(shown(settled))
+    }
+
+    /// Reads, checks, writes; again if somebody else wrote in between.
+    async fn decide_on(
+        &self,
+        who: &Principal,
+        id: ProposalId,
+        decide: impl Fn(&Proposal) -> Result<(Change, Proposal), Trouble>,
+    ) -> Result<Proposal, Trouble> {
+        let timer = Timer::start();
+        for _ in 0..TRIES {
+            let proposal = self.visible(who, id).await?;
+            let (change, next) = decide(&proposal)?;
+            match self.ports().store.apply(change).await {
+                Ok(_) => {
+                    self.memory().wrote(&next);
+                    measure::person(&next, &timer);
+                    return Ok(next);
+                }
+                Err(ApplyError::Conflict(Conflict::Stale)) => {}
+                Err(ApplyError::Conflict(_)) => return Err(Trouble::Changed),
+                Err(ApplyError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(Trouble::Changed)
+    }
+
+    fn ending(&self, who: &Principal, reason: &str) -> Ending {
+        let reason: String = reason.chars().take(MAX_WORDS).collect();
+        Ending {
+            by: who.id.clone(),
+            at: self.ports().ambient.now(),
+            reason,
+        }
+    }
+}
+
+/// Whether the caller's role allows it at all, before anything is said about the rest.
+pub fn needs(who: &Principal, right: Right) -> Result<(), Trouble> {
+    if who.may(right) {
+        Ok(())
+    } else {
+        Err(Trouble::Forbidden {
+            role: who.role.name(),
+        })
+    }
+}
+
+fn wrong_state(illegal: Illegal) -> Trouble {
+    Trouble::WrongState(illegal.state)
+}
+
+fn shown(proposal: Proposal) -> Proposed {
+    Proposed {
+        proposal,
+        token: None,
+        replayed: false,
+        stored: true,
+        retry_after_secs: None,
+    }
+}

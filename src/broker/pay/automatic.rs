@@ -1,0 +1,110 @@
+//! For agents that have gone home: where the policy says so, the broker itself commits what people
+//! have approved. Through the same door as everybody: a token, the checks, a claim.
+//!
+//! The approval writes it down as an errand in the same transaction. So what a crash or a freeze
+//! kept from being committed at once is committed later, until the proposal lapses.
+
+use futures_util::{StreamExt, stream};
+
+use super::Pay;
+use crate::broker::core::{CommitRequest, Committed, Trouble};
+use crate::domain::change::{Doc, DocWrite, ERRAND};
+use crate::domain::ids::ProposalId;
+use crate::domain::principal::{Principal, Role};
+use crate::domain::proposal::{Proposal, State};
+use crate::domain::time::Timestamp;
+use crate::domain::tool::{Standing, Tool};
+
+/// So long an errand is left to whoever took the last approval, in seconds.
+const FIRST_TRY_SECS: i64 = 5;
+/// Errands under way at once: far fewer than the commits of agents that are at home.
+const AT_ONCE: usize = 16;
+
+impl Pay {
+    /// Commits an approved proposal in its agent's name, if its policy asked for that.
+    pub(super) async fn execute_if_asked(&self, proposal: &Proposal) {
+        if !proposal.fixed.execute_on_approval || proposal.state != State::Allowed {
+            return;
+        }
+        let who = Principal {
+            id: "hundi:automatic".to_owned(),
+            name: "hundi".to_owned(),
+            org: proposal.fixed.org.clone(),
+            role: Role::Agent,
+            agent: Some(proposal.fixed.agent.clone()),
+        };
+        if let Err(error) = self.commit_as(&who, proposal.clone()).await {
+            tracing::error!(proposal = %proposal.fixed.id, %error, "automatic commit failed");
+        }
+    }
+
+    /// Goes on with errands. Returns how many were open. All are looked at, several at once, so
+    /// that neither those that a freeze stops nor those whose provider hangs hold up the rest:
+    /// there are never more than people have approved by hand.
+    pub async fn work_errands(&self) -> Result<usize, Trouble> {
+        let open = self.ports().store.docs(ERRAND, None).await?;
+        let now = self.ports().ambient.now();
+        let worked = stream::iter(open).map(|doc| self.work_errand(doc, now));
+        let worked: Vec<_> = worked.buffer_unordered(AT_ONCE).collect().await;
+        let count = worked.len();
+        worked.into_iter().collect::<Result<(), Trouble>>()?;
+        Ok(count)
+    }
+
+    async fn work_errand(&self, doc: Doc, now: Timestamp) -> Result<(), Trouble> {
+        let proposal = match doc.key.id.parse::<ProposalId>() {
+            Ok(id) => self.ports().store.proposal(id).await?,
+            Err(_) => None,
+        };
+        match proposal {
+            Some(proposal) if proposal.state == State::Allowed => {
+                let at = doc.body.get("at").cloned().unwrap_or_default();
+                let at: Timestamp = serde_json::from_value(at).unwrap_or_default();
+                if at.plus_secs(FIRST_TRY_SECS) <= now && self.may_go(&proposal).await? {
+                    self.execute_if_asked(&proposal).await;
+                }
+                Ok(())
+            }
+            Some(_) | None => {
+                let done = DocWrite {
+                    key: doc.key,
+                    expect: Some(doc.version),
+                    body: None,
+                };
+                match self.write(vec![done]).await {
+                    Ok(()) | Err(Trouble::Changed) => Ok(()),
+                    Err(trouble) => Err(trouble),
+                }
+            }
+        }
+    }
+
+    /// Whether a commit would pass now. Asked first, because a refused one is a record each time.
+    async fn may_go(&self, proposal: &Proposal) -> Result<bool, Trouble> {
+        let tool = self.tools.catalogue().get(proposal.fixed.tool.as_str());
+        let (refusal, _) = self.recheck(proposal, tool.as_deref()).await?;
+        let as_proposed = |tool: &Tool| {
+            tool.standing == Standing::Accepted && tool.digest == proposal.fixed.tool_digest
+        };
+        Ok(refusal.is_none() && tool.as_deref().is_some_and(as_proposed))
+    }
+
+    /// Puts out a token and presents it, as the agent would.
+    pub(in crate::broker) async fn commit_as(
+        &self,
+        who: &Principal,
+        proposal: Proposal,
+    ) -> Result<Committed, Trouble> {
+        let renewed = self.renewed(proposal, &who.id).await?;
+        let token = self
+            .sealed(&renewed)
+            .ok_or(Trouble::WrongState(renewed.state))?;
+        let request = CommitRequest {
+            proposal_id: renewed.fixed.id.to_string(),
+            commit_token: token.text,
+            tool: Some(renewed.fixed.tool.to_string()),
+            arguments: renewed.fixed.args.value(),
+        };
+        self.commit(who, request).await
+    }
+}

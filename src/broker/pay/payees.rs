@@ -1,0 +1,348 @@
+//! The registry of payees: who may be paid where, in the operators' words.
+//!
+//! Each payee is a document, and so is each of its accounts: a change writes all of them whole or
+//! not at all, and the database sees to it that an account belongs to one payee. Decisions and
+//! commits are written under a guard on the account they pay, registered or not, so a payee that
+//! is added, changed or removed at that moment is never judged by what it was.
+
+use serde_json::{Value, json};
+
+use super::Pay;
+use crate::broker::core::Trouble;
+use crate::broker::core::{failed, forbidden};
+use crate::domain::change::{Change, Conflict, Doc, DocKey, DocWrite, Guard, Record};
+use crate::domain::facts::Registration;
+use crate::domain::ids::OrgId;
+use crate::domain::payee::{PayeeId, RegisteredPayee};
+use crate::domain::principal::{Principal, Right};
+use crate::domain::tool::Payee;
+use crate::governance::domains;
+use crate::store::ApplyError;
+
+/// Document kind of payees; a document's id is the payee's.
+const KIND: &str = "payee";
+/// Document kind of accounts; a document's id is the account, its body the payee's.
+const ACCOUNT_KIND: &str = "payee_account";
+/// Longest name, account and label, in characters, and most accounts and labels of one payee.
+const MAX_NAME: usize = 200;
+const MAX_ACCOUNT: usize = 128;
+const MAX_LABEL: usize = 64;
+const MAX_ACCOUNTS: usize = 100;
+const MAX_LABELS: usize = 20;
+/// Letters and digits of a legal entity identifier.
+const LEI_LENGTH: usize = 20;
+/// How often a write is tried when others write at the same moment.
+const TRIES: u32 = 8;
+
+/// A payee as an operator writes it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NewPayee {
+    /// Names it; whoever is registered under this name is replaced.
+    pub name: String,
+    /// Its site.
+    pub vendor_url: Option<String>,
+    /// Its legal entity identifier.
+    pub lei: Option<String>,
+    /// Every account it is paid at.
+    pub fund_accounts: Vec<String>,
+    /// The operator's own words.
+    pub labels: Vec<String>,
+}
+
+/// Who is paid, as far as that can be known, and what a decision about it has to be held to.
+pub(super) struct Paid {
+    /// With the registry's name and site, where the account is registered.
+    pub(super) payee: Payee,
+    pub(super) registration: Registration,
+    pub(super) guards: Vec<Guard>,
+}
+
+impl Pay {
+    /// Every registered payee of the caller's organisation, by name.
+    pub async fn payees(&self, who: &Principal) -> Result<Vec<RegisteredPayee>, Trouble> {
+        if !who.may(Right::ReadAll) {
+            return Err(forbidden(who));
+        }
+        let docs = self.ports().store.docs(KIND, Some(&who.org)).await?;
+        let payees: Result<Vec<_>, _> = docs.into_iter().map(|doc| read(doc.body)).collect();
+        let mut payees = payees?;
+        payees.sort_by_key(|payee| payee.name.to_lowercase());
+        Ok(payees)
+    }
+
+    /// Registers a payee, or replaces the one of this name. True if there was none. Writing what is
+    /// there already changes nothing.
+    pub async fn register_payee(
+        &self,
+        who: &Principal,
+        new: NewPayee,
+    ) -> Result<(RegisteredPayee, bool), Trouble> {
+        if !who.may(Right::Operate) {
+            return Err(forbidden(who));
+        }
+        let payee = checked(new).map_err(Trouble::InvalidRequest)?;
+        for _ in 0..TRIES {
+            let before = self.ports().store.doc(&key(&who.org, &payee.id)).await?;
+            let version = before.as_ref().map_or(0, |doc| doc.version);
+            let before = before.map(|doc| read(doc.body)).transpose()?;
+            if before.as_ref() == Some(&payee) {
+                return Ok((payee, false));
+            }
+            let made = before.is_none();
+            let docs = self
+                .writes(who, version, before.as_ref(), Some(&payee))
+                .await?;
+            if self.write_payee(who, docs, before, Some(&payee)).await? {
+                return Ok((payee, made));
+            }
+        }
+        Err(Trouble::Changed)
+    }
+
+    /// Takes a payee out of the registry, named by its id, its name or one of its accounts.
+    pub async fn remove_payee(
+        &self,
+        who: &Principal,
+        named: &str,
+    ) -> Result<RegisteredPayee, Trouble> {
+        if !who.may(Right::Operate) {
+            return Err(forbidden(who));
+        }
+        for _ in 0..TRIES {
+            let doc = self.payee_named(&who.org, named).await?;
+            let doc = doc.ok_or(Trouble::NotFound("payee"))?;
+            let (version, payee) = (doc.version, read(doc.body)?);
+            let docs = self.writes(who, version, Some(&payee), None).await?;
+            if self
+                .write_payee(who, docs, Some(payee.clone()), None)
+                .await?
+            {
+                return Ok(payee);
+            }
+        }
+        Err(Trouble::Changed)
+    }
+
+    /// The registered payee of an account, and the guard that holds a decision to that.
+    pub(super) async fn payee_of(
+        &self,
+        org: &OrgId,
+        account: &str,
+    ) -> Result<(Option<RegisteredPayee>, Guard), Trouble> {
+        let store = self.ports().store.as_ref();
+        let (doc, guard) = self.memory().doc(store, account_key(org, account)).await?;
+        let payee = doc.map(|doc| read(doc.body.clone())).transpose()?;
+        Ok((payee, guard))
+    }
+
+    /// Who is paid by what a caller says: the registered payee of the account, under its own name
+    /// and site whatever the caller calls it, or else the caller's words.
+    pub(super) async fn paid(&self, org: &OrgId, claimed: &Payee) -> Result<Paid, Trouble> {
+        let mut paid = Paid {
+            payee: Payee {
+                id: None,
+                ..claimed.clone()
+            },
+            registration: Registration::default(),
+            guards: Vec::new(),
+        };
+        let Some(account) = &claimed.account else {
+            return Ok(paid);
+        };
+        let (payee, guard) = self.payee_of(org, account).await?;
+        paid.guards.push(guard);
+        if let Some(payee) = payee {
+            paid.payee = Payee {
+                id: Some(payee.id.clone()),
+                account: Some(account.clone()),
+                name: Some(payee.name.clone()),
+                url: payee.vendor_url.clone(),
+            };
+            paid.registration.payee = Some(payee);
+        } else if let Some(name) = &claimed.name {
+            let store = self.ports().store.as_ref();
+            let key = key(org, &PayeeId::of_name(name));
+            let (namesake, guard) = self.memory().doc(store, key).await?;
+            paid.guards.push(guard);
+            paid.registration.namesake = namesake.map(|doc| read(doc.body.clone())).transpose()?;
+        }
+        Ok(paid)
+    }
+
+    async fn payee_named(&self, org: &OrgId, named: &str) -> Result<Option<Doc>, Trouble> {
+        let store = &self.ports().store;
+        let id = match named.parse() {
+            Ok(id) => id,
+            Err(_) => PayeeId::of_name(named),
+        };
+        if let Some(doc) = store.doc(&key(org, &id)).await? {
+            return Ok(Some(doc));
+        }
+        let Some(account) = store.doc(&account_key(org, named)).await? else {
+            return Ok(None);
+        };
+        let payee = read(account.body)?;
+        Ok(store.doc(&key(org, &payee.id)).await?)
+    }
+
+    /// The documents that turn `before` into `after`; refused where an account is another's.
+    async fn writes(
+        &self,
+        who: &Principal,
+        version: u64,
+        before: Option<&RegisteredPayee>,
+        after: Option<&RegisteredPayee>,
+    ) -> Result<Vec<DocWrite>, Trouble> {
+        let Some(id) = after.or(before).map(|payee| &payee.id) else {
+            return Ok(Vec::new());
+        };
+        let body = after.map(|payee| json!(payee));
+        let mut docs = vec![DocWrite {
+            key: key(&who.org, id),
+            expect: Some(version),
+            body: body.clone(),
+        }];
+        let accounts = |payee: Option<&RegisteredPayee>| {
+            payee.map_or_else(Vec::new, |payee| payee.fund_accounts.clone())
+        };
+        let wanted = accounts(after);
+        let gone = accounts(before).into_iter();
+        let gone = gone.filter(|account| !wanted.contains(account));
+        for account in gone.chain(wanted.clone()) {
+            let key = account_key(&who.org, &account);
+            let doc = self.ports().store.doc(&key).await?;
+            let held = doc.map(|doc| Ok::<_, Trouble>((doc.version, read(doc.body)?)));
+            let held = held.transpose()?;
+            if let Some((_, holder)) = held.as_ref().filter(|(_, holder)| holder.id != *id) {
+                let (name, holder) = (holder.name.clone(), holder.id.clone());
+                return Err(Trouble::AccountTaken {
+                    account,
+                    name,
+                    holder,
+                });
+            }
+            docs.push(DocWrite {
+                expect: Some(held.map_or(0, |(version, _)| version)),
+                body: body.clone().filter(|_| wanted.contains(&account)),
+                key,
+            });
+        }
+        Ok(docs)
+    }
+
+    /// False if something moved meanwhile.
+    async fn write_payee(
+        &self,
+        who: &Principal,
+        docs: Vec<DocWrite>,
+        before: Option<RegisteredPayee>,
+        after: Option<&RegisteredPayee>,
+    ) -> Result<bool, Trouble> {
+        let kind = match (&before, after) {
+            (_, None) => "payee_removed",
+            (None, Some(_)) => "payee_added",
+            (Some(_), Some(_)) => "payee_changed",
+        };
+        let record = Record::new(self.ports().ambient.now(), &who.org, kind, &who.id)
+            .with(json!({"before": before, "after": after}));
+        let keys: Vec<DocKey> = docs.iter().map(|doc| doc.key.clone()).collect();
+        let change = Change::documents(docs, Vec::new(), vec![record], Vec::new());
+        match self.ports().store.apply(change).await {
+            Ok(_) => {
+                keys.iter().for_each(|key| self.memory().forget_doc(key));
+                Ok(true)
+            }
+            Err(ApplyError::Conflict(Conflict::DocChanged(_))) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// Why a URL is none that a vendor could have; `None` if it may be one.
+pub fn no_vendors(url: &str) -> Option<String> {
+    domains::implausible(url).map(|why| format!("no vendor has such a URL: {why}"))
+}
+
+fn key(org: &OrgId, id: &PayeeId) -> DocKey {
+    DocKey::new(KIND, org, id.as_str())
+}
+
+fn account_key(org: &OrgId, account: &str) -> DocKey {
+    DocKey::new(ACCOUNT_KIND, org, account)
+}
+
+/// A registry that cannot be read is an outage, and nobody is paid by what it might have said.
+fn read(body: Value) -> Result<RegisteredPayee, Trouble> {
+    serde_json::from_value(body).map_err(|error| {
+        tracing::error!(%error, "a registered payee does not read back");
+        Trouble::StoreUnavailable
+    })
+}
+
+/// The payee in its one spelling, or what is wrong with it.
+fn checked(new: NewPayee) -> Result<RegisteredPayee, String> {
+    let name = new.name.split_whitespace().collect::<Vec<_>>().join(" ");
+    let printable = |text: &str| !text.chars().any(char::is_control);
+    if name.is_empty() || name.chars().count() > MAX_NAME || !printable(&name) {
+        return Err(format!("`name` is 1 to {MAX_NAME} characters"));
+    }
+    let url = given(new.vendor_url);
+    if let Some(why) = url.as_deref().and_then(domains::implausible) {
+        return Err(format!("`vendor_url` is no vendor's: {why}"));
+    }
+    let lei = given(new.lei).map(|lei| lei.to_uppercase());
+    let is_lei =
+        |lei: &String| lei.len() == LEI_LENGTH && lei.bytes().all(|b| b.is_ascii_alphanumeric());
+    if lei.as_ref().is_some_and(|lei| !is_lei(lei)) {
+        return Err(format!("`lei` is {LEI_LENGTH} letters and digits"));
+    }
+    if !(1..=MAX_ACCOUNTS).contains(&new.fund_accounts.len()) {
+        return Err(format!(
+            "`fund_accounts` lists 1 to {MAX_ACCOUNTS} accounts: it is by them that a payee is known"
+        ));
+    }
+    let is_account = |text: &String| {
+        (1..=MAX_ACCOUNT).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    };
+    let fund_accounts = each(new.fund_accounts);
+    if let Some(at) = fund_accounts.iter().position(|text| !is_account(text)) {
+        return Err(format!(
+            "`fund_accounts[{at}]` has to be 1 to {MAX_ACCOUNT} printable ASCII characters, no \
+             spaces"
+        ));
+    }
+    let is_label =
+        |text: &String| (1..=MAX_LABEL).contains(&text.chars().count()) && printable(text);
+    let labels = each(new.labels);
+    if labels.len() > MAX_LABELS || !labels.iter().all(is_label) {
+        return Err(format!(
+            "`labels` has at most {MAX_LABELS} texts of 1 to {MAX_LABEL} characters"
+        ));
+    }
+    Ok(RegisteredPayee {
+        id: PayeeId::of_name(&name),
+        name,
+        vendor_url: url,
+        lei,
+        fund_accounts,
+        labels,
+    })
+}
+
+/// What was given and is not blank.
+fn given(text: Option<String>) -> Option<String> {
+    let text = text?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Every text once, in the order they were given.
+fn each(texts: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let text = text.trim().to_owned();
+        if !kept.contains(&text) {
+            kept.push(text);
+        }
+    }
+    kept
+}

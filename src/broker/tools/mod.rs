@@ -1,0 +1,107 @@
+//! Which tools there are: the catalogue, what upstreams offer and operators accept, and calls of
+//! low-risk tools.
+
+mod accept;
+pub mod catalogue;
+pub mod invoke;
+mod listing;
+mod naming;
+mod offer;
+pub(in crate::broker) mod pace;
+pub mod watch;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::broker::core::Core;
+use crate::broker::core::Trouble;
+use crate::connector::{Connector, registry};
+use crate::domain::proposal::Proposal;
+use crate::domain::tool::{Standing, Tool};
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Tools(Arc<Parts>);
+
+/// What a [`Tools`] stands on, and what it keeps.
+pub struct Parts {
+    core: Core,
+    catalogue: catalogue::Catalogue,
+    tending: watch::Tending,
+}
+
+impl Deref for Tools {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Every subject reaches the core as its own.
+impl Deref for Parts {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Tools {
+    /// Over these.
+    pub(in crate::broker) fn new(
+        core: Core,
+        tools: impl IntoIterator<Item = impl Into<Arc<Tool>>>,
+    ) -> Self {
+        let catalogue = catalogue::Catalogue::default();
+        let named = tools.into_iter().map(|tool| {
+            let tool: Arc<Tool> = tool.into();
+            (tool.name.to_string(), tool)
+        });
+        catalogue.replace(named.collect());
+        let upstreams = core.settings().upstreams.keys();
+        let tending = watch::Tending::new(core.ports().wire.as_ref(), upstreams);
+        Self(Arc::new(Parts {
+            core,
+            catalogue,
+            tending,
+        }))
+    }
+
+    /// The tools it knows.
+    pub fn catalogue(&self) -> &catalogue::Catalogue {
+        &self.catalogue
+    }
+
+    fn tending(&self) -> &watch::Tending {
+        &self.tending
+    }
+
+    pub(in crate::broker) fn connector(&self, tool: &Tool) -> Arc<dyn Connector> {
+        registry::connector_for(tool)
+    }
+
+    /// Whether a tool may be used now, and why not.
+    pub(in crate::broker) fn usable(&self, tool: &Tool) -> Result<(), Trouble> {
+        let name = || tool.name.to_string();
+        match tool.standing {
+            Standing::Accepted => Ok(()),
+            Standing::New | Standing::Changed | Standing::Gone => {
+                Err(Trouble::ToolQuarantined(name()))
+            }
+            Standing::Away => Err(Trouble::UpstreamUnavailable(name())),
+            Standing::Unusable => Err(Trouble::ToolUnusable(name())),
+        }
+    }
+
+    /// The tool that an attempt was made with: the one its call went to, whatever is called like
+    /// that now. `None` if that one left the catalogue.
+    pub(in crate::broker) fn tool_of(&self, proposal: &Proposal) -> Option<Arc<Tool>> {
+        let named = self.catalogue().get(proposal.fixed.tool.as_str());
+        let Some(call) = proposal.execution.as_ref().map(|execution| &execution.call) else {
+            return named;
+        };
+        let named = named.filter(|tool| catalogue::is_of(tool, call));
+        named.or_else(|| self.catalogue().reached_by(call))
+    }
+}

@@ -1,0 +1,85 @@
+//! Gives the tools of upstreams their public names, for good, and keeps the register of them in
+//! the store. A name that could not be written down is nobody's yet.
+
+use serde_json::json;
+
+use super::Tools;
+use super::catalogue::OUR_OWN;
+use crate::broker::core::Trouble;
+use crate::connector::registry;
+use crate::domain::change::{Change, DocKey, DocWrite};
+use crate::domain::ids::OrgId;
+use crate::domain::names::{Names, Wish};
+use crate::domain::nearest::nearest;
+use crate::store::ApplyError;
+
+/// How often a register that another node has changed meanwhile is read again.
+const TRIES: u32 = 8;
+
+impl Tools {
+    /// The register with a name in it for each of these, the earlier before the later.
+    pub(super) async fn named(&self, wishes: &[Wish]) -> Result<Names, Trouble> {
+        let key = DocKey::new(Names::KIND, &OrgId::default(), Names::ID);
+        // Those of both modes: what a name stands for does not depend on who pays.
+        let built_in = registry::tools(true);
+        let built_in = built_in.iter().map(|tool| tool.name.as_str());
+        let ours: Vec<&str> = OUR_OWN.into_iter().chain(built_in).collect();
+        for _ in 0..TRIES {
+            let stored = self.ports().store.doc(&key).await?;
+            let version = stored.as_ref().map_or(0, |doc| doc.version);
+            let mut names = match stored.map(|doc| serde_json::from_value::<Names>(doc.body)) {
+                None => Names::default(),
+                Some(Ok(names)) => names,
+                Some(Err(error)) => {
+                    let what = "the register of tool names does not read, so no tool of an \
+                                upstream has one";
+                    tracing::error!(%error, "{what}");
+                    return Err(Trouble::Off(what.to_owned()));
+                }
+            };
+            if !names.give(wishes, ours.iter().copied()) {
+                return Ok(names);
+            }
+            let write = DocWrite {
+                key: key.clone(),
+                expect: Some(version),
+                body: Some(json!(names)),
+            };
+            let change = Change::documents(vec![write], Vec::new(), Vec::new(), Vec::new());
+            match self.ports().store.apply(change).await {
+                Ok(_) => return Ok(names),
+                Err(ApplyError::Conflict(_)) => {}
+                Err(ApplyError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(Trouble::Changed)
+    }
+
+    /// The `[tools.NAME]` of the configuration that name no tool, as sentences. A tool is known if
+    /// it is built in, or if an upstream ever offered it: names stay given. Ask after the upstreams
+    /// were listed.
+    pub async fn unknown_tool_rules(&self) -> Result<Vec<String>, Trouble> {
+        let rules = &self.settings().tool_rules;
+        if rules.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = self.named(&[]).await?;
+        let built_in = registry::tools(true);
+        let built_in = built_in.iter().map(|tool| tool.name.as_str());
+        let known: Vec<&str> = built_in.chain(names.all()).collect();
+        let unknown = rules.iter().filter(|rule| !known.contains(&rule.as_str()));
+        let told = unknown.map(|rule| {
+            let near = nearest(rule, known.iter().copied());
+            let hint = near.map_or_else(
+                || {
+                    "; if it is a tool of an upstream that was never reached, start without \
+                     this rule until it has been"
+                        .to_owned()
+                },
+                |near| format!("; did you mean `{near}`?"),
+            );
+            format!("`[tools.{rule}]` names no known tool, so it would limit nothing{hint}")
+        });
+        Ok(told.collect())
+    }
+}
