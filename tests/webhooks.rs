@@ -860,3 +860,44 @@ async fn what_we_let_go_and_then_waits_for_balance_is_not_governed_again() {
     );
     assert_eq!(reserved(&house).await, (0, 5_000));
 }
+
+/// Stores outlive versions: what one wrote, another reads.
+#[tokio::test]
+async fn what_is_kept_of_payouts_of_others_is_spelt_as_ever() {
+    let house = House::with(plan_with(Some(30))).await;
+    house.policy("external", &policy()).await;
+    let held = put(&house, "pending", 6_000);
+    hear(&house, "payout.pending", &held, "ev1").await;
+    house.broker.bank.poll_if_due().await.unwrap();
+    work(&house).await;
+    let case = &format!("{POUT}/pending");
+    let waits: [(&str, &str, &[&str]); 5] = [
+        ("webhook", "ev1", &["at", "event", "sha256"]),
+        ("webhook_cursor", "razorpay", &["after_seq", "lease_until"]),
+        ("case_seen", case, &["at", "heard"]),
+        (
+            "case",
+            case,
+            &["attempt", "heard", "not_before", "opened_at", "payout"],
+        ),
+        ("poll", "razorpay", &["asked", "due", "failures"]),
+    ];
+    for (kind, id, fields) in waits {
+        let key = DocKey::new(kind, &OrgId::default(), id);
+        let doc = house.store.doc(&key).await.unwrap().expect(kind);
+        let spelt: Vec<_> = doc.body.as_object().unwrap().keys().collect();
+        assert_eq!(spelt, fields, "{kind}");
+    }
+    let one = external(&house).await.remove(0);
+    let approver = person(Role::Approver);
+    house
+        .broker
+        .pay
+        .approve(&approver, one.fixed.id)
+        .await
+        .unwrap();
+    work(&house).await;
+    let key = DocKey::new("bank_payout", &OrgId::default(), POUT);
+    let doc = house.store.doc(&key).await.unwrap().unwrap();
+    assert_eq!(doc.body, json!({"proposal": one.fixed.id}));
+}

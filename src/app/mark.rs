@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::config::secret::KeyBytes;
 use crate::domain::audit::AuditKey;
 use crate::domain::audit::stored::StoredLog;
-use crate::domain::change::{Change, Conflict};
+use crate::domain::change::{Change, Conflict, DocKey};
 use crate::domain::document::{Document, Single};
 use crate::domain::ids::OrgId;
 use crate::domain::mark::{Bank, Foreign, Held, KeyKind, Keys, Mark, Mode};
@@ -176,7 +176,7 @@ pub async fn standing(config: &Config) -> (Option<Held>, Option<String>) {
 }
 
 /// The document that holds the mark.
-fn mark_key() -> crate::domain::change::DocKey {
+fn mark_key() -> DocKey {
     Mark::only(&OrgId::default())
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::above::{Above, SETTLED_ABOVE_RESERVED};
 use super::call::{Call, ProviderError, Receipt};
 use super::document::Document;
-use super::errand::Errand;
+use super::errands::Errand;
 use super::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, ToolName};
 use super::money::{Currency, Effective};
 use super::notice::{Notice, NoticeKind};

@@ -169,3 +169,59 @@ pub const NEVER_CACHED: [&str; 16] = [
 pub fn raises_docs_epoch(kind: &str) -> bool {
     !NEVER_CACHED.contains(&kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+    struct Lamp {
+        lit: bool,
+    }
+
+    impl Document for Lamp {
+        const KIND: &'static str = "lamp";
+        const CACHED: bool = true;
+        type Id = str;
+    }
+
+    fn kept(write: DocWrite, version: u64) -> Doc {
+        Doc {
+            key: write.key,
+            version,
+            body: write.body.unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_is_replaced_as_it_was_read() {
+        let org = OrgId::default();
+        let write = Lamp { lit: true }.write(&org, "hall", Some(0));
+        assert_eq!(write.key, DocKey::new("lamp", &org, "hall"));
+        assert_eq!(write.body, Some(json!({"lit": true})));
+        let stored = Lamp::read(&kept(write, 7)).unwrap();
+        assert_eq!((version(Some(&stored)), stored.value.lit), (7, true));
+        let next = stored.replace(&Lamp { lit: false });
+        assert_eq!(
+            (next.expect, next.body),
+            (Some(7), Some(json!({"lit": false})))
+        );
+        assert_eq!(stored.remove(), Lamp::delete(&org, "hall", Some(7)));
+        assert_eq!(version::<Lamp>(None), 0);
+    }
+
+    #[test]
+    fn what_does_not_read_back_says_where_it_stands() {
+        let mut doc = kept(Lamp { lit: true }.write(&OrgId::default(), "hall", None), 3);
+        doc.body = json!({"lit": "dimly"});
+        let unreadable = Lamp::read(&doc).unwrap_err();
+        assert_eq!(*unreadable.doc, doc);
+        let told = unreadable.to_string();
+        assert!(
+            told.starts_with("the document lamp/hall does not read back"),
+            "{told}"
+        );
+    }
+}

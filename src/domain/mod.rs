@@ -10,7 +10,7 @@ pub mod call;
 pub mod canonical;
 pub mod change;
 pub mod document;
-pub mod errand;
+pub mod errands;
 pub mod facts;
 pub mod hostname;
 pub mod ids;

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use hundi::domain::change::{BudgetMove, Change, Conflict, DocKey, DocWrite, Guard, Pot, Record};
+use hundi::domain::document::NEVER_CACHED;
 use hundi::domain::ids::ProposalId;
 use hundi::domain::money::Currency;
 use hundi::domain::notice::{Notice, NoticeKind};
@@ -303,9 +304,11 @@ pub async fn the_epoch_rises_when_a_cached_document_is_written(place: &dyn Place
         assert!(now > last, "{body:?}");
         last = now;
     }
-    let mut seen = write("event-1", Some(0), Some(1));
-    seen.key.kind = "seen".into();
-    apply(&*store, docs(vec![seen])).await;
+    for kind in NEVER_CACHED {
+        let mut uncached = write("event-1", Some(0), Some(1));
+        uncached.key.kind = kind.into();
+        apply(&*store, docs(vec![uncached])).await;
+    }
     apply(&*store, admit(&proposal(1))).await;
     assert_eq!(store.docs_epoch().await.unwrap(), last);
 }

@@ -138,7 +138,7 @@ impl Audit {
             Err(_) if self.cursor().await?.0 != version => return Ok(0),
             Err(error) => return Err(error),
         };
-        match self.ports().store.apply(sealed(docs)).await {
+        match self.ports().store.apply(round(docs)).await {
             Ok(_) => Ok(sealed),
             // Another node sealed the same records. What is unknown, the next round reads.
             Err(ApplyError::Conflict(_) | ApplyError::Store(StoreError::Unknown(_))) => Ok(0),
@@ -314,7 +314,7 @@ fn settled_prefix(
     records
 }
 
-fn sealed(docs: Vec<DocWrite>) -> Change {
+fn round(docs: Vec<DocWrite>) -> Change {
     Change::documents(docs, Vec::new(), Vec::new(), Vec::new())
 }
 

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use super::Pay;
 use crate::broker::core::documents::Read;
 use crate::broker::core::{CommitRequest, Committed, Trouble};
-use crate::domain::errand::Errand;
+use crate::domain::errands::Errand;
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Role};
 use crate::domain::proposal::{Proposal, State};
