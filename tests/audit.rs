@@ -2,6 +2,7 @@
 //! is found out and the record named.
 
 use hundi::broker::Trouble;
+use hundi::domain::audit::names::RecordKind;
 use hundi::domain::audit::verify::{Damage, Report, verify};
 use hundi::domain::audit::{PublicKey, record_line};
 use hundi::domain::change::{Change, Record};
@@ -23,7 +24,7 @@ fn auditor() -> Principal {
 async fn records(house: &House, org: &OrgId, count: usize) {
     for from in (0..count).step_by(500) {
         let records = (from..count.min(from + 500)).map(|n| {
-            let mut record = Record::new(START, org, "policy_set", "key:1");
+            let mut record = Record::new(START, org, RecordKind::PolicySet, "key:1");
             record.detail = json!({"n": n});
             record
         });

@@ -100,7 +100,7 @@ async fn kinds(house: &House) -> Vec<String> {
         .rows
         .into_iter()
         .rev()
-        .map(|stored| stored.record.kind)
+        .map(|stored| stored.record.kind.name().to_owned())
         .collect()
 }
 

@@ -335,7 +335,7 @@ async fn whoever_is_not_mapped_acts_on_nothing_and_hears_it_alone() {
     let records = scene.house.store.records(&filter);
     let newest = records.await.unwrap().remove(0).record;
     assert_eq!(
-        (newest.kind.as_str(), newest.actor.as_str()),
+        (newest.kind.name(), newest.actor.as_str()),
         ("press_refused", "slack:U0MALLORY")
     );
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::above::{Above, SETTLED_ABOVE_RESERVED};
+use super::audit::names::{Decided, Decision, RecordKind, Recorded};
 use super::call::{Call, ProviderError, Receipt};
 use super::document::Document;
 use super::errands::Errand;
@@ -123,11 +124,10 @@ pub struct Record {
     pub at: Timestamp,
     /// Where.
     pub org: OrgId,
-    /// What happened: `proposed`, `approved`, `rejected`, `cancelled`, `expired`, `renewed`,
-    /// `claimed`, `executed`, `failed`, `in_doubt`, `reversed`, `policy_set`, `key_created`...
-    pub kind: String,
-    /// `APPROVED`, `REJECTED`, `HELD`, `SKIPPED`, or empty where nothing was decided.
-    pub decision: String,
+    /// What happened.
+    pub kind: Recorded<RecordKind>,
+    /// What was decided, if anything was.
+    pub decision: Decided,
     /// The stable code, or empty.
     pub reason: String,
     /// Who caused it.
@@ -150,12 +150,12 @@ pub struct Record {
 
 impl Record {
     /// A record about nothing in particular yet.
-    pub fn new(at: Timestamp, org: &OrgId, kind: &str, actor: &str) -> Self {
+    pub fn new(at: Timestamp, org: &OrgId, kind: RecordKind, actor: &str) -> Self {
         Self {
             at,
             org: org.clone(),
-            kind: kind.to_owned(),
-            decision: String::new(),
+            kind: kind.into(),
+            decision: Decided::default(),
             reason: String::new(),
             actor: actor.to_owned(),
             agent: None,
@@ -169,7 +169,7 @@ impl Record {
     }
 
     /// A record about a proposal.
-    pub fn about(proposal: &Proposal, at: Timestamp, kind: &str, actor: &str) -> Self {
+    pub fn about(proposal: &Proposal, at: Timestamp, kind: RecordKind, actor: &str) -> Self {
         let fixed = &proposal.fixed;
         Self {
             agent: Some(fixed.agent.clone()),
@@ -185,9 +185,14 @@ impl Record {
     }
 
     /// The same with a decision and its code.
-    pub fn deciding(mut self, decision: &str, reason: &str) -> Self {
-        self.decision = decision.to_owned();
-        self.reason = reason.to_owned();
+    pub fn deciding(mut self, decision: Decision, reason: &str) -> Self {
+        self.decision = decision.into();
+        self.because(reason)
+    }
+
+    /// The same with a code, where nothing was decided.
+    pub fn because(mut self, reason: &str) -> Self {
+        reason.clone_into(&mut self.reason);
         self
     }
 
@@ -356,9 +361,13 @@ impl Change {
         // An approval in any state but `held` is illegal, whether or not it is the last.
         let allowed = step(proposal, Event::Approved)?;
         next.state = if enough { allowed } else { proposal.state };
-        let record = Record::about(proposal, at, "approved", &by)
+        let record = Record::about(proposal, at, RecordKind::Approved, &by)
             .deciding(
-                if enough { "APPROVED" } else { "HELD" },
+                if enough {
+                    Decision::Approved
+                } else {
+                    Decision::Held
+                },
                 "APPROVAL_REQUIRED",
             )
             .with(serde_json::json!({"given": given, "needed": proposal.fixed.approvals_needed}));
@@ -378,7 +387,8 @@ impl Change {
         ending: Ending,
         notice: Option<Notice>,
     ) -> Result<(Self, Proposal), Illegal> {
-        Self::end(proposal, Event::Rejected, ending, "REJECTED", notice)
+        let told = (RecordKind::Rejected, Some(Decision::Rejected));
+        Self::end(proposal, Event::Rejected, ending, told, notice)
     }
 
     /// The proposer or an operator takes it back; the budget comes back. Also what was claimed, as
@@ -393,7 +403,13 @@ impl Change {
         } else {
             Event::Withdrawn
         };
-        Self::end(proposal, event, ending, "", notice)
+        Self::end(
+            proposal,
+            event,
+            ending,
+            (RecordKind::Cancelled, None),
+            notice,
+        )
     }
 
     /// Its time ran out; the budget comes back.
@@ -402,22 +418,23 @@ impl Change {
         ending: Ending,
         notice: Option<Notice>,
     ) -> Result<(Self, Proposal), Illegal> {
-        Self::end(proposal, Event::Lapsed, ending, "", notice)
+        let told = (RecordKind::Expired, None);
+        Self::end(proposal, Event::Lapsed, ending, told, notice)
     }
 
     fn end(
         proposal: &Proposal,
         event: Event,
         ending: Ending,
-        decision: &str,
+        (kind, decision): (RecordKind, Option<Decision>),
         notice: Option<Notice>,
     ) -> Result<(Self, Proposal), Illegal> {
         let mut next = proposal.clone();
         next.state = step(proposal, event)?;
         next.moving.token = None;
-        let record = Record::about(proposal, ending.at, next.state.name(), &ending.by)
-            .deciding(decision, "")
+        let mut record = Record::about(proposal, ending.at, kind, &ending.by)
             .with(serde_json::json!({"words": ending.reason}));
+        record.decision = decision.into();
         next.moving.ending = Some(ending);
         Ok(Self::moved(next, Some(BudgetMove::Void), record, notice))
     }
@@ -434,7 +451,7 @@ impl Change {
         let mut next = proposal.clone();
         let detail = serde_json::json!({"token_id": token.token_id, "kid": token.kid});
         next.moving.token = Some(token);
-        let record = Record::about(proposal, at, "renewed", actor).with(detail);
+        let record = Record::about(proposal, at, RecordKind::Renewed, actor).with(detail);
         Ok(Self::moved(next, None, record, None))
     }
 
@@ -453,8 +470,8 @@ impl Change {
         next.version += 1;
         next.moving.token = None;
         let keep_until = claims.expires_at.saturating_add(ACCEPTED_SKEW_SECS);
-        let record = Record::about(proposal, intent.at, "claimed", actor)
-            .deciding("APPROVED", "")
+        let record = Record::about(proposal, intent.at, RecordKind::Claimed, actor)
+            .deciding(Decision::Approved, "")
             .with(serde_json::json!({
                 "commit_id": intent.commit_id,
                 "token_id": claims.token_id,
@@ -506,9 +523,10 @@ impl Change {
         next.state = step(proposal, Event::Confirmed)?;
         let settled = settled_minor(&receipt, &proposal.fixed.effective);
         let above = Above::of(&proposal.fixed.effective, &receipt);
-        let mut record = Record::about(proposal, at, "executed", actor).with(serde_json::json!({
-            "provider_state": receipt.provider_state, "settled_minor": settled,
-        }));
+        let mut record =
+            Record::about(proposal, at, RecordKind::Executed, actor).with(serde_json::json!({
+                "provider_state": receipt.provider_state, "settled_minor": settled,
+            }));
         record.payout.clone_from(&receipt.provider_id);
         let told = above.map(|above| {
             record.reason = SETTLED_ABOVE_RESERVED.to_owned();
@@ -535,8 +553,8 @@ impl Change {
     ) -> Result<(Self, Proposal), Illegal> {
         let mut next = proposal.clone();
         next.state = step(proposal, Event::Refused)?;
-        let record = Record::about(proposal, at, "failed", actor)
-            .deciding("", "provider_refused")
+        let record = Record::about(proposal, at, RecordKind::Failed, actor)
+            .because("provider_refused")
             .with(serde_json::json!({"code": error.code, "description": error.description}));
         set_outcome(&mut next, Settled::Refused(error));
         Ok(Self::moved(next, Some(BudgetMove::Void), record, None))
@@ -584,8 +602,8 @@ impl Change {
     ) -> Result<(Self, Proposal), Illegal> {
         let mut next = proposal.clone();
         next.state = step(proposal, event)?;
-        let record = Record::about(proposal, at, "failed", actor)
-            .deciding("", cause.code())
+        let record = Record::about(proposal, at, RecordKind::Failed, actor)
+            .because(cause.code())
             .with(serde_json::json!({"code": cause.code(), "description": words}));
         let words = words.to_owned();
         set_outcome(&mut next, Settled::Undone { cause, words });
@@ -618,7 +636,7 @@ impl Change {
             execution.lease_until = ask_at;
         }
         let told = serde_json::json!({"why": doubt.why, "sent": !doubt.unsent});
-        let record = Record::about(proposal, at, "in_doubt", "hundi").with(told);
+        let record = Record::about(proposal, at, RecordKind::InDoubt, "hundi").with(told);
         let (mut change, next) = Self::moved(next, None, record, notice);
         if !first {
             Arc::make_mut(&mut change.rows).records.clear();
@@ -692,7 +710,7 @@ impl Change {
     ) -> Result<(Self, Proposal), Illegal> {
         let mut next = proposal.clone();
         next.state = step(proposal, Event::TakenBack)?;
-        let mut record = Record::about(proposal, at, "reversed", actor)
+        let mut record = Record::about(proposal, at, RecordKind::Reversed, actor)
             .with(serde_json::json!({"provider_state": receipt.provider_state}));
         record.payout.clone_from(&receipt.provider_id);
         set_outcome(&mut next, Settled::Executed(receipt));
@@ -721,7 +739,7 @@ impl Change {
         if let (Some(kept), Some(now)) = (kept.result.as_object_mut(), receipt.result.as_object()) {
             kept.extend(now.clone());
         }
-        let mut record = Record::about(proposal, at, "arrived", actor)
+        let mut record = Record::about(proposal, at, RecordKind::Arrived, actor)
             .with(serde_json::json!({"provider_state": receipt.provider_state}));
         record.payout.clone_from(&kept.provider_id);
         let mut next = proposal.clone();
@@ -738,7 +756,8 @@ impl Change {
         notice: Notice,
     ) -> (Self, Proposal) {
         let mut next = proposal.clone();
-        let mut record = Record::about(proposal, at, "contradicted", actor).with(evidence.clone());
+        let mut record =
+            Record::about(proposal, at, RecordKind::Contradicted, actor).with(evidence.clone());
         let payout = evidence.get("provider_id").and_then(Value::as_str);
         record.payout = payout.map(str::to_owned);
         if let Some(execution) = next.execution.as_mut() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::audit::names::Decision;
 use super::call::{Call, ProviderError, Receipt};
 use super::canonical::Canonical;
 use super::facts::PastPayout;
@@ -120,6 +121,23 @@ impl State {
             State::Cancelled => "cancelled",
             State::Expired => "expired",
             State::Reversed => "reversed",
+        }
+    }
+
+    /// What governance had decided about what stands here now, people's words aside.
+    pub fn decision(self) -> Decision {
+        match self {
+            State::Blocked => Decision::Rejected,
+            State::Held => Decision::Held,
+            State::Allowed
+            | State::Committing
+            | State::InDoubt
+            | State::Executed
+            | State::Failed
+            | State::Rejected
+            | State::Cancelled
+            | State::Expired
+            | State::Reversed => Decision::Approved,
         }
     }
 

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::names::Decision;
 use super::ids::ProposalId;
 
 /// How bad a finding is. The worst one decides.
@@ -219,6 +220,15 @@ impl Verdict {
             None | Some(Severity::Note) => Verdict::Allow(findings),
             Some(Severity::Hold) => Verdict::Hold(findings),
             Some(Severity::Block) => Verdict::Block(findings),
+        }
+    }
+
+    /// What it comes to, as records and answers spell it.
+    pub fn decision(&self) -> Decision {
+        match self {
+            Verdict::Allow(_) => Decision::Approved,
+            Verdict::Hold(_) => Decision::Held,
+            Verdict::Block(_) => Decision::Rejected,
         }
     }
 

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use crate::broker::{CommitRequest, ListRequest, ProposeRequest, Trouble};
+use crate::domain::audit::names::Decision;
 use crate::domain::ids::ProposalId;
 use crate::domain::proposal::State;
 
@@ -31,16 +32,12 @@ pub const MAX_PAGE: u32 = 500;
 /// Rows of a page when the caller does not say.
 pub const DEFAULT_PAGE: u32 = 50;
 
-/// What a record of the audit can have decided.
-const DECISIONS: [&str; 4] = ["APPROVED", "REJECTED", "HELD", "SKIPPED"];
-
 /// A decision to look for in the audit, in any case. A misspelt one would find nothing, and that
 /// reads like good news.
-pub fn decision(text: &str) -> Option<String> {
-    let known = DECISIONS
-        .iter()
-        .find(|name| name.eq_ignore_ascii_case(text));
-    known.map(|name| (*name).to_owned())
+pub fn decision(text: &str) -> Option<Decision> {
+    let known = Decision::ALL.iter().copied();
+    let mut known = known.filter(|decision| decision.name().eq_ignore_ascii_case(text));
+    known.next()
 }
 
 /// A request's fields that nobody has taken out yet.

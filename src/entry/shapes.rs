@@ -308,11 +308,7 @@ pub fn problem_document(code: &str, status: u16, detail: &str, recovery: Recover
 
 /// `APPROVED`, `HELD` or `REJECTED`, as audit records and metrics spell a verdict.
 pub fn decision(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allow(_) => "APPROVED",
-        Verdict::Hold(_) => "HELD",
-        Verdict::Block(_) => "REJECTED",
-    }
+    verdict.decision().name()
 }
 
 fn merge(body: &mut Value, more: Value) {

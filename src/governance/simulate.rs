@@ -43,11 +43,6 @@ fn error(code: &str, detail: &str) -> Value {
 }
 
 fn answer(verdict: &Verdict) -> Value {
-    let decision = match verdict {
-        Verdict::Allow(_) => "APPROVED",
-        Verdict::Hold(_) => "HELD",
-        Verdict::Block(_) => "REJECTED",
-    };
     let findings = verdict.findings();
     let mut threats: Vec<&String> = findings
         .iter()
@@ -55,7 +50,7 @@ fn answer(verdict: &Verdict) -> Value {
         .collect();
     threats.dedup();
     json!({
-        "decision": decision,
+        "decision": verdict.decision().name(),
         "reason": verdict.headline().code(),
         "threat_types": threats,
         "findings": findings,

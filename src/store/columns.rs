@@ -3,6 +3,7 @@
 
 use super::stored::{ProposalColumns, corrupt, json, name, unsigned};
 use super::{Budget, Standings, StoreError, StoredRecord, Waiting};
+use crate::domain::audit::names::{Decided, Recorded};
 use crate::domain::change::{Doc, DocKey, Record};
 use crate::domain::facts::PastPayout;
 use crate::domain::ids::ProposalId;
@@ -71,8 +72,8 @@ pub(super) fn record_of(row: &impl Columns) -> Read<StoredRecord> {
     let record = Record {
         at: row.time(1)?,
         org: name(row.text(2)?)?,
-        kind: row.text(3)?.to_owned(),
-        decision: row.text(4)?.to_owned(),
+        kind: Recorded::read(row.text(3)?),
+        decision: Decided::read(row.text(4)?),
         reason: row.text(5)?.to_owned(),
         actor: row.text(6)?.to_owned(),
         agent: row.maybe_text(7)?.map(name).transpose()?,

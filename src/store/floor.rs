@@ -21,6 +21,7 @@ use super::postgres::{self, Postgres};
 use super::sqlite::{OpenError, Sqlite};
 use super::{ApplyError, Store};
 use crate::ambient::Ambient;
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::call::{Call, Receipt};
 use crate::domain::canonical::Canonical;
 use crate::domain::change::{BudgetMove, Change, Intent, Pot, Record};
@@ -176,8 +177,8 @@ fn cycle(money: bool, ambient: &Ambient) -> Result<[Change; 3], FloorError> {
         amount: fixed.effective.minor(),
         limit: Some(i64::MAX),
     });
-    let record = Record::about(&proposal, now, "proposed", &fixed.proposer)
-        .deciding("APPROVED", fixed.reason.code())
+    let record = Record::about(&proposal, now, RecordKind::Proposed, &fixed.proposer)
+        .deciding(Decision::Approved, fixed.reason.code())
         .with(json!({
             "args_hash": fixed.args_hash,
             "arguments": fixed.args.value(),

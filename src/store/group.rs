@@ -114,6 +114,7 @@ fn record_size(size: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::audit::names::RecordKind;
     use crate::domain::change::{Conflict, Record};
     use crate::domain::ids::OrgId;
     use crate::domain::time::Timestamp;
@@ -132,7 +133,7 @@ mod tests {
             self.0.lock().unwrap().push(batch.len());
             let kinds = batch
                 .iter()
-                .map(|change| change.rows.records[0].kind.clone());
+                .map(|change| change.rows.records[0].actor.clone());
             kinds
                 .map(|kind| match kind.as_str() {
                     "bad" => Err(Conflict::Stale.into()),
@@ -145,7 +146,8 @@ mod tests {
 
     fn change(kind: &str) -> Change {
         let at = Timestamp::from_secs(1);
-        Change::record(Record::new(at, &OrgId::default(), kind, "x"), None)
+        let record = Record::new(at, &OrgId::default(), RecordKind::Proposed, kind);
+        Change::record(record, None)
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 
 use async_trait::async_trait;
 
+use crate::domain::audit::names::Decision;
 use crate::domain::change::{Applied, Change, Conflict, Doc, DocKey, Pot, Record};
 use crate::domain::facts::{Earlier, PastPayout};
 use crate::domain::ids::{AgentId, ArgsHash, OrgId, ProposalId, ToolName};
@@ -88,7 +89,7 @@ pub struct RecordFilter {
     /// Only webhooks of the bank (kind `webhook`), found by an index of their own.
     pub webhooks_only: bool,
     /// Only with this decision.
-    pub decision: Option<String>,
+    pub decision: Option<Decision>,
     /// Only about this tool.
     pub tool: Option<String>,
     /// Only at or after.

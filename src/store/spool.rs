@@ -185,13 +185,14 @@ fn files(folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::audit::names::RecordKind;
     use crate::domain::ids::OrgId;
     use crate::domain::time::Timestamp;
     use serde_json::json;
 
     fn record(n: i64) -> Record {
         let at = Timestamp::from_secs(n);
-        Record::new(at, &OrgId::default(), "commit_refused", "key:1").with(json!({"n": n}))
+        Record::new(at, &OrgId::default(), RecordKind::CommitRefused, "key:1").with(json!({"n": n}))
     }
 
     #[test]

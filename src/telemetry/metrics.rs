@@ -11,6 +11,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
 
+use crate::domain::audit::names::Decision;
 use crate::domain::facts::FreezeScope;
 use crate::domain::money::{Currency, Effective};
 use crate::domain::reason::{Reason, Refusal};
@@ -103,15 +104,6 @@ macro_rules! labels {
 }
 
 labels! {
-    /// A verdict, as audit records spell it.
-    Decision {
-        /// May be committed.
-        Approved = "APPROVED",
-        /// Waits for people.
-        Held = "HELD",
-        /// Refused.
-        Rejected = "REJECTED",
-    }
     /// A part of a commit.
     Phase {
         /// Token, binding, recheck: all that can refuse.
@@ -204,7 +196,7 @@ pub enum CommitResult {
 /// A proposal was decided: how and why, what it would move, and how long that took.
 pub fn decided(decision: Decision, headline: Reason, effective: &Effective, took: Duration) {
     recorder();
-    let (decision, reason) = (decision.label(), headline.code());
+    let (decision, reason) = (decision.name(), headline.code());
     counter!(DECISIONS, "decision" => decision, "reason" => reason).increment(1);
     if let Effective::Amount(money) = effective {
         let minor = u64::try_from(money.minor).unwrap_or(0);
@@ -399,9 +391,9 @@ fn start_at_zero() {
         gauge!(FROZEN, "scope" => scope.name()).set(0.0);
     }
     let allowed = Reason::PolicyOk.code();
-    counter!(DECISIONS, "decision" => Decision::Approved.label(), "reason" => allowed).absolute(0);
-    for decision in Decision::ALL {
-        counter!(AMOUNT, "decision" => decision.label(), "currency" => "INR").absolute(0);
+    counter!(DECISIONS, "decision" => Decision::Approved.name(), "reason" => allowed).absolute(0);
+    for decision in [Decision::Approved, Decision::Held, Decision::Rejected] {
+        counter!(AMOUNT, "decision" => decision.name(), "currency" => "INR").absolute(0);
     }
     for (outcome, reason) in [
         ("executed", ""),

@@ -175,7 +175,10 @@ async fn kinds(house: &House) -> Vec<String> {
     };
     let who = person(Role::Auditor);
     let records = house.broker.audit.records(&who, filter).await.unwrap();
-    let kinds = records.rows.into_iter().map(|stored| stored.record.kind);
+    let kinds = records
+        .rows
+        .into_iter()
+        .map(|stored| stored.record.kind.name().to_owned());
     kinds.filter(|kind| kind.starts_with("payee")).collect()
 }
 

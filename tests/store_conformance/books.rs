@@ -1,6 +1,7 @@
 //! The promises that concern budgets, documents, records and the outbox.
 
 use futures_util::future::join_all;
+use hundi::domain::audit::names::{Decision, RecordKind};
 use hundi::domain::change::{BudgetMove, Change, Conflict, DocKey, DocWrite, Guard, Pot, Record};
 use hundi::domain::document::NEVER_CACHED;
 use hundi::domain::ids::ProposalId;
@@ -324,7 +325,7 @@ pub async fn records_get_rising_numbers(place: &dyn Place) {
     let next = apply(&*store, batch(1)).await.first_seq;
     assert!(first > 0 && next > first + 2);
     let found = all_records(&*store).await;
-    let kinds: Vec<&str> = found.iter().map(|r| r.record.kind.as_str()).collect();
+    let kinds: Vec<&str> = found.iter().map(|r| r.record.kind.name()).collect();
     assert_eq!(kinds, ["r0", "r1", "r2", "r0"]);
     assert_eq!(found[0].seq, first);
     assert_eq!(found[3].seq, next);
@@ -350,9 +351,10 @@ pub async fn a_record_reads_back_whole(place: &dyn Place) {
     let full = Record {
         payout: Some("pout_1".into()),
         detail: json!({"text": "é\u{0}\" 💸", "n": 0.1, "list": [null, 9_007_199_254_740_991_i64]}),
-        ..Record::about(&proposal(1), T0, "proposed", "key-1").deciding("APPROVED", "POLICY_OK")
+        ..Record::about(&proposal(1), T0, RecordKind::Proposed, "key-1")
+            .deciding(Decision::Approved, "POLICY_OK")
     };
-    let bare = record("bare");
+    let bare = record("of_another_version");
     let records = vec![full.clone(), bare.clone()];
     apply(&*store, Change::documents(vec![], vec![], records, vec![])).await;
     let found = all_records(&*store).await;
@@ -362,23 +364,23 @@ pub async fn a_record_reads_back_whole(place: &dyn Place) {
 
 pub async fn records_are_found_by_each_filter(place: &dyn Place) {
     let store = place.open().await;
-    let about = |n: u32, kind: &str| Record::about(&proposal(n), T0, kind, "x");
+    let about = |n: u32, kind| Record::about(&proposal(n), T0, kind, "x");
     let records = vec![
-        about(1, "proposed").deciding("APPROVED", "POLICY_OK"),
+        about(1, RecordKind::Proposed).deciding(Decision::Approved, "POLICY_OK"),
         Record {
             org: "other".parse().unwrap(),
-            ..about(1, "claimed")
+            ..about(1, RecordKind::Claimed)
         },
         Record {
             payout: Some("pout_1".into()),
             at: T0.plus_secs(5),
-            ..about(1, "executed")
+            ..about(1, RecordKind::Executed)
         },
         Record {
             agent: Some(agent("b")),
             tool: Some("noop".parse().unwrap()),
             at: T0.plus_secs(9),
-            ..about(2, "proposed").deciding("HELD", "frozen")
+            ..about(2, RecordKind::Proposed).deciding(Decision::Held, "frozen")
         },
         record("webhook"),
     ];
@@ -402,7 +404,7 @@ pub async fn records_are_found_by_each_filter(place: &dyn Place) {
         (RecordFilter { proposal: Some(id(1)), ..all() },           &[2, 1, 0]),
         (RecordFilter { payout: Some("pout_1".into()), ..all() },   &[2]),
         (RecordFilter { webhooks_only: true, ..all() },             &[4]),
-        (RecordFilter { decision: Some("HELD".into()), ..all() },   &[3]),
+        (RecordFilter { decision: Some(Decision::Held), ..all() },   &[3]),
         (RecordFilter { tool: Some("noop".into()), ..all() },       &[3]),
         (RecordFilter { since: late, ..all() },                     &[3, 2]),
         (RecordFilter { until: early, ..all() },                    &[4, 1, 0]),

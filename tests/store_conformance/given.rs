@@ -1,5 +1,6 @@
 //! Proposals and changes to test with: plain values, no store.
 
+use hundi::domain::audit::names::{Decision, RecordKind, Recorded};
 use hundi::domain::call::{Call, ProviderError, Receipt};
 use hundi::domain::canonical::Canonical;
 use hundi::domain::change::{
@@ -135,8 +136,12 @@ pub fn notice(proposal: &Proposal) -> Notice {
     }
 }
 
+/// A record of any kind: a store keeps what older and newer versions write.
 pub fn record(kind: &str) -> Record {
-    Record::new(T0, &org(), kind, "test")
+    Record {
+        kind: Recorded::read(kind),
+        ..Record::new(T0, &org(), RecordKind::Proposed, "test")
+    }
 }
 
 /// Nothing but the proposal and its record.
@@ -145,7 +150,8 @@ pub fn admit(proposal: &Proposal) -> Change {
 }
 
 pub fn admit_with(proposal: &Proposal, budget: Option<BudgetMove>) -> Change {
-    let record = Record::about(proposal, T0, "proposed", "key-1").deciding("APPROVED", "POLICY_OK");
+    let record = Record::about(proposal, T0, RecordKind::Proposed, "key-1")
+        .deciding(Decision::Approved, "POLICY_OK");
     Change::admit(proposal.clone(), budget, vec![], vec![], record, None)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use hundi::domain::audit::names::RecordKind;
 use hundi::domain::change::{Applied, BudgetMove, Change, Conflict, Guard, Record};
 use hundi::domain::ids::{ArgsHash, ProposalId, ToolName};
 use hundi::domain::money::{Currency, Effective, Money};
@@ -83,7 +84,8 @@ pub async fn a_refused_admission_leaves_no_trace(place: &dyn Place) {
         (&second,   reserve(1, 15_000),     &current, vec![write("p", Some(7), None)], Conflict::DocChanged(key("p"))),
     ];
     for (proposal, budget, guard, docs, expected) in cases {
-        let record = Record::about(proposal, T0, "proposed", "key-1").with(json!({"x": 1}));
+        let record =
+            Record::about(proposal, T0, RecordKind::Proposed, "key-1").with(json!({"x": 1}));
         let guards = vec![guard.clone()];
         let told = Some(notice(proposal));
         let change = Change::admit(proposal.clone(), budget, guards, docs, record, told);
@@ -138,7 +140,7 @@ pub async fn conditions_are_checked_in_their_order(place: &dyn Place) {
     let over = reserve(1, 10_000);
     let wrong_doc = || vec![write("q", Some(3), Some(1))];
     let change = |proposal: &_, guards| {
-        let record = Record::about(proposal, T0, "proposed", "key-1");
+        let record = Record::about(proposal, T0, RecordKind::Proposed, "key-1");
         Change::admit(
             proposal.clone(),
             over.clone(),

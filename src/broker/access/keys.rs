@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::Access;
 use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, DocWrite, Record};
 use crate::domain::document::{Document, Single, version};
 use crate::domain::ids::{AgentId, OrgId, hex, unhex};
@@ -312,7 +313,7 @@ impl Access {
         if let Some(user) = &stored.slack_user {
             docs.push(SlackUser::delete(&OrgId::default(), user, None));
         }
-        let record = record("key_revoked", who, id, &stored, now);
+        let record = record(RecordKind::KeyRevoked, who, id, &stored, now);
         let change = Change::documents(docs, Vec::new(), vec![record], Vec::new());
         self.ports().store.apply(change).await.map_err(failed)?;
         self.key_cache().reload(&*self.ports().store).await;
@@ -462,7 +463,7 @@ impl Access {
         };
         MadeKey {
             write: stored.write(&who.org, &id, Some(0)),
-            record: record("key_created", who, &id, &stored, now),
+            record: record(RecordKind::KeyCreated, who, &id, &stored, now),
             info: stored.info(&id),
             text,
         }
@@ -547,7 +548,13 @@ fn key_id(bearer: &str) -> Option<&str> {
     Some(id)
 }
 
-fn record(kind: &str, who: &Principal, id: &str, stored: &StoredKey, at: Timestamp) -> Record {
+fn record(
+    kind: RecordKind,
+    who: &Principal,
+    id: &str,
+    stored: &StoredKey,
+    at: Timestamp,
+) -> Record {
     let mut record = Record::new(at, &who.org, kind, &who.id).with(json!({
         "key": id,
         "role": stored.role,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Audit;
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::Record;
 use crate::domain::ids::OrgId;
 
@@ -27,10 +28,10 @@ pub enum Forgery {
 impl Forgery {
     const ALL: [Self; 2] = [Self::Webhook, Self::Slack];
 
-    fn kind(self) -> &'static str {
+    fn kind(self) -> RecordKind {
         match self {
-            Forgery::Webhook => "webhook_forged",
-            Forgery::Slack => "slack_forged",
+            Forgery::Webhook => RecordKind::WebhookForged,
+            Forgery::Slack => RecordKind::SlackForged,
         }
     }
 }
@@ -79,7 +80,7 @@ impl Audit {
                 continue;
             }
             let record = Record::new(now, &org, what.kind(), "nobody")
-                .deciding("REJECTED", "bad_signature")
+                .deciding(Decision::Rejected, "bad_signature")
                 .with(json!({"count": count}));
             if let Err(error) = self.note(record).await {
                 tracing::error!(%error, count, "forgeries were not recorded");

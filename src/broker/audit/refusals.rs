@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Audit;
 use crate::broker::core::Trouble;
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::{Change, Record};
 use crate::domain::ids::{AgentId, OrgId};
 use crate::domain::money::Effective;
@@ -30,8 +31,6 @@ const WHOLE: u32 = 20;
 const TOLD: u32 = 5;
 /// How long refusals are added up, in milliseconds.
 const WINDOW_MS: i64 = 60_000;
-/// Kind of the records that tell how many there were.
-const KIND: &str = "refusals_summed";
 
 /// What becomes of one refusal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,9 +179,14 @@ impl Audit {
             "count": count, "by_reason": window.summed, "since": window.since,
             "principal": window.principal,
         });
-        let mut record = Record::new(now, &window.org, KIND, &window.principal)
-            .deciding("REJECTED", "")
-            .with(detail);
+        let mut record = Record::new(
+            now,
+            &window.org,
+            RecordKind::RefusalsSummed,
+            &window.principal,
+        )
+        .deciding(Decision::Rejected, "")
+        .with(detail);
         record.agent.clone_from(&window.agent);
         vec![record]
     }
@@ -211,7 +215,7 @@ impl Audit {
             effective: Effective::Nothing,
             payee: Payee::default(),
             args_hash: String::new(),
-            reason: KIND.to_owned(),
+            reason: RecordKind::RefusalsSummed.name().to_owned(),
             findings: Vec::new(),
             detail: format!("{name} was refused on and on: {}", wanted.join(", ")),
         }]

@@ -321,6 +321,7 @@ fn round(docs: Vec<DocWrite>) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::audit::names::RecordKind;
     use crate::domain::change::Record;
 
     #[test]
@@ -329,7 +330,7 @@ mod tests {
         let now = Timestamp::from_secs(100);
         let record = |seq, age_ms: i64| StoredRecord {
             seq,
-            record: Record::new(now.plus_millis(-age_ms), &OrgId::default(), "proposed", "x"),
+            record: Record::new(now.plus_millis(-age_ms), &OrgId::default(), RecordKind::Proposed, "x"),
         };
         type Case<'a> = (&'a [(i64, i64)], &'a [i64]);
         let cases: &[Case<'_>] = &[

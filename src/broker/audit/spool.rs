@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Audit;
 use crate::broker::core::Trouble;
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::{Change, Record};
 use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
@@ -64,7 +65,7 @@ impl Audit {
     pub(in crate::broker) fn spool_unavailable(
         &self,
         who: &Principal,
-        kind: &str,
+        kind: RecordKind,
         trouble: &Trouble,
     ) {
         if *trouble != Trouble::StoreUnavailable {
@@ -73,18 +74,18 @@ impl Audit {
         let now = self.ports().ambient.now();
         let mut record = Record::new(now, &who.org, kind, &who.id);
         record.agent.clone_from(&who.agent);
-        self.spool_record(&record.deciding("REJECTED", trouble.code()));
+        self.spool_record(&record.deciding(Decision::Rejected, trouble.code()));
     }
 
     fn spool_record(&self, record: &Record) -> bool {
         let Some(spool) = &self.ports().spool else {
-            tracing::error!(kind = record.kind, "a refusal is lost to the log");
+            tracing::error!(kind = %record.kind, "a refusal is lost to the log");
             return false;
         };
         match spool.keep(record) {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!(%error, kind = record.kind, "a refusal is lost to the log");
+                tracing::error!(%error, kind = %record.kind, "a refusal is lost to the log");
                 false
             }
         }

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::webhook::{ACTOR, alert};
 use crate::broker::core::Trouble;
 use crate::connector::razorpay::Razorpay;
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::call::{Evidence, Sighting};
 use crate::domain::change::{Change, Record};
 use crate::domain::document::Document;
@@ -21,9 +22,6 @@ use crate::domain::notice::NoticeKind;
 use crate::domain::proposal::{Proposal, Settled, State};
 use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
-
-/// Kind of the records that tell of a reference that is not its bearer's.
-const BORROWED: &str = "borrowed_reference";
 
 /// The mark that it was told. Named by the payout and a hash of what was said.
 #[derive(Serialize, Deserialize)]
@@ -95,8 +93,8 @@ impl Bank {
         let id = format!("{payout_id}/{}", hex(&told));
         let mark = Told { at: now }.write(&OrgId::default(), &id, Some(0));
         let actor = format!("{ACTOR}:{heard}");
-        let mut record = Record::about(proposal, now, BORROWED, &actor)
-            .deciding("SKIPPED", "evidence_mismatch")
+        let mut record = Record::about(proposal, now, RecordKind::BorrowedReference, &actor)
+            .deciding(Decision::Skipped, "evidence_mismatch")
             .with(json!({"why": why, "payout": payout}));
         record.payout = Some(payout_id.to_owned());
         let words = format!(
@@ -104,7 +102,8 @@ impl Bank {
              not its payout: {why}"
         );
         let wanted = self.settings().people.wants(NoticeKind::Alert, "");
-        let notice = Some(alert(now, BORROWED, &words)).filter(|_| wanted);
+        let notice =
+            Some(alert(now, RecordKind::BorrowedReference.name(), &words)).filter(|_| wanted);
         let notices = notice.into_iter().collect();
         let change = Change::documents(vec![mark], Vec::new(), vec![record], notices);
         match self.ports().store.apply(change).await {

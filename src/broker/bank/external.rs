@@ -19,6 +19,7 @@ use crate::broker::core::{Committed, ProposeRequest, Trouble};
 use crate::broker::pay::cases::{Case, CaseId, LetGo};
 use crate::connector::razorpay::State as AtBank;
 use crate::connector::razorpay::event::{Waiting, waiting};
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::{Change, Record};
 use crate::domain::document::{Document, Stored};
 use crate::domain::ids::{OrgId, ProposalId};
@@ -29,8 +30,6 @@ use crate::domain::reason::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
 
-/// Kind of the records that tell what was decided about a payout that others made.
-pub(super) const EXTERNAL: &str = "external_payout";
 /// The payout is known in the state it is shown in.
 const KNOWN: Came = Came::Nothing("IDEMPOTENT_SKIP", "this payout was heard of in this state");
 /// Pause before a case that a freeze or a rate limit stopped is looked at again.
@@ -294,20 +293,8 @@ impl Bank {
         waits: &Waiting,
     ) -> Result<(), Trouble> {
         let now = self.ports().ambient.now();
-        let decision = match proposal.state {
-            State::Blocked => "REJECTED",
-            State::Held => "HELD",
-            State::Allowed
-            | State::Committing
-            | State::InDoubt
-            | State::Executed
-            | State::Failed
-            | State::Rejected
-            | State::Cancelled
-            | State::Expired
-            | State::Reversed => "APPROVED",
-        };
-        let record = Record::about(proposal, now, EXTERNAL, ACTOR);
+        let decision = proposal.state.decision();
+        let record = Record::about(proposal, now, RecordKind::ExternalPayout, ACTOR);
         let mut record = record.deciding(decision, proposal.fixed.reason.code());
         record.payout = Some(waits.id.clone());
         let record = record.with(json!({
@@ -342,8 +329,8 @@ impl Bank {
             Err(Trouble::Changed) => return Ok(KNOWN),
             Err(trouble) => return Err(trouble),
         }
-        let mut record =
-            Record::new(now, &OrgId::default(), EXTERNAL, ACTOR).deciding("SKIPPED", "unusable");
+        let mut record = Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, ACTOR)
+            .deciding(Decision::Skipped, "unusable");
         record.payout = Some(id.to_owned());
         let words = format!("The payout {id} waits at the bank and cannot be governed: {why}");
         self.keep(
@@ -360,8 +347,8 @@ impl Bank {
         }
         let now = self.ports().ambient.now();
         let id = case.payout.get("id").and_then(Value::as_str);
-        let mut record = Record::new(now, &OrgId::default(), EXTERNAL, ACTOR)
-            .deciding("SKIPPED", trouble.code());
+        let mut record = Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, ACTOR)
+            .deciding(Decision::Skipped, trouble.code());
         record.payout = id.map(str::to_owned);
         let words = format!(
             "The payout {} waits at the bank and could not be governed: {trouble}",
@@ -375,7 +362,7 @@ impl Bank {
     async fn keep(&self, record: Record, words: Option<&str>) -> Result<(), Trouble> {
         let wanted = self.settings().people.wants(NoticeKind::Alert, "");
         let words = words.filter(|_| wanted);
-        let notice = words.map(|words| alert(record.at, EXTERNAL, words));
+        let notice = words.map(|words| alert(record.at, RecordKind::ExternalPayout.name(), words));
         match self
             .ports()
             .store

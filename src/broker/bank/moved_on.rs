@@ -7,11 +7,12 @@
 use super::Bank;
 use serde_json::{Value, json};
 
-use super::external::{EXTERNAL, case_name};
+use super::external::case_name;
 use super::webhook::ACTOR;
 use crate::broker::core::Trouble;
 use crate::broker::pay::cases::{Case, CaseId};
 use crate::connector::razorpay::State as AtBank;
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::{Change, Record};
 use crate::domain::document::Stored;
 use crate::domain::ids::OrgId;
@@ -80,10 +81,10 @@ impl Bank {
     ) -> Result<Moved, Trouble> {
         let now = self.ports().ambient.now();
         let mut record = match &proposal {
-            Some(proposal) => Record::about(proposal, now, EXTERNAL, ACTOR),
-            None => Record::new(now, &OrgId::default(), EXTERNAL, ACTOR),
+            Some(proposal) => Record::about(proposal, now, RecordKind::ExternalPayout, ACTOR),
+            None => Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, ACTOR),
         }
-        .deciding("SKIPPED", "DECIDED_AT_BANK");
+        .deciding(Decision::Skipped, "DECIDED_AT_BANK");
         let text = |name: &str| payout.get(name).and_then(Value::as_str);
         record.payout = text("id").map(str::to_owned);
         let record = record.with(json!({

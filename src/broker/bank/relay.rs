@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::external::{BATCH, EXTERNAL};
+use super::external::BATCH;
 use super::poll::PollerView;
 use super::webhook::{ACTOR, Received};
 use crate::broker::audit::forgeries::Forgery;
 use crate::broker::core::{Proposed, Trouble};
 use crate::broker::pay::slack::NotGenuine;
+use crate::domain::audit::names::RecordKind;
 use crate::domain::change::Record;
 use crate::domain::ids::{AgentId, ProposalId};
 use crate::domain::principal::{Principal, Right};
@@ -128,7 +129,9 @@ impl Bank {
             };
             let records = self.ports().store.records(&filter).await?;
             let newest = records.into_iter().map(|stored| stored.record);
-            let newest = newest.filter(|record| record.kind == EXTERNAL).map(told);
+            let newest = newest
+                .filter(|record| record.kind == RecordKind::ExternalPayout)
+                .map(told);
             decisions.extend(newest.take(1));
         }
         Ok(Asked {
@@ -199,24 +202,36 @@ impl Bank {
     }
 }
 
+/// Kinds of records that say of an event that nothing came of it.
+const ASKED_FOR_NOTHING: [RecordKind; 2] = [RecordKind::WebhookSkipped, RecordKind::WebhookFailed];
+/// Kinds of records that an event can lead to.
+const CAME_OF_IT: [RecordKind; 6] = [
+    RecordKind::ExternalPayout,
+    RecordKind::Executed,
+    RecordKind::Arrived,
+    RecordKind::Reversed,
+    RecordKind::Contradicted,
+    RecordKind::EvidenceRefused,
+];
+
 /// Whether a record tells what came of this event.
 fn is_about(record: &Record, event: &Record) -> bool {
     let event_id = |record: &Record| record.detail.get("event_id").cloned();
-    match record.kind.as_str() {
-        "webhook_skipped" | "webhook_failed" => event_id(record) == event_id(event),
-        EXTERNAL | "executed" | "arrived" | "reversed" | "contradicted" | "evidence_refused" => {
-            record.actor.starts_with(ACTOR) && record.payout == event.payout
-        }
-        _ => false,
+    let ours = |record: &Record| record.actor.starts_with(ACTOR) && record.payout == event.payout;
+    match record.kind.known() {
+        Some(kind) if ASKED_FOR_NOTHING.contains(&kind) => event_id(record) == event_id(event),
+        Some(kind) if CAME_OF_IT.contains(&kind) => ours(record),
+        Some(_) | None => false,
     }
 }
 
 fn told(record: Record) -> Decided {
     let words = record.detail.get("why").and_then(|why| why.as_str());
-    let (decision, reason) = match record.decision.as_str() {
-        "" => ("SETTLED".to_owned(), record.kind),
-        _ => (record.decision, record.reason),
+    let (decision, reason) = match record.decision.is_nothing() {
+        true => ("SETTLED", record.kind.name().to_owned()),
+        false => (record.decision.name(), record.reason),
     };
+    let decision = decision.to_owned();
     Decided {
         payout: record.payout.unwrap_or_default(),
         decision,

@@ -26,6 +26,7 @@ use crate::broker::audit::forgeries::Forgery;
 use crate::broker::core::Trouble;
 use crate::connector::razorpay::event::{Event, reduced};
 use crate::connector::razorpay::{self, Razorpay};
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::call::{Evidence, Sighting};
 use crate::domain::change::{Change, Record};
 use crate::domain::document::{Document, Single, version};
@@ -38,8 +39,6 @@ use crate::domain::time::Timestamp;
 use crate::domain::tool::Payee;
 use crate::store::{ApplyError, RecordFilter, StoreError, StoredRecord};
 
-/// Kind of the records that are the queue.
-const KIND: &str = "webhook";
 /// Who speaks in these records.
 pub(super) const ACTOR: &str = "razorpay";
 /// Longest event id that is used as it came; the bank's have 14 characters.
@@ -326,15 +325,20 @@ impl Bank {
         match self.heard_of(&payout, "webhook").await {
             Ok(Came::News | Came::Case) => Ok(()),
             Ok(Came::Nothing(code, why)) => {
-                self.report_event(&stored.record, "webhook_skipped", code, why)
+                self.report_event(&stored.record, RecordKind::WebhookSkipped, code, why)
                     .await
             }
             Err(Trouble::StoreUnavailable) => Err(Trouble::StoreUnavailable),
             Err(trouble) => {
                 tracing::error!(seq = stored.seq, %trouble, "a webhook could not be worked off");
                 let why = trouble.to_string();
-                self.report_event(&stored.record, "webhook_failed", trouble.code(), &why)
-                    .await
+                self.report_event(
+                    &stored.record,
+                    RecordKind::WebhookFailed,
+                    trouble.code(),
+                    &why,
+                )
+                .await
             }
         }
     }
@@ -417,10 +421,12 @@ impl Bank {
             Sighting::Absent | Sighting::Refused(_) => Ok(Some(NO_NEWS)),
             Sighting::Unclear(why) => {
                 let now = self.ports().ambient.now();
-                let mut record = Record::about(&proposal, now, "evidence_refused", &actor);
+                let mut record = Record::about(&proposal, now, RecordKind::EvidenceRefused, &actor);
                 record.payout = payout_id(payout);
                 let detail = json!({"why": why, "payout": payout});
-                let record = record.deciding("SKIPPED", "evidence_mismatch").with(detail);
+                let record = record
+                    .deciding(Decision::Skipped, "evidence_mismatch")
+                    .with(detail);
                 let words = format!("The bank's event does not fit our payout: {why}");
                 let notice = Some(alert(now, "evidence_mismatch", &words));
                 let wanted = self.settings().people.wants(NoticeKind::Alert, "");
@@ -442,19 +448,20 @@ impl Bank {
             }
             _ => ("UNSUPPORTED_EVENT", "nothing is done about this event"),
         };
-        self.report_event(&stored.record, "webhook_skipped", code, why)
+        self.report_event(&stored.record, RecordKind::WebhookSkipped, code, why)
             .await
     }
 
     async fn report_event(
         &self,
         about: &Record,
-        kind: &str,
+        kind: RecordKind,
         code: &str,
         why: &str,
     ) -> Result<(), Trouble> {
         let now = self.ports().ambient.now();
-        let mut record = Record::new(now, &about.org, kind, ACTOR).deciding("SKIPPED", code);
+        let mut record =
+            Record::new(now, &about.org, kind, ACTOR).deciding(Decision::Skipped, code);
         record.payout.clone_from(&about.payout);
         let event_id = about.detail.get("event_id");
         let record = record.with(json!({"event_id": event_id, "event": about.reason, "why": why}));
@@ -515,7 +522,7 @@ pub(super) fn alert(now: Timestamp, reason: &str, words: &str) -> Notice {
 }
 
 fn record_of(event: &Event, id: &str, body: &[u8], now: Timestamp) -> Record {
-    let mut record = Record::new(now, &OrgId::default(), KIND, ACTOR);
+    let mut record = Record::new(now, &OrgId::default(), RecordKind::Webhook, ACTOR);
     let mut detail = json!({"event_id": id});
     match event {
         Event::Payout { name, payout } => {
@@ -542,7 +549,7 @@ fn record_of(event: &Event, id: &str, body: &[u8], now: Timestamp) -> Record {
 }
 
 fn is_work(stored: &StoredRecord) -> bool {
-    stored.record.kind == KIND && stored.record.actor == ACTOR
+    stored.record.kind == RecordKind::Webhook && stored.record.actor == ACTOR
 }
 
 fn payout_id(payout: &Value) -> Option<String> {

@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use crate::broker::core::Committed;
 use crate::domain::above::Above;
+use crate::domain::audit::names::Decision;
 use crate::domain::proposal::{Proposal, Settled, State};
 use crate::domain::reason::{Finding, Reason};
 use crate::ephemeral::{Taken, Window};
-use crate::telemetry::{self, BudgetCheck, CommitResult, Decision, Part, RateCheck};
+use crate::telemetry::{self, BudgetCheck, CommitResult, Part, RateCheck};
 pub use crate::telemetry::{Phase, Step};
 
 /// Runs from the start of one request, on the monotonic clock.
@@ -55,19 +56,7 @@ impl Timer {
 
 /// One decision was made and stored.
 pub fn decision(proposal: &Proposal, timer: &Timer) {
-    let decision = match proposal.state {
-        State::Blocked => Decision::Rejected,
-        State::Held => Decision::Held,
-        State::Allowed
-        | State::Committing
-        | State::InDoubt
-        | State::Executed
-        | State::Failed
-        | State::Rejected
-        | State::Cancelled
-        | State::Expired
-        | State::Reversed => Decision::Approved,
-    };
+    let decision = proposal.state.decision();
     let fixed = &proposal.fixed;
     telemetry::decided(decision, fixed.reason, &fixed.effective, timer.elapsed());
     let over = |finding: &Finding| finding.reason == Reason::LimitExceeded;

@@ -16,6 +16,7 @@ use super::propose::Ready;
 use crate::broker::core::{ProposeRequest, Trouble};
 use crate::connector::razorpay::shown::Unfit;
 use crate::connector::razorpay::{Razorpay, State as AtBank};
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::{DocWrite, Guard, Record};
 use crate::domain::document::{Document, version};
 use crate::domain::facts::Facts;
@@ -130,8 +131,8 @@ impl Pay {
         why: &str,
     ) -> Result<(), Trouble> {
         let now = self.ports().ambient.now();
-        let mut record = Record::new(now, &who.org, "propose_refused", &who.id)
-            .deciding("REJECTED", "invalid_arguments");
+        let mut record = Record::new(now, &who.org, RecordKind::ProposeRefused, &who.id)
+            .deciding(Decision::Rejected, "invalid_arguments");
         record.agent.clone_from(&who.agent);
         record.tool = Some(tool.name.clone());
         record.payout = Some(payout.to_owned());

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::Pay;
 use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::document::Document;
 use crate::domain::ids::{AgentId, OrgId, ToolName};
@@ -132,7 +133,7 @@ impl Pay {
                 reset_at: Some(now),
             };
             let write = after.write(&who.org, &habit, Some(version));
-            let mut record = Record::new(now, &who.org, "baseline_reset", &who.id)
+            let mut record = Record::new(now, &who.org, RecordKind::BaselineReset, &who.id)
                 .with(json!({"prompt_hash": hash}));
             record.agent = Some(habit.agent.clone());
             record.tool = Some(habit.tool.clone());

@@ -16,6 +16,7 @@ pub(in crate::broker) use crate::broker::audit::refusals::Kept;
 use crate::broker::core::measure;
 use crate::broker::core::{CommitRequest, Committed, Trouble};
 use crate::connector::Connector;
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::call::{Outcome, Reply, Sighting};
 use crate::domain::canonical::Canonical;
 use crate::domain::change::{
@@ -72,7 +73,7 @@ impl Pay {
             Ok(answer) => {
                 if let Err(trouble) = &answer {
                     self.audit
-                        .spool_unavailable(caller, "commit_refused", trouble);
+                        .spool_unavailable(caller, RecordKind::CommitRefused, trouble);
                 }
                 answer
             }
@@ -495,8 +496,8 @@ impl Pay {
     ) -> Result<Committed, Trouble> {
         let now = self.ports().ambient.now();
         let kept = self.audit.refusals().count(who, refusal.code(), now);
-        let mut record = Record::new(now, &who.org, "commit_refused", &who.id)
-            .deciding("REJECTED", refusal.code());
+        let mut record = Record::new(now, &who.org, RecordKind::CommitRefused, &who.id)
+            .deciding(Decision::Rejected, refusal.code());
         record.agent.clone_from(&who.agent);
         // Only ids that exist for this caller: a stranger's guesses do not enter the log.
         let known = request.proposal_id.parse::<ProposalId>().ok();

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::Pay;
 use crate::broker::access::keys::StoredKey;
 use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::document::Single;
 use crate::domain::facts::{Fact, Freeze, FreezeScope, Freezes};
@@ -67,7 +68,7 @@ impl Pay {
             by: who.id.clone(),
             at: self.ports().ambient.now(),
         };
-        self.change_freezes(who, "frozen", &freeze, |freezes| {
+        self.change_freezes(who, RecordKind::Frozen, &freeze, |freezes| {
             freezes.0.retain(|other| !same(other, &freeze));
             if freezes.0.len() >= MAX_FREEZES {
                 return bad("too many scopes are frozen; freeze a wider one instead");
@@ -96,7 +97,7 @@ impl Pay {
             by: who.id.clone(),
             at: self.ports().ambient.now(),
         };
-        self.change_freezes(who, "unfrozen", &freeze, |freezes| {
+        self.change_freezes(who, RecordKind::Unfrozen, &freeze, |freezes| {
             let before = freezes.0.len();
             freezes.0.retain(|other| !same(other, &freeze));
             if freezes.0.len() == before {
@@ -110,7 +111,7 @@ impl Pay {
     async fn change_freezes(
         &self,
         who: &Principal,
-        kind: &str,
+        kind: RecordKind,
         about: &Freeze,
         change: impl Fn(&mut Freezes) -> Result<(), Trouble>,
     ) -> Result<Freezes, Trouble> {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Pay;
 use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, DocKey, DocWrite, Guard, Record};
 use crate::domain::document::{Document, Stored, version};
 use crate::domain::facts::Registration;
@@ -233,9 +234,9 @@ impl Pay {
         after: Option<&RegisteredPayee>,
     ) -> Result<bool, Trouble> {
         let kind = match (&before, after) {
-            (_, None) => "payee_removed",
-            (None, Some(_)) => "payee_added",
-            (Some(_), Some(_)) => "payee_changed",
+            (_, None) => RecordKind::PayeeRemoved,
+            (None, Some(_)) => RecordKind::PayeeAdded,
+            (Some(_), Some(_)) => RecordKind::PayeeChanged,
         };
         let record = Record::new(self.ports().ambient.now(), &who.org, kind, &who.id)
             .with(json!({"before": before, "after": after}));

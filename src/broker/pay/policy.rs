@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Pay;
 use crate::broker::core::documents::{read, version_of};
 use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::document::{Document, Stored};
 use crate::domain::ids::AgentId;
@@ -290,9 +291,9 @@ impl Pay {
             copy.write(&who.org, &id, Some(0)),
         ];
         let kind = if after.is_none() {
-            "policy_deleted"
+            RecordKind::PolicyDeleted
         } else {
-            "policy_set"
+            RecordKind::PolicySet
         };
         let mut record = Record::new(now, &who.org, kind, &who.id)
             .with(json!({"version": next, "before": before, "after": after}));

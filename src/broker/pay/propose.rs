@@ -12,6 +12,7 @@ use super::reconcile::notice;
 pub(in crate::broker) use crate::broker::audit::refusals::Kept;
 use crate::broker::core::measure;
 use crate::broker::core::{ProposeRequest, Proposed, Settings, Trouble};
+use crate::domain::audit::names::RecordKind;
 use crate::domain::canonical::Canonical;
 use crate::domain::change::{BudgetMove, Change, Conflict, Record};
 use crate::domain::facts::Fact;
@@ -73,7 +74,7 @@ impl Pay {
         let answer = self.run_propose(who, request).await;
         if let Err(trouble) = &answer {
             self.audit
-                .spool_unavailable(who, "propose_refused", trouble);
+                .spool_unavailable(who, RecordKind::ProposeRefused, trouble);
         }
         answer
     }
@@ -422,10 +423,10 @@ fn admission(
 ) -> Change {
     let now = gathered.facts.now;
     let fixed = &proposal.fixed;
-    let (decision, told) = match verdict {
-        Verdict::Allow(_) => ("APPROVED", None),
-        Verdict::Hold(_) => ("HELD", Some(NoticeKind::Held)),
-        Verdict::Block(_) => ("REJECTED", Some(NoticeKind::Blocked)),
+    let told = match verdict {
+        Verdict::Allow(_) => None,
+        Verdict::Hold(_) => Some(NoticeKind::Held),
+        Verdict::Block(_) => Some(NoticeKind::Blocked),
     };
     let mut detail = json!({
         "args_hash": fixed.args_hash,
@@ -437,8 +438,8 @@ fn admission(
         detail["arguments"] = fixed.args.value();
         detail["payee"] = json!(fixed.payee);
     }
-    let record = Record::about(proposal, now, "proposed", &who.id)
-        .deciding(decision, fixed.reason.code())
+    let record = Record::about(proposal, now, RecordKind::Proposed, &who.id)
+        .deciding(verdict.decision(), fixed.reason.code())
         .with(detail);
     // What nobody wants to hear is not even written: refusals can come by the thousand.
     let told = told.filter(|_| one_by_one);

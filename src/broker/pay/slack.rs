@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Pay;
 use super::deliver::{StoredButton, button_id};
 use crate::broker::core::{Proposed, Trouble};
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::Record;
 use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
@@ -67,8 +68,8 @@ impl Pay {
         let now = self.ports().ambient.now();
         let actor = format!("slack:{}", press.user.chars().take(40).collect::<String>());
         let org = OrgId::default();
-        let record =
-            Record::new(now, &org, "press_refused", &actor).deciding("REJECTED", trouble.code());
+        let record = Record::new(now, &org, RecordKind::PressRefused, &actor)
+            .deciding(Decision::Rejected, trouble.code());
         if let Err(error) = self.audit.note(record).await {
             tracing::error!(%error, "a refused press in Slack could not be recorded");
         }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Pay;
 use crate::broker::core::{SealedToken, Trouble};
+use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::ids::{Nonce, TokenId};
 use crate::domain::principal::Principal;
@@ -28,9 +29,9 @@ impl Pay {
         let now = self.ports().ambient.now();
         for key in keys {
             let kind = match key.state {
-                KeyState::Active => "token_key_created",
-                KeyState::Rotated(_) => "token_key_rotated",
-                KeyState::Retired => "token_key_retired",
+                KeyState::Active => RecordKind::TokenKeyCreated,
+                KeyState::Rotated(_) => RecordKind::TokenKeyRotated,
+                KeyState::Retired => RecordKind::TokenKeyRetired,
             };
             let record = Record::new(now, &who.org, kind, &who.id);
             self.audit

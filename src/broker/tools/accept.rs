@@ -13,6 +13,7 @@ use super::catalogue::{Judged, ToolInfo};
 use super::watch::{Stored, compiled};
 use crate::broker::core::Trouble;
 use crate::broker::core::documents::version_of;
+use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, DocWrite, Record};
 use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
@@ -116,10 +117,11 @@ impl Tools {
             accepted_at: now,
             reported: None,
         };
-        let mut record = Record::new(now, &OrgId::default(), "tool_accepted", by).with(json!({
-            "upstream": upstream, "tool": offered.name, "digest": pin.digest,
-            "risk": tool.risk, "first_contact": first_contact,
-        }));
+        let mut record =
+            Record::new(now, &OrgId::default(), RecordKind::ToolAccepted, by).with(json!({
+                "upstream": upstream, "tool": offered.name, "digest": pin.digest,
+                "risk": tool.risk, "first_contact": first_contact,
+            }));
         record.tool = Some(tool.name.clone());
         (pin, record)
     }
@@ -184,7 +186,7 @@ impl Tools {
             "upstream": upstream, "tool": name, "differs": differs,
             "accepted": pin.digest, "offered": digest,
         });
-        let record = Record::new(now, &org, "tool_quarantined", "hundi").with(detail);
+        let record = Record::new(now, &org, RecordKind::ToolQuarantined, "hundi").with(detail);
         let told = format!(
             "{upstream} changed the {} of its tool {name}; it waits for an operator",
             differs.join(", ")
@@ -199,7 +201,7 @@ impl Tools {
             effective: Effective::Nothing,
             payee: Payee::default(),
             args_hash: String::new(),
-            reason: "tool_quarantined".to_owned(),
+            reason: RecordKind::ToolQuarantined.name().to_owned(),
             findings: Vec::new(),
             detail: told,
         };

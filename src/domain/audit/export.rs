@@ -106,6 +106,7 @@ fn cell(text: &str) -> String {
 mod tests {
     use super::super::super::time::Timestamp;
     use super::*;
+    use crate::domain::audit::names::RecordKind;
 
     #[test]
     fn a_cell_is_neither_a_formula_nor_two_cells() {
@@ -125,7 +126,12 @@ mod tests {
 
     #[test]
     fn a_csv_line_has_every_column() {
-        let mut record = Record::new(Timestamp::from_secs(0), &OrgId::default(), "proposed", "=x");
+        let mut record = Record::new(
+            Timestamp::from_secs(0),
+            &OrgId::default(),
+            RecordKind::Proposed,
+            "=x",
+        );
         record.amount = Some(5);
         record.detail = json!({"a": 1});
         let line = csv_line(7, &record);

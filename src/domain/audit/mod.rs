@@ -6,7 +6,7 @@
 //! What this does not detect: a whole log cut back to an earlier signed head. Against that, keep
 //! heads where the store's keeper cannot reach them, and ask for a consistency proof.
 //!
-//! [`log`] appends, [`stored`] says how it is kept, [`export`] spells the file that leaves,
+//! [`names`] lists the kinds and decisions, [`log`] appends, [`stored`] says how it is kept, [`export`] spells the file that leaves,
 //! [`verify`] checks it, and [`proof`] checks one head or one record by itself.
 //!
 //! What a signature is over: the ASCII bytes `hundi/audit-head/v1`, one zero byte, and the RFC 8785
@@ -15,6 +15,7 @@
 
 pub mod export;
 pub mod log;
+pub mod names;
 pub mod proof;
 pub mod stored;
 pub mod verify;
@@ -47,7 +48,7 @@ pub fn record_json(seq: i64, record: &Record) -> Value {
     put("org", json!(record.org));
     put("kind", json!(record.kind));
     put("actor", json!(record.actor));
-    if !record.decision.is_empty() {
+    if !record.decision.is_nothing() {
         put("decision", json!(record.decision));
     }
     if !record.reason.is_empty() {
@@ -220,6 +221,7 @@ impl fmt::Display for PublicKey {
 
 #[cfg(test)]
 mod tests {
+    use super::names::RecordKind;
     use super::*;
 
     fn head() -> Head {
@@ -294,7 +296,7 @@ mod tests {
     #[test]
     fn a_record_has_one_spelling_without_lost_digits() {
         let org = super::super::ids::OrgId::default();
-        let mut record = Record::new(Timestamp::from_secs(0), &org, "proposed", "key:1");
+        let mut record = Record::new(Timestamp::from_secs(0), &org, RecordKind::Proposed, "key:1");
         record.amount = Some(i64::MAX);
         record.detail = json!({"b": 1.5, "a": [9_007_199_254_740_993_i64, 2]});
         assert_eq!(

@@ -524,6 +524,7 @@ mod tests {
     use super::super::log::{Log, TILE};
     use super::super::{AuditKey, record_line};
     use super::*;
+    use crate::domain::audit::names::RecordKind;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -542,7 +543,7 @@ mod tests {
         let (mut body, mut records) = (Vec::new(), Vec::new());
         for n in 0..count {
             let seq = 10 * i64::try_from(n).unwrap() + 10;
-            let mut record = Record::new(AT.plus_secs(seq), &org, "proposed", "key:1");
+            let mut record = Record::new(AT.plus_secs(seq), &org, RecordKind::Proposed, "key:1");
             record.amount = Some(seq * 100);
             record.detail = json!({"note": format!("record \"{n}\" <é>")});
             let line = record_line(seq, &record);
@@ -665,7 +666,7 @@ mod tests {
     }
 
     fn forge(lines: &mut Vec<String>, at: usize) {
-        let record = Record::new(AT, &OrgId::default(), "approved", "key:evil");
+        let record = Record::new(AT, &OrgId::default(), RecordKind::Approved, "key:evil");
         lines.insert(at, record_line(55, &record));
     }
 

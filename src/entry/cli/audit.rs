@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Actor, Failure, Json, print};
 use crate::broker::{Broker, RecordFilter, StoredRecord};
 use crate::domain::audit::export::{csv_header, csv_line};
+use crate::domain::audit::names::Decision;
 use crate::domain::audit::verify::{Report, Verifier, verify};
 use crate::domain::audit::{PublicKey, proof, record_json};
 use crate::domain::ids::{AgentId, ProposalId};
@@ -89,7 +90,7 @@ pub struct List {
     pub payout: Option<String>,
     /// Only with this decision: APPROVED, REJECTED, HELD or SKIPPED
     #[arg(long, value_parser = decision)]
-    pub decision: Option<String>,
+    pub decision: Option<Decision>,
     /// Only about this tool
     #[arg(long)]
     pub tool: Option<String>,
@@ -192,7 +193,7 @@ async fn list(
         agent: list.agent.clone(),
         proposal: list.proposal,
         payout: list.payout.clone(),
-        decision: list.decision.clone(),
+        decision: list.decision,
         tool: list.tool.clone(),
         since: since.transpose()?,
         limit: list.limit,
@@ -273,7 +274,13 @@ fn show(
         writeln!(out, "{heading}")?;
     }
     for (line, record) in lines.zip(records) {
-        match colour(&record.record.decision).filter(|_| coloured) {
+        match record
+            .record
+            .decision
+            .known()
+            .map(colour)
+            .filter(|_| coloured)
+        {
             Some(code) => writeln!(out, "\u{1b}[{code}m{line}\u{1b}[0m")?,
             None => writeln!(out, "{line}")?,
         }
@@ -282,7 +289,7 @@ fn show(
         }
     }
     if first && !records.is_empty() {
-        let count = |decision: &str| {
+        let count = |decision: Decision| {
             let of = records.iter().filter(|r| r.record.decision == decision);
             of.count()
         };
@@ -290,9 +297,9 @@ fn show(
             out,
             "{} records: {} approved, {} rejected, {} held",
             records.len(),
-            count("APPROVED"),
-            count("REJECTED"),
-            count("HELD")
+            count(Decision::Approved),
+            count(Decision::Rejected),
+            count(Decision::Held)
         )?;
     }
     Ok(())
@@ -309,8 +316,8 @@ fn row(stored: &StoredRecord) -> Vec<String> {
     vec![
         stored.seq.to_string(),
         record.at.to_string(),
-        record.kind.clone(),
-        dash(&record.decision),
+        record.kind.name().to_owned(),
+        dash(record.decision.name()),
         dash(&record.reason),
         dash(&agent.unwrap_or_default()),
         dash(&amount),
@@ -323,13 +330,12 @@ fn dash(text: &str) -> String {
 }
 
 /// Colours of a terminal, by decision.
-fn colour(decision: &str) -> Option<u8> {
+fn colour(decision: Decision) -> u8 {
     match decision {
-        "APPROVED" => Some(32),
-        "REJECTED" => Some(31),
-        "HELD" => Some(33),
-        "SKIPPED" => Some(2),
-        _ => None,
+        Decision::Approved => 32,
+        Decision::Rejected => 31,
+        Decision::Held => 33,
+        Decision::Skipped => 2,
     }
 }
 
@@ -463,7 +469,7 @@ fn public_keys(given: &[String]) -> Result<Vec<PublicKey>, Failure> {
     given.iter().map(key).collect()
 }
 
-fn decision(text: &str) -> Result<String, String> {
+fn decision(text: &str) -> Result<Decision, String> {
     let known = fields::decision(text);
     known.ok_or_else(|| "the decisions are APPROVED, REJECTED, HELD and SKIPPED".to_owned())
 }

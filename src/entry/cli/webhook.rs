@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use self::samples::{Look, Sample};
 use super::{Failure, Json, print};
+use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::secret::Secret;
 
 /// Longest that the server gets to work one event off.
@@ -79,11 +80,15 @@ pub async fn run(
     for sample in &samples {
         let (http, answer) = server.post(sample, secret).await?;
         as_it_should(sample, http, &answer)?;
+        let skipped = Decision::Skipped.name().to_owned();
         let decided = match answer.as_str() {
             "accepted" => server.decided(sample).await?,
-            "duplicate" => Some(("SKIPPED".to_owned(), "IDEMPOTENT_SKIP".to_owned())),
-            "kept" => Some(("SKIPPED".to_owned(), "PARSE_ERROR".to_owned())),
-            _ if http == 401 => Some(("REJECTED".to_owned(), "INVALID_SIGNATURE".to_owned())),
+            "duplicate" => Some((skipped, "IDEMPOTENT_SKIP".to_owned())),
+            "kept" => Some((skipped, "PARSE_ERROR".to_owned())),
+            _ if http == 401 => Some((
+                Decision::Rejected.name().to_owned(),
+                "INVALID_SIGNATURE".to_owned(),
+            )),
             _ => None,
         };
         let (decision, reason) = decided.unzip();
@@ -255,23 +260,25 @@ impl<'a> Server<'a> {
 
 /// The decision among the records, newest first, that came after the event's own record.
 fn decision(records: &[Value], event_id: &str) -> Option<(String, String)> {
-    const DECIDING: [&str; 6] = [
-        "external_payout",
-        "arrived",
-        "evidence_refused",
-        "executed",
-        "reversed",
-        "contradicted",
+    const DECIDING: [RecordKind; 6] = [
+        RecordKind::ExternalPayout,
+        RecordKind::Arrived,
+        RecordKind::EvidenceRefused,
+        RecordKind::Executed,
+        RecordKind::Reversed,
+        RecordKind::Contradicted,
     ];
-    let is = |record: &Value, kind: &str| record["kind"] == kind;
+    let is = |record: &Value, kind: RecordKind| record["kind"] == kind.name();
     let ours = |record: &Value| record["detail"]["event_id"] == event_id;
     let own = records
         .iter()
-        .position(|record| is(record, "webhook") && ours(record))?;
+        .position(|record| is(record, RecordKind::Webhook) && ours(record))?;
     let after = records.get(..own)?.iter().rev();
     let mut after = after.filter(|record| {
-        let skipped = is(record, "webhook_skipped") || is(record, "webhook_failed");
-        let told = DECIDING.iter().any(|kind| is(record, kind));
+        let skipped = [RecordKind::WebhookSkipped, RecordKind::WebhookFailed]
+            .iter()
+            .any(|kind| is(record, *kind));
+        let told = DECIDING.iter().any(|kind| is(record, *kind));
         skipped && ours(record) || told
     });
     let record = after.next()?;

@@ -22,6 +22,7 @@ use crate::broker::audit::{Consistency, Export};
 use crate::broker::{Broker, Trouble};
 use crate::broker::{RecordFilter, StoredRecord};
 use crate::domain::audit::export::{csv_header, csv_line, head_json};
+use crate::domain::audit::names::Decision;
 use crate::domain::audit::record_line;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::strict::MAX_SAFE_INTEGER;
@@ -283,8 +284,7 @@ pub(super) const OPS: &[Op] = &[
             Param::query("agent", "Only about this agent."),
             Param::query("proposal", "Only about this proposal."),
             Param::query("payout", "Only about this provider's id."),
-            Param::query("decision", "Only with this decision.")
-                .one_of(&["APPROVED", "REJECTED", "HELD", "SKIPPED"]),
+            Param::query("decision", "Only with this decision.").one_of(Decision::NAMES),
             Param::query("tool", "Only about this tool."),
             Param::query("since", "At or after, RFC 3339.").time(),
             Param::query("until", "Before, RFC 3339.").time(),

@@ -152,7 +152,7 @@ fn event(record: &StoredRecord) -> Event {
     // one that only some clients take for one.
     Event::default()
         .id(record.seq.to_string())
-        .event(&record.record.kind)
+        .event(record.record.kind.name())
         .data(sse::data(&shapes::record(record).to_string()))
 }
 

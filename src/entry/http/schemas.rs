@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::audit::names::Decision;
 use crate::domain::principal::Role;
 use crate::domain::proposal::State;
 use crate::domain::reason::{Reason, Recovery, Refusal};
@@ -23,6 +24,11 @@ pub(super) fn all() -> Value {
         }
     }
     all
+}
+
+/// Every decision, and that there was none.
+fn decisions() -> Vec<&'static str> {
+    [Decision::NAMES, &[""]].concat()
 }
 
 fn requests() -> Value {
@@ -217,7 +223,7 @@ fn rest() -> Value {
             "at": time(),
             "org": {"type": "string"},
             "kind": {"type": "string"},
-            "decision": {"enum": ["APPROVED", "REJECTED", "HELD", "SKIPPED", ""]},
+            "decision": {"enum": decisions()},
             "reason": {"type": "string"},
             "actor": {"type": "string"},
             "agent_id": {"type": ["string", "null"]},

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::schemas::{answer, one_of, or_null};
+use crate::domain::audit::names::Decision;
 
 /// `handle_razorpay_webhook`.
 pub(super) fn webhook() -> Value {
@@ -199,9 +200,12 @@ pub(super) fn metrics() -> Value {
 }
 
 fn decision() -> Value {
+    use Decision::{Approved, Held, Rejected, Skipped};
+    let decisions = [Approved, Held, Rejected, Skipped].map(Decision::name);
+    let words = [&decisions[..], &["SETTLED", "PENDING"]].concat();
     json!({
         "payout_id": or_null("string"),
-        "decision": one_of(&["APPROVED", "HELD", "REJECTED", "SKIPPED", "SETTLED", "PENDING"]),
+        "decision": one_of(&words),
         "reason": {"type": "string"},
         "detail": {"type": "string"},
         "amount_paise": or_null("integer"),

@@ -14,6 +14,7 @@ use super::tools::{Call, Effect, Row};
 use crate::broker::Trouble;
 use crate::broker::bank::relay::{Asked, Decided, Handled, Pressed};
 use crate::broker::bank::webhook::Received;
+use crate::domain::audit::names::Decision;
 use crate::domain::principal::Right;
 use crate::domain::time::Timestamp;
 use crate::entry::fields::{Fields, MAX_NAME_BYTES};
@@ -106,9 +107,9 @@ fn webhook(handled: Handled) -> Value {
         ..Decided::default()
     };
     let decided = match handled.received {
-        Received::Forged => plain("REJECTED", "INVALID_SIGNATURE"),
-        Received::Duplicate => plain("SKIPPED", "IDEMPOTENT_SKIP"),
-        Received::Kept => plain("SKIPPED", "PARSE_ERROR"),
+        Received::Forged => plain(Decision::Rejected.name(), "INVALID_SIGNATURE"),
+        Received::Duplicate => plain(Decision::Skipped.name(), "IDEMPOTENT_SKIP"),
+        Received::Kept => plain(Decision::Skipped.name(), "PARSE_ERROR"),
         // Stored, so it will be worked off; `get_audit_log` tells later.
         Received::Accepted => handled
             .decided

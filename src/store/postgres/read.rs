@@ -167,8 +167,8 @@ pub(super) async fn records(readers: &Readers, filter: &RecordFilter) -> Read<Ve
     if let Some(payout) = &filter.payout {
         query.push(" AND payout = ").push_bind(payout);
     }
-    if let Some(decision) = &filter.decision {
-        query.push(" AND decision = ").push_bind(decision);
+    if let Some(decision) = filter.decision {
+        query.push(" AND decision = ").push_bind(decision.name());
     }
     if let Some(tool) = &filter.tool {
         query.push(" AND tool = ").push_bind(tool);

@@ -479,10 +479,10 @@ fn records(parts: &mut Parts, batch: &[Prepared], plan: &Plan) -> bool {
             column(records, |(record, _)| instant(record.at)),
         )
         .array("text", column(records, |(record, _)| record.org.as_str()))
-        .array("text", column(records, |(record, _)| record.kind.as_str()))
+        .array("text", column(records, |(record, _)| record.kind.name()))
         .array(
             "text",
-            column(records, |(record, _)| record.decision.as_str()),
+            column(records, |(record, _)| record.decision.name()),
         )
         .array(
             "text",
