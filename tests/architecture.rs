@@ -323,6 +323,17 @@ fn documents_are_named_by_their_types_alone() {
 }
 
 #[test]
+fn the_broker_knows_no_bank_by_name() {
+    let named = |(_, text): &(PathBuf, String)| text.to_lowercase().contains("razorpay");
+    let wrong: Vec<_> = sources()
+        .into_iter()
+        .filter(|source| folder(&source.0) == "broker" && named(source))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
 fn decisions_are_spelt_in_one_file() {
     let spelt =
         Regex::new(r#""(APPROVED|REJECTED|HELD|SKIPPED)"|\.(kind|decision)(\.name\(\))? [=!]= ""#)

@@ -3,6 +3,7 @@
 //! Pure translators. They never send, never wait and never guess: only a clear yes or a clear no
 //! ends doubt. Each declares what may be done about a doubt (its recovery contract).
 
+pub mod bank;
 pub mod mcp;
 pub mod noop;
 pub mod razorpay;

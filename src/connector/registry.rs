@@ -9,9 +9,11 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::Connector;
+use super::bank::Bank;
 use super::mcp::UpstreamTool;
 use super::noop::Noop;
 use super::razorpay::Razorpay;
+use super::razorpay::bank::RazorpayX;
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};
 use crate::domain::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool};
 
@@ -31,12 +33,17 @@ const FUND_ACCOUNT_ID: &str = "^fa_[A-Za-z0-9]{14}$";
 const PAYOUT_ID: &str = "^pout_[A-Za-z0-9]{14}$";
 const ACCOUNT_PATTERN: &str = "^[A-Za-z0-9_.@-]{1,64}$";
 
+/// The bank that payouts go through.
+pub fn bank() -> &'static dyn Bank {
+    &RazorpayX
+}
+
 /// The connector that carries a tool's orders out. A tool that none knows gets one that refuses
 /// every order, at propose.
 pub fn connector_for(tool: &Tool) -> Arc<dyn Connector> {
     match &tool.executor {
         Executor::Noop => Arc::new(Noop),
-        Executor::Razorpay => {
+        Executor::Bank => {
             let kind = Razorpay::ALL
                 .into_iter()
                 .find(|kind| kind.tool() == tool.name.as_str());
@@ -158,7 +165,7 @@ fn create_payout() -> Row {
             }),
         ),
         output: payout(),
-        executor: Executor::Razorpay,
+        executor: Executor::Bank,
         money: MoneyRule {
             amounts: vec!["amount".to_owned()],
             currency: Some("currency".to_owned()),
@@ -190,7 +197,7 @@ fn approve_payout() -> Row {
                       counted. The remarks are kept at the bank.",
         input,
         output: payout(),
-        executor: Executor::Razorpay,
+        executor: Executor::Bank,
         money: MoneyRule {
             amounts: vec!["amount".to_owned()],
             always: true,
@@ -212,7 +219,7 @@ fn reject_payout() -> Row {
                       approved afterwards. The remarks are kept at the bank.",
         input: decision(true),
         output: payout(),
-        executor: Executor::Razorpay,
+        executor: Executor::Bank,
         money: MoneyRule::default(),
         payee: account_of_payout(),
         pattern: Some(("payout_id", PAYOUT_ID)),
@@ -225,7 +232,7 @@ fn cancel_payout() -> Row {
         description: "Cancels a payout that waits at the bank in state queued or scheduled.",
         input: decision(false),
         output: payout(),
-        executor: Executor::Razorpay,
+        executor: Executor::Bank,
         money: MoneyRule::default(),
         payee: account_of_payout(),
         pattern: Some(("payout_id", PAYOUT_ID)),
@@ -259,7 +266,7 @@ fn transfer_funds() -> Row {
                 "status": {"type": "string"},
             }),
         ),
-        executor: Executor::Razorpay,
+        executor: Executor::Bank,
         money: MoneyRule {
             amounts: vec!["amount".to_owned()],
             always: true,
@@ -579,7 +586,7 @@ mod tests {
             assert!(call.is_ok(), "{name} {call:?}");
         }
         let mut stranger = tool("noop");
-        stranger.executor = Executor::Razorpay;
+        stranger.executor = Executor::Bank;
         let refused = connector_for(&stranger).call(&order("noop", json!({})));
         assert!(refused.is_err());
     }

@@ -50,8 +50,8 @@ pub enum Standing {
 pub enum Executor {
     /// Done in process, no effect: the load test's tool.
     Noop,
-    /// RazorpayX and the sandbox bank, through our sidecar.
-    Razorpay,
+    /// The bank, or the sandbox's, through our sidecar.
+    Bank,
     /// A tool of a configured upstream MCP server.
     Upstream {
         /// The upstream's configured name.
@@ -168,7 +168,7 @@ impl Tool {
     pub fn server(&self) -> Option<&str> {
         match &self.executor {
             Executor::Noop => None,
-            Executor::Razorpay => Some("razorpay"),
+            Executor::Bank => Some("razorpay"),
             Executor::Upstream { upstream, .. } => Some(upstream),
         }
     }

@@ -152,7 +152,7 @@ pub fn webhook_body(input: &[u8]) -> String {
     let Ok(document) = strict::parse(input) else {
         return "unreadable".to_owned();
     };
-    let read = event::Event::read(&document);
+    let read = event::read(&document);
     let payout = &document["payload"]["payout"]["entity"];
     let kept = event::reduced(payout);
     if let Some(kept) = &kept {

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::Access;
 use crate::broker::core::{Trouble, failed, forbidden};
+use crate::connector::registry;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, DocWrite, Record};
 use crate::domain::document::{Document, Single, version};
@@ -261,7 +262,7 @@ impl Access {
     }
 
     /// Refuses to serve while somebody holds a key of the bank's agent: one that was made before
-    /// `razorpay.external_agent` was set, or where it is set differently.
+    /// the bank's `external_agent` was set, or where it is set differently.
     pub async fn bank_agent_is_free(&self) -> Result<(), Trouble> {
         for stored in self
             .documents::<StoredKey>(None)
@@ -276,7 +277,8 @@ impl Access {
                 return Err(Trouble::Off(format!(
                     "the agent {agent} has an API key ({id}), and payouts that others make at the \
                      bank are decided in its name: end that key with `hundi key revoke {id}`, or \
-                     name another agent with HUNDI_RAZORPAY_EXTERNAL_AGENT"
+                     name another agent with {}_EXTERNAL_AGENT",
+                    registry::bank().variables()
                 )));
             }
         }

@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// The doors that can be forged at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Forgery {
-    /// `POST /webhooks/razorpay`.
+    /// The bank's webhooks.
     Webhook,
     /// `POST /slack/actions`.
     Slack,

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::webhook::{ACTOR, alert};
+use super::webhook::{actor, alert};
 use crate::broker::core::Trouble;
-use crate::connector::razorpay::Razorpay;
+use crate::connector::registry;
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::call::{Evidence, Sighting};
 use crate::domain::change::{Change, Record};
@@ -92,7 +92,7 @@ impl Bank {
         let told = Sha256::digest(format!("{} {why}", proposal.fixed.id).as_bytes());
         let id = format!("{payout_id}/{}", hex(&told));
         let mark = Told { at: now }.write(&OrgId::default(), &id, Some(0));
-        let actor = format!("{ACTOR}:{heard}");
+        let actor = format!("{}:{heard}", actor());
         let mut record = Record::about(proposal, now, RecordKind::BorrowedReference, &actor)
             .deciding(Decision::Skipped, "evidence_mismatch")
             .with(json!({"why": why, "payout": payout}));
@@ -116,13 +116,13 @@ impl Bank {
 
 /// Why this is not the payout that the proposal asks for, if it is not.
 fn differs(proposal: &Proposal, payout: &Value) -> Option<String> {
-    if proposal.fixed.tool.as_str() != Razorpay::Create.tool() {
-        return Some("the proposal makes no payout".to_owned());
-    }
-    match Razorpay::Create.seen(&proposal.order(), payout) {
-        Sighting::Found(_) => None,
-        Sighting::Unclear(why) => Some(why),
-        Sighting::Absent | Sighting::Refused(_) => Some("it is another".to_owned()),
+    let (bank, tool) = (registry::bank(), proposal.fixed.tool.as_str());
+    let seen = bank.seen(tool, &proposal.order(), payout);
+    match seen.filter(|_| bank.makes(tool)) {
+        None => Some("the proposal makes no payout".to_owned()),
+        Some(Sighting::Found(_)) => None,
+        Some(Sighting::Unclear(why)) => Some(why),
+        Some(Sighting::Absent | Sighting::Refused(_)) => Some("it is another".to_owned()),
     }
 }
 

@@ -5,8 +5,7 @@
 //! stays until it is closed, so that a stopped process goes on where it was. Everything that
 //! happens goes through propose and commit: approving is a proposal under the policy of the
 //! *configured* agent, whatever the payout's notes say about its agent, because its maker wrote
-//! them. Refused ones are turned down at the bank with the reason: rejected from `pending`,
-//! cancelled from `queued`. Held ones wait for people.
+//! them. Refused ones are turned down at the bank with the reason. Held ones wait for people.
 
 use std::sync::atomic::Ordering;
 
@@ -14,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Bank;
-use super::webhook::{ACTOR, Came, NOT_WAITING, alert};
+use super::webhook::{Came, NOT_WAITING, actor, alert};
 use crate::broker::core::{Committed, ProposeRequest, Trouble};
 use crate::broker::pay::cases::{Case, CaseId, LetGo};
-use crate::connector::razorpay::State as AtBank;
-use crate::connector::razorpay::event::{Waiting, waiting};
+use crate::connector::bank::{Step, Waiting};
+use crate::connector::registry;
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::{Change, Record};
 use crate::domain::document::{Document, Stored};
@@ -36,8 +35,6 @@ const KNOWN: Came = Came::Nothing("IDEMPOTENT_SKIP", "this payout was heard of i
 const PAUSE_SECS: i64 = 10;
 /// Cases worked on per turn.
 pub(super) const BATCH: usize = 200;
-/// Longest remark that the bank keeps.
-const MAX_REMARKS: usize = 250;
 
 /// The mark that there was a case. Named as the case is; one that could not be governed has a name of
 /// its own.
@@ -72,7 +69,7 @@ impl Bank {
     /// Opens a case for a payout that waits at the bank, once.
     pub(super) async fn open_case(&self, payout: &Value, heard: &str) -> Result<Came, Trouble> {
         let now = self.ports().ambient.now();
-        let waits = match waiting(payout) {
+        let waits = match registry::bank().waiting(payout) {
             Ok(Some(waits)) => waits,
             Ok(None) => return Ok(NOT_WAITING),
             Err(why) => return self.cannot_govern(payout, heard, why).await,
@@ -169,7 +166,7 @@ impl Bank {
     }
 
     async fn look_at(&self, case: &Case) -> Result<Look, Trouble> {
-        let Ok(Some(waits)) = waiting(&case.payout) else {
+        let Ok(Some(waits)) = registry::bank().waiting(&case.payout) else {
             return Ok(Look::Closed(None));
         };
         // By this case's own proposal, or by an agent's before the case was opened.
@@ -180,9 +177,10 @@ impl Bank {
             });
         }
         let who = self.bank_principal();
+        let Step { tool, arguments } = registry::bank().let_go(&waits);
         let request = ProposeRequest {
-            tool: "approve_payout".to_owned(),
-            arguments: waits.order.clone(),
+            tool: tool.to_owned(),
+            arguments,
             idempotency_key: Some(case_name(&waits.id, waits.state, case.attempt)),
             origin: Origin::Bank,
             ..ProposeRequest::default()
@@ -250,20 +248,10 @@ impl Bank {
         }
     }
 
-    /// Rejects or cancels at the bank, as the payout's state asks.
+    /// Turns it down at the bank, where it stands.
     async fn turn_down(&self, case: &Case, waits: &Waiting, why: &str) -> Result<Look, Trouble> {
         let who = self.bank_principal();
-        let remarks: String = format!("hundi: {why}").chars().take(MAX_REMARKS).collect();
-        let (tool, arguments) = match waits.state {
-            AtBank::Queued | AtBank::Scheduled => ("cancel_payout", decision(waits, None)),
-            AtBank::Pending
-            | AtBank::Processing
-            | AtBank::Processed
-            | AtBank::Reversed
-            | AtBank::Cancelled
-            | AtBank::Rejected
-            | AtBank::Failed => ("reject_payout", decision(waits, Some(remarks))),
-        };
+        let Step { tool, arguments } = registry::bank().turn_down(waits, why);
         let request = ProposeRequest {
             tool: tool.to_owned(),
             arguments,
@@ -294,12 +282,12 @@ impl Bank {
     ) -> Result<(), Trouble> {
         let now = self.ports().ambient.now();
         let decision = proposal.state.decision();
-        let record = Record::about(proposal, now, RecordKind::ExternalPayout, ACTOR);
+        let record = Record::about(proposal, now, RecordKind::ExternalPayout, actor());
         let mut record = record.deciding(decision, proposal.fixed.reason.code());
         record.payout = Some(waits.id.clone());
         let record = record.with(json!({
             "heard": case.heard,
-            "at_bank": waits.state.name(),
+            "at_bank": waits.state,
             "claimed_agent": waits.claimed_agent,
             "claimed_reference": waits.reference,
         }));
@@ -329,7 +317,7 @@ impl Bank {
             Err(Trouble::Changed) => return Ok(KNOWN),
             Err(trouble) => return Err(trouble),
         }
-        let mut record = Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, ACTOR)
+        let mut record = Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, actor())
             .deciding(Decision::Skipped, "unusable");
         record.payout = Some(id.to_owned());
         let words = format!("The payout {id} waits at the bank and cannot be governed: {why}");
@@ -347,7 +335,7 @@ impl Bank {
         }
         let now = self.ports().ambient.now();
         let id = case.payout.get("id").and_then(Value::as_str);
-        let mut record = Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, ACTOR)
+        let mut record = Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, actor())
             .deciding(Decision::Skipped, trouble.code());
         record.payout = id.map(str::to_owned);
         let words = format!(
@@ -386,22 +374,9 @@ impl Bank {
     }
 }
 
-/// The arguments that turn a payout down: its id, and its amount and account as the bank told them.
-fn decision(waits: &Waiting, remarks: Option<String>) -> Value {
-    let mut arguments = json!({
-        "payout_id": waits.id,
-        "amount": waits.order["amount"],
-        "fund_account_id": waits.order["fund_account_id"],
-    });
-    if let Some(remarks) = remarks {
-        arguments["remarks"] = json!(remarks);
-    }
-    arguments
-}
-
 /// The idempotency key of the proposal that decides a case: one per try.
-pub(super) fn case_name(payout: &str, state: AtBank, attempt: u32) -> String {
-    format!("bank:{payout}:{}:{attempt}", state.name())
+pub(super) fn case_name(payout: &str, state: &str, attempt: u32) -> String {
+    format!("bank:{payout}:{state}:{attempt}")
 }
 
 /// Whether nothing of it was ever sent, because the bank could not be reached in time.

@@ -8,10 +8,10 @@ use super::Bank;
 use serde_json::{Value, json};
 
 use super::external::case_name;
-use super::webhook::ACTOR;
+use super::webhook::actor;
 use crate::broker::core::Trouble;
 use crate::broker::pay::cases::{Case, CaseId};
-use crate::connector::razorpay::State as AtBank;
+use crate::connector::registry;
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::{Change, Record};
 use crate::domain::document::Stored;
@@ -37,8 +37,8 @@ impl Bank {
         let (Some(id), Some(shown)) = (text("id"), text("status")) else {
             return Ok(Moved::Unknown);
         };
-        for state in [AtBank::Pending, AtBank::Queued] {
-            if state.name() == shown {
+        for state in registry::bank().waits() {
+            if *state == shown {
                 continue;
             }
             let org = OrgId::default();
@@ -81,8 +81,8 @@ impl Bank {
     ) -> Result<Moved, Trouble> {
         let now = self.ports().ambient.now();
         let mut record = match &proposal {
-            Some(proposal) => Record::about(proposal, now, RecordKind::ExternalPayout, ACTOR),
-            None => Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, ACTOR),
+            Some(proposal) => Record::about(proposal, now, RecordKind::ExternalPayout, actor()),
+            None => Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, actor()),
         }
         .deciding(Decision::Skipped, "DECIDED_AT_BANK");
         let text = |name: &str| payout.get(name).and_then(Value::as_str);

@@ -10,12 +10,11 @@ use super::Bank;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::broker::core::Trouble;
-use crate::connector::razorpay::{self, UPSTREAM};
-use crate::domain::call::Call;
-use crate::domain::document::{Document, Single, version};
+use crate::connector::registry;
+use crate::domain::document::{Document, version};
 use crate::domain::ids::OrgId;
 use crate::domain::time::Timestamp;
 
@@ -27,8 +26,6 @@ const OVERLAP: usize = 10;
 const MAX_PAGES: usize = 50;
 /// Longest that one page may take.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// The states in which a payout waits.
-const STATES: [&str; 2] = ["pending", "queued"];
 /// First pause after a failure; doubles up to the longest.
 const FIRST_PAUSE_MS: i64 = 5_000;
 /// Longest pause after failures.
@@ -36,7 +33,7 @@ const LONGEST_PAUSE_MS: i64 = 300_000;
 /// Bounds of the configured interval, in seconds.
 const INTERVAL: (u32, u32) = (5, 300);
 
-/// When to ask next.
+/// When to ask next. Named by the bank.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Due {
     due: Timestamp,
@@ -49,10 +46,6 @@ impl Document for Due {
     const KIND: &'static str = "poll";
     const CACHED: bool = false;
     type Id = str;
-}
-
-impl Single for Due {
-    const ID: &'static str = UPSTREAM;
 }
 
 /// What one round of asking found.
@@ -83,7 +76,9 @@ impl Bank {
         };
         let interval = i64::from(secs) * 1_000;
         let now = self.ports().ambient.now();
-        let stored = self.document::<Due>(&OrgId::default(), Due::ID).await?;
+        let stored = self
+            .document::<Due>(&OrgId::default(), registry::bank().name())
+            .await?;
         let version = version(stored.as_ref());
         let Due { due, failures, .. } = stored.map_or_else(Due::default, |stored| stored.value);
         // A time far ahead was set by a clock that has stepped back since.
@@ -119,7 +114,9 @@ impl Bank {
 
     /// How the asking goes, for those who operate it.
     pub(super) async fn poller(&self) -> Result<PollerView, Trouble> {
-        let stored = self.document::<Due>(&OrgId::default(), Due::ID).await?;
+        let stored = self
+            .document::<Due>(&OrgId::default(), registry::bank().name())
+            .await?;
         let stored = stored.map(|stored| stored.value);
         Ok(PollerView {
             interval_secs: self.poll_interval(),
@@ -133,7 +130,7 @@ impl Bank {
     pub async fn poll_now(&self) -> Result<Polled, Trouble> {
         metrics::counter!("hundi_polls_total").increment(1);
         let mut polled = Polled::default();
-        for state in STATES {
+        for state in registry::bank().waits() {
             let mut seen = std::collections::BTreeSet::new();
             for page in 0..MAX_PAGES {
                 let payouts = self.page(state, page * (PAGE - OVERLAP)).await?;
@@ -158,10 +155,10 @@ impl Bank {
     }
 
     async fn page(&self, state: &str, skip: usize) -> Result<Vec<Value>, Trouble> {
-        let asked = json!({"status": state, "count": PAGE, "skip": skip});
-        let call = Call::new(UPSTREAM, "list_payouts", &asked);
+        let bank = registry::bank();
+        let call = bank.list(state, PAGE, skip);
         let reply = self.ports().wire.send(&call, DEADLINE).await;
-        razorpay::items(&reply).map_err(Trouble::Upstream)
+        bank.listed(&reply).map_err(Trouble::Upstream)
     }
 
     /// So many milliseconds from now, and up to a fifth more by chance.
@@ -178,7 +175,8 @@ impl Bank {
             failures,
             asked: Some(self.ports().ambient.now()),
         };
-        let write = next.write_only(&OrgId::default(), Some(version));
+        let id = registry::bank().name();
+        let write = next.write(&OrgId::default(), id, Some(version));
         match self.write(vec![write]).await {
             Ok(()) => Ok(true),
             Err(Trouble::Changed) => Ok(false),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::external::BATCH;
 use super::poll::PollerView;
-use super::webhook::{ACTOR, Received};
+use super::webhook::{Received, actor};
 use crate::broker::audit::forgeries::Forgery;
 use crate::broker::core::{Proposed, Trouble};
 use crate::broker::pay::slack::NotGenuine;
@@ -217,7 +217,7 @@ const CAME_OF_IT: [RecordKind; 6] = [
 /// Whether a record tells what came of this event.
 fn is_about(record: &Record, event: &Record) -> bool {
     let event_id = |record: &Record| record.detail.get("event_id").cloned();
-    let ours = |record: &Record| record.actor.starts_with(ACTOR) && record.payout == event.payout;
+    let ours = |record: &Record| record.actor.starts_with(actor()) && record.payout == event.payout;
     match record.kind.known() {
         Some(kind) if ASKED_FOR_NOTHING.contains(&kind) => event_id(record) == event_id(event),
         Some(kind) if CAME_OF_IT.contains(&kind) => ours(record),

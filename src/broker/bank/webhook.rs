@@ -24,12 +24,12 @@ use super::borrowed::Made;
 use super::moved_on::Moved;
 use crate::broker::audit::forgeries::Forgery;
 use crate::broker::core::Trouble;
-use crate::connector::razorpay::event::{Event, reduced};
-use crate::connector::razorpay::{self, Razorpay};
+use crate::connector::bank::Event;
+use crate::connector::registry;
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::call::{Evidence, Sighting};
 use crate::domain::change::{Change, Record};
-use crate::domain::document::{Document, Single, version};
+use crate::domain::document::{Document, version};
 use crate::domain::ids::{OrgId, hex};
 use crate::domain::money::Effective;
 use crate::domain::notice::{Notice, NoticeKind};
@@ -39,8 +39,6 @@ use crate::domain::time::Timestamp;
 use crate::domain::tool::Payee;
 use crate::store::{ApplyError, RecordFilter, StoreError, StoredRecord};
 
-/// Who speaks in these records.
-pub(super) const ACTOR: &str = "razorpay";
 /// Longest event id that is used as it came; the bank's have 14 characters.
 const MAX_EVENT_ID: usize = 64;
 /// Digits of a body's hash that tell it from another body under the same event id.
@@ -117,7 +115,7 @@ impl Document for Seen {
     type Id = str;
 }
 
-/// How far the records are worked off.
+/// How far the records are worked off. Named by the bank.
 #[derive(Default, Serialize, Deserialize)]
 struct Cursor {
     after_seq: i64,
@@ -128,10 +126,6 @@ impl Document for Cursor {
     const KIND: &'static str = "webhook_cursor";
     const CACHED: bool = false;
     type Id = str;
-}
-
-impl Single for Cursor {
-    const ID: &'static str = ACTOR;
 }
 
 impl Bank {
@@ -170,8 +164,9 @@ impl Bank {
     ) -> Result<(Received, i64), Trouble> {
         let secrets = &self.settings().bank.webhook_secrets;
         if secrets.is_empty() {
-            let what = "set HUNDI_RAZORPAY_WEBHOOK_SECRET to accept the bank's webhooks";
-            return Err(Trouble::Off(what.to_owned()));
+            let ours = registry::bank().variables();
+            let what = format!("set {ours}_WEBHOOK_SECRET to accept the bank's webhooks");
+            return Err(Trouble::Off(what));
         }
         // Every secret is tried, so that the time taken does not tell which one matched.
         let matching = secrets
@@ -202,7 +197,7 @@ impl Bank {
         body: &[u8],
         reused: bool,
     ) -> Result<Option<(Received, i64)>, Trouble> {
-        let event = strict::parse(body).map(|document| Event::read(&document));
+        let event = strict::parse(body).map(|document| registry::bank().event(&document));
         let event = event.unwrap_or(Event::Unusable("the body is not plain JSON"));
         let now = self.ports().ambient.now();
         let marker = Seen {
@@ -345,10 +340,10 @@ impl Bank {
 
     /// What to do about a payout that the bank shows, by webhook or in a list.
     pub(super) async fn heard_of(&self, payout: &Value, heard: &str) -> Result<Came, Trouble> {
-        let Some(payout) = reduced(payout) else {
+        let Some(payout) = registry::bank().payout(payout) else {
             return Ok(NOT_WAITING);
         };
-        let Ok(evidence) = razorpay::evidence(&payout) else {
+        let Ok(evidence) = registry::bank().evidence(&payout) else {
             return Ok(NOT_WAITING);
         };
         if let Some(came) = self.about_its_maker(&evidence, &payout, heard).await? {
@@ -402,12 +397,11 @@ impl Bank {
         heard: &str,
     ) -> Result<Option<Came>, Trouble> {
         let tool = proposal.fixed.tool.as_str();
-        let kind = Razorpay::ALL.into_iter().find(|kind| kind.tool() == tool);
-        let Some(kind) = kind else {
+        let Some(seen) = registry::bank().seen(tool, &proposal.order(), payout) else {
             return Ok(None);
         };
-        let actor = format!("{ACTOR}:{heard}");
-        match kind.seen(&proposal.order(), payout) {
+        let actor = format!("{}:{heard}", actor());
+        match seen {
             Sighting::Found(receipt) => {
                 let evidence = Evidence {
                     reference: Some(proposal.fixed.id.to_string()),
@@ -443,9 +437,7 @@ impl Bank {
     async fn skip(&self, stored: &StoredRecord) -> Result<(), Trouble> {
         let (code, why) = match stored.record.reason.as_str() {
             "unusable" => return Ok(()),
-            "payout.downtime.started" | "payout.downtime.resolved" => {
-                ("DOWNTIME", "told to people")
-            }
+            event if registry::bank().is_only_told(event) => ("DOWNTIME", "told to people"),
             _ => ("UNSUPPORTED_EVENT", "nothing is done about this event"),
         };
         self.report_event(&stored.record, RecordKind::WebhookSkipped, code, why)
@@ -461,7 +453,7 @@ impl Bank {
     ) -> Result<(), Trouble> {
         let now = self.ports().ambient.now();
         let mut record =
-            Record::new(now, &about.org, kind, ACTOR).deciding(Decision::Skipped, code);
+            Record::new(now, &about.org, kind, actor()).deciding(Decision::Skipped, code);
         record.payout.clone_from(&about.payout);
         let event_id = about.detail.get("event_id");
         let record = record.with(json!({"event_id": event_id, "event": about.reason, "why": why}));
@@ -473,9 +465,7 @@ impl Bank {
 
     /// The version of the cursor, and where it stands.
     async fn webhook_cursor(&self) -> Result<(u64, Cursor), Trouble> {
-        let stored = self
-            .document::<Cursor>(&OrgId::default(), Cursor::ID)
-            .await?;
+        let stored = self.document::<Cursor>(&OrgId::default(), actor()).await?;
         let version = version(stored.as_ref());
         Ok((
             version,
@@ -494,13 +484,18 @@ impl Bank {
             after_seq,
             lease_until,
         };
-        let write = cursor.write_only(&OrgId::default(), Some(version));
+        let write = cursor.write(&OrgId::default(), actor(), Some(version));
         match self.write(vec![write]).await {
             Ok(()) => Ok(true),
             Err(Trouble::Changed) => Ok(false),
             Err(trouble) => Err(trouble),
         }
     }
+}
+
+/// Who speaks in these records: the bank.
+pub(super) fn actor() -> &'static str {
+    registry::bank().name()
 }
 
 /// A message to people that is about no proposal.
@@ -522,7 +517,7 @@ pub(super) fn alert(now: Timestamp, reason: &str, words: &str) -> Notice {
 }
 
 fn record_of(event: &Event, id: &str, body: &[u8], now: Timestamp) -> Record {
-    let mut record = Record::new(now, &OrgId::default(), RecordKind::Webhook, ACTOR);
+    let mut record = Record::new(now, &OrgId::default(), RecordKind::Webhook, actor());
     let mut detail = json!({"event_id": id});
     match event {
         Event::Payout { name, payout } => {
@@ -549,7 +544,7 @@ fn record_of(event: &Event, id: &str, body: &[u8], now: Timestamp) -> Record {
 }
 
 fn is_work(stored: &StoredRecord) -> bool {
-    stored.record.kind == RecordKind::Webhook && stored.record.actor == ACTOR
+    stored.record.kind == RecordKind::Webhook && stored.record.actor == actor()
 }
 
 fn payout_id(payout: &Value) -> Option<String> {

@@ -3,7 +3,7 @@
 use super::Bank;
 use crate::broker::core::Trouble;
 use crate::broker::pay::withdrawn::Withdrawn;
-use crate::connector::razorpay;
+use crate::connector::registry;
 
 impl Bank {
     /// Works off what withdrawals left to be told. Returns how many there were.
@@ -29,7 +29,7 @@ impl Bank {
     }
 
     async fn tell_withdrawn(&self, news: &Withdrawn) -> Result<(), Trouble> {
-        let Ok(evidence) = razorpay::evidence(&news.payout) else {
+        let Ok(evidence) = registry::bank().evidence(&news.payout) else {
             return Ok(());
         };
         self.about_its_maker(&evidence, &news.payout, &news.tool)

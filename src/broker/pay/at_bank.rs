@@ -14,8 +14,8 @@ use super::cases::{Case, CaseId, LetGo};
 use super::gather::Counted;
 use super::propose::Ready;
 use crate::broker::core::{ProposeRequest, Trouble};
-use crate::connector::razorpay::shown::Unfit;
-use crate::connector::razorpay::{Razorpay, State as AtBank};
+use crate::connector::bank::{Deciding, Unfit};
+use crate::connector::registry;
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::{DocWrite, Guard, Record};
 use crate::domain::document::{Document, version};
@@ -54,10 +54,11 @@ impl Pay {
         request: &ProposeRequest,
         counted: &mut Counted,
     ) -> Result<(), Trouble> {
-        let deciding = Razorpay::deciding(tool).filter(|_| request.origin == Origin::Agent);
-        let Some(kind) = deciding.filter(|_| ready.bank != BankWord::Heard) else {
+        let bank = registry::bank();
+        let asks = request.origin == Origin::Agent && ready.bank != BankWord::Heard;
+        if !asks || bank.decides(tool).is_none() {
             return Ok(());
-        };
+        }
         let payout = ready.value.get("payout_id").and_then(|id| id.as_str());
         let payout = payout.unwrap_or_default().to_owned();
         let mut findings = Vec::new();
@@ -69,9 +70,9 @@ impl Pay {
             ready.bank = BankWord::Unasked(findings);
             return Ok(());
         }
-        let call = Razorpay::look(&ready.value);
+        let call = bank.look(&ready.value);
         let reply = self.ports().wire.send(&call, LOOK_DEADLINE).await;
-        match kind.shown(&ready.value, &reply) {
+        match bank.shown(tool.name.as_str(), &ready.value, &reply) {
             Ok(shown) => {
                 ready.bank = BankWord::Heard;
                 if ready.effective.moves_money() {
@@ -142,7 +143,7 @@ impl Pay {
     /// Whether a case about this payout is open, and what holds a claim to that answer.
     async fn cases_of(&self, payout: &str) -> Result<(bool, Vec<Guard>), Trouble> {
         let (mut open, mut guards) = (false, Vec::new());
-        for state in [AtBank::Pending, AtBank::Queued] {
+        for state in registry::bank().waits() {
             let payout = payout.to_owned();
             let key = Case::key(&OrgId::default(), &CaseId { payout, state });
             // Whatever it says: that it is there counts.
@@ -160,7 +161,7 @@ impl Pay {
         proposal: &Proposal,
         tool: &Tool,
     ) -> Result<May, Trouble> {
-        let Some(kind) = Razorpay::deciding(tool) else {
+        let Some(deciding) = registry::bank().decides(tool) else {
             return Ok(May::Go(Vec::new(), Vec::new()));
         };
         let args = proposal.fixed.args.value();
@@ -174,7 +175,7 @@ impl Pay {
             }
             guards = held_to;
         }
-        if kind != Razorpay::Approve {
+        if deciding != Deciding::LetGo {
             return Ok(May::Go(guards, Vec::new()));
         }
         let org = OrgId::default();

@@ -7,7 +7,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::connector::razorpay::State as AtBank;
 use crate::domain::document::Document;
 use crate::domain::ids::ProposalId;
 use crate::domain::time::Timestamp;
@@ -40,13 +39,13 @@ impl Document for Case {
 pub(in crate::broker) struct CaseId {
     /// The bank's id.
     pub payout: String,
-    /// What it waits in.
-    pub state: AtBank,
+    /// What it waits in, as the bank spells it.
+    pub state: &'static str,
 }
 
 impl fmt::Display for CaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.payout, self.state.name())
+        write!(f, "{}/{}", self.payout, self.state)
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::Pay;
 use crate::broker::access::keys::StoredKey;
 use crate::broker::core::{Trouble, failed, forbidden};
+use crate::connector::registry;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::document::Single;
@@ -185,7 +186,7 @@ impl Pay {
             FreezeScope::Agent => (self.knows_agent(who, id).await?, "agent"),
             FreezeScope::Tool => (self.tools.catalogue().infos().contains_key(id), "tool"),
             FreezeScope::Server => {
-                let ours = id == crate::connector::razorpay::UPSTREAM;
+                let ours = id == registry::bank().name();
                 (ours || self.settings().upstreams.contains_key(id), "server")
             }
         };

@@ -3,6 +3,7 @@
 use super::Pay;
 use crate::broker::core::Trouble;
 use crate::broker::core::load::Room;
+use crate::connector::registry;
 use crate::domain::principal::Principal;
 use crate::domain::proposal::Proposal;
 use crate::domain::tool::Executor;
@@ -16,7 +17,7 @@ impl Pay {
     ) -> Result<Option<(Room, Room)>, Trouble> {
         let tool = self.tools.catalogue().get(proposal.fixed.tool.as_str());
         let upstream = match tool.as_ref().map(|tool| &tool.executor) {
-            Some(Executor::Razorpay) => crate::connector::razorpay::UPSTREAM,
+            Some(Executor::Bank) => registry::bank().name(),
             Some(Executor::Upstream { upstream, .. }) => upstream,
             // Nothing is sent: done here, or refused by the claim.
             Some(Executor::Noop) | None => return Ok(None),

@@ -5,8 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::connector::razorpay::Razorpay;
-use crate::connector::razorpay::event::reduced;
+use crate::connector::registry;
 use crate::domain::call::Receipt;
 use crate::domain::change::DocWrite;
 use crate::domain::document::Document;
@@ -31,10 +30,9 @@ impl Document for Withdrawn {
 /// What settling this proposal leaves to be told; nothing unless it withdrew a payout.
 pub(super) fn withdrawn(proposal: &Proposal, receipt: &Receipt) -> Vec<DocWrite> {
     let tool = proposal.fixed.tool.as_str();
-    let withdraws = [Razorpay::Cancel, Razorpay::Reject]
-        .iter()
-        .any(|kind| kind.tool() == tool);
-    let payout = reduced(&receipt.result).filter(|_| withdraws);
+    let bank = registry::bank();
+    let payout = bank.payout(&receipt.result);
+    let payout = payout.filter(|_| bank.withdraws(tool));
     let news = payout.map(|payout| Withdrawn {
         tool: tool.to_owned(),
         payout,

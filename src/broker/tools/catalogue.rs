@@ -11,21 +11,19 @@ use arc_swap::ArcSwap;
 
 use super::offer::Offer;
 use crate::connector::noop::UPSTREAM as NOOP;
-use crate::connector::razorpay::UPSTREAM as BANK;
+use crate::connector::registry::bank;
 use crate::domain::call::Call;
 use crate::domain::ids::ToolName;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool};
 use crate::domain::upstream::{Definition, MoneyWord, Pin};
 
-/// Names of the tools that every broker offers besides its catalogue.
-pub(super) const OUR_OWN: [&str; 16] = [
+/// Names of the tools that every broker offers besides its catalogue and those about its bank.
+pub(super) const OUR_OWN: [&str; 14] = [
     "get_proposal",
     "await_proposal",
     "list_proposals",
     "cancel_proposal",
-    "handle_razorpay_webhook",
-    "poll_razorpay_payouts",
     "check_vendor_reputation",
     "verify_vendor_entity",
     "score_transaction_risk",
@@ -169,7 +167,7 @@ impl Catalogue {
             Executor::Upstream { upstream, tool, .. } => {
                 *upstream == call.upstream && *tool == call.tool
             }
-            Executor::Noop | Executor::Razorpay => false,
+            Executor::Noop | Executor::Bank => false,
         };
         tools.values().find(reached).cloned()
     }
@@ -256,7 +254,7 @@ impl Catalogue {
 pub(super) fn is_of(tool: &Tool, call: &Call) -> bool {
     match &tool.executor {
         Executor::Noop => call.upstream == NOOP,
-        Executor::Razorpay => call.upstream == BANK,
+        Executor::Bank => call.upstream == bank().name(),
         Executor::Upstream { upstream, tool, .. } => {
             *upstream == call.upstream && *tool == call.tool
         }
@@ -325,7 +323,7 @@ fn info(judged: &Judged) -> ToolInfo {
     ToolInfo {
         upstream: match &tool.executor {
             Executor::Upstream { upstream, tool, .. } => Some((upstream.clone(), tool.clone())),
-            Executor::Noop | Executor::Razorpay => None,
+            Executor::Noop | Executor::Bank => None,
         },
         raised: offer.raised,
         source: Source::of(tool, offer.raised),

@@ -22,7 +22,8 @@ impl Tools {
         // Those of both modes: what a name stands for does not depend on who pays.
         let built_in = registry::tools(true);
         let built_in = built_in.iter().map(|tool| tool.name.as_str());
-        let ours: Vec<&str> = OUR_OWN.into_iter().chain(built_in).collect();
+        let of_bank = registry::bank().tools().iter().copied();
+        let ours: Vec<&str> = OUR_OWN.into_iter().chain(of_bank).chain(built_in).collect();
         for _ in 0..TRIES {
             let (version, mut names) = match self.find::<Names>(&org, Names::ID).await? {
                 None => (0, Names::default()),

@@ -90,7 +90,7 @@ impl Tools {
         let tool = self.catalogue().get(name);
         match tool.as_ref().map(|tool| &tool.executor) {
             Some(Executor::Upstream { upstream, .. }) => self.tend(Whose::One(upstream)).await,
-            Some(Executor::Noop | Executor::Razorpay) => Ok(()),
+            Some(Executor::Noop | Executor::Bank) => Ok(()),
             None => self.tend(Whose::All).await,
         }
     }

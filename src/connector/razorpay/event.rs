@@ -8,6 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::State;
+use crate::connector::bank::{Event, Waiting};
 
 /// The secrets' header: lower-case hex HMAC-SHA256 of the raw body.
 pub const SIGNATURE_HEADER: &str = "x-razorpay-signature";
@@ -16,63 +17,30 @@ pub const EVENT_ID_HEADER: &str = "x-razorpay-event-id";
 /// Longest text that is kept of a field.
 const MAX_TEXT: usize = 256;
 
-/// What happened at the bank.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Event {
-    /// A payout changed, or was made.
-    Payout {
-        /// `payout.processed`.
-        name: String,
-        /// The payout, reduced to what is needed.
-        payout: Value,
-    },
-    /// A way to pay is down, or up again.
-    Downtime {
-        /// `payout.downtime.started`.
-        name: String,
-        /// What is down, for people.
-        what: String,
-    },
-    /// Another event, of this name.
-    Other(String),
-    /// Not an event at all, and why.
-    Unusable(&'static str),
-}
-
-impl Event {
-    /// Reads a webhook's document.
-    pub fn read(document: &Value) -> Self {
-        let Some(name) = document.get("event").and_then(Value::as_str) else {
-            return Event::Unusable("no event name");
+/// Reads a webhook's document.
+pub fn read(document: &Value) -> Event {
+    let Some(name) = document.get("event").and_then(Value::as_str) else {
+        return Event::Unusable("no event name");
+    };
+    let name = cut(name);
+    let entity = |key: &str| document.get("payload")?.get(key)?.get("entity");
+    if name.starts_with("payout.downtime.") {
+        let down = entity("payout.downtime");
+        return match down {
+            Some(down) => Event::Downtime {
+                name,
+                what: downtime(down),
+            },
+            None => Event::Unusable("a downtime event without its entity"),
         };
-        let name = cut(name);
-        let entity = |key: &str| document.get("payload")?.get(key)?.get("entity");
-        if name.starts_with("payout.downtime.") {
-            let down = entity("payout.downtime");
-            return match down {
-                Some(down) => Event::Downtime {
-                    name,
-                    what: downtime(down),
-                },
-                None => Event::Unusable("a downtime event without its entity"),
-            };
-        }
-        if !name.starts_with("payout.") {
-            return Event::Other(name);
-        }
-        match entity("payout").map(reduced) {
-            Some(Some(payout)) => Event::Payout { name, payout },
-            Some(None) => Event::Unusable("a payout without an id and a status"),
-            None => Event::Other(name),
-        }
     }
-
-    /// The event's name, for records.
-    pub fn name(&self) -> &str {
-        match self {
-            Event::Payout { name, .. } | Event::Downtime { name, .. } | Event::Other(name) => name,
-            Event::Unusable(_) => "",
-        }
+    if !name.starts_with("payout.") {
+        return Event::Other(name);
+    }
+    match entity("payout").map(reduced) {
+        Some(Some(payout)) => Event::Payout { name, payout },
+        Some(None) => Event::Unusable("a payout without an id and a status"),
+        None => Event::Other(name),
     }
 }
 
@@ -159,27 +127,12 @@ fn downtime(entity: &Value) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-/// A payout that waits at the bank for somebody to let it go.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Waiting {
-    /// `pout_...`.
-    pub id: String,
-    /// Pending or queued.
-    pub state: State,
-    /// The order that lets it go, as `approve_payout` takes it.
-    pub order: Value,
-    /// Our reference, if it carries one that could be ours.
-    pub reference: Option<String>,
-    /// What its maker says about the agent. It is only noted.
-    pub claimed_agent: Option<String>,
-}
-
 /// Reads a payout that waits; `None` if it does not wait, an error if it waits and cannot be
 /// governed as it is.
 pub fn waiting(payout: &Value) -> Result<Option<Waiting>, &'static str> {
     let text = |name: &str| payout.get(name).and_then(Value::as_str);
     let state = match text("status").and_then(State::parse) {
-        Some(state @ (State::Pending | State::Queued)) => state,
+        Some(state @ (State::Pending | State::Queued)) => state.name(),
         _ => return Ok(None),
     };
     let id = text("id").filter(|id| super::is_payout_id(id));
@@ -240,8 +193,7 @@ mod tests {
 
     #[test]
     fn a_payout_event_is_read_without_account_numbers() {
-        let Event::Payout { name, payout } = Event::read(&event("payout.queued", payout("queued")))
-        else {
+        let Event::Payout { name, payout } = read(&event("payout.queued", payout("queued"))) else {
             panic!("not a payout event");
         };
         assert_eq!(
@@ -250,7 +202,7 @@ mod tests {
         );
         assert!(!payout.to_string().contains("1121431121541121"));
         let waiting = waiting(&payout).unwrap().unwrap();
-        assert_eq!(waiting.state, State::Queued);
+        assert_eq!(waiting.state, "queued");
         assert_eq!(waiting.claimed_agent.as_deref(), Some("agent-7"));
         assert_eq!(
             waiting.order["notes"],
@@ -270,7 +222,7 @@ mod tests {
                 "id": "poutdown_1", "method": ["IMPS"], "status": "started", "source": "BENEFICIARY",
                 "instrument": {"bank": "HDFC"}}}},
         });
-        assert_eq!(Event::read(&down), Event::Downtime {
+        assert_eq!(read(&down), Event::Downtime {
             name: "payout.downtime.started".into(), what: "IMPS BENEFICIARY HDFC started".into() });
         let cases = [
             (json!({}),                                           ""),
@@ -283,7 +235,7 @@ mod tests {
             (json!({"event": "payout.new", "payload": {}}),       "payout.new"),
         ];
         for (document, name) in cases {
-            let event = Event::read(&document);
+            let event = read(&document);
             assert!(!matches!(event, Event::Payout { .. } | Event::Downtime { .. }), "{document}");
             assert_eq!(event.name(), name, "{document}");
         }

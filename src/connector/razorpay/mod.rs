@@ -10,10 +10,11 @@
 //!
 //! The account that pays is not named here: the sidecar owns it, like the credentials.
 
+pub mod bank;
 mod entity;
 pub mod event;
 mod heard;
-pub mod shown;
+mod shown;
 
 use serde_json::{Map, Value, json};
 
@@ -265,7 +266,7 @@ impl State {
     ];
 
     /// The bank's word.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Queued => "queued",

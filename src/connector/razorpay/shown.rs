@@ -7,36 +7,12 @@ use serde_json::Value;
 
 use super::heard::{self, Heard};
 use super::{Razorpay, State, UPSTREAM, entity};
+use crate::connector::bank::{Shown, Unfit};
 use crate::domain::call::{Call, Reply};
 use crate::domain::money::{Currency, Effective, Money};
-use crate::domain::tool::{Executor, Payee, Tool};
-
-/// What the bank shows of the payout to decide on.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Shown {
-    /// What leaves if it goes out.
-    pub amount: Effective,
-    /// Who is paid.
-    pub payee: Payee,
-}
-
-/// Why nothing can be decided about it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Unfit {
-    /// The bank's word rules the request out. In words that tell a caller nothing it does not know.
-    Differs(String),
-    /// The bank did not tell.
-    Untold(String),
-}
+use crate::domain::tool::Payee;
 
 impl Razorpay {
-    /// The kind of a tool that decides on payouts that others made.
-    pub fn deciding(tool: &Tool) -> Option<Self> {
-        let deciding = [Self::Approve, Self::Reject, Self::Cancel].into_iter();
-        let mut named = deciding.filter(|kind| kind.tool() == tool.name.as_str());
-        named.next().filter(|_| tool.executor == Executor::Razorpay)
-    }
-
     /// The read-only call that shows the payout which `args` name.
     pub fn look(args: &Value) -> Call {
         let id = args.get("payout_id").cloned().unwrap_or_default();
