@@ -410,7 +410,13 @@ async fn lists_go_on_page_by_page() {
 #[tokio::test]
 async fn a_changed_catalogue_is_told_to_those_who_listen() {
     let open = open().await;
-    let with = (*open.house.broker.tools.catalogue().tools()).clone();
+    let with = (*open
+        .house
+        .broker
+        .tools
+        .catalogue()
+        .tools(&Default::default()))
+    .clone();
     let mut without = with.clone();
     without.remove("look");
     for client in [
@@ -432,7 +438,13 @@ async fn a_changed_catalogue_is_told_to_those_who_listen() {
             .await
             .unwrap();
     }
-    let mut tools = (*open.house.broker.tools.catalogue().tools()).clone();
+    let mut tools = (*open
+        .house
+        .broker
+        .tools
+        .catalogue()
+        .tools(&Default::default()))
+    .clone();
     tools.remove("noop");
     open.house.broker.tools.catalogue().replace(tools);
     let client = over_http(&open, &open.house.agent.key, modern()).await;

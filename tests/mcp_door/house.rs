@@ -157,7 +157,7 @@ impl House {
 
     /// Every proposal of `tool` waits for a person from now on.
     pub fn hold(&self, tool: &str) {
-        let mut tools = (*self.broker.tools.catalogue().tools()).clone();
+        let mut tools = (*self.broker.tools.catalogue().tools(&Default::default())).clone();
         let mut held = (*tools[tool]).clone();
         held.hold = true;
         tools.insert(tool.to_owned(), Arc::new(held));

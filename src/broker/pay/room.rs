@@ -14,7 +14,10 @@ impl Pay {
         who: &Principal,
         proposal: &Proposal,
     ) -> Result<Option<(Room, Room)>, Trouble> {
-        let tool = self.tools.catalogue().get(proposal.fixed.tool.as_str());
+        let tool = self
+            .tools
+            .catalogue()
+            .get(&proposal.fixed.org, proposal.fixed.tool.as_str());
         let upstream = match tool.as_ref().map(|tool| &tool.executor) {
             Some(Executor::Razorpay) => crate::connector::razorpay::UPSTREAM,
             Some(Executor::Upstream { upstream, .. }) => upstream,

@@ -40,7 +40,7 @@ impl Tools {
         }
         let found = self
             .catalogue()
-            .get(tool)
+            .get(&who.org, tool)
             .filter(|tool| tool.risk == Risk::Low);
         let tool = found.ok_or_else(|| Trouble::UnknownTool(tool.to_owned()))?;
         self.usable(&tool)?;

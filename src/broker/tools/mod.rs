@@ -97,11 +97,13 @@ impl Tools {
     /// The tool that an attempt was made with: the one its call went to, whatever is called like
     /// that now. `None` if that one left the catalogue.
     pub(in crate::broker) fn tool_of(&self, proposal: &Proposal) -> Option<Arc<Tool>> {
-        let named = self.catalogue().get(proposal.fixed.tool.as_str());
+        let named = self
+            .catalogue()
+            .get(&proposal.fixed.org, proposal.fixed.tool.as_str());
         let Some(call) = proposal.execution.as_ref().map(|execution| &execution.call) else {
             return named;
         };
         let named = named.filter(|tool| catalogue::is_of(tool, call));
-        named.or_else(|| self.catalogue().reached_by(call))
+        named.or_else(|| self.catalogue().reached_by(&proposal.fixed.org, call))
     }
 }

@@ -63,7 +63,7 @@ fn seen(mut fields: Fields) -> Result<Option<String>, Trouble> {
 
 fn shape(door: &Door, tool: &ToolInfo) -> Value {
     // The schemas in use are the catalogue's; an upstream's own words stay in `offered`.
-    let used = door.broker.tools.catalogue().get(tool.name.as_str());
+    let used = door.broker.tools.catalogue().shared(tool.name.as_str());
     let mcp_tools = match tool.risk {
         Risk::Low => vec![tool.name.to_string()],
         Risk::High => vec![

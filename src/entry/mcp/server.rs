@@ -87,7 +87,11 @@ impl Shared {
     }
 
     fn surface(&self) -> Arc<Surface> {
-        let tools = self.broker.tools.catalogue().tools();
+        let tools = self
+            .broker
+            .tools
+            .catalogue()
+            .tools(&crate::domain::ids::OrgId::default());
         if let Some(surface) = self.surface.load_full().filter(|s| s.shows(&tools)) {
             return surface;
         }
