@@ -51,6 +51,7 @@ use crate::wire::guarded::Guarded;
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
 use crate::wire::post::Poster;
 use crate::wire::reputation::SafeBrowsing;
+use crate::wire::sources::{Allowed, Either, Registry};
 
 /// The upstream that our own sidecar is.
 const BANK: &str = "razorpay";
@@ -142,16 +143,22 @@ impl App {
             // Only whoever serves starts here; a command beside a server must leave its file alone.
             spool.adopt().context("the spool of refusals")?;
         }
+        let sources = Arc::new(Registry::new(Allowed::default()));
         let ports = Ports {
             ambient,
             store,
             ephemeral,
-            wire: Arc::new(Guarded::new(
-                upstreams.clone(),
-                BANK,
-                "bank",
-                razorpay::in_trouble,
-            )),
+            wire: Arc::new(Either {
+                sources: sources.clone(),
+                others: Arc::new(Guarded::new(
+                    upstreams.clone(),
+                    BANK,
+                    "bank",
+                    razorpay::in_trouble,
+                )),
+            }),
+            sources: Some(sources),
+            vault: None,
             keys: Arc::new(keys.ring),
             sampler: config
                 .sandbox_mode()

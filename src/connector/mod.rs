@@ -7,6 +7,7 @@ pub mod mcp;
 pub mod noop;
 pub mod razorpay;
 mod reading;
+pub mod registered;
 pub mod registry;
 pub mod sql;
 

@@ -12,6 +12,7 @@ use super::Connector;
 use super::mcp::UpstreamTool;
 use super::noop::Noop;
 use super::razorpay::Razorpay;
+use super::registered::AtSource;
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};
 use crate::domain::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool};
 
@@ -44,6 +45,7 @@ pub fn connector_for(tool: &Tool) -> Arc<dyn Connector> {
                 Arc::new(kind)
             })
         }
+        Executor::Registered(tool) => Arc::new(AtSource(tool.clone())),
         Executor::Upstream {
             upstream,
             tool,

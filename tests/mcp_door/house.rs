@@ -133,6 +133,8 @@ impl House {
             entities: None,
             outbound: None,
             audit_key: None,
+            sources: None,
+            vault: None,
             spool: None,
         };
         let mut tools = registry::tools(true);

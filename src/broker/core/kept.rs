@@ -121,7 +121,11 @@ impl Core {
         before: &Kept<T>,
     ) -> Result<(), Trouble> {
         let kind = format!("{}_deleted", T::NOUN);
-        let record = self.record(who, &kind, json!({"name": name, "before": before.value.told()}));
+        let record = self.record(
+            who,
+            &kind,
+            json!({"name": name, "before": before.value.told()}),
+        );
         let gone = DocWrite {
             key: key::<T>(&who.org, name),
             expect: Some(before.version),
@@ -144,7 +148,11 @@ impl Core {
             changed_by: who.id.clone(),
             changed_at: self.ports().ambient.now(),
         };
-        let done = if before.is_some() { "changed" } else { "created" };
+        let done = if before.is_some() {
+            "changed"
+        } else {
+            "created"
+        };
         let detail = json!({
             "name": name,
             "version": kept.version,

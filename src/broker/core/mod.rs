@@ -1,6 +1,7 @@
 //! What every subject needs: the ports, the settings, what is remembered, and who has taken how much
 //! of the house. It knows no subject.
 
+pub mod kept;
 pub mod load;
 mod local;
 pub mod measure;
@@ -15,7 +16,7 @@ mod trouble;
 use std::ops::Deref;
 use std::sync::Arc;
 
-pub use ports::{Keys, Ports, Sampler};
+pub use ports::{Keys, Place, Ports, Sampler, Vault};
 pub use request::{
     CommitRequest, Committed, ListRequest, MAX_AWAIT, ProposeRequest, Proposed, SealedToken, Word,
 };

@@ -21,6 +21,7 @@ impl Pay {
         let upstream = match tool.as_ref().map(|tool| &tool.executor) {
             Some(Executor::Razorpay) => crate::connector::razorpay::UPSTREAM,
             Some(Executor::Upstream { upstream, .. }) => upstream,
+            Some(Executor::Registered(registered)) => &registered.upstream(),
             // Nothing is sent: done here, or refused by the claim.
             Some(Executor::Noop) | None => return Ok(None),
         };

@@ -192,7 +192,7 @@ impl Catalogue {
     /// The tool that this call goes to, whatever its name; `None` if there is none any more.
     pub(super) fn reached_by(&self, org: &OrgId, call: &Call) -> Option<Arc<Tool>> {
         let reached = |tool: &&Arc<Tool>| match &tool.executor {
-            Executor::Upstream { .. } => is_of(tool, call),
+            Executor::Upstream { .. } | Executor::Registered(_) => is_of(tool, call),
             Executor::Noop | Executor::Razorpay => false,
         };
         self.tools(org).values().find(reached).cloned()
@@ -336,6 +336,7 @@ pub(super) fn is_of(tool: &Tool, call: &Call) -> bool {
         Executor::Upstream { upstream, tool, .. } => {
             *upstream == call.upstream && *tool == call.tool
         }
+        Executor::Registered(of) => of.upstream() == call.upstream && of.def.name == call.tool,
     }
 }
 
@@ -344,7 +345,10 @@ fn is_same(one: &Tool, other: &Tool) -> bool {
     one.name == other.name
         && one.standing == other.standing
         && one.executor == other.executor
-        && matches!(one.executor, Executor::Upstream { .. })
+        && matches!(
+            one.executor,
+            Executor::Upstream { .. } | Executor::Registered(_)
+        )
         && one.digest == other.digest
 }
 
@@ -401,7 +405,7 @@ fn info(judged: &Judged) -> ToolInfo {
     ToolInfo {
         upstream: match &tool.executor {
             Executor::Upstream { upstream, tool, .. } => Some((upstream.clone(), tool.clone())),
-            Executor::Noop | Executor::Razorpay => None,
+            Executor::Noop | Executor::Razorpay | Executor::Registered(_) => None,
         },
         raised: offer.raised,
         source: Source::of(tool, offer.raised),

@@ -88,7 +88,7 @@ impl Tools {
         let tool = self.catalogue().shared(name);
         match tool.as_ref().map(|tool| &tool.executor) {
             Some(Executor::Upstream { upstream, .. }) => self.tend(Whose::One(upstream)).await,
-            Some(Executor::Noop | Executor::Razorpay) => Ok(()),
+            Some(Executor::Noop | Executor::Razorpay | Executor::Registered(_)) => Ok(()),
             None => self.tend(Whose::All).await,
         }
     }

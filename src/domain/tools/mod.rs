@@ -16,6 +16,7 @@ pub mod numbers;
 pub mod pointer;
 mod source;
 pub mod statement;
+pub mod work;
 
 pub use def::{
     Annotations, Mask, MaskDo, Money, MoneyAmount, RateBy, RateLimit, ToolDef, valid_name,

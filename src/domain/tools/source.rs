@@ -310,6 +310,21 @@ impl Source {
         }
     }
 
+    /// Whether what opens `other` may be shown to this one: it is the same place, spoken to in the
+    /// same way.
+    pub fn reaches_as(&self, other: &Source) -> bool {
+        let place = |source: &Source| match &source.config {
+            SourceConfig::Postgres(db) => json!([db.host, db.port, db.database, db.user]),
+            SourceConfig::Sqlite(db) => json!([db.path]),
+            SourceConfig::Rest(api) => {
+                json!([api.base_url, api.auth, api.header, api.query, api.token_url])
+            }
+            SourceConfig::Mcp(server) => json!([server.url]),
+            SourceConfig::Program(program) => json!([program.program]),
+        };
+        self.kind() == other.kind() && place(self) == place(other)
+    }
+
     /// The names of the secrets that it needs, and of those that it may have.
     pub fn secret_names(&self) -> (Vec<&'static str>, Vec<&'static str>) {
         match &self.config {

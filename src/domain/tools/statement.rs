@@ -3,12 +3,14 @@
 //! Made by the SQL connector from what a person wrote, and executed by the SQL wire as it stands.
 //! The text is in one spelling: no comments, no semicolon, texts in single quotes only.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::canonical::Canonical;
 
 /// Whose SQL it is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Dialect {
     /// PostgreSQL: parameters are `$1`.
     Postgres,
@@ -17,7 +19,7 @@ pub enum Dialect {
 }
 
 /// One statement.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Statement {
     /// Whose.
     pub dialect: Dialect,
@@ -28,7 +30,7 @@ pub struct Statement {
 }
 
 /// A piece of a statement.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Part {
     /// SQL as it stands.
     Text(String),
@@ -57,7 +59,7 @@ impl Statement {
 }
 
 /// A tool that reads.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Read {
     /// One SELECT.
     pub query: Statement,
@@ -68,7 +70,7 @@ pub struct Read {
 }
 
 /// A tool that writes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Write {
     /// One INSERT, UPDATE or DELETE.
     pub statement: Statement,
@@ -83,7 +85,7 @@ pub struct Write {
 }
 
 /// A SELECT whose result an approval is bound to.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Preview {
     /// The query.
     pub query: Statement,
@@ -92,7 +94,7 @@ pub struct Preview {
 }
 
 /// Which rows of a preview can be locked.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Lock {
     /// The rows of its only table.
     All,

@@ -179,6 +179,7 @@ fn standing(info: &ToolInfo) -> &'static str {
         Standing::Changed => "changed: waits for you",
         Standing::Gone => "no longer offered",
         Standing::Away => "accepted; its server does not answer",
+        Standing::Disabled => "disabled",
         Standing::Unusable => "accepted; unusable as it is now",
     }
 }
