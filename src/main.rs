@@ -4,7 +4,7 @@
 //! A module of the library, so that the futures it runs are compiled once and not again for the
 //! binary (`hundi.rs`), which only calls it.
 
-mod run;
+pub mod run;
 
 use std::io::{self, BufRead, BufWriter, Write};
 use std::process::ExitCode;

@@ -163,10 +163,8 @@ pub async fn standing(config: &Config) -> (Option<Held>, Option<String>) {
         return (held, None);
     }
     let seen = async {
-        let (store, _) = super::open_store(config, &ambient, Duration::ZERO)
-            .await
-            .ok()?;
-        let doc = store.doc(&mark_key()).await.ok()??;
+        let opened = super::open_store(config, &ambient, Duration::ZERO).await;
+        let doc = opened.ok()?.store.doc(&mark_key()).await.ok()??;
         match serde_json::from_value::<Mark>(doc.body) {
             Ok(mark) => marked(config, &ambient, &mark, Adopt::No)
                 .err()

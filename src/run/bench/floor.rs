@@ -2,167 +2,153 @@
 //! and one commit write, with nothing in front of it.
 //!
 //! A cycle is three changes (admit, claim, settle) that wait for each other, as they do in the
-//! broker; callers run in parallel and share flushes. Everything is made before the clock starts,
-//! so that the time measured is the store's.
+//! broker; callers run in parallel and share flushes. Every caller waits for every flush, so a
+//! batch holds a change of each: with all of them on one thread, none is left out because another
+//! thread was quicker to start the next batch. Changes are made while the clock stands, so that the
+//! time measured is the store's. It is measured as a server that has been running is: on
+//! one database, and only once its log has grown to its size, because a file that grows
+//! takes longer to flush than one that is written over.
 //!
 //! The same without grouping is the *naive* broker: each step is a transaction of its own, and on
 //! Postgres each caller has a connection of its own. It writes the same rows under the same
 //! conditions, and numbers the audit the same way.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::group::MAX_BATCH;
-use super::postgres::{self, Postgres};
-use super::sqlite::{OpenError, Sqlite};
-use super::{ApplyError, Store};
-use crate::ambient::Ambient;
-use crate::domain::call::{Call, Receipt};
-use crate::domain::canonical::Canonical;
-use crate::domain::change::{BudgetMove, Change, Intent, Pot, Record};
-use crate::domain::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, TokenId, ToolName, hex};
-use crate::domain::money::{Currency, Effective, Money};
-use crate::domain::proposal::{Fixed, LiveToken, Moving, Proposal, Score, Signals, State};
-use crate::domain::reason::{Finding, Reason};
-use crate::domain::time::{Day, Timestamp};
-use crate::domain::token::Claims;
-use crate::domain::tool::Payee;
+use hundi::ambient::Ambient;
+use hundi::domain::call::{Call, Receipt};
+use hundi::domain::canonical::Canonical;
+use hundi::domain::change::{BudgetMove, Change, Intent, Pot, Record};
+use hundi::domain::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, TokenId, ToolName};
+use hundi::domain::money::{Currency, Effective, Money};
+use hundi::domain::proposal::{Fixed, LiveToken, Moving, Proposal, Score, Signals, State};
+use hundi::domain::reason::{Finding, Reason};
+use hundi::domain::time::{Day, Timestamp};
+use hundi::domain::token::Claims;
+use hundi::domain::tool::Payee;
+use hundi::store::{self, Address, Opening, Scratch, Store};
 
 /// How long a token of the floor's proposals lives, as by default.
 const TOKEN_TTL_SECS: i64 = 60;
+/// Cycles made at once: their rows are held in memory.
+const ROUND: usize = 4_000;
+/// How long to write before the clock starts.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// What the floor runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Load {
     /// Callers in parallel, at least 1.
-    pub concurrency: usize,
-    /// Cycles in all.
-    pub cycles: usize,
+    pub callers: usize,
     /// Cycles move money (and so reserve and post), or do nothing.
     pub money: bool,
     /// One transaction for each step, instead of one for all that wait.
     pub naive: bool,
 }
 
-impl Load {
-    /// Changes in one transaction.
-    fn limit(&self) -> usize {
-        if self.naive { 1 } else { MAX_BATCH }
-    }
-}
-
 /// What the floor took.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Floor {
     /// Cycles done.
     pub cycles: usize,
     /// In this time.
-    pub elapsed: Duration,
+    pub took: Duration,
 }
 
-/// Why there is no floor.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum FloorError {
-    /// The database for it could not be made.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The same on Postgres.
-    #[error(transparent)]
-    OpenPostgres(#[from] postgres::OpenError),
-    /// A write failed.
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    /// A name or a step of the load is not what the domain accepts.
-    #[error("the load cannot be made: {0}")]
-    Load(String),
-}
-
-/// Measures a fresh SQLite database in `folder`, which ought to be on the disk of the store in
-/// question, and removes it again.
-pub async fn sqlite(folder: &Path, load: Load, ambient: &Ambient) -> Result<Floor, FloorError> {
-    let name = format!("floor-{}.db", hex(&ambient.bytes::<8>()));
-    let path = folder.join(name);
-    let store = Sqlite::open_limited(&path, ambient, load.limit()).await?;
-    let measured = run(&[Arc::new(store)], load, ambient).await;
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.clone().into_os_string();
-        file.push(suffix);
-        // What is left over is a file in a folder for such files.
-        let _ = std::fs::remove_file(file);
-    }
-    measured
-}
-
-/// Measures a fresh schema in the database of `url`, and removes it again.
-pub async fn postgres(url: &str, load: Load, ambient: &Ambient) -> Result<Floor, FloorError> {
-    let schema = format!("hundi_floor_{}", hex(&ambient.bytes::<8>()));
-    let measured = match scratch(url, &schema, load, ambient).await {
-        Ok(stores) => run(&stores, load, ambient).await,
-        Err(error) => Err(error.into()),
-    };
-    Postgres::drop_scratch(url, &schema).await?;
-    measured
-}
-
-/// One node's store, or one for each caller.
-async fn scratch(
-    url: &str,
-    schema: &str,
+/// Measures for so long in a place of its own beside the store, and removes it again.
+pub async fn beside(
+    address: &Address,
     load: Load,
+    time: Duration,
     ambient: &Ambient,
-) -> Result<Vec<Arc<dyn Store>>, postgres::OpenError> {
-    Postgres::make_scratch(url, schema).await?;
-    let count = if load.naive { load.concurrency } else { 1 };
-    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
-    for _ in 0..count.max(1) {
-        let store = Postgres::open_scratch(url, schema, ambient, load.limit()).await?;
-        stores.push(Arc::new(store));
+) -> Result<Floor> {
+    let place = Scratch::beside(address, ambient).await?;
+    let measured = match open(&place.address, load, ambient).await {
+        Ok(stores) => measure(&stores, load, time, ambient).await,
+        Err(error) => Err(error),
+    };
+    place.remove().await?;
+    measured
+}
+
+/// One node's store, or on a server one for each naive caller.
+async fn open(address: &Address, load: Load, ambient: &Ambient) -> Result<Vec<Arc<dyn Store>>> {
+    let how = Opening {
+        grouped: !load.naive,
+        ..Opening::default()
+    };
+    let nodes = match address {
+        Address::Server(_) if load.naive => load.callers.max(1),
+        Address::Server(_) | Address::File(_) => 1,
+    };
+    let mut stores = Vec::with_capacity(nodes);
+    for _ in 0..nodes {
+        stores.push(store::open(address, how, ambient).await?.store);
     }
     Ok(stores)
 }
 
-/// Measures stores that hold the same rows; callers take them in turns. Leaves the rows in them.
-pub async fn run(
+async fn measure(
     stores: &[Arc<dyn Store>],
     load: Load,
+    time: Duration,
     ambient: &Ambient,
-) -> Result<Floor, FloorError> {
-    let callers = load.concurrency.max(1);
-    let each = load.cycles.div_ceil(callers);
+) -> Result<Floor> {
+    let rounds = async |time: Duration| {
+        let mut sum = Floor::default();
+        while sum.took < time {
+            let round = round(stores, load, ROUND, ambient).await?;
+            sum.cycles += round.cycles;
+            // A clock too coarse to see it must not make this endless.
+            sum.took += round.took.max(Duration::from_micros(1));
+        }
+        Ok(sum)
+    };
+    rounds(WARM_UP.min(time)).await?;
+    rounds(time).await
+}
+
+/// So many cycles on stores that hold the same rows; callers take them in turns. Leaves the rows.
+pub async fn round(
+    stores: &[Arc<dyn Store>],
+    load: Load,
+    cycles: usize,
+    ambient: &Ambient,
+) -> Result<Floor> {
+    let callers = load.callers.max(1);
+    let each = cycles.div_ceil(callers);
     let mut work = Vec::with_capacity(callers);
     for _ in 0..callers {
         let cycles = (0..each).map(|_| cycle(load.money, ambient));
-        work.push(cycles.collect::<Result<Vec<_>, _>>()?);
+        work.push(cycles.collect::<Result<Vec<_>>>()?);
     }
     let started = Instant::now();
     let mut running = tokio::task::JoinSet::new();
     for (cycles, store) in work.into_iter().zip(stores.iter().cycle()) {
         let store = Arc::clone(store);
         running.spawn(async move {
-            for changes in cycles {
-                for change in changes {
-                    store.apply(change).await?;
-                }
+            for change in cycles.into_iter().flatten() {
+                store.apply(change).await?;
             }
-            Ok::<(), ApplyError>(())
+            anyhow::Ok(())
         });
     }
     while let Some(done) = running.join_next().await {
-        done.map_err(|error| FloorError::Load(error.to_string()))??;
+        done??;
     }
     Ok(Floor {
         cycles: each * callers,
-        elapsed: started.elapsed(),
+        took: started.elapsed(),
     })
 }
 
 /// Admit, claim and settle of one new proposal.
-fn cycle(money: bool, ambient: &Ambient) -> Result<[Change; 3], FloorError> {
-    let load = |error: &dyn std::fmt::Display| FloorError::Load(error.to_string());
+fn cycle(money: bool, ambient: &Ambient) -> Result<[Change; 3]> {
     let now = ambient.now();
     let proposal = proposal(money, now, ambient)?;
     let fixed = &proposal.fixed;
@@ -188,12 +174,11 @@ fn cycle(money: bool, ambient: &Ambient) -> Result<[Change; 3], FloorError> {
         }));
     let admit = Change::admit(proposal.clone(), reserve, vec![], vec![], record, None);
 
-    let Some(live) = proposal.moving.token.as_ref() else {
-        return Err(FloorError::Load("a proposal without a token".to_owned()));
-    };
+    let live = proposal.moving.token.as_ref();
+    let live = live.context("a proposal without a token")?;
     let verified = Claims::of(&proposal, live, "floor")
         .bind(&proposal, &fixed.tool, &fixed.args_hash)
-        .map_err(|refusal| load(&refusal.text()))?;
+        .map_err(|refusal| anyhow!(refusal.text()))?;
     let order = proposal.order();
     let intent = Intent {
         commit_id: CommitId::at(now, ambient.bytes()),
@@ -203,10 +188,9 @@ fn cycle(money: bool, ambient: &Ambient) -> Result<[Change; 3], FloorError> {
         lease_until: now.plus_secs(30),
     };
     let claimed = Change::claim(&proposal, &verified, intent, vec![], &fixed.proposer);
-    let (claim, _) = claimed.map_err(|illegal| load(&illegal))?;
-    let Some(claimed) = claim.rows().update.clone() else {
-        return Err(FloorError::Load("a claim without a proposal".to_owned()));
-    };
+    let (claim, _) = claimed?;
+    let claimed = claim.rows().update.clone();
+    let claimed = claimed.context("a claim without a proposal")?;
 
     let receipt = Receipt {
         provider_id: Some(fixed.id.to_string()),
@@ -217,14 +201,13 @@ fn cycle(money: bool, ambient: &Ambient) -> Result<[Change; 3], FloorError> {
         blocks: serde_json::Value::Null,
     };
     let settled = Change::confirm(&claimed, receipt, now, "hundi");
-    let (settle, _) = settled.map_err(|illegal| load(&illegal))?;
+    let (settle, _) = settled?;
     Ok([admit, claim, settle])
 }
 
-fn proposal(money: bool, now: Timestamp, ambient: &Ambient) -> Result<Proposal, FloorError> {
-    let load = |error: &dyn std::fmt::Display| FloorError::Load(error.to_string());
-    let agent: AgentId = "floor-agent-001".parse().map_err(|error| load(&error))?;
-    let tool: ToolName = "noop".parse().map_err(|error| load(&error))?;
+fn proposal(money: bool, now: Timestamp, ambient: &Ambient) -> Result<Proposal> {
+    let agent: AgentId = "floor-agent-001".parse()?;
+    let tool: ToolName = "noop".parse()?;
     let args = Canonical::of(&json!({"amount": 100, "note": "one cycle of the floor"}));
     let effective = if money {
         Effective::Amount(Money {
