@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use hundi::domain::document::NEVER_CACHED;
 use hundi::domain::reason::{Reason, Refusal};
 use regex::Regex;
 
@@ -250,6 +251,96 @@ fn pure_folders_touch_nothing() {
         );
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What a document type says of itself: kind, whether it is cached, and its id where there is one.
+fn documents(sources: &[(PathBuf, String)]) -> Vec<(String, bool, Option<String>)> {
+    let shape = r#"impl Document for ([\w<>]+) \{ const KIND: &'static str = "(\w+)"; const CACHED: bool = (true|false);"#;
+    let shape = Regex::new(shape).unwrap();
+    let single = r"impl Single for (\w+) \{ const ID: &'static str = ([^;]+);";
+    let single = Regex::new(single).unwrap();
+    let mut found = Vec::new();
+    for (_, text) in sources {
+        let code = code(text);
+        let ids: Vec<_> = single.captures_iter(&code).collect();
+        for document in shape.captures_iter(&code) {
+            let id = ids.iter().find(|id| id[1] == document[1]);
+            let id = id.map(|id| id[2].to_owned());
+            found.push((document[2].to_owned(), &document[3] == "true", id));
+        }
+    }
+    found
+}
+
+#[test]
+fn stores_know_which_documents_nobody_caches() {
+    let sources = sources();
+    let declared = sources
+        .iter()
+        .map(|(_, text)| text.matches("impl Document for").count());
+    let found = documents(&sources);
+    assert_eq!(
+        found.len(),
+        declared.sum::<usize>(),
+        "a type in another shape: {found:?}"
+    );
+    let never = found.iter().filter(|(_, cached, _)| !cached);
+    let never: BTreeSet<&str> = never.map(|(kind, ..)| kind.as_str()).collect();
+    assert_eq!(never, BTreeSet::from(NEVER_CACHED));
+}
+
+#[test]
+fn no_two_documents_share_a_name() {
+    let mut seen = BTreeSet::new();
+    for (kind, _, id) in documents(&sources()) {
+        // Several that are one of a kind may share it, as long as they differ in their id.
+        let alone = (kind.clone(), None);
+        assert!(!seen.contains(&alone), "{kind} is two documents");
+        assert!(
+            seen.insert((kind.clone(), id.clone())),
+            "{kind}/{id:?} is two documents"
+        );
+    }
+}
+
+#[test]
+fn documents_are_named_by_their_types_alone() {
+    let by_hand = Regex::new(r"\bDoc(Key::new\(|Key \{|Write \{)").unwrap();
+    let spelt = ["domain/document.rs", "domain/change.rs"];
+    let spelt =
+        |path: &Path| folder(path) == "store" || spelt.iter().any(|one| path.ends_with(one));
+    let wrong: Vec<_> = sources()
+        .into_iter()
+        .filter(|(path, text)| !spelt(path) && by_hand.is_match(&code(text)))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "a document type names and writes its own: {wrong:#?}"
+    );
+}
+
+#[test]
+fn kinds_in_statements_are_kinds_that_exist() {
+    let sources = sources();
+    let kinds: BTreeSet<String> = documents(&sources)
+        .into_iter()
+        .map(|(kind, ..)| kind)
+        .collect();
+    let named = Regex::new(r"\bdocs WHERE kind = '(\w+)'").unwrap();
+    let mut count = 0;
+    for (path, text) in &sources {
+        for found in named.captures_iter(&code(text)) {
+            assert!(
+                kinds.contains(&found[1]),
+                "{} of {}",
+                &found[1],
+                path.display()
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 0, "the statements have another shape");
 }
 
 #[test]

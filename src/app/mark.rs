@@ -17,9 +17,12 @@ use crate::broker::access::keys::first_agent_id;
 use crate::config::Config;
 use crate::config::secret::KeyBytes;
 use crate::domain::audit::AuditKey;
-use crate::domain::change::{Change, Conflict, DocKey, DocWrite};
+use crate::domain::audit::stored::StoredLog;
+use crate::domain::change::{Change, Conflict};
+use crate::domain::document::{Document, Single};
 use crate::domain::ids::OrgId;
-use crate::domain::mark::{Bank, Foreign, Held, KeyKind, Keys, MARK, Mark, Mode};
+use crate::domain::mark::{Bank, Foreign, Held, KeyKind, Keys, Mark, Mode};
+use crate::domain::policy::{PastPolicy, VersionOf};
 use crate::keyring::kept::{self, AUDIT_KEY_FILE, MASTER_KEY_FILE};
 use crate::keyring::{Keyring, RING_FILE, master_name};
 use crate::store::{ApplyError, ProposalFilter, RecordFilter, Store};
@@ -122,12 +125,10 @@ pub(super) async fn settle(
 ) -> Result<StoreKeys> {
     for _ in 0..TRIES {
         let found = store.doc(&mark_key()).await?;
+        let found = found.as_ref().map(Mark::read).transpose()?;
         let (version, known) = match found {
             None => (0, None),
-            Some(doc) => {
-                let mark = serde_json::from_value::<Mark>(doc.body);
-                (doc.version, Some(mark.context("the mark of the store")?))
-            }
+            Some(stored) => (stored.version, Some(stored.value)),
         };
         let (keys, mark) = match &known {
             Some(mark) => marked(config, ambient, mark, adopt)?,
@@ -136,11 +137,7 @@ pub(super) async fn settle(
         if known.as_ref() == Some(&mark) {
             return Ok(keys);
         }
-        let write = DocWrite {
-            key: mark_key(),
-            expect: Some(version),
-            body: Some(serde_json::to_value(&mark)?),
-        };
+        let write = mark.write_only(&OrgId::default(), Some(version));
         let change = Change::documents(vec![write], Vec::new(), Vec::new(), Vec::new());
         match store.apply(change).await {
             Ok(_) => return Ok(keys),
@@ -165,8 +162,8 @@ pub async fn standing(config: &Config) -> (Option<Held>, Option<String>) {
     let seen = async {
         let opened = super::open_store(config, &ambient, Duration::ZERO).await;
         let doc = opened.ok()?.store.doc(&mark_key()).await.ok()??;
-        match serde_json::from_value::<Mark>(doc.body) {
-            Ok(mark) => marked(config, &ambient, &mark, Adopt::No)
+        match Mark::read(&doc) {
+            Ok(stored) => marked(config, &ambient, &stored.value, Adopt::No)
                 .err()
                 .and_then(told),
             Err(error) => told(error.into()),
@@ -177,8 +174,8 @@ pub async fn standing(config: &Config) -> (Option<Held>, Option<String>) {
 }
 
 /// The document that holds the mark.
-fn mark_key() -> DocKey {
-    DocKey::new(MARK.0, &OrgId::default(), MARK.1)
+fn mark_key() -> crate::domain::change::DocKey {
+    Mark::only(&OrgId::default())
 }
 
 /// The bank that this configuration pays through.
@@ -301,10 +298,15 @@ async fn past(store: &dyn Store) -> Result<Past> {
         return Ok(Past::None);
     }
     // The first start of a sandbox gives its agent a policy, in our own name.
-    let first = format!("{}/1", first_agent_id()?);
-    let seeded = DocKey::new("policy_version", &OrgId::default(), first);
-    let seeded = store.doc(&seeded).await?;
-    if seeded.is_some_and(|doc| doc.body["by"] == "hundi") {
+    let first = VersionOf {
+        agent: first_agent_id()?,
+        version: 1,
+    };
+    let seeded = store
+        .doc(&PastPolicy::key(&OrgId::default(), &first))
+        .await?;
+    let seeded = seeded.and_then(|doc| PastPolicy::read(&doc).ok());
+    if seeded.is_some_and(|stored| stored.value.by == "hundi") {
         return Ok(Past::Sandbox);
     }
     for tool in SANDBOX_TOOLS {
@@ -321,12 +323,13 @@ async fn past(store: &dyn Store) -> Result<Past> {
 
 /// A head of the audit log that another key has signed.
 async fn foreign_head(store: &dyn Store, ours: &str) -> Result<Option<Foreign>> {
-    for doc in store.docs("head", None).await? {
-        let signed = doc.body["key_id"].as_str().unwrap_or("unreadable");
+    for doc in store.docs(StoredLog::KIND, None).await? {
+        let stored = StoredLog::read(&doc);
+        let signed = stored.map_or_else(|_| "unreadable".to_owned(), |log| log.value.head.key_id);
         if signed != ours {
             return Ok(Some(Foreign {
                 kind: KeyKind::Audit,
-                wanted: signed.to_owned(),
+                wanted: signed,
                 found: ours.to_owned(),
             }));
         }

@@ -17,6 +17,8 @@ use serde_json::Value;
 
 use super::above::{Above, SETTLED_ABOVE_RESERVED};
 use super::call::{Call, ProviderError, Receipt};
+use super::document::Document;
+use super::errand::Errand;
 use super::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, ToolName};
 use super::money::{Currency, Effective};
 use super::notice::{Notice, NoticeKind};
@@ -29,7 +31,7 @@ use super::token::{ACCEPTED_SKEW_SECS, Verified};
 /// Names one document.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct DocKey {
-    /// What it is: `policy`, `freeze`, `key`, `pin`, `baseline`, `seen`, `meta`...
+    /// What it is, as a [`Document`](super::document::Document) type says.
     pub kind: String,
     /// Whose.
     pub org: OrgId,
@@ -46,36 +48,6 @@ impl DocKey {
             id: id.into(),
         }
     }
-}
-
-/// Kind of the marks on proposals that the broker itself has to commit, since their agents do not.
-pub const ERRAND: &str = "errand";
-
-/// Kind of the marks that payments of one agent, or to one payee, leave, so that two that are
-/// decided at the same moment see each other.
-pub const PAYMENT_MARK: &str = "payment_mark";
-
-/// Kinds that nobody keeps in a cache and that are written all the time: marks of seen events,
-/// work lists, and the audit log's own tree.
-const NEVER_CACHED: [&str; 13] = [
-    "seen",
-    "webhook",
-    "webhook_cursor",
-    "case",
-    "case_seen",
-    "bank_payout",
-    "borrowed_reference",
-    ERRAND,
-    PAYMENT_MARK,
-    "poll",
-    "seal",
-    "head",
-    "tile",
-];
-
-/// Whether writing a document of this kind tells caches to read again.
-pub fn raises_docs_epoch(kind: &str) -> bool {
-    !NEVER_CACHED.contains(&kind)
 }
 
 /// A stored document.
@@ -394,11 +366,7 @@ impl Change {
         let (mut change, next) = Self::moved(next, None, record, notice);
         let agents_own = fixed.origin == Origin::Agent;
         if next.state == State::Allowed && fixed.execute_on_approval && agents_own {
-            let errand = DocWrite {
-                key: DocKey::new(ERRAND, &fixed.org, fixed.id.to_string()),
-                expect: None,
-                body: Some(serde_json::json!({"at": at})),
-            };
+            let errand = Errand { at }.write(&fixed.org, &fixed.id, None);
             Arc::make_mut(&mut change.rows).docs.push(errand);
         }
         Ok((change, next))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::document::{Document, Single};
 use super::ids::ProposalId;
 use super::legal_name::same_entity;
 use super::payee::RegisteredPayee;
@@ -33,6 +34,16 @@ impl<T> Fact<T> {
 /// What an operator froze. An empty list is not frozen.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Freezes(pub Vec<Freeze>);
+
+impl Document for Freezes {
+    const KIND: &'static str = "freeze";
+    const CACHED: bool = true;
+    type Id = str;
+}
+
+impl Single for Freezes {
+    const ID: &'static str = "state";
+}
 
 /// One frozen scope.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -10,8 +10,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Document kind and id of the mark; it belongs to the default organisation.
-pub const MARK: (&str, &str) = ("meta", "mark");
+use super::document::{Document, Single};
+
 /// Digits of an account number that are shown.
 const SHOWN_DIGITS: usize = 4;
 /// Names of keys that a mark remembers; each is one rotation.
@@ -252,13 +252,23 @@ impl Keys {
     }
 }
 
-/// What a store says about itself.
+/// What a store says about itself. It belongs to the default organisation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Mark {
     /// Whose money.
     pub bank: Bank,
     /// Written with these.
     pub keys: Keys,
+}
+
+impl Document for Mark {
+    const KIND: &'static str = "meta";
+    const CACHED: bool = true;
+    type Id = str;
+}
+
+impl Single for Mark {
+    const ID: &'static str = "mark";
 }
 
 #[cfg(test)]

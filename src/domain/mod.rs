@@ -9,6 +9,8 @@ pub mod audit;
 pub mod call;
 pub mod canonical;
 pub mod change;
+pub mod document;
+pub mod errand;
 pub mod facts;
 pub mod hostname;
 pub mod ids;

@@ -11,10 +11,12 @@
 //! apart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::document::{Document, Single};
 use super::ids::ToolName;
 use super::tool::Tool;
 
@@ -38,6 +40,12 @@ pub struct Identity {
     pub tool: String,
 }
 
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.upstream, self.tool)
+    }
+}
+
 /// A tool that needs a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wish {
@@ -54,12 +62,17 @@ pub struct Names {
     given: BTreeMap<String, Identity>,
 }
 
-impl Names {
-    /// The kind of its document.
-    pub const KIND: &'static str = "tool_names";
-    /// The id of its document.
-    pub const ID: &'static str = "all";
+impl Document for Names {
+    const KIND: &'static str = "tool_names";
+    const CACHED: bool = true;
+    type Id = str;
+}
 
+impl Single for Names {
+    const ID: &'static str = "all";
+}
+
+impl Names {
     /// The name that this tool has, if it has one.
     pub fn of(&self, wish: &Wish) -> Option<ToolName> {
         let mut candidates = candidates(wish).into_iter();

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::document::Document;
 use super::ids::{MalformedId, hex, unhex};
 
 /// Bytes of a digest that name a payee: within one organisation they never meet by chance.
@@ -88,6 +89,24 @@ pub struct RegisteredPayee {
     /// The operators' own words about it.
     #[serde(default)]
     pub labels: Vec<String>,
+}
+
+impl Document for RegisteredPayee {
+    const KIND: &'static str = "payee";
+    const CACHED: bool = true;
+    type Id = PayeeId;
+}
+
+/// Whose an account is: a copy of its payee, so that paying it takes one look. Named by the
+/// account; the database sees to it that there is one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccountOf(pub RegisteredPayee);
+
+impl Document for AccountOf {
+    const KIND: &'static str = "payee_account";
+    const CACHED: bool = true;
+    type Id = str;
 }
 
 #[cfg(test)]

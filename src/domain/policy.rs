@@ -1,9 +1,13 @@
 //! The mandate an operator gives an agent: limits, lists and an end.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
+use super::document::Document;
+use super::ids::AgentId;
 use super::money::Currency;
-use super::time::Timestamp;
+use super::time::{Timestamp, rfc_3339};
 
 /// Requests an agent may make in a sliding window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -89,6 +93,47 @@ pub enum Per {
     Agent,
     /// All to this payee, whichever agent of the organisation makes them.
     Payee,
+}
+
+/// An agent's policy as it is stored. `None` is one that was taken away: it stays as an empty
+/// version, because a version number that was used twice would make old decisions unreadable.
+impl Document for Option<Policy> {
+    const KIND: &'static str = "policy";
+    const CACHED: bool = true;
+    type Id = AgentId;
+}
+
+/// What is kept of one version of a policy, because proposals name the one that decided.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PastPolicy {
+    /// What it said; `None` if it was taken away.
+    pub policy: Option<Policy>,
+    /// Who wrote it.
+    pub by: String,
+    /// When.
+    #[serde(with = "rfc_3339")]
+    pub at: Timestamp,
+}
+
+impl Document for PastPolicy {
+    const KIND: &'static str = "policy_version";
+    const CACHED: bool = true;
+    type Id = VersionOf;
+}
+
+/// Names one version of an agent's policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VersionOf {
+    /// Whose policy.
+    pub agent: AgentId,
+    /// Which version, from 1.
+    pub version: u64,
+}
+
+impl fmt::Display for VersionOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.agent, self.version)
+    }
 }
 
 /// What one agent may do. All amounts in minor units of `currency`; every limit compares with a

@@ -77,6 +77,24 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Spells an instant of a document as RFC 3339, and reads no other spelling of it.
+pub mod rfc_3339 {
+    use super::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// For `#[serde(with)]`.
+    pub fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(at)
+    }
+
+    /// For `#[serde(with)]`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(from)?;
+        let at = Timestamp::parse(&text).filter(|at| at.to_string() == text);
+        at.ok_or_else(|| D::Error::custom("not the one spelling of an instant"))
+    }
+}
+
 /// A calendar day, the unit of a daily limit. Shown as `2026-11-20`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -12,6 +12,7 @@ use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::document::Document;
 use super::names::{Identity, Wish, fitted};
 use super::rules;
 use super::schema::{self, Checker};
@@ -521,7 +522,7 @@ fn make_whole(schema: &mut Value) {
     }
 }
 
-/// What an operator accepted, and when. Kept as a document of kind [`Pin::KIND`].
+/// What an operator accepted, and when. Named by its upstream and its tool.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Pin {
     /// Digest of the definition.
@@ -537,14 +538,10 @@ pub struct Pin {
     pub reported: Option<String>,
 }
 
-impl Pin {
-    /// The kind of its document.
-    pub const KIND: &'static str = "pin";
-
-    /// The id of its document.
-    pub fn id(upstream: &str, tool: &str) -> String {
-        format!("{upstream}/{tool}")
-    }
+impl Document for Pin {
+    const KIND: &'static str = "pin";
+    const CACHED: bool = true;
+    type Id = Identity;
 }
 
 #[cfg(test)]

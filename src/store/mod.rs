@@ -246,7 +246,7 @@ pub trait Store: Send + Sync {
     async fn docs(&self, kind: &str, org: Option<&OrgId>) -> Result<Vec<Doc>, StoreError>;
 
     /// A number that rises whenever a document is written by anyone (but for the kinds that
-    /// `domain::change::raises_docs_epoch` leaves out), so that caches know when to read again.
+    /// `domain::document::raises_docs_epoch` leaves out), so that caches know when to read again.
     async fn docs_epoch(&self) -> Result<u64, StoreError>;
 
     /// Audit records.

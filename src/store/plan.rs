@@ -11,9 +11,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Budget;
-use crate::domain::change::{
-    Applied, BudgetMove, Conflict, DocKey, DocWrite, Guard, Pot, Rows, raises_docs_epoch,
-};
+use crate::domain::change::{Applied, BudgetMove, Conflict, DocKey, DocWrite, Guard, Pot, Rows};
+use crate::domain::document::raises_docs_epoch;
 use crate::domain::ids::{AgentId, Nonce, OrgId, ProposalId};
 use crate::domain::proposal::Proposal;
 

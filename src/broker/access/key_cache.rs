@@ -14,8 +14,10 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::keys::{KIND, StoredKey};
+use super::keys::StoredKey;
 use crate::broker::core::Trouble;
+use crate::broker::core::documents::read as read_doc;
+use crate::domain::document::Document;
 use crate::domain::principal::Principal;
 use crate::store::{Store, StoreError};
 
@@ -153,22 +155,15 @@ async fn read(store: &dyn Store, before: Option<&Known>) -> Result<Known, StoreE
 
 async fn read_keys(store: &dyn Store) -> Result<Keys, StoreError> {
     let mut keys = Keys::default();
-    for doc in store.docs(KIND, None).await? {
-        let id = doc.key.id;
-        let stored = match serde_json::from_value::<StoredKey>(doc.body) {
-            Ok(stored) => stored,
-            Err(error) => {
-                tracing::error!(%error, key = id, "a key's document does not read back");
-                continue;
-            }
-        };
-        let Some((hash, principal)) = stored.live(&doc.key.org, &id) else {
+    let docs = store.docs(StoredKey::KIND, None).await?;
+    for stored in docs.iter().flat_map(read_doc::<StoredKey>) {
+        let Some((hash, principal)) = stored.value.live(&stored.key.org, &stored.key.id) else {
             continue;
         };
-        if let Some(user) = stored.slack_user() {
+        if let Some(user) = stored.value.slack_user() {
             keys.slack.insert(user.to_owned(), principal.clone());
         }
-        keys.holders.insert(id, (hash, principal));
+        keys.holders.insert(stored.key.id, (hash, principal));
     }
     Ok(keys)
 }

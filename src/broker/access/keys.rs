@@ -14,20 +14,13 @@ use sha2::{Digest, Sha256};
 
 use super::Access;
 use crate::broker::core::{Trouble, failed, forbidden};
-use crate::domain::change::{Change, Conflict, Doc, DocKey, DocWrite, Record};
+use crate::domain::change::{Change, Conflict, DocWrite, Record};
+use crate::domain::document::{Document, Single, version};
 use crate::domain::ids::{AgentId, OrgId, hex, unhex};
 use crate::domain::principal::{Principal, Right, Role};
 use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
 
-/// Document kind of keys; a document's id is the key's id.
-pub(in crate::broker) const KIND: &str = "key";
-/// Document kind that makes a Slack user name at most one key, over all organisations, because
-/// a click in Slack does not say which one it means.
-const SLACK_KIND: &str = "slack_user";
-/// Document kind and id that say which keys the first start made. It names none while only doors
-/// that can show no key have been open.
-const FIRST: (&str, &str) = ("meta", "first_keys");
 /// The agent that the first start makes.
 pub const FIRST_AGENT: &str = "agent-1";
 /// Longest name of a key, in characters: it stands in tables and records.
@@ -58,7 +51,7 @@ pub struct KeyInfo {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// A key as its document stores it.
+/// A key as it is stored. Named by its public half.
 #[derive(Serialize, Deserialize)]
 pub(in crate::broker) struct StoredKey {
     role: Role,
@@ -72,6 +65,48 @@ pub(in crate::broker) struct StoredKey {
     created_at: Timestamp,
     created_by: String,
     revoked_at: Option<Timestamp>,
+}
+
+impl Document for StoredKey {
+    const KIND: &'static str = "key";
+    const CACHED: bool = true;
+    type Id = str;
+}
+
+/// Makes a Slack user name at most one key, over all organisations, because a click in Slack does
+/// not say which one it means. Named by the user; belongs to the default organisation.
+#[derive(Serialize, Deserialize)]
+struct SlackUser {
+    /// Where the key is.
+    org: OrgId,
+    /// The key's public half.
+    key: String,
+}
+
+impl Document for SlackUser {
+    const KIND: &'static str = "slack_user";
+    const CACHED: bool = true;
+    type Id = str;
+}
+
+/// Which keys the first start made. It names none while only doors that can show no key have been
+/// open. Belongs to the default organisation.
+#[derive(Default, Serialize, Deserialize)]
+struct Beginning {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    agent_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    admin_key: Option<String>,
+}
+
+impl Document for Beginning {
+    const KIND: &'static str = "meta";
+    const CACHED: bool = true;
+    type Id = str;
+}
+
+impl Single for Beginning {
+    const ID: &'static str = "first_keys";
 }
 
 impl StoredKey {
@@ -88,6 +123,11 @@ impl StoredKey {
             agent: self.agent_id.clone(),
         };
         Some((unhex::<32>(&self.hash)?, principal))
+    }
+
+    /// The agent it acts as.
+    pub(in crate::broker) fn agent(&self) -> Option<&AgentId> {
+        self.agent_id.as_ref()
     }
 
     /// The Slack user who acts with this key's rights.
@@ -183,16 +223,16 @@ impl Access {
         let made = self.make_key(who, role, name, slack_user, person);
         let mut docs = vec![made.write];
         if let Some(user) = slack_user {
-            docs.push(DocWrite {
-                key: slack_key(user),
-                expect: Some(0),
-                body: Some(json!({"org": who.org, "key": made.info.id})),
-            });
+            let mapped = SlackUser {
+                org: who.org.clone(),
+                key: made.info.id.clone(),
+            };
+            docs.push(mapped.write(&OrgId::default(), user, Some(0)));
         }
         let change = Change::documents(docs, Vec::new(), vec![made.record], Vec::new());
         match self.ports().store.apply(change).await {
             Ok(_) => {}
-            Err(ApplyError::Conflict(Conflict::DocChanged(key))) if key.kind == SLACK_KIND => {
+            Err(ApplyError::Conflict(Conflict::DocChanged(key))) if key.kind == SlackUser::KIND => {
                 let text = "this Slack user is mapped to another key; revoke that one first";
                 return Err(Trouble::InvalidRequest(text.to_owned()));
             }
@@ -222,12 +262,16 @@ impl Access {
     /// Refuses to serve while somebody holds a key of the bank's agent: one that was made before
     /// `razorpay.external_agent` was set, or where it is set differently.
     pub async fn bank_agent_is_free(&self) -> Result<(), Trouble> {
-        for doc in self.ports().store.docs(KIND, None).await? {
-            let stored: Option<StoredKey> = serde_json::from_value(doc.body).ok();
-            let live = stored.and_then(|stored| stored.live(&doc.key.org, &doc.key.id));
+        for stored in self
+            .documents::<StoredKey>(None)
+            .await?
+            .into_iter()
+            .flatten()
+        {
+            let (org, id) = (&stored.key.org, &stored.key.id);
+            let live = stored.value.live(org, id);
             let agent = live.and_then(|(_, principal)| principal.agent);
             if let Some(agent) = agent.filter(|agent| self.is_bank_agent(agent.as_str())) {
-                let id = doc.key.id;
                 return Err(Trouble::Off(format!(
                     "the agent {agent} has an API key ({id}), and payouts that others make at the \
                      bank are decided in its name: end that key with `hundi key revoke {id}`, or \
@@ -243,14 +287,9 @@ impl Access {
         if !who.may(Right::ReadAll) {
             return Err(forbidden(who));
         }
-        let docs = self.ports().store.docs(KIND, Some(&who.org)).await?;
-        let mut keys: Vec<KeyInfo> = docs
-            .into_iter()
-            .filter_map(|doc| {
-                let stored: StoredKey = serde_json::from_value(doc.body).ok()?;
-                Some(stored.info(&doc.key.id))
-            })
-            .collect();
+        let stored = self.documents::<StoredKey>(Some(&who.org)).await?;
+        let stored = stored.into_iter().flatten();
+        let mut keys: Vec<KeyInfo> = stored.map(|key| key.value.info(&key.key.id)).collect();
         keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Ok(keys)
     }
@@ -260,27 +299,18 @@ impl Access {
         if !who.may(Right::Operate) {
             return Err(forbidden(who));
         }
-        let key = DocKey::new(KIND, &who.org, id);
-        let doc = self.ports().store.doc(&key).await?;
-        let doc = doc.ok_or(Trouble::NotFound("key"))?;
-        let mut stored: StoredKey = serde_json::from_value(doc.body).map_err(unreadable)?;
+        let found = self.document::<StoredKey>(&who.org, id).await?;
+        let found = found.ok_or(Trouble::NotFound("key"))?;
+        let (version, mut stored) = (found.version, found.value);
         may_keep(who, stored.role)?;
         if stored.revoked_at.is_some() {
             return Ok(stored.info(id));
         }
         let now = self.ports().ambient.now();
         stored.revoked_at = Some(now);
-        let mut docs = vec![DocWrite {
-            key,
-            expect: Some(doc.version),
-            body: Some(serde_json::to_value(&stored).map_err(unreadable)?),
-        }];
+        let mut docs = vec![stored.write(&who.org, id, Some(version))];
         if let Some(user) = &stored.slack_user {
-            docs.push(DocWrite {
-                key: slack_key(user),
-                expect: None,
-                body: None,
-            });
+            docs.push(SlackUser::delete(&OrgId::default(), user, None));
         }
         let record = record("key_revoked", who, id, &stored, now);
         let change = Change::documents(docs, Vec::new(), vec![record], Vec::new());
@@ -314,19 +344,19 @@ impl Access {
     /// Makes the first admin's and the first agent's key, once per store: whoever else starts at
     /// the same time, or later, gets `None`.
     pub async fn bootstrap_keys(&self) -> Result<Option<FirstKeys>, Trouble> {
-        let marker = DocKey::new(FIRST.0, &OrgId::default(), FIRST.1);
-        let known = self.ports().store.doc(&marker).await?;
+        let org = OrgId::default();
+        let known = self.document::<Beginning>(&org, Beginning::ID).await?;
         if known
             .as_ref()
-            .is_some_and(|doc| first_agent_key(doc).is_some())
+            .is_some_and(|known| known.value.agent_key.is_some())
         {
             return Ok(None);
         }
-        let version = known.map_or(0, |doc| doc.version);
+        let version = version(known.as_ref());
         let who = Principal {
             id: "hundi".to_owned(),
             name: "hundi".to_owned(),
-            org: OrgId::default(),
+            org: org.clone(),
             role: Role::Admin,
             agent: None,
         };
@@ -335,12 +365,12 @@ impl Access {
         let Some(agent_id) = agent.info.agent_id.clone() else {
             return Err(Trouble::StoreUnavailable);
         };
-        let marker = DocWrite {
-            key: marker,
-            expect: Some(version),
-            body: Some(json!({"agent_key": agent.info.id, "admin_key": admin.info.id})),
+        let made = Beginning {
+            agent_key: Some(agent.info.id.clone()),
+            admin_key: Some(admin.info.id.clone()),
         };
-        let docs = vec![marker, admin.write, agent.write];
+        let made = made.write_only(&org, Some(version));
+        let docs = vec![made, admin.write, agent.write];
         let records = vec![admin.record, agent.record];
         let change = Change::documents(docs, Vec::new(), records, Vec::new());
         match self.ports().store.apply(change).await {
@@ -359,11 +389,7 @@ impl Access {
     /// Notes that the store is in use. True for the one who was first, and none of whose keys are
     /// made by it.
     pub async fn begin(&self) -> Result<bool, Trouble> {
-        let write = DocWrite {
-            key: DocKey::new(FIRST.0, &OrgId::default(), FIRST.1),
-            expect: Some(0),
-            body: Some(json!({})),
-        };
+        let write = Beginning::default().write_only(&OrgId::default(), Some(0));
         let change = Change::documents(vec![write], Vec::new(), Vec::new(), Vec::new());
         match self.ports().store.apply(change).await {
             Ok(_) => Ok(true),
@@ -376,10 +402,9 @@ impl Access {
     /// agent's key. A revoked key opens nothing here either. Before `hundi serve` has made that
     /// key, which only it can show, it is the agent whom the key will belong to.
     pub async fn first_agent(&self) -> Result<Principal, Trouble> {
-        let store = &*self.ports().store;
         let org = OrgId::default();
-        let marker = store.doc(&DocKey::new(FIRST.0, &org, FIRST.1)).await?;
-        let Some(id) = marker.as_ref().and_then(first_agent_key) else {
+        let begun = self.document::<Beginning>(&org, Beginning::ID).await?;
+        let Some(id) = begun.and_then(|begun| begun.value.agent_key) else {
             return Ok(Principal {
                 id: format!("stdio:{FIRST_AGENT}"),
                 name: FIRST_AGENT.to_owned(),
@@ -388,9 +413,9 @@ impl Access {
                 agent: Some(first_agent_id()?),
             });
         };
-        let doc = store.doc(&DocKey::new(KIND, &org, id.to_owned())).await?;
-        let stored: Option<StoredKey> = doc.and_then(|doc| serde_json::from_value(doc.body).ok());
-        let live = stored.and_then(|stored| stored.live(&org, id));
+        let found = self.find::<StoredKey>(&org, &id).await?;
+        let live = found.and_then(Result::ok);
+        let live = live.and_then(|stored| stored.value.live(&org, &id));
         live.map(|(_, principal)| principal).ok_or_else(|| {
             let text = "the first agent's key was revoked; make another with `hundi key create`";
             Trouble::Off(text.to_owned())
@@ -405,9 +430,8 @@ impl Access {
         if who.org != OrgId::default() {
             return Ok(None);
         }
-        let marker = DocKey::new(FIRST.0, &who.org, FIRST.1);
-        let marker = self.ports().store.doc(&marker).await?;
-        match marker.filter(|marker| first_agent_key(marker).is_none()) {
+        let begun = self.document::<Beginning>(&who.org, Beginning::ID).await?;
+        match begun.filter(|begun| begun.value.agent_key.is_none()) {
             Some(_) => first_agent_id().map(Some),
             None => Ok(None),
         }
@@ -437,20 +461,12 @@ impl Access {
             revoked_at: None,
         };
         MadeKey {
-            write: DocWrite {
-                key: DocKey::new(KIND, &who.org, id.clone()),
-                expect: Some(0),
-                body: Some(json!(stored)),
-            },
+            write: stored.write(&who.org, &id, Some(0)),
             record: record("key_created", who, &id, &stored, now),
             info: stored.info(&id),
             text,
         }
     }
-}
-
-fn first_agent_key(marker: &Doc) -> Option<&str> {
-    marker.body.get("agent_key")?.as_str()
 }
 
 /// The agent that the first start makes, and its sample policy is for.
@@ -504,10 +520,6 @@ fn check_slack_user(user: &str, role: Role) -> Result<(), Trouble> {
     Err(Trouble::InvalidRequest(text.to_owned()))
 }
 
-fn slack_key(user: &str) -> DocKey {
-    DocKey::new(SLACK_KIND, &OrgId::default(), user)
-}
-
 /// The name itself where it is an agent id, else what can be kept of it plus the key's id.
 fn agent_of(name: &str, key_id: &str) -> Option<AgentId> {
     match name.parse::<AgentId>() {
@@ -545,11 +557,6 @@ fn record(kind: &str, who: &Principal, id: &str, stored: &StoredKey, at: Timesta
     }));
     record.agent.clone_from(&stored.agent_id);
     record
-}
-
-fn unreadable(error: serde_json::Error) -> Trouble {
-    tracing::error!(%error, "a key's document does not read back");
-    Trouble::StoreUnavailable
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use arc_swap::ArcSwapOption;
 
 use super::Access;
 use crate::broker::core::Trouble;
-use crate::domain::change::DocKey;
+use crate::domain::document::Single;
 use crate::domain::ids::OrgId;
-use crate::domain::mark::{Foreign, Held, MARK, Mark};
+use crate::domain::mark::{Foreign, Held, Mark};
 
 /// What this node lacks, as it was last seen; empty while it lacks nothing.
 #[derive(Default)]
@@ -51,15 +51,16 @@ impl Access {
     }
 
     async fn foreign_keys(&self) -> Result<Vec<Foreign>, Trouble> {
-        let key = DocKey::new(MARK.0, &OrgId::default(), MARK.1);
-        let Some(doc) = self.ports().store.doc(&key).await? else {
+        let org = OrgId::default();
+        let Some(mark) = self.document::<Mark>(&org, Mark::ID).await? else {
             return Ok(Vec::new());
         };
-        let Ok(mark) = serde_json::from_value::<Mark>(doc.body) else {
-            tracing::error!("the mark of the store does not read back");
-            return Err(Trouble::StoreUnavailable);
-        };
-        Ok(mark.keys.after(&self.held_keys()).err().unwrap_or_default())
+        Ok(mark
+            .value
+            .keys
+            .after(&self.held_keys())
+            .err()
+            .unwrap_or_default())
     }
 
     fn held_keys(&self) -> Held {

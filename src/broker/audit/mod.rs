@@ -6,7 +6,6 @@ mod read;
 pub(in crate::broker) mod refusals;
 mod seal;
 mod spool;
-mod stored;
 
 pub use read::{Consistency, Export, Inclusion};
 
@@ -17,6 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::broker::core::Core;
 use crate::domain::ids::OrgId;
+use crate::store::StoreError;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -63,4 +63,9 @@ impl Audit {
     pub(in crate::broker) fn refusals(&self) -> &refusals::Refusals {
         &self.refusals
     }
+}
+
+/// That the stored log is not what was written.
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt(what.to_owned())
 }

@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::Audit;
-use super::stored::{StoredLog, StoredTile, corrupt, tile_key};
+use super::{Audit, corrupt};
 use crate::broker::core::Trouble;
 use crate::broker::core::pages::{Filling, MAX_PAGE, Next, Page, record_bytes, visible_agent};
 use crate::domain::audit::export::{head_line, key_line, tile_line};
 use crate::domain::audit::log::{Leaf, TILE, place};
+use crate::domain::audit::stored::{StoredLog, StoredTile, TileId};
 use crate::domain::audit::{PublicKey, SignedHead, record_line};
+use crate::domain::document::Single;
 use crate::domain::ids::OrgId;
 use crate::domain::merkle::{
     self, Node, NodeHash, Span, root_of, verify_consistency, verify_inclusion,
@@ -107,7 +108,7 @@ impl Audit {
         may_audit(who)?;
         let log = self.stored_log(&who.org).await?;
         let log = log.ok_or(Trouble::NotFound("sealed record"))?;
-        let (index, leaf) = self.find(&who.org, &log, seq).await?;
+        let (index, leaf) = self.place_of(&who.org, &log, seq).await?;
         let size = log.head.head.tree_size;
         let spans = merkle::inclusion(index, size).unwrap_or_default();
         let path = self.roots(&who.org, &log, &spans).await?;
@@ -176,27 +177,18 @@ impl Audit {
         })
     }
 
-    async fn stored_log(&self, org: &OrgId) -> Result<Option<StoredLog>, StoreError> {
-        let doc = self.ports().store.doc(&StoredLog::key(org)).await?;
-        doc.map(|doc| StoredLog::read(&doc.body)).transpose()
-    }
-
-    async fn maybe_tile(
-        &self,
-        org: &OrgId,
-        level: u32,
-        number: u64,
-    ) -> Result<Option<StoredTile>, StoreError> {
-        let doc = self
-            .ports()
-            .store
-            .doc(&tile_key(org, level, number))
-            .await?;
-        doc.map(|doc| StoredTile::read(&doc.body)).transpose()
+    async fn stored_log(&self, org: &OrgId) -> Result<Option<StoredLog>, Trouble> {
+        let stored = self.document::<StoredLog>(org, StoredLog::ID).await?;
+        Ok(stored.map(|stored| stored.value))
     }
 
     /// Where the record with this number stands, by halving: numbers rise along the log.
-    async fn find(&self, org: &OrgId, log: &StoredLog, seq: i64) -> Result<(u64, Leaf), Trouble> {
+    async fn place_of(
+        &self,
+        org: &OrgId,
+        log: &StoredLog,
+        seq: i64,
+    ) -> Result<(u64, Leaf), Trouble> {
         let full = log.full_tiles();
         let within = |leaves: &[Leaf], start: u64| {
             let at = leaves.iter().position(|leaf| leaf.seq == seq)?;
@@ -252,11 +244,7 @@ impl Audit {
         let key = (place.level, place.tile);
         if let Entry::Vacant(slot) = tiles.entry(key) {
             let tile = if place.level == 0 && place.tile == log.full_tiles() {
-                StoredTile {
-                    hashes: log.tail.iter().map(|leaf| leaf.hash).collect(),
-                    leaves: Vec::new(),
-                    head: None,
-                }
+                StoredTile::plain(log.tail.iter().map(|leaf| leaf.hash).collect())
             } else {
                 self.tile(org, place.level, place.tile).await?
             };
@@ -333,13 +321,21 @@ impl Export {
             };
             return Ok(line.unwrap_or_default());
         }
-        let tile = self.audit.maybe_tile(&self.org, 0, number).await;
+        let id = TileId { level: 0, number };
+        // A damaged tile names nothing any more; the next head still covers its records.
+        let tile = match self.audit.find::<StoredTile>(&self.org, &id).await {
+            Ok(found) => found.and_then(Result::ok).map(|stored| stored.value),
+            Err(StoreError::Corrupt(_)) => None,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
+                return Err(error.into());
+            }
+        };
         match tile {
-            Ok(Some(StoredTile {
+            Some(StoredTile {
                 head: Some(head),
                 leaves,
                 ..
-            })) if !leaves.is_empty() => {
+            }) if !leaves.is_empty() => {
                 let until = leaves.last().map_or(self.after_seq, |leaf| leaf.seq);
                 self.stage = Stage::Records {
                     until,
@@ -347,9 +343,7 @@ impl Export {
                 };
                 Ok(tile_line(&head, &leaves) + "\n")
             }
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => Err(error.into()),
-            // A damaged tile names nothing any more; the next head still covers its records.
-            Ok(_) | Err(StoreError::Corrupt(_)) => {
+            Some(_) | None => {
                 self.stage = Stage::Tile(number + 1);
                 Ok(String::new())
             }

@@ -15,15 +15,16 @@ use std::collections::btree_map::Entry;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use super::Audit;
-use super::stored::{StoredLog, StoredTile, corrupt, tile_key};
+use super::{Audit, corrupt};
 use crate::broker::core::Trouble;
 use crate::domain::audit::AuditKey;
 use crate::domain::audit::log::{Log, TILE_LEVELS, Tile, subtree};
 use crate::domain::audit::record_line;
-use crate::domain::change::{Change, DocKey, DocWrite};
+use crate::domain::audit::stored::{StoredLog, StoredTile, TileId};
+use crate::domain::change::{Change, DocWrite};
+use crate::domain::document::{Document, Single};
 use crate::domain::ids::OrgId;
 use crate::domain::merkle::NodeHash;
 use crate::domain::time::Timestamp;
@@ -39,11 +40,21 @@ const ROUNDS: u32 = 128;
 const GAP_WAIT_MS: i64 = 5_000;
 
 /// How far everything is sealed, over all organisations.
+#[derive(Default, Serialize, Deserialize)]
 struct Cursor {
-    version: u64,
     after_seq: i64,
     /// Sizes of all logs, so that a deleted head is not taken for a new log.
     sizes: BTreeMap<OrgId, u64>,
+}
+
+impl Document for Cursor {
+    const KIND: &'static str = "seal";
+    const CACHED: bool = false;
+    type Id = str;
+}
+
+impl Single for Cursor {
+    const ID: &'static str = "cursor";
 }
 
 impl Audit {
@@ -76,7 +87,7 @@ impl Audit {
         };
         let newest = self.ports().store.records(&newest).await?;
         let newest = newest.first().map_or(0, |record| record.seq);
-        let sealed = self.cursor().await?.after_seq;
+        let sealed = self.cursor().await?.1.after_seq;
         Ok(newest.saturating_sub(sealed).try_into().unwrap_or(0))
     }
 
@@ -84,14 +95,14 @@ impl Audit {
     /// since this one last looked. A node that stops sealing is followed by the turn after next.
     pub async fn seal_in_turn(&self) -> Result<usize, Trouble> {
         let seen = &self.cursor_seen;
-        let found = self.cursor().await?.version;
+        let (found, _) = self.cursor().await?;
         if seen.swap(found, Ordering::Relaxed) != found {
             return Ok(0);
         }
         let sealed = self.seal().await?;
         if sealed > 0 {
             // Our own moves of it are not another node's.
-            seen.store(self.cursor().await?.version, Ordering::Relaxed);
+            seen.store(self.cursor().await?.0, Ordering::Relaxed);
         }
         Ok(sealed)
     }
@@ -99,7 +110,7 @@ impl Audit {
     async fn seal_once(&self, key: &AuditKey) -> Result<usize, Trouble> {
         // Looked up before the cursor is read: it only grows, whoever seals.
         let witnessed = self.witnessed(&BTreeMap::new());
-        let cursor = self.cursor().await?;
+        let (version, cursor) = self.cursor().await?;
         let size = |org: &OrgId| cursor.sizes.get(org).copied().unwrap_or(0);
         if witnessed.iter().any(|(org, seen)| size(org) < *seen) {
             let why = "the audit log is shorter than it was: somebody has taken its end away";
@@ -118,13 +129,16 @@ impl Audit {
             return Ok(0);
         };
         let sealed = records.len();
-        let docs = match self.sealing(key, &cursor, records, last, now).await {
+        let docs = match self
+            .sealing(key, (version, &cursor), records, last, now)
+            .await
+        {
             Ok(docs) => docs,
             // What does not fit together may have been read while another node sealed.
-            Err(_) if self.cursor().await?.version != cursor.version => return Ok(0),
+            Err(_) if self.cursor().await?.0 != version => return Ok(0),
             Err(error) => return Err(error),
         };
-        match self.ports().store.apply(documents(docs)).await {
+        match self.ports().store.apply(change_of(docs)).await {
             Ok(_) => Ok(sealed),
             // Another node sealed the same records. What is unknown, the next round reads.
             Err(ApplyError::Conflict(_) | ApplyError::Store(StoreError::Unknown(_))) => Ok(0),
@@ -147,7 +161,7 @@ impl Audit {
     async fn sealing(
         &self,
         key: &AuditKey,
-        cursor: &Cursor,
+        (moved, cursor): (u64, &Cursor),
         records: Vec<StoredRecord>,
         last: i64,
         now: Timestamp,
@@ -166,18 +180,25 @@ impl Audit {
             for StoredRecord { seq, record } in records {
                 if let Some(tile) = log.append(seq, &record_line(seq, &record)) {
                     let head = key.sign(log.head(now));
-                    let body = StoredTile::leaves(&tile.leaves, &head);
-                    docs.push(written(tile_key(&org, 0, tile.index), Some(0), body));
+                    let id = TileId {
+                        level: 0,
+                        number: tile.index,
+                    };
+                    let sealed = StoredTile::of_leaves(tile.leaves.clone(), head);
+                    docs.push(sealed.write(&org, &id, Some(0)));
                     self.raise(&org, &tile, &mut upper).await?;
                 }
             }
             docs.extend(upper.writes(&org));
-            let body = StoredLog::of(&log, &key.sign(log.head(now)));
-            docs.push(written(StoredLog::key(&org), Some(version), body));
+            let end = StoredLog::of(&log, key.sign(log.head(now)));
+            docs.push(end.write_only(&org, Some(version)));
             sizes.insert(org, log.size());
         }
-        let body = json!({"after_seq": last, "sizes": sizes});
-        docs.push(written(cursor_key(), Some(cursor.version), body));
+        let cursor = Cursor {
+            after_seq: last,
+            sizes,
+        };
+        docs.push(cursor.write_only(&OrgId::default(), Some(moved)));
         Ok(docs)
     }
 
@@ -214,14 +235,14 @@ impl Audit {
         org: &OrgId,
         size: u64,
     ) -> Result<(Log, u64), Trouble> {
-        let stored = self.ports().store.doc(&StoredLog::key(org)).await?;
+        let stored = self.document::<StoredLog>(org, StoredLog::ID).await?;
         let Some(stored) = stored else {
             return match size {
                 0 => Ok((Log::default(), 0)),
                 _ => Err(corrupt("the head of the audit log is gone").into()),
             };
         };
-        let log = StoredLog::read(&stored.body)?;
+        let log = stored.value;
         if log.head.key_id != key.public().id() {
             let why = format!(
                 "the audit log was signed with the key {}, and the key given now is {}",
@@ -233,7 +254,8 @@ impl Audit {
         if !log.head.verifies(key.public()) || log.head.head.tree_size != size {
             return Err(corrupt("the head of the audit log is not the one that we signed").into());
         }
-        let log = log.checked()?;
+        let log = log.checked();
+        let log = log.ok_or_else(|| corrupt("the end of the audit log was changed"))?;
         Ok((log, stored.version))
     }
 
@@ -243,34 +265,18 @@ impl Audit {
         level: u32,
         number: u64,
     ) -> Result<StoredTile, Trouble> {
-        let doc = self
-            .ports()
-            .store
-            .doc(&tile_key(org, level, number))
-            .await?;
-        let doc = doc.ok_or_else(|| corrupt("a tile of the audit log is gone"))?;
-        Ok(StoredTile::read(&doc.body)?)
+        let id = TileId { level, number };
+        let tile = self.document::<StoredTile>(org, &id).await?;
+        let tile = tile.ok_or_else(|| corrupt("a tile of the audit log is gone"))?;
+        Ok(tile.value)
     }
 
-    async fn cursor(&self) -> Result<Cursor, Trouble> {
-        let Some(doc) = self.ports().store.doc(&cursor_key()).await? else {
-            return Ok(Cursor {
-                version: 0,
-                after_seq: 0,
-                sizes: BTreeMap::new(),
-            });
-        };
-        let after_seq = doc.body.get("after_seq").and_then(|seq| seq.as_i64());
-        let sizes = doc.body.get("sizes").cloned().unwrap_or_default();
-        let sizes = serde_json::from_value(sizes);
-        match (after_seq, sizes) {
-            (Some(after_seq), Ok(sizes)) => Ok(Cursor {
-                version: doc.version,
-                after_seq,
-                sizes,
-            }),
-            _ => Err(corrupt("the cursor of the audit log does not read back").into()),
-        }
+    /// The version of the cursor, and what it says.
+    async fn cursor(&self) -> Result<(u64, Cursor), Trouble> {
+        let stored = self
+            .document::<Cursor>(&OrgId::default(), Cursor::ID)
+            .await?;
+        Ok(stored.map_or_else(Default::default, |stored| (stored.version, stored.value)))
     }
 }
 
@@ -287,11 +293,7 @@ impl Upper {
             .into_iter()
             .map(move |((level, number), hashes)| {
                 // Unconditional: the cursor in the same write says whether this round stands.
-                written(
-                    tile_key(&org, level, number),
-                    None,
-                    StoredTile::plain(hashes),
-                )
+                StoredTile::plain(hashes).write(&org, &TileId { level, number }, None)
             })
     }
 }
@@ -312,19 +314,7 @@ fn settled_prefix(
     records
 }
 
-fn cursor_key() -> DocKey {
-    DocKey::new("seal", &OrgId::default(), "cursor")
-}
-
-fn written(key: DocKey, expect: Option<u64>, body: serde_json::Value) -> DocWrite {
-    DocWrite {
-        key,
-        expect,
-        body: Some(body),
-    }
-}
-
-fn documents(docs: Vec<DocWrite>) -> Change {
+fn change_of(docs: Vec<DocWrite>) -> Change {
     Change::documents(docs, Vec::new(), Vec::new(), Vec::new())
 }
 

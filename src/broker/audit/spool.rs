@@ -4,17 +4,45 @@
 //! keep their time and are marked `spooled`, because nobody can say any more that they were
 //! written with what they tell.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Audit;
 use crate::broker::core::Trouble;
-use crate::domain::change::{Change, DocKey, DocWrite, Record};
+use crate::domain::change::{Change, Record};
+use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
 use crate::domain::principal::Principal;
 use crate::store::{ApplyError, Spooled, StoreError};
 
 /// Records per write of an import.
 const CHUNK: usize = 200;
+
+/// The mark of an imported chunk, so that importing it twice is noticed.
+#[derive(Serialize, Deserialize)]
+struct Imported {
+    records: usize,
+}
+
+impl Document for Imported {
+    const KIND: &'static str = "spool";
+    const CACHED: bool = false;
+    type Id = ChunkOf;
+}
+
+/// Names one chunk of a batch.
+struct ChunkOf {
+    batch: String,
+    number: usize,
+}
+
+impl fmt::Display for ChunkOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.batch, self.number)
+    }
+}
 
 impl Audit {
     /// Records a refusal; on disk, if the store cannot take it. An error if neither can.
@@ -90,15 +118,14 @@ impl Audit {
     async fn import(&self, batch: &Spooled) -> Result<usize, Trouble> {
         let mut imported = 0;
         for (number, chunk) in batch.records.chunks(CHUNK).enumerate() {
-            let marker = DocWrite {
-                key: DocKey::new(
-                    "spool",
-                    &OrgId::default(),
-                    format!("{}/{number}", batch.name),
-                ),
-                expect: Some(0),
-                body: Some(json!({"records": chunk.len()})),
+            let id = ChunkOf {
+                batch: batch.name.clone(),
+                number,
             };
+            let marker = Imported {
+                records: chunk.len(),
+            };
+            let marker = marker.write(&OrgId::default(), &id, Some(0));
             let records: Vec<Record> = chunk.iter().map(marked).collect();
             let change = Change::documents(vec![marker], Vec::new(), records, Vec::new());
             match self.ports().store.apply(change).await {

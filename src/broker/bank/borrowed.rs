@@ -6,6 +6,7 @@
 //! like every payout that others made.
 
 use super::Bank;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -13,15 +14,28 @@ use super::webhook::{ACTOR, alert};
 use crate::broker::core::Trouble;
 use crate::connector::razorpay::Razorpay;
 use crate::domain::call::{Evidence, Sighting};
-use crate::domain::change::{Change, DocKey, DocWrite, Record};
+use crate::domain::change::{Change, Record};
+use crate::domain::document::Document;
 use crate::domain::ids::{OrgId, ProposalId, hex};
 use crate::domain::notice::NoticeKind;
 use crate::domain::proposal::{Proposal, Settled, State};
+use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
 
-/// Kind of the records that tell of a reference that is not its bearer's, and of the marks that
-/// one was told.
+/// Kind of the records that tell of a reference that is not its bearer's.
 const BORROWED: &str = "borrowed_reference";
+
+/// The mark that it was told. Named by the payout and a hash of what was said.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    at: Timestamp,
+}
+
+impl Document for Told {
+    const KIND: &'static str = "borrowed_reference";
+    const CACHED: bool = false;
+    type Id = str;
+}
 
 /// Who made a payout.
 pub(super) enum Made {
@@ -78,15 +92,8 @@ impl Bank {
         let now = self.ports().ambient.now();
         let payout_id = payout.get("id").and_then(Value::as_str).unwrap_or_default();
         let told = Sha256::digest(format!("{} {why}", proposal.fixed.id).as_bytes());
-        let mark = DocWrite {
-            key: DocKey::new(
-                BORROWED,
-                &OrgId::default(),
-                format!("{payout_id}/{}", hex(&told)),
-            ),
-            expect: Some(0),
-            body: Some(json!({"at": now})),
-        };
+        let id = format!("{payout_id}/{}", hex(&told));
+        let mark = Told { at: now }.write(&OrgId::default(), &id, Some(0));
         let actor = format!("{ACTOR}:{heard}");
         let mut record = Record::about(proposal, now, BORROWED, &actor)
             .deciding("SKIPPED", "evidence_mismatch")

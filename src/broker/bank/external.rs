@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 use super::Bank;
 use super::webhook::{ACTOR, Came, NOT_WAITING, alert};
 use crate::broker::core::{Committed, ProposeRequest, Trouble};
-use crate::broker::pay::at_bank::{CASE, LET_GO};
+use crate::broker::pay::cases::{Case, CaseId, LetGo};
 use crate::connector::razorpay::State as AtBank;
 use crate::connector::razorpay::event::{Waiting, waiting};
-use crate::domain::change::{Change, DocKey, DocWrite, Record};
+use crate::domain::change::{Change, Record};
+use crate::domain::document::{Document, Stored};
 use crate::domain::ids::{OrgId, ProposalId};
 use crate::domain::notice::NoticeKind;
 use crate::domain::principal::{Principal, Role};
@@ -28,8 +29,6 @@ use crate::domain::reason::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
 
-/// Document kind: the marker that there was a case.
-const CASE_SEEN: &str = "case_seen";
 /// Kind of the records that tell what was decided about a payout that others made.
 pub(super) const EXTERNAL: &str = "external_payout";
 /// The payout is known in the state it is shown in.
@@ -41,17 +40,21 @@ pub(super) const BATCH: usize = 200;
 /// Longest remark that the bank keeps.
 const MAX_REMARKS: usize = 250;
 
-/// One payout that waits, as its document keeps it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(super) struct Case {
-    payout: Value,
+/// The mark that there was a case. Named as the case is; one that could not be governed has a name of
+/// its own.
+#[derive(Serialize, Deserialize)]
+struct CaseSeen {
+    at: Timestamp,
     heard: String,
-    opened_at: Timestamp,
-    /// Counts proposals that ended without a decision about the payout.
-    #[serde(default)]
-    pub(super) attempt: u32,
-    #[serde(default)]
-    not_before: Timestamp,
+    /// Why it could not be governed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unusable: Option<String>,
+}
+
+impl Document for CaseSeen {
+    const KIND: &'static str = "case_seen";
+    const CACHED: bool = false;
+    type Id = str;
 }
 
 /// Where a case stands after one look.
@@ -76,7 +79,10 @@ impl Bank {
             Err(why) => return self.cannot_govern(payout, heard, why).await,
         };
         let org = OrgId::default();
-        let name = format!("{}/{}", waits.id, waits.state.name());
+        let id = CaseId {
+            payout: waits.id,
+            state: waits.state,
+        };
         let case = Case {
             payout: payout.clone(),
             heard: heard.to_owned(),
@@ -84,17 +90,13 @@ impl Bank {
             attempt: 0,
             not_before: now,
         };
-        let seen = DocWrite {
-            key: DocKey::new(CASE_SEEN, &org, name.as_str()),
-            expect: Some(0),
-            body: Some(json!({"at": now, "heard": heard})),
+        let seen = CaseSeen {
+            at: now,
+            heard: heard.to_owned(),
+            unusable: None,
         };
-        let open = DocWrite {
-            key: DocKey::new(CASE, &org, name),
-            expect: None,
-            body: serde_json::to_value(case).ok(),
-        };
-        match self.write(vec![seen, open]).await {
+        let seen = seen.write(&org, &id.to_string(), Some(0));
+        match self.write(vec![seen, case.write(&org, &id, None)]).await {
             Ok(()) => Ok(Came::Case),
             // Opened before, whoever showed it then.
             Err(Trouble::Changed) => Ok(KNOWN),
@@ -106,15 +108,14 @@ impl Bank {
     pub(super) async fn known(&self, payout: &Value) -> Result<Option<Came>, Trouble> {
         let text = |name: &str| payout.get(name).and_then(Value::as_str).unwrap_or_default();
         let name = format!("{}/{}", text("id"), text("status"));
-        let key = DocKey::new(CASE_SEEN, &OrgId::default(), name);
-        let seen = self.ports().store.doc(&key).await?;
+        let seen = self.find::<CaseSeen>(&OrgId::default(), &name).await?;
         Ok(seen.map(|_| KNOWN))
     }
 
     /// Works on open cases. Returns how many there were.
     pub async fn work_cases(&self) -> Result<usize, Trouble> {
         let org = OrgId::default();
-        let mut open = self.ports().store.docs(CASE, Some(&org)).await?;
+        let mut open = self.documents::<Case>(Some(&org)).await?;
         let now = self.ports().ambient.now();
         // Where the last turn ended, so that hundreds that wait for people hold up nobody else.
         let from = self.cases_from.fetch_add(BATCH, Ordering::Relaxed);
@@ -124,62 +125,43 @@ impl Bank {
             open.truncate(BATCH);
         }
         let count = open.len();
-        for doc in open {
-            let Ok(case) = serde_json::from_value::<Case>(doc.body) else {
-                tracing::error!(case = doc.key.id, "an open case does not read back");
-                continue;
-            };
+        for stored in open.into_iter().flatten() {
+            let case = &stored.value;
             // A pause far ahead was made by a clock that has stepped back since.
             if case.not_before > now && case.not_before < now.plus_secs(60 * PAUSE_SECS) {
                 continue;
             }
-            let look = match self.look_at(&case).await {
+            let look = match self.look_at(case).await {
                 Ok(look) => look,
                 Err(Trouble::StoreUnavailable) => return Err(Trouble::StoreUnavailable),
-                Err(trouble) => self.case_failed(&case, &trouble).await?,
+                Err(trouble) => self.case_failed(case, &trouble).await?,
             };
-            self.after_look(doc.key, doc.version, case, look).await?;
+            self.after_look(stored, look).await?;
         }
         Ok(count)
     }
 
-    async fn after_look(
-        &self,
-        key: DocKey,
-        version: u64,
-        case: Case,
-        look: Look,
-    ) -> Result<(), Trouble> {
+    async fn after_look(&self, stored: Stored<Case>, look: Look) -> Result<(), Trouble> {
         let mut docs = Vec::new();
-        let body = match look {
+        match look {
             Look::Waits => return Ok(()),
             Look::Again(secs) | Look::Pause(secs) => {
                 let now = self.ports().ambient.now();
                 let next = u32::from(matches!(look, Look::Again(_)));
-                serde_json::to_value(Case {
-                    attempt: case.attempt + next,
+                docs.push(stored.replace(&Case {
+                    attempt: stored.value.attempt + next,
                     not_before: now.plus_secs(secs),
-                    ..case
-                })
-                .ok()
+                    ..stored.value.clone()
+                }));
             }
             Look::Closed(proposal) => {
-                let id = case.payout.get("id").and_then(Value::as_str);
+                let id = stored.value.payout.get("id").and_then(Value::as_str);
                 if let (Some(proposal), Some(id)) = (proposal, id) {
-                    docs.push(DocWrite {
-                        key: DocKey::new(LET_GO, &OrgId::default(), id),
-                        expect: None,
-                        body: Some(json!({"proposal": proposal})),
-                    });
+                    docs.push(LetGo { proposal }.write(&OrgId::default(), id, None));
                 }
-                None
+                docs.push(stored.remove());
             }
-        };
-        docs.push(DocWrite {
-            key,
-            expect: Some(version),
-            body,
-        });
+        }
         match self.write(docs).await {
             // Another node looked at the same moment, and came to the same.
             Ok(()) | Err(Trouble::Changed) => Ok(()),
@@ -349,11 +331,12 @@ impl Bank {
         // A name of its own, so that a whole event about the same payout still opens a case.
         let name = format!("{id}/{}/unusable", status.unwrap_or_default());
         let now = self.ports().ambient.now();
-        let seen = DocWrite {
-            key: DocKey::new(CASE_SEEN, &OrgId::default(), name),
-            expect: Some(0),
-            body: Some(json!({"at": now, "heard": heard, "unusable": why})),
+        let seen = CaseSeen {
+            at: now,
+            heard: heard.to_owned(),
+            unusable: Some(why.to_owned()),
         };
+        let seen = seen.write(&OrgId::default(), &name, Some(0));
         match self.write(vec![seen]).await {
             Ok(()) => {}
             Err(Trouble::Changed) => return Ok(KNOWN),

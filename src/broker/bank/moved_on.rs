@@ -7,12 +7,13 @@
 use super::Bank;
 use serde_json::{Value, json};
 
-use super::external::{Case, EXTERNAL, case_name};
+use super::external::{EXTERNAL, case_name};
 use super::webhook::ACTOR;
 use crate::broker::core::Trouble;
-use crate::broker::pay::at_bank::CASE;
+use crate::broker::pay::cases::{Case, CaseId};
 use crate::connector::razorpay::State as AtBank;
-use crate::domain::change::{Change, DocKey, DocWrite, Record};
+use crate::domain::change::{Change, Record};
+use crate::domain::document::Stored;
 use crate::domain::ids::OrgId;
 use crate::domain::proposal::{Proposal, State};
 use crate::store::ApplyError;
@@ -40,19 +41,19 @@ impl Bank {
                 continue;
             }
             let org = OrgId::default();
-            let key = DocKey::new(CASE, &org, format!("{id}/{}", state.name()));
-            let Some(doc) = self.ports().store.doc(&key).await? else {
-                continue;
+            let case_id = CaseId {
+                payout: id.to_owned(),
+                state,
             };
-            let Ok(case) = serde_json::from_value::<Case>(doc.body) else {
+            let Some(Ok(case)) = self.find::<Case>(&org, &case_id).await? else {
                 continue;
             };
             let agent = &self.settings().bank.external_agent;
-            let name = case_name(id, state, case.attempt);
+            let name = case_name(id, state, case.value.attempt);
             let proposal = self.ports().store.by_key(&org, agent, &name).await?;
             match proposal.as_ref().map(|proposal| proposal.state) {
                 None | Some(State::Held | State::Allowed) => {
-                    return self.close_moot(key, doc.version, proposal, payout).await;
+                    return self.close_moot(case, proposal, payout).await;
                 }
                 Some(State::Committing | State::InDoubt | State::Executed | State::Reversed) => {
                     let ours = proposal.map(Box::new);
@@ -73,16 +74,10 @@ impl Bank {
 
     async fn close_moot(
         &self,
-        key: DocKey,
-        version: u64,
+        case: Stored<Case>,
         proposal: Option<Proposal>,
         payout: &Value,
     ) -> Result<Moved, Trouble> {
-        let close = DocWrite {
-            key,
-            expect: Some(version),
-            body: None,
-        };
         let now = self.ports().ambient.now();
         let mut record = match &proposal {
             Some(proposal) => Record::about(proposal, now, EXTERNAL, ACTOR),
@@ -94,7 +89,7 @@ impl Bank {
         let record = record.with(json!({
             "why": "somebody decided at the bank", "at_bank": text("status"),
         }));
-        let change = Change::documents(vec![close], Vec::new(), vec![record], Vec::new());
+        let change = Change::documents(vec![case.remove()], Vec::new(), vec![record], Vec::new());
         match self.ports().store.apply(change).await {
             Ok(_) => {}
             // Somebody acts on it at this moment; whatever that is, it finds the payout moved.

@@ -9,12 +9,13 @@
 use super::Bank;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::broker::core::Trouble;
 use crate::connector::razorpay::{self, UPSTREAM};
 use crate::domain::call::Call;
-use crate::domain::change::{DocKey, DocWrite};
+use crate::domain::document::{Document, Single, version};
 use crate::domain::ids::OrgId;
 use crate::domain::time::Timestamp;
 
@@ -34,6 +35,25 @@ const FIRST_PAUSE_MS: i64 = 5_000;
 const LONGEST_PAUSE_MS: i64 = 300_000;
 /// Bounds of the configured interval, in seconds.
 const INTERVAL: (u32, u32) = (5, 300);
+
+/// When to ask next.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct Due {
+    due: Timestamp,
+    failures: u32,
+    #[serde(default)]
+    asked: Option<Timestamp>,
+}
+
+impl Document for Due {
+    const KIND: &'static str = "poll";
+    const CACHED: bool = false;
+    type Id = str;
+}
+
+impl Single for Due {
+    const ID: &'static str = UPSTREAM;
+}
 
 /// What one round of asking found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -63,16 +83,13 @@ impl Bank {
         };
         let interval = i64::from(secs) * 1_000;
         let now = self.ports().ambient.now();
-        let doc = self.ports().store.doc(&due_key()).await?;
-        let number = |name: &str| doc.as_ref()?.body.get(name)?.as_i64();
-        let due = Timestamp::from_millis(number("due").unwrap_or(0));
+        let stored = self.document::<Due>(&OrgId::default(), Due::ID).await?;
+        let version = version(stored.as_ref());
+        let Due { due, failures, .. } = stored.map_or_else(Due::default, |stored| stored.value);
         // A time far ahead was set by a clock that has stepped back since.
         if due > now && due < now.plus_millis(2 * LONGEST_PAUSE_MS) {
             return Ok(());
         }
-        let version = doc.as_ref().map_or(0, |doc| doc.version);
-        let failures = number("failures").and_then(|n| u32::try_from(n).ok());
-        let failures = failures.unwrap_or(0);
         if !self
             .set_due(version, self.later(interval), failures)
             .await?
@@ -102,14 +119,13 @@ impl Bank {
 
     /// How the asking goes, for those who operate it.
     pub(super) async fn poller(&self) -> Result<PollerView, Trouble> {
-        let doc = self.ports().store.doc(&due_key()).await?;
-        let number = |name: &str| doc.as_ref()?.body.get(name)?.as_i64();
-        let failures = number("failures").and_then(|n| u32::try_from(n).ok());
+        let stored = self.document::<Due>(&OrgId::default(), Due::ID).await?;
+        let stored = stored.map(|stored| stored.value);
         Ok(PollerView {
             interval_secs: self.poll_interval(),
-            failures: failures.unwrap_or(0),
-            last_poll_at: number("asked").map(Timestamp::from_millis),
-            next_poll_at: number("due").map(Timestamp::from_millis),
+            failures: stored.map_or(0, |due| due.failures),
+            last_poll_at: stored.and_then(|due| due.asked),
+            next_poll_at: stored.map(|due| due.due),
         })
     }
 
@@ -157,21 +173,16 @@ impl Bank {
 
     /// False if another node was quicker.
     async fn set_due(&self, version: u64, due: Timestamp, failures: u32) -> Result<bool, Trouble> {
-        let write = DocWrite {
-            key: due_key(),
-            expect: Some(version),
-            body: Some(json!({
-                "due": due, "failures": failures, "asked": self.ports().ambient.now(),
-            })),
+        let next = Due {
+            due,
+            failures,
+            asked: Some(self.ports().ambient.now()),
         };
+        let write = next.write_only(&OrgId::default(), Some(version));
         match self.write(vec![write]).await {
             Ok(()) => Ok(true),
             Err(Trouble::Changed) => Ok(false),
             Err(trouble) => Err(trouble),
         }
     }
-}
-
-fn due_key() -> DocKey {
-    DocKey::new("poll", &OrgId::default(), UPSTREAM)
 }

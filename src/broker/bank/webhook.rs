@@ -16,6 +16,7 @@
 use super::Bank;
 use futures_util::StreamExt;
 use futures_util::stream;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -26,7 +27,8 @@ use crate::broker::core::Trouble;
 use crate::connector::razorpay::event::{Event, reduced};
 use crate::connector::razorpay::{self, Razorpay};
 use crate::domain::call::{Evidence, Sighting};
-use crate::domain::change::{Change, DocKey, DocWrite, Record};
+use crate::domain::change::{Change, Record};
+use crate::domain::document::{Document, Single, version};
 use crate::domain::ids::{OrgId, hex};
 use crate::domain::money::Effective;
 use crate::domain::notice::{Notice, NoticeKind};
@@ -40,8 +42,6 @@ use crate::store::{ApplyError, RecordFilter, StoreError, StoredRecord};
 const KIND: &str = "webhook";
 /// Who speaks in these records.
 pub(super) const ACTOR: &str = "razorpay";
-/// Document kind of the markers of seen events.
-const SEEN: &str = "webhook";
 /// Longest event id that is used as it came; the bank's have 14 characters.
 const MAX_EVENT_ID: usize = 64;
 /// Digits of a body's hash that tell it from another body under the same event id.
@@ -102,11 +102,37 @@ pub(super) const NOT_WAITING: Came = Came::Nothing(
 /// About a payout of ours, and known.
 const NO_NEWS: Came = Came::Nothing("NO_NEWS", "it tells nothing new about this payout");
 
+/// The mark of a seen event. Named by the event's id, or by its body where that is used up.
+#[derive(Serialize, Deserialize)]
+struct Seen {
+    at: Timestamp,
+    event: String,
+    /// Of the body; marks of before do not say.
+    #[serde(default)]
+    sha256: Option<String>,
+}
+
+impl Document for Seen {
+    const KIND: &'static str = "webhook";
+    const CACHED: bool = false;
+    type Id = str;
+}
+
 /// How far the records are worked off.
+#[derive(Default, Serialize, Deserialize)]
 struct Cursor {
-    version: u64,
     after_seq: i64,
     lease_until: Timestamp,
+}
+
+impl Document for Cursor {
+    const KIND: &'static str = "webhook_cursor";
+    const CACHED: bool = false;
+    type Id = str;
+}
+
+impl Single for Cursor {
+    const ID: &'static str = ACTOR;
 }
 
 impl Bank {
@@ -180,11 +206,12 @@ impl Bank {
         let event = strict::parse(body).map(|document| Event::read(&document));
         let event = event.unwrap_or(Event::Unusable("the body is not plain JSON"));
         let now = self.ports().ambient.now();
-        let marker = DocWrite {
-            key: DocKey::new(SEEN, &OrgId::default(), id),
-            expect: Some(0),
-            body: Some(json!({"at": now, "event": event.name(), "sha256": digest})),
+        let marker = Seen {
+            at: now,
+            event: event.name().to_owned(),
+            sha256: Some(digest.to_owned()),
         };
+        let marker = marker.write(&OrgId::default(), id, Some(0));
         let kept = matches!(event, Event::Unusable(_));
         let mut record = record_of(&event, id, body, now);
         let mut notices = self.worth_telling(&event, now);
@@ -210,10 +237,9 @@ impl Bank {
 
     /// Whether the event of this name is this very body. Markers of before do not say.
     async fn took(&self, id: &str, digest: &str) -> Result<bool, StoreError> {
-        let key = DocKey::new(SEEN, &OrgId::default(), id);
-        let doc = self.ports().store.doc(&key).await?;
-        let known = doc.as_ref().and_then(|doc| doc.body.get("sha256"));
-        Ok(known.is_none_or(|known| known.as_str() == Some(digest)))
+        let seen = self.find::<Seen>(&OrgId::default(), id).await?;
+        let known = seen.and_then(Result::ok).and_then(|seen| seen.value.sha256);
+        Ok(known.is_none_or(|known| known == digest))
     }
 
     /// What people should hear of at once.
@@ -246,7 +272,7 @@ impl Bank {
 
     /// One round; true if there may be more.
     async fn work_round(&self) -> Result<(usize, bool), Trouble> {
-        let cursor = self.webhook_cursor().await?;
+        let (mut version, cursor) = self.webhook_cursor().await?;
         let now = self.ports().ambient.now();
         // A lease far ahead was made by a clock that has stepped back since.
         let far = now.plus_secs(2 * LEASE_SECS);
@@ -266,7 +292,6 @@ impl Bank {
         let more = records.len() == BATCH as usize;
         let events: Vec<_> = records.into_iter().filter(is_work).collect();
         let count = events.len();
-        let mut version = cursor.version;
         if count > 0 {
             let lease = now.plus_secs(LEASE_SECS);
             if !self.move_cursor(version, cursor.after_seq, lease).await? {
@@ -439,17 +464,16 @@ impl Bank {
         }
     }
 
-    async fn webhook_cursor(&self) -> Result<Cursor, StoreError> {
-        let doc = self.ports().store.doc(&cursor_key()).await?;
-        let number = |name: &str| {
-            let body = doc.as_ref().map(|doc| &doc.body)?;
-            body.get(name).and_then(Value::as_i64)
-        };
-        Ok(Cursor {
-            version: doc.as_ref().map_or(0, |doc| doc.version),
-            after_seq: number("after_seq").unwrap_or(0),
-            lease_until: Timestamp::from_millis(number("lease_until").unwrap_or(0)),
-        })
+    /// The version of the cursor, and where it stands.
+    async fn webhook_cursor(&self) -> Result<(u64, Cursor), Trouble> {
+        let stored = self
+            .document::<Cursor>(&OrgId::default(), Cursor::ID)
+            .await?;
+        let version = version(stored.as_ref());
+        Ok((
+            version,
+            stored.map_or_else(Cursor::default, |stored| stored.value),
+        ))
     }
 
     /// False if another node has moved it meanwhile.
@@ -459,11 +483,11 @@ impl Bank {
         after_seq: i64,
         lease_until: Timestamp,
     ) -> Result<bool, Trouble> {
-        let write = DocWrite {
-            key: cursor_key(),
-            expect: Some(version),
-            body: Some(json!({"after_seq": after_seq, "lease_until": lease_until})),
+        let cursor = Cursor {
+            after_seq,
+            lease_until,
         };
+        let write = cursor.write_only(&OrgId::default(), Some(version));
         match self.write(vec![write]).await {
             Ok(()) => Ok(true),
             Err(Trouble::Changed) => Ok(false),
@@ -534,8 +558,4 @@ fn event_name(header: &str, body: &[u8]) -> String {
         return header.to_owned();
     }
     format!("sha256-{}", hex(&Sha256::digest(body)))
-}
-
-fn cursor_key() -> DocKey {
-    DocKey::new("webhook_cursor", &OrgId::default(), ACTOR)
 }

@@ -2,20 +2,22 @@
 
 use super::Bank;
 use crate::broker::core::Trouble;
-use crate::broker::pay::withdrawn::{WITHDRAWN, Withdrawn};
+use crate::broker::pay::withdrawn::Withdrawn;
 use crate::connector::razorpay;
-use crate::domain::change::{Doc, DocWrite};
 
 impl Bank {
     /// Works off what withdrawals left to be told. Returns how many there were.
     pub async fn work_withdrawn(&self) -> Result<usize, Trouble> {
-        let docs = self.ports().store.docs(WITHDRAWN, None).await?;
-        for doc in &docs {
-            self.tell_withdrawn(doc).await?;
-            let done = DocWrite {
-                key: doc.key.clone(),
-                expect: Some(doc.version),
-                body: None,
+        let left = self.documents::<Withdrawn>(None).await?;
+        let count = left.len();
+        for news in left {
+            let done = match news {
+                Ok(news) => {
+                    self.tell_withdrawn(&news.value).await?;
+                    news.remove()
+                }
+                // What nobody can read, nobody can tell.
+                Err(unreadable) => unreadable.doc.key.removed(unreadable.doc.version),
             };
             match self.write(vec![done]).await {
                 // Another node told it, too; telling it twice is telling it once.
@@ -23,14 +25,10 @@ impl Bank {
                 Err(trouble) => return Err(trouble),
             }
         }
-        Ok(docs.len())
+        Ok(count)
     }
 
-    async fn tell_withdrawn(&self, doc: &Doc) -> Result<(), Trouble> {
-        let Ok(news) = serde_json::from_value::<Withdrawn>(doc.body.clone()) else {
-            tracing::error!(id = %doc.key.id, "what a withdrawal left to be told does not read back");
-            return Ok(());
-        };
+    async fn tell_withdrawn(&self, news: &Withdrawn) -> Result<(), Trouble> {
         let Ok(evidence) = razorpay::evidence(&news.payout) else {
             return Ok(());
         };

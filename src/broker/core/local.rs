@@ -1,17 +1,12 @@
 //! What the organisation's own books say of an agent: its policy and what is frozen. Every decision
 //! begins with it, whatever the subject.
 
-use serde::Deserialize;
-
 use super::{Core, Trouble};
-use crate::domain::change::{DocKey, Guard};
+use crate::domain::change::Guard;
+use crate::domain::document::Single;
 use crate::domain::facts::{Fact, Freezes};
 use crate::domain::ids::{AgentId, OrgId};
 use crate::domain::policy::Policy;
-
-/// Document kinds that decisions are based on.
-const POLICY: &str = "policy";
-const FREEZE: &str = "freeze";
 
 /// What the organisation's own books say, and the guards that hold a decision to it.
 pub(in crate::broker) struct Local {
@@ -28,22 +23,19 @@ impl Core {
         org: &OrgId,
         agent: &AgentId,
     ) -> Result<Local, Trouble> {
-        let store = self.ports().store.as_ref();
-        let key = DocKey::new(POLICY, org, agent.as_str());
-        let (policy, policy_guard) = self.memory().doc(store, key).await?;
-        let key = DocKey::new(FREEZE, org, "state");
-        let (freeze, freeze_guard) = self.memory().doc(store, key).await?;
+        let (policy, policy_guard) = self.remembered::<Option<Policy>>(org, agent).await?;
+        let (freezes, freeze_guard) = self.remembered::<Freezes>(org, Freezes::ID).await?;
         // A document that does not read is missing, not absent: fail closed.
-        let freezes = match freeze.map(|doc| Freezes::deserialize(&doc.body)) {
+        let freezes = match freezes {
             None => Fact::Known(Freezes::default()),
-            Some(Ok(freezes)) => Fact::Known(freezes),
+            Some(Ok(stored)) => Fact::Known(stored.value),
             Some(Err(_)) => Fact::Missing,
         };
-        let policy_version = policy.as_ref().map(|doc| doc.version);
-        let policy = match policy.map(|doc| Option::<Policy>::deserialize(&doc.body)) {
+        let policy_version = policy.as_ref().map(|_| policy_guard.version);
+        let policy = match policy {
             None => Fact::Known(None),
             // One that was taken away is an empty version.
-            Some(Ok(policy)) => Fact::Known(policy),
+            Some(Ok(stored)) => Fact::Known(stored.value),
             Some(Err(_)) => Fact::Missing,
         };
         let guards = vec![policy_guard, freeze_guard];

@@ -1,6 +1,7 @@
 //! What every subject needs: the ports, the settings, what is remembered, and who has taken how much
 //! of the house. It knows no subject.
 
+pub(in crate::broker) mod documents;
 pub mod kept;
 pub mod load;
 mod local;

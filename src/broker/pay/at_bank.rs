@@ -10,23 +10,22 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Pay;
+use super::cases::{Case, CaseId, LetGo};
 use super::gather::Counted;
 use super::propose::Ready;
 use crate::broker::core::{ProposeRequest, Trouble};
 use crate::connector::razorpay::shown::Unfit;
 use crate::connector::razorpay::{Razorpay, State as AtBank};
-use crate::domain::change::{DocKey, DocWrite, Guard, Record};
+use crate::domain::change::{DocWrite, Guard, Record};
+use crate::domain::document::{Document, version};
 use crate::domain::facts::Facts;
-use crate::domain::ids::{OrgId, ProposalId};
+use crate::domain::ids::OrgId;
 use crate::domain::principal::Principal;
 use crate::domain::proposal::{Origin, Proposal, State};
 use crate::domain::reason::{Finding, Reason, Verdict};
 use crate::domain::tool::Tool;
 use crate::governance;
 
-/// Document kinds: an open case about a payout of others, and which proposal let one go.
-pub(in crate::broker) const CASE: &str = "case";
-pub(in crate::broker) const LET_GO: &str = "bank_payout";
 /// Longest that a propose waits for the bank's word.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// Why an agent's word does not decide.
@@ -143,12 +142,12 @@ impl Pay {
     async fn cases_of(&self, payout: &str) -> Result<(bool, Vec<Guard>), Trouble> {
         let (mut open, mut guards) = (false, Vec::new());
         for state in [AtBank::Pending, AtBank::Queued] {
-            let name = format!("{payout}/{}", state.name());
-            let key = DocKey::new(CASE, &OrgId::default(), name);
+            let payout = payout.to_owned();
+            let key = Case::key(&OrgId::default(), &CaseId { payout, state });
+            // Whatever it says: that it is there counts.
             let doc = self.ports().store.doc(&key).await?;
             open |= doc.is_some();
-            let version = doc.map_or(0, |doc| doc.version);
-            guards.push(Guard { key, version });
+            guards.push(key.held_to(doc.map_or(0, |doc| doc.version)));
         }
         Ok((open, guards))
     }
@@ -177,18 +176,16 @@ impl Pay {
         if kind != Razorpay::Approve {
             return Ok(May::Go(guards, Vec::new()));
         }
-        let key = let_go_key(payout);
-        let doc = self.ports().store.doc(&key).await?;
-        let version = doc.map_or(0, |doc| doc.version);
+        let org = OrgId::default();
+        let before = self.document::<LetGo>(&org, payout).await?;
         let earlier = self.letting_go(payout).await?;
         if earlier.is_some_and(|earlier| earlier.fixed.id != proposal.fixed.id) {
             return Ok(May::Not("another proposal has let this payout go"));
         }
-        let note = DocWrite {
-            key,
-            expect: Some(version),
-            body: Some(json!({"proposal": proposal.fixed.id})),
+        let note = LetGo {
+            proposal: proposal.fixed.id,
         };
+        let note = note.write(&org, payout, Some(version(before.as_ref())));
         Ok(May::Go(guards, vec![note]))
     }
 
@@ -197,11 +194,9 @@ impl Pay {
         &self,
         payout: &str,
     ) -> Result<Option<Proposal>, Trouble> {
-        let doc = self.ports().store.doc(&let_go_key(payout)).await?;
-        let id: Option<ProposalId> =
-            doc.and_then(|doc| doc.body.get("proposal")?.as_str()?.parse().ok());
-        let proposal = match id {
-            Some(id) => self.ports().store.proposal(id).await?,
+        let noted = self.document::<LetGo>(&OrgId::default(), payout).await?;
+        let proposal = match noted {
+            Some(noted) => self.ports().store.proposal(noted.value.proposal).await?,
             None => None,
         };
         Ok(proposal.filter(|proposal| match proposal.state {
@@ -236,8 +231,4 @@ pub(super) fn with_bank(verdict: Verdict, bank: &BankWord) -> Option<Verdict> {
         Verdict::Allow(_) | Verdict::Hold(_) => None,
         blocked @ Verdict::Block(_) => Some(blocked),
     }
-}
-
-fn let_go_key(payout: &str) -> DocKey {
-    DocKey::new(LET_GO, &OrgId::default(), payout)
 }

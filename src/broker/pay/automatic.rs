@@ -7,8 +7,9 @@
 use futures_util::{StreamExt, stream};
 
 use super::Pay;
+use crate::broker::core::documents::Read;
 use crate::broker::core::{CommitRequest, Committed, Trouble};
-use crate::domain::change::{Doc, DocWrite, ERRAND};
+use crate::domain::errand::Errand;
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Role};
 use crate::domain::proposal::{Proposal, State};
@@ -42,40 +43,39 @@ impl Pay {
     /// that neither those that a freeze stops nor those whose provider hangs hold up the rest:
     /// there are never more than people have approved by hand.
     pub async fn work_errands(&self) -> Result<usize, Trouble> {
-        let open = self.ports().store.docs(ERRAND, None).await?;
+        let open = self.documents::<Errand>(None).await?;
         let now = self.ports().ambient.now();
-        let worked = stream::iter(open).map(|doc| self.work_errand(doc, now));
+        let worked = stream::iter(open).map(|errand| self.work_errand(errand, now));
         let worked: Vec<_> = worked.buffer_unordered(AT_ONCE).collect().await;
         let count = worked.len();
         worked.into_iter().collect::<Result<(), Trouble>>()?;
         Ok(count)
     }
 
-    async fn work_errand(&self, doc: Doc, now: Timestamp) -> Result<(), Trouble> {
-        let proposal = match doc.key.id.parse::<ProposalId>() {
+    async fn work_errand(&self, errand: Read<Errand>, now: Timestamp) -> Result<(), Trouble> {
+        // That there is one says what has to be done; the rest is only when.
+        let (key, version, at) = match errand {
+            Ok(stored) => (stored.key, stored.version, stored.value.at),
+            Err(unreadable) => {
+                let doc = *unreadable.doc;
+                (doc.key, doc.version, Timestamp::default())
+            }
+        };
+        let proposal = match key.id.parse::<ProposalId>() {
             Ok(id) => self.ports().store.proposal(id).await?,
             Err(_) => None,
         };
         match proposal {
             Some(proposal) if proposal.state == State::Allowed => {
-                let at = doc.body.get("at").cloned().unwrap_or_default();
-                let at: Timestamp = serde_json::from_value(at).unwrap_or_default();
                 if at.plus_secs(FIRST_TRY_SECS) <= now && self.may_go(&proposal).await? {
                     self.execute_if_asked(&proposal).await;
                 }
                 Ok(())
             }
-            Some(_) | None => {
-                let done = DocWrite {
-                    key: doc.key,
-                    expect: Some(doc.version),
-                    body: None,
-                };
-                match self.write(vec![done]).await {
-                    Ok(()) | Err(Trouble::Changed) => Ok(()),
-                    Err(trouble) => Err(trouble),
-                }
-            }
+            Some(_) | None => match self.write(vec![key.removed(version)]).await {
+                Ok(()) | Err(Trouble::Changed) => Ok(()),
+                Err(trouble) => Err(trouble),
+            },
         }
     }
 

@@ -7,21 +7,21 @@
 //! Learning comes after the outcome is on record and never stands in its way: what cannot be
 //! written now is learnt from the next proposal that is carried out.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Pay;
-use crate::broker::core::Trouble;
-use crate::broker::core::{failed, forbidden};
-use crate::domain::change::{Change, Conflict, DocKey, DocWrite, Record};
+use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::change::{Change, Conflict, Record};
+use crate::domain::document::Document;
 use crate::domain::ids::{AgentId, OrgId, ToolName};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
 
-/// Document kind of baselines; a document's id is `agent/tool`.
-const KIND: &str = "baseline";
 /// How often a reset is tried when others write at the same moment.
 const TRIES: u32 = 8;
 
@@ -36,6 +36,24 @@ struct Baseline {
     reset_at: Option<Timestamp>,
 }
 
+impl Document for Baseline {
+    const KIND: &'static str = "baseline";
+    const CACHED: bool = true;
+    type Id = Habit;
+}
+
+/// Names a baseline: an agent with a tool.
+struct Habit {
+    agent: AgentId,
+    tool: ToolName,
+}
+
+impl fmt::Display for Habit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.agent, self.tool)
+    }
+}
+
 impl Pay {
     /// Hash of the usual prompt, if there is one.
     pub(super) async fn usual_prompt(
@@ -44,7 +62,11 @@ impl Pay {
         agent: &AgentId,
         tool: &ToolName,
     ) -> Result<Option<String>, Trouble> {
-        let (_, baseline) = self.baseline(&key(org, agent, tool.as_str())).await?;
+        let habit = Habit {
+            agent: agent.clone(),
+            tool: tool.clone(),
+        };
+        let (_, baseline) = self.baseline(org, &habit).await?;
         Ok(baseline.prompt_hash)
     }
 
@@ -57,8 +79,11 @@ impl Pay {
         if proposal.state != State::Executed {
             return;
         }
-        let key = key(&fixed.org, &fixed.agent, fixed.tool.as_str());
-        let Ok((version, before)) = self.baseline(&key).await else {
+        let habit = Habit {
+            agent: fixed.agent.clone(),
+            tool: fixed.tool.clone(),
+        };
+        let Ok((version, before)) = self.baseline(&fixed.org, &habit).await else {
             return;
         };
         let is_older = |reset: Timestamp| fixed.created_at <= reset;
@@ -69,11 +94,8 @@ impl Pay {
             prompt_hash: Some(hash.clone()),
             ..before
         };
-        let write = DocWrite {
-            key: key.clone(),
-            expect: Some(version),
-            body: Some(json!(after)),
-        };
+        let write = after.write(&fixed.org, &habit, Some(version));
+        let key = write.key.clone();
         let change = Change::documents(vec![write], Vec::new(), Vec::new(), Vec::new());
         // Whoever wrote at the same moment had as good a prompt, or reset it.
         if let Err(ApplyError::Store(error)) = self.ports().store.apply(change).await {
@@ -94,27 +116,26 @@ impl Pay {
             return Err(forbidden(who));
         }
         let unknown = || Trouble::NotFound("baseline");
-        let agent: AgentId = agent.parse().map_err(|_| unknown())?;
-        let tool: ToolName = tool.parse().map_err(|_| unknown())?;
-        let key = key(&who.org, &agent, tool.as_str());
+        let habit = Habit {
+            agent: agent.parse().map_err(|_| unknown())?,
+            tool: tool.parse().map_err(|_| unknown())?,
+        };
+        let key = Baseline::key(&who.org, &habit);
         for _ in 0..TRIES {
             // What this process remembers is as old as it may be.
             self.memory().forget_doc(&key);
-            let (version, before) = self.baseline(&key).await?;
+            let (version, before) = self.baseline(&who.org, &habit).await?;
             let hash = before.prompt_hash.ok_or_else(unknown)?;
             let now = self.ports().ambient.now();
-            let write = DocWrite {
-                key: key.clone(),
-                expect: Some(version),
-                body: Some(json!(Baseline {
-                    prompt_hash: None,
-                    reset_at: Some(now),
-                })),
+            let after = Baseline {
+                prompt_hash: None,
+                reset_at: Some(now),
             };
+            let write = after.write(&who.org, &habit, Some(version));
             let mut record = Record::new(now, &who.org, "baseline_reset", &who.id)
                 .with(json!({"prompt_hash": hash}));
-            record.agent = Some(agent.clone());
-            record.tool = Some(tool.clone());
+            record.agent = Some(habit.agent.clone());
+            record.tool = Some(habit.tool.clone());
             let change = Change::documents(vec![write], Vec::new(), vec![record], Vec::new());
             match self.ports().store.apply(change).await {
                 Ok(_) => {
@@ -129,14 +150,9 @@ impl Pay {
     }
 
     /// The version to write against, and what it says. One that does not read is as good as none.
-    async fn baseline(&self, key: &DocKey) -> Result<(u64, Baseline), Trouble> {
-        let store = self.ports().store.as_ref();
-        let (doc, guard) = self.memory().doc(store, key.clone()).await?;
-        let baseline = doc.map(|doc| Baseline::deserialize(&doc.body).unwrap_or_default());
+    async fn baseline(&self, org: &OrgId, habit: &Habit) -> Result<(u64, Baseline), Trouble> {
+        let (found, guard) = self.remembered::<Baseline>(org, habit).await?;
+        let baseline = found.and_then(Result::ok).map(|stored| stored.value);
         Ok((guard.version, baseline.unwrap_or_default()))
     }
-}
-
-fn key(org: &OrgId, agent: &AgentId, tool: &str) -> DocKey {
-    DocKey::new(KIND, org, format!("{agent}/{tool}"))
 }

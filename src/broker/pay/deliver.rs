@@ -15,8 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Pay;
+use crate::broker::core::documents::version_of;
 use crate::broker::core::{Slack, Trouble};
-use crate::domain::change::{DocKey, DocWrite};
+use crate::domain::change::DocWrite;
+use crate::domain::document::Document;
 use crate::domain::ids::{ArgsHash, OrgId, ProposalId, hex};
 use crate::domain::notice::{Notice, NoticeKind};
 use crate::domain::proposal::{Proposal, State};
@@ -40,12 +42,9 @@ const HIDDEN_SECS: i64 = 4 * 2 * 8 + 30;
 const FIRST_PAUSE_MS: i64 = 2_000;
 /// Longest pause between two tries.
 const LONGEST_PAUSE_MS: i64 = 300_000;
-/// Document kind of the places where holds are shown.
-const CARD: &str = "card";
-/// Document kind of buttons.
-pub(super) const BUTTON: &str = "button";
 
-/// What a button does. Its document's id is the hash of its value.
+/// What a button does. Named by the hash of its value; of the default organisation, because a press
+/// does not say which one it means.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct StoredButton {
     pub(super) proposal: ProposalId,
@@ -57,12 +56,24 @@ pub(super) struct StoredButton {
     pub(super) pressed: Option<(String, Timestamp)>,
 }
 
-/// Where a hold is shown, and the ids of its live buttons.
+impl Document for StoredButton {
+    const KIND: &'static str = "button";
+    const CACHED: bool = false;
+    type Id = str;
+}
+
+/// Where a hold is shown, and the ids of its live buttons. Named by the proposal.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 struct Card {
     channel: String,
     ts: String,
     buttons: Vec<String>,
+}
+
+impl Document for Card {
+    const KIND: &'static str = "card";
+    const CACHED: bool = false;
+    type Id = ProposalId;
 }
 
 /// What became of one message.
@@ -174,10 +185,11 @@ impl Pay {
         notice: &Notice,
         proposal: &Proposal,
     ) -> Result<Told, Trouble> {
-        let key = card_key(proposal);
-        let stored = self.ports().store.doc(&key).await?;
-        let version = stored.as_ref().map_or(0, |doc| doc.version);
-        let card = stored.and_then(|doc| serde_json::from_value::<Card>(doc.body).ok());
+        let fixed = &proposal.fixed;
+        let found = self.find::<Card>(&fixed.org, &fixed.id).await?;
+        let version = version_of(found.as_ref());
+        // One that does not read back is shown anew, and replaced.
+        let card = found.and_then(Result::ok).map(|stored| stored.value);
         let held = proposal.state == State::Held;
         let asks = held && slack.signing_secret.is_some();
         let message = match (&card, notice.kind) {
@@ -214,29 +226,30 @@ impl Pay {
         let live = buttons.map_or_else(Vec::new, |buttons| {
             vec![button_id(&buttons.approve), button_id(&buttons.reject)]
         });
-        self.keep_card(key, version, card, place, live).await?;
+        self.keep_card(proposal, version, card, place, live).await?;
         Ok(Told::Yes)
     }
 
     /// Remembers where the hold is shown, and forgets the buttons that are not shown any more.
     async fn keep_card(
         &self,
-        key: DocKey,
+        proposal: &Proposal,
         version: u64,
         before: Option<Card>,
         place: Place,
         live: Vec<String>,
     ) -> Result<(), Trouble> {
+        let org = OrgId::default();
         let stale = before.iter().flat_map(|card| &card.buttons);
-        let mut docs: Vec<DocWrite> = stale.map(|id| written(button_key(id), None)).collect();
+        let stale = stale.map(|id| StoredButton::delete(&org, id, None));
+        let mut docs: Vec<DocWrite> = stale.collect();
         let card = Card {
             channel: place.channel,
             ts: place.ts,
             buttons: live,
         };
-        let mut write = written(key, serde_json::to_value(card).ok());
-        write.expect = Some(version);
-        docs.push(write);
+        let fixed = &proposal.fixed;
+        docs.push(card.write(&fixed.org, &fixed.id, Some(version)));
         match self.write(docs).await {
             // Somebody else has shown it at the same moment; both messages' buttons work.
             Err(Trouble::Changed) | Ok(()) => Ok(()),
@@ -258,10 +271,7 @@ impl Pay {
                 approves,
                 pressed: None,
             };
-            written(
-                button_key(&button_id(value)),
-                serde_json::to_value(button).ok(),
-            )
+            button.write(&OrgId::default(), &button_id(value), None)
         };
         self.write(vec![
             doc(&buttons.approve, true),
@@ -346,23 +356,6 @@ impl crate::broker::core::People {
 /// nothing.
 pub(super) fn button_id(value: &str) -> String {
     hex(&Sha256::digest(value.as_bytes()))
-}
-
-pub(super) fn button_key(id: &str) -> DocKey {
-    DocKey::new(BUTTON, &OrgId::default(), id)
-}
-
-fn card_key(proposal: &Proposal) -> DocKey {
-    let fixed = &proposal.fixed;
-    DocKey::new(CARD, &fixed.org, fixed.id.to_string())
-}
-
-fn written(key: DocKey, body: Option<Value>) -> DocWrite {
-    DocWrite {
-        key,
-        expect: None,
-        body,
-    }
 }
 
 /// Whether each channel took the last message it was given.

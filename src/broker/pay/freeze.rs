@@ -10,18 +10,16 @@
 use serde_json::json;
 
 use super::Pay;
-use crate::broker::core::Trouble;
-use crate::broker::core::{failed, forbidden};
-use crate::domain::change::{Change, Conflict, Doc, DocKey, DocWrite, Record};
+use crate::broker::access::keys::StoredKey;
+use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::change::{Change, Conflict, Record};
+use crate::domain::document::Single;
 use crate::domain::facts::{Fact, Freeze, FreezeScope, Freezes};
 use crate::domain::ids::{AgentId, OrgId, ToolName};
 use crate::domain::policy::Policy;
 use crate::domain::principal::{Principal, Right};
 use crate::store::{ApplyError, ProposalFilter};
 
-/// Document kind and id of an organisation's freezes.
-pub(super) const KIND: &str = "freeze";
-pub(super) const STATE: &str = "state";
 /// Most freezes at once; each decision looks at all of them.
 const MAX_FREEZES: usize = 1_000;
 /// Longest vendor and longest reason, in characters.
@@ -119,12 +117,7 @@ impl Pay {
         for _ in 0..TRIES {
             let (mut freezes, version) = self.read_freezes(&who.org).await?;
             change(&mut freezes)?;
-            let key = DocKey::new(KIND, &who.org, STATE);
-            let write = DocWrite {
-                key: key.clone(),
-                expect: Some(version),
-                body: Some(json!(freezes)),
-            };
+            let write = freezes.write_only(&who.org, Some(version));
             let mut record = Record::new(about.at, &who.org, kind, &who.id)
                 .with(json!({"scope": about.scope, "id": about.id, "reason": about.reason}));
             match (about.scope, &about.id) {
@@ -142,7 +135,7 @@ impl Pay {
             let change = Change::documents(vec![write], Vec::new(), vec![record], Vec::new());
             match self.ports().store.apply(change).await {
                 Ok(_) => {
-                    self.memory().forget_doc(&key);
+                    self.memory().forget_doc(&Freezes::only(&who.org));
                     return Ok(freezes);
                 }
                 Err(ApplyError::Conflict(Conflict::DocChanged(_))) => {}
@@ -233,29 +226,14 @@ impl Pay {
         if !self.ports().store.proposals(&past).await?.is_empty() {
             return Ok(true);
         }
-        let keys = self
-            .ports()
-            .store
-            .docs(crate::broker::access::keys::KIND, Some(&who.org))
-            .await?;
-        let names = |doc: &Doc| doc.body.get("agent_id").and_then(|id| id.as_str()) == Some(id);
-        Ok(keys.iter().any(names))
+        let keys = self.documents::<StoredKey>(Some(&who.org)).await?;
+        let mut keys = keys.into_iter().flatten();
+        Ok(keys.any(|key| key.value.agent() == Some(&agent)))
     }
 
     async fn read_freezes(&self, org: &OrgId) -> Result<(Freezes, u64), Trouble> {
-        let doc = self
-            .ports()
-            .store
-            .doc(&DocKey::new(KIND, org, STATE))
-            .await?;
-        let Some(doc) = doc else {
-            return Ok((Freezes::default(), 0));
-        };
-        let freezes = serde_json::from_value(doc.body).map_err(|error| {
-            tracing::error!(%error, "the stored freezes do not read back");
-            Trouble::StoreUnavailable
-        })?;
-        Ok((freezes, doc.version))
+        let stored = self.document::<Freezes>(org, Freezes::ID).await?;
+        Ok(stored.map_or_else(Default::default, |stored| (stored.value, stored.version)))
     }
 }
 

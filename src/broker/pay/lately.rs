@@ -14,13 +14,15 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::Pay;
+use crate::broker::core::documents::version_of;
 use crate::domain::canonical::Canonical;
-use crate::domain::change::{DocKey, DocWrite, PAYMENT_MARK};
+use crate::domain::change::DocWrite;
+use crate::domain::document::Document;
 use crate::domain::facts::Earlier;
 use crate::domain::ids::{OrgId, hex};
 use crate::domain::policy::{Per, Policy, Repeat};
@@ -55,6 +57,17 @@ impl Turns {
         }
         turns
     }
+}
+
+/// Left by the payments of one side, so that two that are decided at the same moment see each
+/// other. It says nothing: its version does.
+#[derive(Serialize, Deserialize)]
+struct PaymentMark {}
+
+impl Document for PaymentMark {
+    const KIND: &'static str = "payment_mark";
+    const CACHED: bool = false;
+    type Id = str;
 }
 
 /// What was found, and what has to be written with the decision.
@@ -149,18 +162,9 @@ impl Pay {
     ) -> Result<Vec<DocWrite>, StoreError> {
         let mut marks = Vec::with_capacity(sides.len());
         for side in sides {
-            let key = DocKey::new(PAYMENT_MARK, org, mark_id(side));
-            let version = self
-                .ports()
-                .store
-                .doc(&key)
-                .await?
-                .map_or(0, |doc| doc.version);
-            marks.push(DocWrite {
-                key,
-                expect: Some(version),
-                body: Some(json!({})),
-            });
+            let id = mark_id(side);
+            let before = self.find::<PaymentMark>(org, &id).await?;
+            marks.push(PaymentMark {}.write(org, &id, Some(version_of(before.as_ref()))));
         }
         Ok(marks)
     }

@@ -7,6 +7,7 @@ pub mod approve;
 pub(in crate::broker) mod at_bank;
 pub mod automatic;
 mod baselines;
+pub(in crate::broker) mod cases;
 pub mod commit;
 pub mod deliver;
 pub mod freeze;

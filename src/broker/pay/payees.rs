@@ -5,24 +5,20 @@
 //! commits are written under a guard on the account they pay, registered or not, so a payee that
 //! is added, changed or removed at that moment is never judged by what it was.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Pay;
-use crate::broker::core::Trouble;
-use crate::broker::core::{failed, forbidden};
-use crate::domain::change::{Change, Conflict, Doc, DocKey, DocWrite, Guard, Record};
+use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::change::{Change, Conflict, DocKey, DocWrite, Guard, Record};
+use crate::domain::document::{Document, Stored, version};
 use crate::domain::facts::Registration;
 use crate::domain::ids::OrgId;
-use crate::domain::payee::{PayeeId, RegisteredPayee};
+use crate::domain::payee::{AccountOf, PayeeId, RegisteredPayee};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::tool::Payee;
 use crate::governance::domains;
 use crate::store::ApplyError;
 
-/// Document kind of payees; a document's id is the payee's.
-const KIND: &str = "payee";
-/// Document kind of accounts; a document's id is the account, its body the payee's.
-const ACCOUNT_KIND: &str = "payee_account";
 /// Longest name, account and label, in characters, and most accounts and labels of one payee.
 const MAX_NAME: usize = 200;
 const MAX_ACCOUNT: usize = 128;
@@ -63,9 +59,9 @@ impl Pay {
         if !who.may(Right::ReadAll) {
             return Err(forbidden(who));
         }
-        let docs = self.ports().store.docs(KIND, Some(&who.org)).await?;
-        let payees: Result<Vec<_>, _> = docs.into_iter().map(|doc| read(doc.body)).collect();
-        let mut payees = payees?;
+        let stored = self.documents::<RegisteredPayee>(Some(&who.org)).await?;
+        let payees = stored.into_iter().map(|stored| Ok(stored?.value));
+        let mut payees = payees.collect::<Result<Vec<_>, Trouble>>()?;
         payees.sort_by_key(|payee| payee.name.to_lowercase());
         Ok(payees)
     }
@@ -82,9 +78,11 @@ impl Pay {
         }
         let payee = checked(new).map_err(Trouble::InvalidRequest)?;
         for _ in 0..TRIES {
-            let before = self.ports().store.doc(&key(&who.org, &payee.id)).await?;
-            let version = before.as_ref().map_or(0, |doc| doc.version);
-            let before = before.map(|doc| read(doc.body)).transpose()?;
+            let stored = self
+                .document::<RegisteredPayee>(&who.org, &payee.id)
+                .await?;
+            let version = version(stored.as_ref());
+            let before = stored.map(|stored| stored.value);
             if before.as_ref() == Some(&payee) {
                 return Ok((payee, false));
             }
@@ -109,9 +107,9 @@ impl Pay {
             return Err(forbidden(who));
         }
         for _ in 0..TRIES {
-            let doc = self.payee_named(&who.org, named).await?;
-            let doc = doc.ok_or(Trouble::NotFound("payee"))?;
-            let (version, payee) = (doc.version, read(doc.body)?);
+            let stored = self.payee_named(&who.org, named).await?;
+            let stored = stored.ok_or(Trouble::NotFound("payee"))?;
+            let (version, payee) = (stored.version, stored.value);
             let docs = self.writes(who, version, Some(&payee), None).await?;
             if self
                 .write_payee(who, docs, Some(payee.clone()), None)
@@ -129,10 +127,8 @@ impl Pay {
         org: &OrgId,
         account: &str,
     ) -> Result<(Option<RegisteredPayee>, Guard), Trouble> {
-        let store = self.ports().store.as_ref();
-        let (doc, guard) = self.memory().doc(store, account_key(org, account)).await?;
-        let payee = doc.map(|doc| read(doc.body.clone())).transpose()?;
-        Ok((payee, guard))
+        let (found, guard) = self.remembered::<AccountOf>(org, account).await?;
+        Ok((found.transpose()?.map(|stored| stored.value.0), guard))
     }
 
     /// Who is paid by what a caller says: the registered payee of the account, under its own name
@@ -160,29 +156,30 @@ impl Pay {
             };
             paid.registration.payee = Some(payee);
         } else if let Some(name) = &claimed.name {
-            let store = self.ports().store.as_ref();
-            let key = key(org, &PayeeId::of_name(name));
-            let (namesake, guard) = self.memory().doc(store, key).await?;
+            let id = PayeeId::of_name(name);
+            let (namesake, guard) = self.remembered::<RegisteredPayee>(org, &id).await?;
             paid.guards.push(guard);
-            paid.registration.namesake = namesake.map(|doc| read(doc.body.clone())).transpose()?;
+            paid.registration.namesake = namesake.transpose()?.map(|stored| stored.value);
         }
         Ok(paid)
     }
 
-    async fn payee_named(&self, org: &OrgId, named: &str) -> Result<Option<Doc>, Trouble> {
-        let store = &self.ports().store;
+    async fn payee_named(
+        &self,
+        org: &OrgId,
+        named: &str,
+    ) -> Result<Option<Stored<RegisteredPayee>>, Trouble> {
         let id = match named.parse() {
             Ok(id) => id,
             Err(_) => PayeeId::of_name(named),
         };
-        if let Some(doc) = store.doc(&key(org, &id)).await? {
-            return Ok(Some(doc));
+        if let Some(stored) = self.document(org, &id).await? {
+            return Ok(Some(stored));
         }
-        let Some(account) = store.doc(&account_key(org, named)).await? else {
-            return Ok(None);
-        };
-        let payee = read(account.body)?;
-        Ok(store.doc(&key(org, &payee.id)).await?)
+        match self.document::<AccountOf>(org, named).await? {
+            Some(account) => self.document(org, &account.value.0.id).await,
+            None => Ok(None),
+        }
     }
 
     /// The documents that turn `before` into `after`; refused where an account is another's.
@@ -196,12 +193,12 @@ impl Pay {
         let Some(id) = after.or(before).map(|payee| &payee.id) else {
             return Ok(Vec::new());
         };
-        let body = after.map(|payee| json!(payee));
-        let mut docs = vec![DocWrite {
-            key: key(&who.org, id),
-            expect: Some(version),
-            body: body.clone(),
+        let org = &who.org;
+        let mut docs = vec![match after {
+            Some(payee) => payee.write(org, id, Some(version)),
+            None => RegisteredPayee::delete(org, id, Some(version)),
         }];
+        let of = after.map(|payee| AccountOf(payee.clone()));
         let accounts = |payee: Option<&RegisteredPayee>| {
             payee.map_or_else(Vec::new, |payee| payee.fund_accounts.clone())
         };
@@ -209,22 +206,19 @@ impl Pay {
         let gone = accounts(before).into_iter();
         let gone = gone.filter(|account| !wanted.contains(account));
         for account in gone.chain(wanted.clone()) {
-            let key = account_key(&who.org, &account);
-            let doc = self.ports().store.doc(&key).await?;
-            let held = doc.map(|doc| Ok::<_, Trouble>((doc.version, read(doc.body)?)));
-            let held = held.transpose()?;
-            if let Some((_, holder)) = held.as_ref().filter(|(_, holder)| holder.id != *id) {
-                let (name, holder) = (holder.name.clone(), holder.id.clone());
+            let held = self.document::<AccountOf>(org, &account).await?;
+            let expect = Some(held.as_ref().map_or(0, |held| held.version));
+            let holder = held.map(|held| held.value.0);
+            if let Some(holder) = holder.filter(|holder| holder.id != *id) {
                 return Err(Trouble::AccountTaken {
                     account,
-                    name,
-                    holder,
+                    name: holder.name,
+                    holder: holder.id,
                 });
             }
-            docs.push(DocWrite {
-                expect: Some(held.map_or(0, |(version, _)| version)),
-                body: body.clone().filter(|_| wanted.contains(&account)),
-                key,
+            docs.push(match of.as_ref().filter(|_| wanted.contains(&account)) {
+                Some(of) => of.write(org, &account, expect),
+                None => AccountOf::delete(org, &account, expect),
             });
         }
         Ok(docs)
@@ -261,22 +255,6 @@ impl Pay {
 /// Why a URL is none that a vendor could have; `None` if it may be one.
 pub fn no_vendors(url: &str) -> Option<String> {
     domains::implausible(url).map(|why| format!("no vendor has such a URL: {why}"))
-}
-
-fn key(org: &OrgId, id: &PayeeId) -> DocKey {
-    DocKey::new(KIND, org, id.as_str())
-}
-
-fn account_key(org: &OrgId, account: &str) -> DocKey {
-    DocKey::new(ACCOUNT_KIND, org, account)
-}
-
-/// A registry that cannot be read is an outage, and nobody is paid by what it might have said.
-fn read(body: Value) -> Result<RegisteredPayee, Trouble> {
-    serde_json::from_value(body).map_err(|error| {
-        tracing::error!(%error, "a registered payee does not read back");
-        Trouble::StoreUnavailable
-    })
 }
 
 /// The payee in its one spelling, or what is wrong with it.

@@ -16,9 +16,8 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::Pay;
-use crate::broker::access::keys::{KIND, StoredKey};
+use crate::broker::access::keys::StoredKey;
 use crate::broker::core::Trouble;
-use crate::domain::change::DocKey;
 use crate::domain::ids::OrgId;
 use crate::domain::principal::Role;
 use crate::domain::proposal::Approval;
@@ -73,8 +72,8 @@ impl Pay {
         let Some(key) = id.strip_prefix("key:") else {
             return Ok(None);
         };
-        let doc = self.ports().store.doc(&DocKey::new(KIND, org, key)).await?;
-        Ok(doc.and_then(|doc| serde_json::from_value(doc.body).ok()))
+        let found = self.find::<StoredKey>(org, key).await?;
+        Ok(found.and_then(Result::ok).map(|stored| stored.value))
     }
 }
 

@@ -4,28 +4,22 @@
 //! spelling, so a decision never meets one that it cannot read. Each write leaves, whole or not at
 //! all: the policy itself, a copy under its version (proposals name the version that decided), and
 //! an audit record with what was before and after, and who it was.
-//!
-//! A policy that is taken away stays as an empty version, because a version number that was used
-//! twice would make old decisions unreadable.
 
 use serde_json::{Value, json};
 
 use super::Pay;
-use crate::broker::core::Trouble;
-use crate::broker::core::{failed, forbidden};
-use crate::domain::change::{Change, Conflict, Doc, DocKey, DocWrite, Record};
+use crate::broker::core::documents::{read, version_of};
+use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::change::{Change, Conflict, Record};
+use crate::domain::document::{Document, Stored};
 use crate::domain::ids::AgentId;
 use crate::domain::nearest::nearest;
-use crate::domain::policy::{Duplicates, Policy, RateLimit, Repeat};
+use crate::domain::policy::{Duplicates, PastPolicy, Policy, RateLimit, Repeat, VersionOf};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::time::Timestamp;
 use crate::governance::mandate;
 use crate::store::ApplyError;
 
-/// Document kind of policies; a document's id is the agent's.
-pub(super) const KIND: &str = "policy";
-/// Document kind of the copies; a document's id is `agent/version`.
-const VERSION_KIND: &str = "policy_version";
 /// How often a write is tried when others write at the same moment.
 const TRIES: u32 = 8;
 /// Most versions that a history goes back.
@@ -61,14 +55,15 @@ impl Pay {
         if !who.may_read(&who.org, agent) {
             return Err(Trouble::NotFound("policy"));
         }
-        let doc = self.ports().store.doc(&key(who, agent)).await?;
-        doc.and_then(view).ok_or(Trouble::NotFound("policy"))
+        let stored = self.find::<Option<Policy>>(&who.org, agent).await?;
+        let stored = stored.and_then(Result::ok).and_then(view);
+        stored.ok_or(Trouble::NotFound("policy"))
     }
 
     /// Every policy of the caller's organisation, by agent; an agent sees its own.
     pub async fn policies(&self, who: &Principal) -> Result<Vec<PolicyView>, Trouble> {
-        let docs = self.ports().store.docs(KIND, Some(&who.org)).await?;
-        let mut views: Vec<PolicyView> = docs.into_iter().filter_map(view).collect();
+        let stored = self.documents::<Option<Policy>>(Some(&who.org)).await?;
+        let mut views: Vec<PolicyView> = stored.into_iter().flatten().filter_map(view).collect();
         views.retain(|view| who.may_read(&who.org, &view.agent));
         views.sort_by(|a, b| a.agent.cmp(&b.agent));
         Ok(views)
@@ -83,15 +78,21 @@ impl Pay {
         if !who.may_read(&who.org, agent) {
             return Err(Trouble::NotFound("policy"));
         }
-        let store = &self.ports().store;
-        let latest = store
-            .doc(&key(who, agent))
-            .await?
-            .map_or(0, |doc| doc.version);
+        let latest = self.find::<Option<Policy>>(&who.org, agent).await?;
+        let latest = version_of(latest.as_ref());
         let mut versions = Vec::new();
         for version in (1..=latest).rev().take(MAX_VERSIONS as usize) {
-            let doc = store.doc(&version_key(who, agent, version)).await?;
-            versions.extend(doc.and_then(|doc| read_version(version, &doc.body)));
+            let id = VersionOf {
+                agent: agent.clone(),
+                version,
+            };
+            let copy = self.find::<PastPolicy>(&who.org, &id).await?;
+            versions.extend(copy.and_then(Result::ok).map(|copy| PolicyVersion {
+                version,
+                policy: copy.value.policy,
+                by: copy.value.by,
+                at: copy.value.at,
+            }));
         }
         Ok(versions)
     }
@@ -234,29 +235,29 @@ impl Pay {
         next: impl Fn(Stood<'_>) -> Result<Option<Policy>, Trouble>,
         expect: Option<u64>,
     ) -> Result<(Option<Policy>, u64), Trouble> {
+        let key = Option::<Policy>::key(&who.org, agent);
         for _ in 0..TRIES {
-            let doc = self.ports().store.doc(&key(who, agent)).await?;
+            // As it is stored, so that one in an earlier spelling is told and replaced as it was.
+            let doc = self.ports().store.doc(&key).await?;
+            let stored = doc.as_ref().map(read::<Option<Policy>>);
             let (before, version) = doc.map_or((Value::Null, 0), |doc| (doc.body, doc.version));
             if expect.is_some_and(|expect| expect != version) {
                 return Err(Trouble::Changed);
             }
-            let stood = serde_json::from_value::<Option<Policy>>(before.clone());
-            let policy = next(match &stood {
-                Ok(None) => Stood::Nothing,
-                Ok(Some(policy)) => Stood::Policy(policy),
-                Err(_) => Stood::Unreadable,
-            })?;
-            let after = serde_json::to_value(&policy).map_err(|error| {
-                tracing::error!(%error, "a policy could not be spelt");
-                Trouble::StoreUnavailable
-            })?;
+            let stood = match &stored {
+                None => Stood::Nothing,
+                Some(Err(_)) => Stood::Unreadable,
+                Some(Ok(stored)) => stored.value.as_ref().map_or(Stood::Nothing, Stood::Policy),
+            };
+            let policy = next(stood)?;
+            let after = json!(policy);
             if before == after && version > 0 {
                 return Ok((policy, version));
             }
-            let change = self.policy_change(who, agent, version, &before, &after);
+            let change = self.policy_change(who, agent, version, (&before, &policy));
             match self.ports().store.apply(change).await {
                 Ok(_) => {
-                    self.memory().forget_doc(&key(who, agent));
+                    self.memory().forget_doc(&key);
                     return Ok((policy, version + 1));
                 }
                 Err(ApplyError::Conflict(Conflict::DocChanged(_))) => {}
@@ -271,22 +272,24 @@ impl Pay {
         who: &Principal,
         agent: &AgentId,
         version: u64,
-        before: &Value,
-        after: &Value,
+        (before, after): (&Value, &Option<Policy>),
     ) -> Change {
         let now = self.ports().ambient.now();
         let next = version + 1;
-        let policy = DocWrite {
-            key: key(who, agent),
-            expect: Some(version),
-            body: Some(after.clone()),
+        let id = VersionOf {
+            agent: agent.clone(),
+            version: next,
         };
-        let copy = DocWrite {
-            key: version_key(who, agent, next),
-            expect: Some(0),
-            body: Some(json!({"policy": after, "by": who.id, "at": now.to_string()})),
+        let copy = PastPolicy {
+            policy: after.clone(),
+            by: who.id.clone(),
+            at: now,
         };
-        let kind = if after.is_null() {
+        let docs = vec![
+            after.write(&who.org, agent, Some(version)),
+            copy.write(&who.org, &id, Some(0)),
+        ];
+        let kind = if after.is_none() {
             "policy_deleted"
         } else {
             "policy_set"
@@ -294,7 +297,7 @@ impl Pay {
         let mut record = Record::new(now, &who.org, kind, &who.id)
             .with(json!({"version": next, "before": before, "after": after}));
         record.agent = Some(agent.clone());
-        Change::documents(vec![policy, copy], Vec::new(), vec![record], Vec::new())
+        Change::documents(docs, Vec::new(), vec![record], Vec::new())
     }
 }
 
@@ -309,30 +312,12 @@ enum Stood<'a> {
     Unreadable,
 }
 
-fn key(who: &Principal, agent: &AgentId) -> DocKey {
-    DocKey::new(KIND, &who.org, agent.as_str())
-}
-
-fn version_key(who: &Principal, agent: &AgentId, version: u64) -> DocKey {
-    DocKey::new(VERSION_KIND, &who.org, format!("{agent}/{version}"))
-}
-
-/// `None` where there is no policy (any more), or none that reads.
-fn view(doc: Doc) -> Option<PolicyView> {
-    let policy: Option<Policy> = serde_json::from_value(doc.body).ok()?;
+/// `None` where it was taken away.
+fn view(stored: Stored<Option<Policy>>) -> Option<PolicyView> {
     Some(PolicyView {
-        agent: doc.key.id.parse().ok()?,
-        policy: policy?,
-        version: doc.version,
-    })
-}
-
-fn read_version(version: u64, body: &Value) -> Option<PolicyVersion> {
-    Some(PolicyVersion {
-        version,
-        policy: serde_json::from_value(body.get("policy")?.clone()).ok()?,
-        by: body.get("by")?.as_str()?.to_owned(),
-        at: Timestamp::parse(body.get("at")?.as_str()?)?,
+        agent: stored.key.id.parse().ok()?,
+        policy: stored.value?,
+        version: stored.version,
     })
 }
 

@@ -8,9 +8,10 @@
 use std::time::Duration;
 
 use super::Pay;
-use super::deliver::{StoredButton, button_id, button_key};
+use super::deliver::{StoredButton, button_id};
 use crate::broker::core::{Proposed, Trouble};
-use crate::domain::change::{DocWrite, Record};
+use crate::domain::change::Record;
+use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
 use crate::domain::notice::Post;
 use crate::domain::principal::{Principal, Right};
@@ -80,11 +81,11 @@ impl Pay {
         let who = self.access.slack_principal(&press.user).await?;
         let who = who.filter(|who| who.may(Right::Decide));
         let who = who.ok_or(Trouble::Unauthenticated)?;
-        let key = button_key(&button_id(&press.value));
-        let doc = self.ports().store.doc(&key).await?;
-        let doc = doc.ok_or(Trouble::NotFound("button"))?;
-        let button: StoredButton =
-            serde_json::from_value(doc.body).map_err(|_| Trouble::NotFound("button"))?;
+        let (org, id) = (OrgId::default(), button_id(&press.value));
+        let found = self.find::<StoredButton>(&org, &id).await?;
+        let found = found.and_then(Result::ok);
+        let found = found.ok_or(Trouble::NotFound("button"))?;
+        let (version, button) = (found.version, found.value);
         let named = match press.action.as_str() {
             slack::APPROVE => Some(true),
             slack::REJECT => Some(false),
@@ -111,25 +112,19 @@ impl Pay {
             pressed: Some((press.user.clone(), now)),
             ..button.clone()
         };
-        let write = |version, button: Option<&StoredButton>| DocWrite {
-            key: key.clone(),
-            expect: Some(version),
-            body: button.and_then(|button| serde_json::to_value(button).ok()),
-        };
-        self.write(vec![write(doc.version, Some(&taken))]).await?;
+        self.write(vec![taken.write(&org, &id, Some(version))])
+            .await?;
         let decided = self.press_decides(&who, &button).await;
         // Used up by a decision, free again for others where there was none.
+        let version = Some(version + 1);
         let after = match decided {
-            Ok(_) => None,
-            Err(_) => Some(StoredButton {
-                pressed: None,
-                ..button
-            }),
+            Ok(_) => StoredButton::delete(&org, &id, version),
+            Err(_) => {
+                let pressed = None;
+                StoredButton { pressed, ..button }.write(&org, &id, version)
+            }
         };
-        if let Err(error) = self
-            .write(vec![write(doc.version + 1, after.as_ref())])
-            .await
-        {
+        if let Err(error) = self.write(vec![after]).await {
             tracing::warn!(%error, "a button in Slack was not put back; it frees itself");
         }
         decided

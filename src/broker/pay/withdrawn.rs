@@ -8,19 +8,24 @@ use serde_json::Value;
 use crate::connector::razorpay::Razorpay;
 use crate::connector::razorpay::event::reduced;
 use crate::domain::call::Receipt;
-use crate::domain::change::{DocKey, DocWrite};
+use crate::domain::change::DocWrite;
+use crate::domain::document::Document;
+use crate::domain::ids::ProposalId;
 use crate::domain::proposal::Proposal;
 
-/// Kind of these documents; named by the proposal that withdrew.
-pub(in crate::broker) const WITHDRAWN: &str = "withdrawn_payout";
-
-/// What has to be told.
+/// What has to be told. Named by the proposal that withdrew.
 #[derive(Serialize, Deserialize)]
 pub(in crate::broker) struct Withdrawn {
     /// The tool that withdrew it.
     pub tool: String,
     /// The payout as the bank then showed it.
     pub payout: Value,
+}
+
+impl Document for Withdrawn {
+    const KIND: &'static str = "withdrawn_payout";
+    const CACHED: bool = false;
+    type Id = ProposalId;
 }
 
 /// What settling this proposal leaves to be told; nothing unless it withdrew a payout.
@@ -34,14 +39,7 @@ pub(super) fn withdrawn(proposal: &Proposal, receipt: &Receipt) -> Vec<DocWrite>
         tool: tool.to_owned(),
         payout,
     });
-    let write = news.map(|news| DocWrite {
-        key: DocKey::new(
-            WITHDRAWN,
-            &proposal.fixed.org,
-            proposal.fixed.id.to_string(),
-        ),
-        expect: None,
-        body: Some(serde_json::json!(news)),
-    });
+    let fixed = &proposal.fixed;
+    let write = news.map(|news| news.write(&fixed.org, &fixed.id, None));
     write.into_iter().collect()
 }

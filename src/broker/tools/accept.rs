@@ -12,9 +12,12 @@ use super::Tools;
 use super::catalogue::{Judged, ToolInfo};
 use super::watch::{Stored, compiled};
 use crate::broker::core::Trouble;
-use crate::domain::change::{Change, DocKey, DocWrite, Record};
+use crate::broker::core::documents::version_of;
+use crate::domain::change::{Change, DocWrite, Record};
+use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
 use crate::domain::money::Effective;
+use crate::domain::names::Identity;
 use crate::domain::notice::{Notice, NoticeKind};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::tool::{Payee, Standing, Tool};
@@ -69,10 +72,9 @@ impl Tools {
             let why = format!("{name}: its schema cannot be used: {why}");
             return Err(Trouble::InvalidRequest(why));
         }
-        let id = Pin::id(upstream, &offered.name);
-        let key = DocKey::new(Pin::KIND, &OrgId::default(), id);
-        let stored = self.ports().store.doc(&key).await?;
-        let version = stored.map_or(0, |doc| doc.version);
+        let id = identity(upstream, &offered.name);
+        let found = self.find::<Pin>(&OrgId::default(), &id).await?;
+        let version = version_of(found.as_ref());
         self.pin(upstream, offered, version, &who.id, &tool).await?;
         self.tend_tool(name).await?;
         self.tool_info(name)
@@ -226,9 +228,12 @@ impl Tools {
 }
 
 fn write(org: &OrgId, upstream: &str, tool: &str, version: u64, pin: &Pin) -> DocWrite {
-    DocWrite {
-        key: DocKey::new(Pin::KIND, org, Pin::id(upstream, tool)),
-        expect: Some(version),
-        body: Some(json!(pin)),
+    pin.write(org, &identity(upstream, tool), Some(version))
+}
+
+fn identity(upstream: &str, tool: &str) -> Identity {
+    Identity {
+        upstream: upstream.to_owned(),
+        tool: tool.to_owned(),
     }
 }

@@ -1,13 +1,12 @@
 //! Gives the tools of upstreams their public names, for good, and keeps the register of them in
 //! the store. A name that could not be written down is nobody's yet.
 
-use serde_json::json;
-
 use super::Tools;
 use super::catalogue::OUR_OWN;
 use crate::broker::core::Trouble;
 use crate::connector::registry;
-use crate::domain::change::{Change, DocKey, DocWrite};
+use crate::domain::change::Change;
+use crate::domain::document::Single;
 use crate::domain::ids::OrgId;
 use crate::domain::names::{Names, Wish};
 use crate::domain::nearest::nearest;
@@ -19,32 +18,25 @@ const TRIES: u32 = 8;
 impl Tools {
     /// The register with a name in it for each of these, the earlier before the later.
     pub(super) async fn named(&self, wishes: &[Wish]) -> Result<Names, Trouble> {
-        let key = DocKey::new(Names::KIND, &OrgId::default(), Names::ID);
+        let org = OrgId::default();
         // Those of both modes: what a name stands for does not depend on who pays.
         let built_in = registry::tools(true);
         let built_in = built_in.iter().map(|tool| tool.name.as_str());
         let ours: Vec<&str> = OUR_OWN.into_iter().chain(built_in).collect();
         for _ in 0..TRIES {
-            let stored = self.ports().store.doc(&key).await?;
-            let version = stored.as_ref().map_or(0, |doc| doc.version);
-            let mut names = match stored.map(|doc| serde_json::from_value::<Names>(doc.body)) {
-                None => Names::default(),
-                Some(Ok(names)) => names,
-                Some(Err(error)) => {
+            let (version, mut names) = match self.find::<Names>(&org, Names::ID).await? {
+                None => (0, Names::default()),
+                Some(Ok(stored)) => (stored.version, stored.value),
+                Some(Err(_)) => {
                     let what = "the register of tool names does not read, so no tool of an \
                                 upstream has one";
-                    tracing::error!(%error, "{what}");
                     return Err(Trouble::Off(what.to_owned()));
                 }
             };
             if !names.give(wishes, ours.iter().copied()) {
                 return Ok(names);
             }
-            let write = DocWrite {
-                key: key.clone(),
-                expect: Some(version),
-                body: Some(json!(names)),
-            };
+            let write = names.write_only(&org, Some(version));
             let change = Change::documents(vec![write], Vec::new(), Vec::new(), Vec::new());
             match self.ports().store.apply(change).await {
                 Ok(_) => return Ok(names),

@@ -21,6 +21,8 @@ use super::catalogue::{Judged, ToolInfo};
 use super::listing::{self, Listed, Listings, Whose};
 use super::offer::Offer;
 use crate::broker::core::Trouble;
+use crate::broker::core::documents::version_of;
+use crate::domain::document::Unreadable;
 use crate::domain::ids::OrgId;
 use crate::domain::names::{Names, Wish};
 use crate::domain::principal::{Principal, Right};
@@ -60,7 +62,7 @@ struct State {
 /// One pin as it is stored; `Err` if it does not read.
 pub(super) struct Stored {
     pub(super) version: u64,
-    pub(super) pin: Result<Pin, String>,
+    pub(super) pin: Result<Pin, Unreadable>,
 }
 
 type Pins = BTreeMap<String, Stored>;
@@ -303,16 +305,18 @@ impl Tools {
     /// Every pin, by upstream and tool.
     async fn pins(&self) -> Result<BTreeMap<String, Pins>, Trouble> {
         let org = OrgId::default();
-        let docs = self.ports().store.docs(Pin::KIND, Some(&org)).await?;
+        let found = self.documents::<Pin>(Some(&org)).await?;
         let mut pins: BTreeMap<String, Pins> = BTreeMap::new();
-        for doc in docs {
-            let Some((upstream, tool)) = doc.key.id.split_once('/') else {
+        for read in found {
+            let version = version_of(Some(&read));
+            let (key, pin) = match read {
+                Ok(stored) => (stored.key, Ok(stored.value)),
+                Err(unreadable) => (unreadable.doc.key.clone(), Err(unreadable)),
+            };
+            let Some((upstream, tool)) = key.id.split_once('/') else {
                 continue;
             };
-            let stored = Stored {
-                version: doc.version,
-                pin: serde_json::from_value(doc.body).map_err(|error| error.to_string()),
-            };
+            let stored = Stored { version, pin };
             let shelf = pins.entry(upstream.to_owned()).or_default();
             shelf.insert(tool.to_owned(), stored);
         }
@@ -360,10 +364,7 @@ fn standing(listed: &Listed, offer: &Offer, is_offered: bool, stored: Option<&St
         Some(Ok(_)) if silent => Standing::Away,
         Some(Ok(_)) if is_offered => Standing::Accepted,
         Some(Ok(_)) => Standing::Gone,
-        Some(Err(why)) => {
-            tracing::warn!(tool = %offer.tool.name, %why, "its pin does not read");
-            Standing::Changed
-        }
+        Some(Err(_)) => Standing::Changed,
     }
 }
 

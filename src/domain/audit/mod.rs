@@ -6,8 +6,8 @@
 //! What this does not detect: a whole log cut back to an earlier signed head. Against that, keep
 //! heads where the store's keeper cannot reach them, and ask for a consistency proof.
 //!
-//! [`log`] appends, [`export`] spells the file that leaves, [`verify`] checks it, and [`proof`]
-//! checks one head or one record by itself.
+//! [`log`] appends, [`stored`] says how it is kept, [`export`] spells the file that leaves,
+//! [`verify`] checks it, and [`proof`] checks one head or one record by itself.
 //!
 //! What a signature is over: the ASCII bytes `hundi/audit-head/v1`, one zero byte, and the RFC 8785
 //! form of the head as it is shown without its `signature`, which is exactly
@@ -16,6 +16,7 @@
 pub mod export;
 pub mod log;
 pub mod proof;
+pub mod stored;
 pub mod verify;
 
 use std::fmt;
@@ -30,7 +31,7 @@ use super::change::Record;
 use super::ids::{hex, unhex};
 use super::merkle::NodeHash;
 use super::strict::MAX_SAFE_INTEGER;
-use super::time::Timestamp;
+use super::time::{Timestamp, rfc_3339};
 
 /// Separates signatures of heads from every other use of the same key.
 const HEAD_DOMAIN: &[u8] = b"hundi/audit-head/v1\0";
@@ -214,21 +215,6 @@ impl PublicKey {
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex(self.0.as_bytes()))
-    }
-}
-
-mod rfc_3339 {
-    use super::Timestamp;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(at)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
-        let text = String::deserialize(from)?;
-        let at = Timestamp::parse(&text).filter(|at| at.to_string() == text);
-        at.ok_or_else(|| D::Error::custom("not the one spelling of an instant"))
     }
 }
 

@@ -430,6 +430,10 @@ mod tests {
             content: json!({"id": "x1"}),
             blocks: json!([text, image, widget]),
             is_error: false,
+            masked: Vec::new(),
+            trace: "0191d8a0-0000-7000-8000-000000000000".parse().unwrap(),
+            version: None,
+            duration: std::time::Duration::ZERO,
         });
         let passed = serde_json::to_value(passed).unwrap();
         assert_eq!(passed["structuredContent"], json!({"id": "x1"}));
