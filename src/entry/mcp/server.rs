@@ -28,14 +28,12 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::surface::{Route, Surface};
-use super::tools::{Call, Effect};
 use crate::broker::core::places::Kind;
 use crate::broker::tools::invoke::Invoked;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
-use crate::entry::fields::{self, Fields};
-use crate::entry::shapes;
+use crate::entry::operations::{self, Call, Effect};
 
 /// Told to agents when they connect.
 const INSTRUCTIONS: &str = "Every tool that moves money or changes something comes as a pair. \
@@ -117,8 +115,8 @@ impl Shared {
         }
         // Counted apart, so that whoever waits for people can still commit; and for each caller.
         let kind = match &route {
-            Route::Own(row) if row.effect == Effect::Waits => Some(Kind::Wait),
-            Route::Own(_) | Route::Propose(_) | Route::Through(_) => Some(Kind::Call),
+            Route::Operation(operation) if operation.effect == Effect::Waits => Some(Kind::Wait),
+            Route::Operation(_) | Route::Propose(_) | Route::Through(_) => Some(Kind::Call),
             // The broker counts it.
             Route::Commit(_) => None,
         };
@@ -171,27 +169,37 @@ async fn run(
     call: Call,
     arguments: Option<Value>,
 ) -> Result<CallToolResult, Trouble> {
-    let (broker, who) = (&call.broker, &call.who);
-    let body = match route {
+    let input = arguments.unwrap_or_else(|| json!({}));
+    let (steps, unfit) = (operations::steps(), Trouble::InvalidArguments);
+    let answer = match route {
         Route::Propose(tool) => {
-            let request = fields::propose(tool.name.to_string(), Fields::of(arguments)?)?;
-            shapes::proposed(&broker.pay.propose(who, request).await?)
+            steps
+                .propose
+                .answer(call, tool.name.as_str(), input, unfit)
+                .await
         }
         Route::Commit(tool) => {
-            let tool = Some(tool.name.to_string());
-            let request = fields::commit(tool, Fields::of(arguments)?)?;
-            shapes::committed(&broker.pay.commit(who, request).await?)
+            steps
+                .commit
+                .answer(call, tool.name.as_str(), input, unfit)
+                .await
         }
-        Route::Own(row) => (row.run)(&call, Fields::of(arguments)?).await?,
+        Route::Operation(operation) => operation.answer(call, input, unfit).await,
         Route::Through(tool) => {
-            let arguments = arguments.unwrap_or_else(|| json!({}));
-            let invoked = broker
+            let invoked = call
+                .broker
                 .tools
-                .invoke(who, tool.name.as_str(), &arguments)
-                .await?;
-            return Ok(passed_on(invoked));
+                .invoke(&call.who, tool.name.as_str(), &input);
+            return Ok(passed_on(invoked.await?));
         }
     };
+    let mut body = answer?.body.into_value();
+    // As in the protocol itself, there is no cursor on the last page.
+    if let Some(fields) = body.as_object_mut()
+        && fields.get("next_cursor").is_some_and(Value::is_null)
+    {
+        fields.remove("next_cursor");
+    }
     Ok(CallToolResult::structured(body))
 }
 
