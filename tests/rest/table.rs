@@ -127,7 +127,8 @@ async fn every_operation_is_told_and_refuses_whoever_may_not() {
                 continue;
             }
             let asked = Value::Object(input.clone());
-            let refused = operations::ask(&door.fixture.broker, &who(*role), operation.name, asked);
+            let who = who(*role);
+            let refused = operations::ask(&door.fixture.broker, &who, operation.name, asked);
             let role = role.name();
             assert_eq!(
                 refused.await,
@@ -158,7 +159,8 @@ async fn every_operation_refuses_an_unknown_field_by_its_name() {
         let mut input = input(operation, |field| there.names(field).0);
         input.insert("nmae".to_owned(), json!(1));
         let asked = Value::Object(input.clone());
-        let refused = operations::ask(&door.fixture.broker, &who(role), operation.name, asked);
+        let who = who(role);
+        let refused = operations::ask(&door.fixture.broker, &who, operation.name, asked);
         let told = refused.await.unwrap_err();
         assert_eq!(told.code(), "invalid_request", "{operation:?}: {told}");
         assert!(told.to_string().contains("`nmae`"), "{operation:?}: {told}");

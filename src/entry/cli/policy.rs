@@ -12,7 +12,8 @@ use crate::domain::ids::AgentId;
 use crate::domain::principal::Principal;
 use crate::domain::strict;
 use crate::entry::operations;
-use crate::entry::operations::agents::{BaselineReset, Policy, PolicyVersions};
+use crate::entry::operations::agents::BaselineReset;
+use crate::entry::operations::policies::{Policy, PolicyVersions};
 
 /// What to do with policies.
 #[derive(clap::Subcommand, Debug)]

@@ -28,12 +28,17 @@ pub(super) fn add(paths: &mut Map<String, Value>, schemas: Value) -> Value {
             told["parameters"] = parameters.into();
         }
         if rest.takes_body() {
-            let name = operation.input_name();
+            let schema = body(operation, rest);
+            let empty = schema["properties"].as_object().is_none_or(Map::is_empty);
+            let name = match empty {
+                true => "Empty".to_owned(),
+                false => operation.input_name(),
+            };
             told["requestBody"] = json!({
                 "required": operation.needs_body(),
                 "content": {"application/json": {"schema": reference(&name)}},
             });
-            schemas.insert(name, body(operation, rest));
+            schemas.insert(name, schema);
         }
         let path = paths.entry(rest.path).or_insert_with(|| json!({}));
         path[rest.method] = told;
@@ -42,6 +47,7 @@ pub(super) fn add(paths: &mut Map<String, Value>, schemas: Value) -> Value {
     generator.subschema_for::<Record>();
     generator.subschema_for::<Readiness>();
     for (name, mut schema) in generator.take_definitions(true) {
+        operations::tidy(&mut schema);
         close(&mut schema);
         schemas.insert(name, schema);
     }

@@ -94,8 +94,9 @@ pub fn told(schema: &Value) -> Value {
     for kind in &mut kinds {
         either(&mut properties, kind["properties"].take());
         let always = kind["required"].as_array().into_iter().flatten();
-        let always = always.filter_map(|name| name.as_str().map(str::to_owned));
-        let always: Vec<String> = always.collect();
+        let always = always.filter_map(Value::as_str);
+        let always = always.filter(|name| *name != CURSOR);
+        let always: Vec<String> = always.map(str::to_owned).collect();
         required = Some(match required {
             Some(before) => before
                 .into_iter()
@@ -164,6 +165,9 @@ fn answer(mut properties: Value, required: &[String]) -> Value {
         "anyOf": [{"required": required}, {"required": TROUBLE_REQUIRED}],
     })
 }
+
+/// Where an answer says how to read on. As in the protocol itself, there is none on the last page.
+pub const CURSOR: &str = "next_cursor";
 
 const TROUBLE_REQUIRED: &[&str] = &["code", "detail", "recovery"];
 

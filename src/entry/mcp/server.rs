@@ -27,6 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::schemas::CURSOR;
 use super::surface::{Route, Surface};
 use crate::broker::core::places::Kind;
 use crate::broker::tools::invoke::Invoked;
@@ -194,11 +195,10 @@ async fn run(
         }
     };
     let mut body = answer?.body.into_value();
-    // As in the protocol itself, there is no cursor on the last page.
     if let Some(fields) = body.as_object_mut()
-        && fields.get("next_cursor").is_some_and(Value::is_null)
+        && fields.get(CURSOR).is_some_and(Value::is_null)
     {
-        fields.remove("next_cursor");
+        fields.remove(CURSOR);
     }
     Ok(CallToolResult::structured(body))
 }

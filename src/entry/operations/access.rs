@@ -61,7 +61,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
 /// A key without its secret.
 #[derive(Serialize, JsonSchema)]
-struct Key {
+pub struct Key {
     id: String,
     #[schemars(schema_with = "words::role")]
     role: &'static str,
@@ -118,12 +118,23 @@ struct NewKey {
     person: Option<String>,
 }
 
+/// A key as it is shown once, with its secret.
 #[derive(Serialize, JsonSchema)]
-struct MadeKey {
+pub struct MadeKey {
     #[serde(flatten)]
     made: Key,
     /// The bearer text; shown this once.
     key: String,
+}
+
+impl MadeKey {
+    /// A key and its text.
+    pub fn of(info: KeyInfo, text: String) -> Self {
+        Self {
+            made: info.into(),
+            key: text,
+        }
+    }
 }
 
 async fn create_key(call: Call, new: NewKey) -> Result<Reply<MadeKey>, Trouble> {
@@ -133,10 +144,7 @@ async fn create_key(call: Call, new: NewKey) -> Result<Reply<MadeKey>, Trouble> 
         .access
         .create_key_for(&call.who, new.role, &new.name, slack_user, person);
     let (info, text) = made.await?;
-    Ok(Reply::created(MadeKey {
-        made: info.into(),
-        key: text,
-    }))
+    Ok(Reply::created(MadeKey::of(info, text)))
 }
 
 #[derive(Deserialize, JsonSchema)]

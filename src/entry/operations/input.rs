@@ -46,44 +46,45 @@ impl Reader {
             return Ok(());
         }
         let told = compiled.iter_errors(input).take(MAX_TOLD);
-        let told: Vec<String> = told.map(|error| self.words(&error)).collect();
+        let told: Vec<String> = told.map(|error| self.words(input, &error)).collect();
         Err(told.join("; "))
     }
 
-    fn words(&self, error: &ValidationError<'_>) -> String {
-        let pointer = error.instance_path().as_str();
-        let inside = match pointer {
-            "" => String::new(),
-            pointer => format!(" in `{}`", dotted(pointer)),
-        };
-        match error.kind() {
-            ValidationErrorKind::AdditionalProperties { unexpected }
-            | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-                let name = unexpected.first().map_or("", String::as_str);
-                let name: String = name.chars().take(MAX_NAME_CHARS).collect();
-                let known = self.known(pointer);
-                let meant = nearest(&name, known.iter().copied());
-                let meant =
-                    meant.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
-                let known = match known.is_empty() {
-                    true => "none".to_owned(),
-                    false => known.join(", "),
-                };
-                let name = name.escape_debug();
-                return format!("there is no field `{name}`{inside}{meant}; this takes {known}");
-            }
-            ValidationErrorKind::Required { property } => {
-                let name = property.as_str().unwrap_or_default();
-                return format!("`{name}` is missing{inside}");
-            }
-            // All the others say that a value is not what its schema describes.
-            _ => {}
+    fn words(&self, input: &Value, error: &ValidationError<'_>) -> String {
+        let (pointer, kind) = (error.instance_path().as_str(), error.kind());
+        if let ValidationErrorKind::AdditionalProperties { unexpected } = kind {
+            return self.stranger(pointer, unexpected.first());
         }
+        // What the library says of a field where there is none at all.
+        if let ValidationErrorKind::FalseSchema = kind {
+            let fields = input.pointer(pointer).and_then(Value::as_object);
+            return self.stranger(pointer, fields.and_then(|fields| fields.keys().next()));
+        }
+        if let ValidationErrorKind::Required { property } = kind {
+            let name = property.as_str().unwrap_or_default();
+            return format!("`{name}` is missing{}", inside(pointer));
+        }
+        // All the others say that a value is not what its schema describes.
         let expected = self.at(pointer).map_or("otherwise".to_owned(), described);
         match pointer {
             "" => format!("{expected} belongs here"),
             pointer => format!("`{}` must be {expected}", dotted(pointer)),
         }
+    }
+
+    /// A field that is not known at this place, what may have been meant, and what is known.
+    fn stranger(&self, pointer: &str, name: Option<&String>) -> String {
+        let name = name.map_or("", String::as_str).chars();
+        let name: String = name.take(MAX_NAME_CHARS).collect();
+        let known = self.known(pointer);
+        let meant = nearest(&name, known.iter().copied());
+        let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
+        let takes = match known.is_empty() {
+            true => "none".to_owned(),
+            false => known.join(", "),
+        };
+        let (name, place) = (name.escape_debug(), inside(pointer));
+        format!("there is no field `{name}`{place}{meant}; this takes {takes}")
     }
 
     fn known(&self, pointer: &str) -> Vec<&str> {
@@ -136,6 +137,13 @@ impl Reader {
             return true;
         }
         kinds.is_empty() || kinds.iter().any(|kind| kind == "string")
+    }
+}
+
+fn inside(pointer: &str) -> String {
+    match pointer {
+        "" => String::new(),
+        pointer => format!(" in `{}`", dotted(pointer)),
     }
 }
 
@@ -259,6 +267,16 @@ mod tests {
         for fits in [json!({"name": "a"}), json!({"name": "a", "limit": null, "state": null})] {
             assert_eq!(reader().check(&fits), Ok(()), "{fits}");
         }
+    }
+
+    #[test]
+    fn where_nothing_is_taken_a_field_is_told_by_its_name_as_well() {
+        let nothing = Reader::of(json!({"type": "object", "additionalProperties": false}));
+        let told = nothing.check(&json!({"x": "secret"}));
+        assert_eq!(
+            told,
+            Err("there is no field `x`; this takes none".to_owned())
+        );
     }
 
     #[test]

@@ -16,30 +16,36 @@
 //! given by their name ([`Step`]). Not in here: streams of events, callbacks that are signed over
 //! raw bytes, and the pages of machines that watch.
 
-mod access;
+pub mod access;
 pub mod agents;
+mod answer;
 pub mod audit;
 mod bank;
 mod checks;
+mod decisions;
 mod input;
 mod pay;
 mod payees;
+pub mod policies;
+mod proofs;
 mod rest;
+mod step;
 mod tools;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+pub use answer::{Answer, Body, Reply, Tells};
 pub use rest::{Answers, Request, Rest};
+pub use step::{Step, Steps, steps};
 
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::{Principal, Right};
@@ -75,92 +81,6 @@ pub enum Effect {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
-
-/// An answer that says more than its body.
-pub struct Reply<T> {
-    /// What is told.
-    pub body: T,
-    /// HTTP status.
-    pub status: u16,
-    /// Seconds after which it makes sense to ask again.
-    pub retry_after: Option<u32>,
-}
-
-/// An answer with its type forgotten.
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// Seconds after which it makes sense to ask again.
-    pub retry_after: Option<u32>,
-    /// What is told.
-    pub body: Body,
-}
-
-/// What an answer carries.
-pub enum Body {
-    /// One value.
-    Json(Value),
-    /// Text of this media type, as it comes. Only for doors that speak HTTP.
-    Stream(&'static str, BoxStream<'static, std::io::Result<String>>),
-}
-
-impl Body {
-    /// The value. There is none in a stream, which only doors that speak HTTP are given.
-    pub fn into_value(self) -> Value {
-        match self {
-            Body::Json(value) => value,
-            Body::Stream(..) => Value::Null,
-        }
-    }
-}
-
-/// What a function of this table may return.
-pub trait Tells {
-    /// The shape of the body.
-    type Body: JsonSchema;
-
-    /// With its type forgotten.
-    fn told(self) -> Answer;
-}
-
-impl<T: Serialize + JsonSchema> Tells for T {
-    type Body = T;
-
-    fn told(self) -> Answer {
-        Reply::ok(self).told()
-    }
-}
-
-impl<T: Serialize + JsonSchema> Tells for Reply<T> {
-    type Body = T;
-
-    fn told(self) -> Answer {
-        Answer {
-            status: self.status,
-            retry_after: self.retry_after,
-            body: Body::Json(json!(self.body)),
-        }
-    }
-}
-
-impl<T> Reply<T> {
-    /// A result.
-    pub fn ok(body: T) -> Self {
-        Self {
-            body,
-            status: 200,
-            retry_after: None,
-        }
-    }
-
-    /// A result that did not exist before.
-    pub fn created(body: T) -> Self {
-        Self {
-            status: 201,
-            ..Self::ok(body)
-        }
-    }
-}
 
 type Run = dyn Fn(Call, Value) -> BoxFuture<'static, Result<Answer, Trouble>> + Send + Sync;
 type Shape = fn(&mut SchemaGenerator) -> Schema;
@@ -360,89 +280,19 @@ impl Operation {
 
     /// JSON Schema of the output, complete in itself.
     pub fn whole_output(&self) -> Value {
-        self.output(&mut settings(true).for_serialize().into_generator())
+        let mut schema = self.output(&mut settings(true).for_serialize().into_generator());
+        tidy(&mut schema);
+        schema
     }
 
     fn reader(&self) -> &input::Reader {
         self.reader.get_or_init(|| {
             let mut generator = settings(true).for_deserialize().into_generator();
-            input::Reader::of((self.input)(&mut generator).to_value())
+            let mut schema = (self.input)(&mut generator).to_value();
+            tidy(&mut schema);
+            input::Reader::of(schema)
         })
     }
-}
-
-/// An operation one field of which is given by something else than the input.
-pub struct Step {
-    operation: Operation,
-    field: &'static str,
-    reader: input::Reader,
-}
-
-/// The two steps of every tool that moves money or changes something.
-pub struct Steps {
-    /// Decides.
-    pub propose: Step,
-    /// Does it, once.
-    pub commit: Step,
-}
-
-impl Step {
-    fn of(operation: Operation, field: &'static str) -> Self {
-        let mut schema = operation.input().clone();
-        if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-            fields.remove(field);
-        }
-        if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-            required.retain(|name| name != field);
-        }
-        Self {
-            operation,
-            field,
-            reader: input::Reader::of(schema),
-        }
-    }
-
-    /// Open to whoever has one of these.
-    pub fn rights(&self) -> &'static [Right] {
-        self.operation.rights
-    }
-
-    /// JSON Schema of the input, without the field.
-    pub fn input(&self) -> &Value {
-        self.reader.schema()
-    }
-
-    /// JSON Schema of the output, complete in itself.
-    pub fn output(&self) -> Value {
-        self.operation.whole_output()
-    }
-
-    /// Says what does not fit of an input without the field.
-    pub fn check(&self, input: &Value) -> Result<(), String> {
-        self.reader.check(input)
-    }
-
-    /// As [`Operation::answer`], with the field given.
-    pub async fn answer(
-        &self,
-        call: Call,
-        given: &str,
-        mut input: Value,
-        unfit: fn(String) -> Trouble,
-    ) -> Result<Answer, Trouble> {
-        self.operation.refuse(&call.who)?;
-        self.check(&input).map_err(unfit)?;
-        if let Some(fields) = input.as_object_mut() {
-            fields.insert(self.field.to_owned(), given.into());
-        }
-        (self.operation.run)(call, input).await
-    }
-}
-
-/// `T_propose` and `T_commit`, whatever the tool.
-pub fn steps() -> &'static Steps {
-    static STEPS: LazyLock<Steps> = LazyLock::new(pay::steps);
-    &STEPS
 }
 
 /// Every operation, in the order documents list them.
@@ -472,14 +322,17 @@ pub async fn ask(
     Ok(answer.body.into_value())
 }
 
-fn subjects() -> [Vec<Operation>; 8] {
+fn subjects() -> [Vec<Operation>; 11] {
     [
         pay::operations(),
+        decisions::operations(),
         tools::operations(),
         access::operations(),
         agents::operations(),
+        policies::operations(),
         payees::operations(),
         audit::operations(),
+        proofs::operations(),
         bank::operations(),
         checks::operations(),
     ]
@@ -497,6 +350,29 @@ pub fn settings(inline: bool) -> SchemaSettings {
         settings.inline_subschemas = inline;
         settings.definitions_path = "/components/schemas".into();
     })
+}
+
+/// Takes out of a generated schema what says nothing to a client: the width of a Rust integer, that
+/// a field left out is null, and where a comment was broken into lines.
+pub fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("default").is_some_and(Value::is_null) {
+                map.remove("default");
+            }
+            let widths = ["int", "uint", "double"];
+            let width = map.get("format").and_then(Value::as_str);
+            if width.is_some_and(|width| widths.iter().any(|start| width.starts_with(start))) {
+                map.remove("format");
+            }
+            if let Some(Value::String(words)) = map.get_mut("description") {
+                *words = words.replace('\n', " ");
+            }
+            map.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn invalid(detail: impl Into<String>) -> Trouble {

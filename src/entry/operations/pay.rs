@@ -1,4 +1,4 @@
-//! Proposals: propose, read, wait for, commit, decide, take back.
+//! Proposals: propose, commit, read, wait for, list.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Call, Effect, Operation, Reply, Rest, Step, Steps, invalid};
 use crate::broker::{
-    self, CommitRequest, Committed, ListRequest, MAX_AWAIT, ProposeRequest, Trouble, Word,
+    self, CommitRequest, Committed, ListRequest, MAX_AWAIT, ProposeRequest, Trouble,
 };
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::Right;
@@ -26,15 +26,13 @@ const MAX_SAMPLES: usize = 8;
 const MAX_SAMPLE_BYTES: usize = 32 * 1024;
 /// Longest idempotency key: it is part of a unique index.
 const MAX_KEY: usize = 255;
-/// Longest words of a person.
-const MAX_WORDS: usize = 4096;
 /// Rows of a page, at most and when the caller does not say.
 const MAX_PAGE: u32 = 500;
 const PAGE: u32 = 50;
 const LONGEST_WAIT: u64 = MAX_AWAIT.as_secs();
 
 pub(super) fn operations() -> Vec<Operation> {
-    let mut all = vec![
+    vec![
         proposing(),
         committing(),
         Operation::new("get_proposal", read)
@@ -69,9 +67,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .needs(&[Right::ReadOwn])
             .rest(Rest::get("/v1/proposals").answers(200, "a page"))
             .mcp(),
-    ];
-    all.extend(decisions());
-    all
+    ]
 }
 
 fn proposing() -> Operation {
@@ -106,47 +102,9 @@ fn committing() -> Operation {
         )
 }
 
-fn decisions() -> Vec<Operation> {
-    const DECIDED: &str = "the proposal as it then stands";
-    vec![
-        Operation::new("approve_proposal", approve)
-            .says(
-                "Approve a proposal",
-                "One more person agrees with what is held.",
-            )
-            .needs(&[Right::Decide])
-            .does(Effect::Acts)
-            .moves_money()
-            .rest(of_proposal("/v1/proposals/{id}/approve").answers(200, DECIDED)),
-        Operation::new("reject_proposal", reject)
-            .says("Reject a proposal", "A person says no to what is held.")
-            .needs(&[Right::Decide])
-            .does(Effect::Acts)
-            .rest(of_proposal("/v1/proposals/{id}/reject").answers(200, DECIDED)),
-        Operation::new("cancel_proposal", cancel)
-            .says(
-                "Withdraw a proposal",
-                "Withdraws a held or allowed proposal, so that it can never be committed. What was \
-                 committed already is not undone. For its proposer, and operators.",
-            )
-            .needs(&[Right::Propose, Right::Operate])
-            .does(Effect::Sets)
-            .rest(of_proposal("/v1/proposals/{id}/cancel").answers(200, DECIDED))
-            .mcp(),
-        Operation::new("settle_proposal", settle)
-            .says(
-                "Settle a doubt",
-                "An operator's word on an attempt in doubt that no machine can settle.",
-            )
-            .needs(&[Right::Operate])
-            .does(Effect::Acts)
-            .rest(of_proposal("/v1/proposals/{id}/settle").answers(200, DECIDED)),
-    ]
-}
-
 const SPELT: &[(&str, &str)] = &[("id", "proposal_id")];
 
-fn of_proposal(path: &'static str) -> Rest {
+pub(super) fn of_proposal(path: &'static str) -> Rest {
     Rest::post(path).spelt(SPELT)
 }
 
@@ -267,14 +225,14 @@ async fn commit(call: Call, asked: Commit) -> Result<Reply<CommitAnswer>, Troubl
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NamedProposal {
+pub(super) struct NamedProposal {
     /// A UUID, as the propose answered it.
-    proposal_id: String,
+    pub(super) proposal_id: String,
 }
 
 /// What is no id becomes the one that names nothing, so that the broker answers it exactly as one
 /// that never existed.
-fn id(text: &str) -> ProposalId {
+pub(super) fn id(text: &str) -> ProposalId {
     text.parse().unwrap_or(ProposalId::from_uuid(Uuid::nil()))
 }
 
@@ -355,74 +313,6 @@ async fn list(call: Call, asked: ListFilter) -> Result<ProposalPage, Trouble> {
         next_cursor: last.map(|last| last.proposal.id().to_string()),
         proposals: page.rows.iter().map(ProposalInFull::from).collect(),
     })
-}
-
-async fn approve(call: Call, named: NamedProposal) -> Result<ProposalInFull, Trouble> {
-    let approved = call
-        .broker
-        .pay
-        .approve(&call.who, id(&named.proposal_id))
-        .await?;
-    Ok(ProposalInFull::from(&approved))
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RejectRequest {
-    /// A UUID, as the propose answered it.
-    proposal_id: String,
-    /// Why, in your words.
-    #[schemars(length(max = MAX_WORDS))]
-    reason: Option<String>,
-}
-
-async fn reject(call: Call, asked: RejectRequest) -> Result<ProposalInFull, Trouble> {
-    let (id, reason) = (id(&asked.proposal_id), asked.reason.unwrap_or_default());
-    let rejected = call.broker.pay.reject(&call.who, id, &reason).await?;
-    Ok(ProposalInFull::from(&rejected))
-}
-
-async fn cancel(call: Call, named: NamedProposal) -> Result<ProposalInFull, Trouble> {
-    let cancelled = call
-        .broker
-        .pay
-        .cancel(&call.who, id(&named.proposal_id))
-        .await?;
-    Ok(ProposalInFull::from(&cancelled))
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct SettleRequest {
-    /// A UUID, as the propose answered it.
-    proposal_id: String,
-    /// What you saw at the provider.
-    outcome: Seen,
-    /// How you know.
-    #[schemars(length(max = MAX_WORDS))]
-    reason: String,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-enum Seen {
-    Executed,
-    Failed,
-}
-
-async fn settle(call: Call, asked: SettleRequest) -> Result<ProposalInFull, Trouble> {
-    let word = match asked.outcome {
-        Seen::Executed => Word::Executed,
-        Seen::Failed => Word::Failed,
-    };
-    let id = id(&asked.proposal_id);
-    let settled = call
-        .broker
-        .pay
-        .settle(&call.who, id, word, &asked.reason)
-        .await?;
-    Ok(ProposalInFull::from(&settled))
 }
 
 #[cfg(test)]
