@@ -20,7 +20,6 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
@@ -40,10 +39,8 @@ use crate::ephemeral::redis::Redis;
 use crate::ephemeral::{Bucket, Ephemeral};
 use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
-use crate::store::Store;
-use crate::store::postgres::{OpenError, Postgres};
 use crate::store::spool::Folder;
-use crate::store::sqlite::Sqlite;
+use crate::store::{self, Address};
 use crate::wire::ReputationSource;
 use crate::wire::gleif::Gleif;
 use crate::wire::group::Watchdog;
@@ -51,6 +48,7 @@ use crate::wire::guarded::Guarded;
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
 use crate::wire::post::Poster;
 use crate::wire::reputation::SafeBrowsing;
+use crate::wire::sources::{Allowed, Either, Registry};
 
 /// The upstream that our own sidecar is.
 const BANK: &str = "razorpay";
@@ -58,8 +56,6 @@ const BANK: &str = "razorpay";
 const SANDBOX_ACCOUNT: &str = sandbox::ACCOUNT_NUMBER;
 /// How long a start waits for upstreams to list their tools; those that are slower come later.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// Pause between two attempts to reach a store that is away.
-const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// How long to wait for a sandbox bank that another process runs.
 const SANDBOX_PROBE: Duration = Duration::from_secs(2);
 
@@ -112,7 +108,8 @@ impl App {
             true => config.store_wait,
             false => Duration::ZERO,
         };
-        let (store, audience) = open_store(config, &ambient, patience).await?;
+        let opened = open_store(config, &ambient, patience).await?;
+        let (store, audience) = (opened.store, opened.instance);
         // Before anything is read of the store, let alone done with it.
         let keys = mark::settle(config, &ambient, &*store, adopt).await?;
         folder::refuse_sandbox(config)?;
@@ -142,16 +139,22 @@ impl App {
             // Only whoever serves starts here; a command beside a server must leave its file alone.
             spool.adopt().context("the spool of refusals")?;
         }
+        let sources = Arc::new(Registry::new(Allowed::default()));
         let ports = Ports {
             ambient,
             store,
             ephemeral,
-            wire: Arc::new(Guarded::new(
-                upstreams.clone(),
-                BANK,
-                "bank",
-                razorpay::in_trouble,
-            )),
+            wire: Arc::new(Either {
+                sources: sources.clone(),
+                others: Arc::new(Guarded::new(
+                    upstreams.clone(),
+                    BANK,
+                    "bank",
+                    razorpay::in_trouble,
+                )),
+            }),
+            sources: Some(sources),
+            vault: None,
             keys: Arc::new(keys.ring),
             sampler: config
                 .sandbox_mode()
@@ -365,59 +368,22 @@ fn tools(config: &Config) -> Vec<Tool> {
     tools
 }
 
+/// Where the store is.
+pub fn store_address(config: &Config) -> Address {
+    match config.sqlite_path() {
+        Some(path) => Address::File(path),
+        None => Address::Server(Secret::new(config.database_url.expose())),
+    }
+}
+
 async fn open_store(
     config: &Config,
     ambient: &Ambient,
     patience: Duration,
-) -> Result<(Arc<dyn Store>, String)> {
-    let Some(path) = config.sqlite_path() else {
-        let store = open_postgres(config, ambient, patience).await;
-        let store = store.context("the Postgres store")?;
-        let audience = store.instance().to_owned();
-        return Ok((Arc::new(store), audience));
-    };
-    let opened = if config.grouped_writes {
-        Sqlite::open(&path, ambient).await
-    } else {
-        Sqlite::open_limited(&path, ambient, 1).await
-    };
-    let store = opened.with_context(|| format!("the store in {}", path.display()))?;
-    let audience = store.instance().to_owned();
-    Ok((Arc::new(store), audience))
-}
-
-/// Opens the store; while nobody answers there, tries again for so long, so that nodes and their
-/// database may start in any order.
-async fn open_postgres(
-    config: &Config,
-    ambient: &Ambient,
-    patience: Duration,
-) -> Result<Postgres, OpenError> {
-    let url = config.database_url.expose();
-    let until = Instant::now() + patience;
-    let mut told = false;
-    loop {
-        let opened = match config.grouped_writes {
-            true => Postgres::open(url, ambient).await,
-            false => Postgres::open_limited(url, ambient, 1).await,
-        };
-        match opened {
-            Err(error @ OpenError::Away { .. }) if Instant::now() < until => {
-                if !told {
-                    let secs = patience.as_secs();
-                    tracing::warn!("waiting up to {secs} s for the store: {error}");
-                    told = true;
-                }
-                tokio::time::sleep(STORE_PAUSE).await;
-            }
-            opened => {
-                if told && opened.is_ok() {
-                    tracing::info!("the store answers");
-                }
-                return opened;
-            }
-        }
-    }
+) -> Result<store::Opened, store::OpenError> {
+    let grouped = config.grouped_writes;
+    let how = store::Opening { grouped, patience };
+    store::open(&store_address(config), how, ambient).await
 }
 
 /// Windows and caches that all nodes of this store share. Redis itself need not be there yet.

@@ -90,7 +90,7 @@ async fn house(line: &Arc<Line>, policy: Policy) -> House {
         ..Plan::default()
     })
     .await;
-    let mut tools = (*house.broker.tools.catalogue().tools()).clone();
+    let mut tools = (*house.broker.tools.catalogue().tools(&Default::default())).clone();
     let mut plain = (*tools["noop"]).clone();
     plain.name = "wire_money".parse().unwrap();
     plain.executor = Executor::Upstream {

@@ -147,7 +147,12 @@ fn state(answer: &Committed) -> State {
 #[tokio::test]
 async fn each_of_the_42_tools_is_in_the_class_that_the_operator_gave_it() {
     let desk = Desk::open().await;
-    let tools = desk.house.broker.tools.catalogue().tools();
+    let tools = desk
+        .house
+        .broker
+        .tools
+        .catalogue()
+        .tools(&Default::default());
     let mut low = 0;
     for offered in listed() {
         let name = offered["name"].as_str().unwrap();
@@ -248,7 +253,15 @@ async fn what_it_would_change_or_misroute_is_refused_before_it_hears_of_it() {
         ),
     ];
     for (name, arguments) in cases {
-        let refused = match desk.house.broker.tools.catalogue().get(name).unwrap().risk {
+        let refused = match desk
+            .house
+            .broker
+            .tools
+            .catalogue()
+            .shared(name)
+            .unwrap()
+            .risk
+        {
             Risk::High => desk.propose(name, &arguments).await.map(drop),
             Risk::Low => {
                 let (broker, who) = (&desk.house.broker, agent_of("a"));
@@ -276,7 +289,7 @@ async fn what_it_would_change_or_misroute_is_refused_before_it_hears_of_it() {
 #[rustfmt::skip]
 async fn what_counts_is_what_can_leave() {
     let desk = Desk::open().await;
-    let tools = desk.house.broker.tools.catalogue().tools();
+    let tools = desk.house.broker.tools.catalogue().tools(&Default::default());
     let inr = |minor| Effective::Amount(Money { minor, currency: Currency::INR });
     let everything = Effective::Unbounded(Currency::INR);
     let transfers = json!([

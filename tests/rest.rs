@@ -8,4 +8,5 @@ mod openapi;
 mod outage;
 mod proposals;
 mod roles;
+mod table;
 mod tools;

@@ -160,10 +160,8 @@ pub async fn standing(config: &Config) -> (Option<Held>, Option<String>) {
         return (held, None);
     }
     let seen = async {
-        let (store, _) = super::open_store(config, &ambient, Duration::ZERO)
-            .await
-            .ok()?;
-        let doc = store.doc(&mark_key()).await.ok()??;
+        let opened = super::open_store(config, &ambient, Duration::ZERO).await;
+        let doc = opened.ok()?.store.doc(&mark_key()).await.ok()??;
         match Mark::read(&doc) {
             Ok(stored) => marked(config, &ambient, &stored.value, Adopt::No)
                 .err()

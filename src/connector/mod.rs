@@ -8,7 +8,9 @@ pub mod mcp;
 pub mod noop;
 pub mod razorpay;
 mod reading;
+pub mod registered;
 pub mod registry;
+pub mod sql;
 
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};
 

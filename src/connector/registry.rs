@@ -14,6 +14,7 @@ use super::mcp::UpstreamTool;
 use super::noop::Noop;
 use super::razorpay::Razorpay;
 use super::razorpay::bank::RazorpayX;
+use super::registered::AtSource;
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};
 use crate::domain::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool};
 
@@ -51,6 +52,7 @@ pub fn connector_for(tool: &Tool) -> Arc<dyn Connector> {
                 Arc::new(kind)
             })
         }
+        Executor::Registered(tool) => Arc::new(AtSource(tool.clone())),
         Executor::Upstream {
             upstream,
             tool,

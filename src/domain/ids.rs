@@ -88,6 +88,10 @@ uuid_id! {
     TokenId
 }
 uuid_id! {
+    /// Names one call of a tool that passes through, in answers, records and traces.
+    TraceId
+}
+uuid_id! {
     /// Names the one attempt to carry a proposal out.
     CommitId
 }

@@ -14,6 +14,7 @@ use super::ids::ToolName;
 use super::money::{Currency, Effective, Money};
 use super::payee::PayeeId;
 use super::schema::Checker;
+use super::tools::work::Registered;
 use super::upstream::ToolRule;
 
 /// Whether a call needs the two steps.
@@ -41,6 +42,8 @@ pub enum Standing {
     /// Accepted, and its upstream does not say at present what it offers.
     #[serde(rename = "upstream_unavailable")]
     Away,
+    /// Registered, and switched off.
+    Disabled,
     /// Accepted, and the operator's rules or its schema do not let it be used as they are now.
     Unusable,
 }
@@ -61,6 +64,8 @@ pub enum Executor {
         /// How the operator reads its answers.
         rule: Arc<ToolRule>,
     },
+    /// A tool that an organisation registered, at one of its sources.
+    Registered(Arc<Registered>),
 }
 
 /// How to read the effective amount out of arguments.
@@ -170,6 +175,7 @@ impl Tool {
             Executor::Noop => None,
             Executor::Bank => Some("razorpay"),
             Executor::Upstream { upstream, .. } => Some(upstream),
+            Executor::Registered(registered) => Some(&registered.def.source),
         }
     }
 

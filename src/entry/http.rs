@@ -1,31 +1,26 @@
 //! The REST door: requests in, JSON out, and nothing decided here.
 //!
-//! Every request is authenticated, its body read strictly, and handed to the broker; what comes
-//! back is spelled by `entry/shapes`, or is a problem document (RFC 9457). Each file of this
-//! folder offers its routes and, beside them, what `/openapi.json` says about them ([`Op`]); a
-//! test holds the two together.
+//! What can be asked for is `entry/operations`: routes, and what `/openapi.json` says of them, are
+//! made from that table. What is no operation (streams of events, signed callbacks, the pages of
+//! machines that watch) has its routes in a file of this folder and, beside them, what the document
+//! says ([`Op`]); a test holds the two together. Whatever goes wrong is a problem document
+//! (RFC 9457).
 //!
 //! Other doors that speak HTTP (MCP, webhooks) are merged into [`routes`] by the composition root
 //! and then pass the same [`harden`]: headers, time, numbers, panics.
 
 mod answer;
-mod audit;
-mod body;
 mod caller;
 mod events;
-mod governance;
 mod harden;
 mod health;
-mod keys;
 mod openapi;
-mod payees;
-mod proposals;
-mod query;
+mod projection;
 mod schemas;
 mod seats;
 mod serve;
 mod slack;
-mod tools;
+mod table;
 mod visit;
 mod visitors;
 mod webhook;
@@ -36,12 +31,10 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
-pub use answer::{Problem, created, ok};
-pub use body::{OptionalBody, StrictBody};
-pub use caller::{Caller, Named};
+pub use answer::{Problem, ok};
+pub use caller::Caller;
 pub use harden::harden;
 pub use openapi::{Op, Param, document};
-pub use query::Query;
 pub use serve::{Limits, serve};
 pub use visit::Visit;
 
@@ -112,13 +105,8 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
         }),
     };
     Router::new()
-        .merge(proposals::routes())
         .merge(events::routes())
-        .merge(tools::routes())
-        .merge(keys::routes())
-        .merge(governance::routes())
-        .merge(payees::routes())
-        .merge(audit::routes())
+        .merge(table::routes())
         .merge(slack::routes())
         .merge(webhook::routes())
         .merge(health::routes())
@@ -129,13 +117,7 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
 /// What `/openapi.json` says about the routes, in the order of the page.
 pub fn operations() -> impl Iterator<Item = &'static Op> {
     [
-        proposals::OPS,
         events::OPS,
-        tools::OPS,
-        keys::OPS,
-        governance::OPS,
-        payees::OPS,
-        audit::OPS,
         slack::OPS,
         webhook::OPS,
         health::OPS,

@@ -5,18 +5,14 @@
 //! Whoever speaks is authenticated before anything is read, and everything is read strictly before
 //! the MCP library sees it. What a call decides or does is the broker's business.
 
-mod governance;
 mod http;
 mod message;
-mod outputs;
 mod plain;
-mod relay;
 mod schemas;
 mod server;
 mod sessions;
 mod stdio;
 mod surface;
-mod tools;
 
 pub use http::{McpHttp, McpHttpOptions, router};
 pub use stdio::{serve, stdio};

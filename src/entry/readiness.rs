@@ -5,13 +5,40 @@
 //! needs it waits, and without Redis limits are stricter: `degraded`, and still worth sending
 //! requests to. So is a node whose keys are not its peers' (in a rotation all are, for a while).
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::broker::Broker;
 
-/// `{status, checks}`; `store` says whether it answered just now. What exactly is wrong is in it
+/// How it stands.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Ready")]
+pub struct Readiness {
+    status: Status,
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Status {
+    Ready,
+    Degraded,
+    Down,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Check {
+    name: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// How it stands; `store` says whether it answered just now. What exactly is wrong is in it
 /// only for those who may see `detail`.
-pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
+pub fn told(broker: &Broker, store: bool, detail: bool) -> Readiness {
     let ports = broker.ports();
     let breakers = [
         ports.reputation.as_ref().map(|source| source.health()),
@@ -30,7 +57,11 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
         let seen = wrong.map_or_else(|| "listed".to_owned(), |what| what.join("; "));
         (format!("tools {upstream}"), wrong.is_none(), seen)
     });
-    let mut checks = vec![json!({"name": "store", "ok": store})];
+    let mut checks = vec![Check {
+        name: "store".to_owned(),
+        ok: store,
+        detail: None,
+    }];
     let mut all = store;
     let others = upstreams.chain(breakers).chain(channels);
     let others = others.map(|(name, health)| (name, health.ok, health.detail));
@@ -44,16 +75,13 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Value {
     let keys = ("keys".to_owned(), agree, seen);
     for (name, ok, seen) in redis.chain([keys]).chain(others).chain(tools) {
         all &= ok;
-        let mut check = json!({"name": name, "ok": ok});
-        if detail {
-            check["detail"] = json!(seen);
-        }
-        checks.push(check);
+        let detail = detail.then_some(seen);
+        checks.push(Check { name, ok, detail });
     }
     let status = match (store, all) {
-        (false, _) => "down",
-        (true, false) => "degraded",
-        (true, true) => "ready",
+        (false, _) => Status::Down,
+        (true, false) => Status::Degraded,
+        (true, true) => Status::Ready,
     };
-    json!({"status": status, "checks": checks})
+    Readiness { status, checks }
 }

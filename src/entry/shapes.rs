@@ -1,286 +1,361 @@
-//! The JSON that MCP and REST answer with: one spelling for both doors.
+//! What proposals, their outcomes and problems look like: one spelling for every door.
+//!
+//! Types, so that the schemas that clients are told are those of what is sent. A field that says
+//! nothing is left out, but for the few whose absence would be read as something else: those are
+//! null.
 
-use serde_json::{Map, Value, json};
+mod outcome;
 
-use crate::broker::StoredRecord;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+pub use outcome::{CommitAnswer, CommitRefused, Outcome};
+
 use crate::broker::{Committed, Proposed, Trouble};
-use crate::domain::above::Above;
-use crate::domain::call::Receipt;
+use crate::domain::ids::{AgentId, ArgsHash, ProposalId, ToolName};
 use crate::domain::money::Effective;
-use crate::domain::proposal::{Execution, Proposal, Settled, Signals, State};
-use crate::domain::reason::{Recovery, Verdict};
+use crate::domain::proposal::{self, Execution, Proposal, State};
+use crate::domain::reason::{Finding, Recovery};
 use crate::domain::time::Timestamp;
+use crate::domain::tool::Payee;
+use crate::entry::words;
 
 /// Answer to a propose (contract section 6).
 pub fn proposed(answer: &Proposed) -> Value {
-    let fixed = &answer.proposal.fixed;
-    let mut body = match answer.proposal.state {
-        State::Blocked => json!({
-            "status": "blocked",
-            "action": "create_draft",
-            "reason": fixed.reason.code(),
-            "draft": {"tool": fixed.tool.as_str(), "arguments": fixed.args.value()},
-            "recovery": fixed.reason.recovery().code(),
-        }),
-        State::Held => json!({
-            "status": "held",
-            "reason": fixed.reason.code(),
-            "approval": approval(&answer.proposal),
-            "recovery": Recovery::GetApproval.code(),
-        }),
-        state @ (State::Allowed
-        | State::Committing
-        | State::InDoubt
-        | State::Executed
-        | State::Failed
-        | State::Rejected
-        | State::Cancelled
-        | State::Expired
-        | State::Reversed) => json!({"status": state.name()}),
-    };
-    if let Some(map) = body.as_object_mut() {
-        if answer.stored {
-            map.insert("proposal_id".into(), json!(fixed.id));
-        }
-        map.insert("tool_name".into(), json!(fixed.tool));
-        map.insert("tool_args_hash".into(), json!(fixed.args_hash));
-        map.insert("composite_score".into(), json!(fixed.score.composite));
-        map.insert("signals".into(), signals(&fixed.score.signals));
-        map.insert("findings".into(), json!(fixed.findings));
-        token(map, answer);
-        if answer.replayed {
-            map.insert("replayed".into(), json!(true));
-        }
-        if let Some(secs) = answer.retry_after_secs {
-            map.insert("retry_after_secs".into(), json!(secs));
-        }
-    }
-    body
+    json!(ProposedAnswer::from(answer))
 }
 
 /// Answer to a commit (contract section 7).
 pub fn committed(answer: &Committed) -> Value {
-    match answer {
-        Committed::Settled(proposal) | Committed::InDoubt(proposal) => outcome(proposal),
-        Committed::Refused {
-            refusal,
-            recovery,
-            original,
-            detail,
-        } => {
-            let mut body = json!({
-                "status": "blocked",
-                "reason": refusal.code(),
-                "detail": detail.as_deref().unwrap_or(refusal.text()),
-                "recovery": recovery.code(),
-            });
-            if let Some(original) = original {
-                body["original"] = outcome(original);
-            }
-            body
-        }
-    }
-}
-
-/// HTTP status of a commit's answer.
-pub fn committed_status(answer: &Committed) -> u16 {
-    match answer {
-        Committed::Settled(_) => 200,
-        Committed::InDoubt(_) => 202,
-        Committed::Refused { .. } => 409,
-    }
+    json!(CommitAnswer::from(answer))
 }
 
 /// What became of an attempt, in the shape a commit answers with.
 pub fn outcome(proposal: &Proposal) -> Value {
-    let execution = proposal.execution.as_ref();
-    let mut body = json!({
-        "commit_id": execution.map(|execution| execution.commit_id),
-        "proposal_id": proposal.fixed.id,
-        "replayed": false,
-    });
-    let told = match proposal.outcome() {
-        Some(Settled::Executed(receipt)) => json!({
-            "status": "committed",
-            "outcome": if proposal.state == State::Reversed { "reversed" } else { "executed" },
-            "result": receipt.result,
-        }),
-        Some(Settled::Refused(error)) => json!({
-            "status": "failed",
-            "reason": "provider_refused",
-            "provider": {"code": error.code, "description": error.description},
-            "recovery": Recovery::FixArgs.code(),
-        }),
-        Some(Settled::Undone { cause, words }) => json!({
-            "status": "failed",
-            "reason": cause.code(),
-            "detail": words,
-            "recovery": Recovery::ProposeAgain.code(),
-        }),
-        None if proposal.state == State::Cancelled => json!({
-            "status": "cancelled",
-            "sent": false,
-            "recovery": Recovery::ProposeAgain.code(),
-        }),
-        None => in_doubt(proposal),
-    };
-    merge(&mut body, told);
-    if let Some(Settled::Executed(Receipt { blocks, .. })) = proposal.outcome()
-        && !blocks.is_null()
-    {
-        body["content"] = blocks.clone();
-    }
-    if let Some(above) = Above::in_outcome(proposal) {
-        body["settled_above_reserved"] = json!({
-            "reserved": above.reserved, "settled": above.settled, "currency": above.currency,
-        });
-    }
-    body
-}
-
-/// An attempt whose outcome is not known: whether anything left, and who will find out.
-fn in_doubt(proposal: &Proposal) -> Value {
-    let fixed = &proposal.fixed;
-    let attempt = proposal.execution.as_ref();
-    let unsent = attempt.is_some_and(|attempt| attempt.unsent);
-    let person = attempt.is_some_and(|attempt| attempt.needs_person);
-    let (recovery, detail) = if unsent {
-        let detail = format!(
-            "the provider could not be reached and nothing was sent; the broker goes on trying \
-             under the same key until {}, and cancelling the proposal ends it at once",
-            fixed.lapses_at
-        );
-        (Recovery::Wait, detail)
-    } else if person {
-        let detail = format!(
-            "nobody can be asked whether it arrived, and nothing may be repeated; an operator \
-             looks at the provider and settles it: `hundi proposal settle {}`",
-            fixed.id
-        );
-        (Recovery::GetApproval, detail)
-    } else {
-        let detail = "it may have arrived; the broker asks the provider and settles it by itself";
-        (Recovery::Wait, detail.to_owned())
-    };
-    json!({
-        "status": "in_doubt",
-        "sent": !unsent,
-        "settled_by": if person { "person" } else { "broker" },
-        "detail": detail,
-        "recovery": recovery.code(),
-    })
+    json!(Outcome::from(proposal))
 }
 
 /// One proposal in full, as `get_proposal` and lists show it.
 pub fn proposal(answer: &Proposed) -> Value {
-    let proposal = &answer.proposal;
-    let fixed = &proposal.fixed;
-    let mut body = json!({
-        "proposal_id": fixed.id,
-        "status": proposal.state.name(),
-        "state": proposal.state.name(),
-        "version": proposal.version,
-        "agent_id": fixed.agent,
-        "tool_name": fixed.tool,
-        "arguments": fixed.args.value(),
-        "tool_args_hash": fixed.args_hash,
-        "effective_amount": effective(&fixed.effective),
-        "payee": fixed.payee,
-        "reason": fixed.reason.code(),
-        "findings": fixed.findings,
-        "composite_score": fixed.score.composite,
-        "signals": signals(&fixed.score.signals),
-        "policy_version": fixed.policy_version,
-        "created_at": fixed.created_at.to_string(),
-        "lapses_at": fixed.lapses_at.to_string(),
-    });
-    if let Some(map) = body.as_object_mut() {
-        if fixed.approvals_needed > 0 {
-            map.insert("approval".into(), approval(proposal));
+    json!(ProposalInFull::from(answer))
+}
+
+/// What governance made of a propose.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Proposed")]
+pub struct ProposedAnswer {
+    #[schemars(schema_with = "words::state")]
+    status: &'static str,
+    /// Absent where a refusal was only counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    proposal_id: Option<ProposalId>,
+    #[schemars(with = "String")]
+    tool_name: ToolName,
+    #[schemars(schema_with = "words::hash")]
+    tool_args_hash: ArgsHash,
+    #[schemars(range(min = 0, max = 1))]
+    composite_score: Option<f64>,
+    signals: Signals,
+    #[schemars(with = "Vec<FindingFields>")]
+    findings: Vec<Finding>,
+    #[serde(flatten)]
+    token: Option<Token>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// `create_draft`: what was refused is kept for a person to take up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft: Option<Draft>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<Approval>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "words::recovery")]
+    recovery: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_secs: Option<u32>,
+}
+
+/// A token that commits, once.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Token {
+    commit_token: String,
+    token_id: String,
+    #[schemars(schema_with = "words::time")]
+    expires_at: String,
+}
+
+/// What would have been done.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Draft {
+    #[schemars(with = "String")]
+    tool: ToolName,
+    #[schemars(schema_with = "words::object")]
+    arguments: Value,
+}
+
+/// Who has to agree, and who has.
+#[derive(Serialize, JsonSchema)]
+struct Approval {
+    needed: u32,
+    given: usize,
+    by: Vec<String>,
+    #[schemars(schema_with = "words::time")]
+    expires_at: String,
+}
+
+/// Each from 0 (agrees) to 1 (disagrees), or null where nothing could be compared.
+#[derive(Serialize, JsonSchema)]
+struct Signals {
+    #[schemars(range(min = 0, max = 1))]
+    output_instability: Option<f64>,
+    #[schemars(range(min = 0, max = 1))]
+    numeric_variance: Option<f64>,
+    #[schemars(range(min = 0, max = 1))]
+    prompt_drift: Option<f64>,
+}
+
+#[expect(dead_code, reason = "a shape; the value is `domain::reason::Finding`")]
+#[derive(JsonSchema)]
+#[schemars(rename = "Finding")]
+struct FindingFields {
+    #[schemars(schema_with = "words::reason")]
+    reason: String,
+    #[schemars(schema_with = "words::severity")]
+    severity: String,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    threats: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    earlier_proposal_id: Option<String>,
+}
+
+impl From<&Proposed> for ProposedAnswer {
+    fn from(answer: &Proposed) -> Self {
+        let fixed = &answer.proposal.fixed;
+        let state = answer.proposal.state;
+        let (blocked, held) = (state == State::Blocked, state == State::Held);
+        Self {
+            status: state.name(),
+            proposal_id: answer.stored.then_some(fixed.id),
+            tool_name: fixed.tool.clone(),
+            tool_args_hash: fixed.args_hash,
+            composite_score: fixed.score.composite,
+            signals: Signals::from(&fixed.score.signals),
+            findings: fixed.findings.clone(),
+            token: Token::of(answer),
+            reason: (blocked || held).then(|| fixed.reason.code()),
+            action: blocked.then_some("create_draft"),
+            draft: blocked.then(|| Draft {
+                tool: fixed.tool.clone(),
+                arguments: fixed.args.value(),
+            }),
+            approval: held.then(|| Approval::from(&answer.proposal)),
+            recovery: match state {
+                State::Blocked => Some(fixed.reason.recovery().code()),
+                State::Held => Some(Recovery::GetApproval.code()),
+                State::Allowed
+                | State::Committing
+                | State::InDoubt
+                | State::Executed
+                | State::Failed
+                | State::Rejected
+                | State::Cancelled
+                | State::Expired
+                | State::Reversed => None,
+            },
+            replayed: answer.replayed.then_some(true),
+            retry_after_secs: answer.retry_after_secs,
         }
-        if let Some(ending) = &proposal.moving.ending {
-            let told = json!({
-                "by": ending.by, "at": ending.at.to_string(), "reason": ending.reason,
-            });
-            map.insert("ending".into(), told);
+    }
+}
+
+impl Token {
+    fn of(answer: &Proposed) -> Option<Self> {
+        answer.token.as_ref().map(|token| Self {
+            commit_token: token.text.clone(),
+            token_id: token.token_id.to_string(),
+            expires_at: Timestamp::from_secs(token.expires_at).to_string(),
+        })
+    }
+}
+
+impl From<&Proposal> for Approval {
+    fn from(proposal: &Proposal) -> Self {
+        let approvals = &proposal.moving.approvals;
+        Self {
+            needed: proposal.fixed.approvals_needed,
+            given: approvals.len(),
+            by: approvals.iter().map(|given| given.by.clone()).collect(),
+            expires_at: proposal.fixed.lapses_at.to_string(),
         }
-        if let Some(execution) = &proposal.execution {
-            map.insert("commit".into(), attempt(proposal, execution));
+    }
+}
+
+impl From<&proposal::Signals> for Signals {
+    fn from(signals: &proposal::Signals) -> Self {
+        Self {
+            output_instability: signals.output_instability,
+            numeric_variance: signals.numeric_variance,
+            prompt_drift: signals.prompt_drift,
         }
-        token(map, answer);
-    }
-    body
-}
-
-fn attempt(proposal: &Proposal, execution: &Execution) -> Value {
-    let mut body = outcome(proposal);
-    body["idempotency_key"] = json!(execution.idempotency_key);
-    body["claimed_at"] = json!(execution.claimed_at.to_string());
-    if let Some(doubt) = &execution.doubt {
-        body["doubt"] = json!(doubt);
-    }
-    if !execution.contradictions.is_empty() {
-        body["contradictions"] = json!(execution.contradictions);
-    }
-    body
-}
-
-fn token(map: &mut Map<String, Value>, answer: &Proposed) {
-    if let Some(token) = &answer.token {
-        map.insert("commit_token".into(), json!(token.text));
-        map.insert("token_id".into(), json!(token.token_id));
-        let expires = Timestamp::from_secs(token.expires_at);
-        map.insert("expires_at".into(), json!(expires.to_string()));
     }
 }
 
-fn approval(proposal: &Proposal) -> Value {
-    json!({
-        "needed": proposal.fixed.approvals_needed,
-        "given": proposal.moving.approvals.len(),
-        "by": proposal.moving.approvals.iter().map(|a| &a.by).collect::<Vec<_>>(),
-        "expires_at": proposal.fixed.lapses_at.to_string(),
-    })
+/// One proposal.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Proposal")]
+pub struct ProposalInFull {
+    #[schemars(with = "String")]
+    proposal_id: ProposalId,
+    #[schemars(schema_with = "words::state")]
+    status: &'static str,
+    #[schemars(schema_with = "words::state")]
+    state: &'static str,
+    version: u64,
+    #[schemars(with = "String")]
+    agent_id: AgentId,
+    #[schemars(with = "String")]
+    tool_name: ToolName,
+    #[schemars(schema_with = "words::object")]
+    arguments: Value,
+    #[schemars(schema_with = "words::hash")]
+    tool_args_hash: ArgsHash,
+    effective_amount: Option<Amount>,
+    #[schemars(schema_with = "words::object")]
+    payee: Payee,
+    reason: &'static str,
+    #[schemars(with = "Vec<FindingFields>")]
+    findings: Vec<Finding>,
+    #[schemars(range(min = 0, max = 1))]
+    composite_score: Option<f64>,
+    signals: Signals,
+    policy_version: Option<u64>,
+    #[schemars(schema_with = "words::time")]
+    created_at: String,
+    #[schemars(schema_with = "words::time")]
+    lapses_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Approval")]
+    approval: Option<Approval>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Ending")]
+    ending: Option<Ending>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Attempt")]
+    commit: Option<Attempt>,
+    #[serde(flatten)]
+    token: Option<Token>,
 }
 
-fn signals(signals: &Signals) -> Value {
-    json!({
-        "output_instability": signals.output_instability,
-        "numeric_variance": signals.numeric_variance,
-        "prompt_drift": signals.prompt_drift,
-    })
+/// What can move at most; `minor` is null where that is everything there is.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Amount {
+    minor: Option<i64>,
+    currency: String,
+    text: String,
 }
 
-fn effective(effective: &Effective) -> Value {
-    match effective {
-        Effective::Nothing => Value::Null,
-        Effective::Amount(money) => {
-            json!({"minor": money.minor, "currency": money.currency, "text": money.to_string()})
+/// Who ended it, when and why.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Ending {
+    by: String,
+    #[schemars(schema_with = "words::time")]
+    at: String,
+    reason: String,
+}
+
+/// The one attempt to carry it out.
+#[derive(Serialize, JsonSchema)]
+struct Attempt {
+    #[serde(flatten)]
+    outcome: Outcome,
+    idempotency_key: String,
+    #[schemars(schema_with = "words::time")]
+    claimed_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    doubt: Option<String>,
+    /// Evidence that contradicts the outcome, kept for people.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    contradictions: Vec<Value>,
+}
+
+impl From<&Proposed> for ProposalInFull {
+    fn from(answer: &Proposed) -> Self {
+        let proposal = &answer.proposal;
+        let (fixed, state) = (&proposal.fixed, proposal.state.name());
+        let ending = proposal.moving.ending.as_ref();
+        Self {
+            proposal_id: fixed.id,
+            status: state,
+            state,
+            version: proposal.version,
+            agent_id: fixed.agent.clone(),
+            tool_name: fixed.tool.clone(),
+            arguments: fixed.args.value(),
+            tool_args_hash: fixed.args_hash,
+            effective_amount: Amount::of(&fixed.effective),
+            payee: fixed.payee.clone(),
+            reason: fixed.reason.code(),
+            findings: fixed.findings.clone(),
+            composite_score: fixed.score.composite,
+            signals: Signals::from(&fixed.score.signals),
+            policy_version: fixed.policy_version,
+            created_at: fixed.created_at.to_string(),
+            lapses_at: fixed.lapses_at.to_string(),
+            approval: (fixed.approvals_needed > 0).then(|| Approval::from(proposal)),
+            ending: ending.map(|ending| Ending {
+                by: ending.by.clone(),
+                at: ending.at.to_string(),
+                reason: ending.reason.clone(),
+            }),
+            commit: proposal
+                .execution
+                .as_ref()
+                .map(|attempt| Attempt::of(proposal, attempt)),
+            token: Token::of(answer),
         }
-        Effective::Unbounded(currency) => json!({"minor": null, "currency": currency,
-            "text": "everything there is"}),
     }
 }
 
-/// One audit record.
-pub fn record(stored: &StoredRecord) -> Value {
-    let record = &stored.record;
-    json!({
-        "seq": stored.seq,
-        "at": record.at.to_string(),
-        "org": record.org,
-        "kind": record.kind,
-        "decision": record.decision,
-        "reason": record.reason,
-        "actor": record.actor,
-        "agent_id": record.agent,
-        "proposal_id": record.proposal,
-        "tool_name": record.tool,
-        "payout_id": record.payout,
-        "amount": record.amount,
-        "currency": record.currency,
-        "detail": record.detail,
-    })
+impl Attempt {
+    fn of(proposal: &Proposal, execution: &Execution) -> Self {
+        Self {
+            outcome: Outcome::from(proposal),
+            idempotency_key: execution.idempotency_key.clone(),
+            claimed_at: execution.claimed_at.to_string(),
+            doubt: execution.doubt.clone(),
+            contradictions: execution.contradictions.clone(),
+        }
+    }
+}
+
+impl Amount {
+    fn of(effective: &Effective) -> Option<Self> {
+        match effective {
+            Effective::Nothing => None,
+            Effective::Amount(money) => Some(Self {
+                minor: Some(money.minor),
+                currency: money.currency.to_string(),
+                text: money.to_string(),
+            }),
+            Effective::Unbounded(currency) => Some(Self {
+                minor: None,
+                currency: currency.to_string(),
+                text: "everything there is".to_owned(),
+            }),
+        }
+    }
 }
 
 /// A problem document (RFC 9457); `type` is stable per code.
@@ -304,15 +379,4 @@ pub fn problem_document(code: &str, status: u16, detail: &str, recovery: Recover
         "code": code,
         "recovery": recovery.code(),
     })
-}
-
-/// `APPROVED`, `HELD` or `REJECTED`, as audit records and metrics spell a verdict.
-pub fn decision(verdict: &Verdict) -> &'static str {
-    verdict.decision().name()
-}
-
-fn merge(body: &mut Value, more: Value) {
-    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
-        body.extend(more);
-    }
 }

@@ -6,23 +6,23 @@
     reason = "a speed is an estimate for people to read, not an amount"
 )]
 
+pub mod floor;
+
 use std::fs::{self, File};
 use std::io::{Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::runtime::Builder;
 use tokio::time::Instant;
 
 use hundi::ambient::Ambient;
+use hundi::app;
 use hundi::config::Config;
 use hundi::entry::cli::bench::Bare;
 use hundi::keyring::make_folder;
-use hundi::store::floor::{self, Load};
 
-/// Cycles per caller of the first, short measurement, from which the next ones are sized.
-const FIRST: usize = 10;
-/// Most cycles of one measurement: their rows are made beforehand, in memory.
-const MOST: usize = 20_000;
+use self::floor::Load;
 
 /// Cycles a second of the bare store, measured for about the asked time.
 pub fn floor(config: &Config, bare: Bare) -> Result<f64, String> {
@@ -31,36 +31,23 @@ pub fn floor(config: &Config, bare: Bare) -> Result<f64, String> {
     if !config.on_postgres() {
         make_folder(&config.data_dir).map_err(|error| error.to_string())?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
+    let load = Load {
+        callers: bare.callers,
+        money: bare.money,
+        naive: bare.naive,
+    };
+    // Why grouped callers share one thread, says the floor.
+    let mut runtime = match bare.naive {
+        true => Builder::new_multi_thread(),
+        false => Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(measure(config, bare))
-}
-
-async fn measure(config: &Config, bare: Bare) -> Result<f64, String> {
-    let ambient = Ambient::real();
-    let (mut done, mut took) = (0_u32, Duration::ZERO);
-    let mut cycles = bare.callers.saturating_mul(FIRST).min(MOST);
-    while took < bare.time {
-        let load = Load {
-            concurrency: bare.callers,
-            cycles,
-            money: bare.money,
-            naive: bare.naive,
-        };
-        let measured = if config.on_postgres() {
-            floor::postgres(config.database_url.expose(), load, &ambient).await
-        } else {
-            floor::sqlite(&config.data_dir, load, &ambient).await
-        };
-        let measured = measured.map_err(|error| error.to_string())?;
-        done = done.saturating_add(u32::try_from(measured.cycles).unwrap_or(u32::MAX));
-        // A clock too coarse to see it must not make this endless.
-        took += measured.elapsed.max(Duration::from_micros(1));
-        cycles = cycles.saturating_mul(2).min(MOST);
-    }
-    Ok(f64::from(done) / took.as_secs_f64())
+    let (address, ambient) = (app::store_address(config), Ambient::real());
+    let floor = runtime.block_on(floor::beside(&address, load, bare.time, &ambient));
+    let floor = floor.map_err(|error| format!("{error:#}"))?;
+    let cycles = u32::try_from(floor.cycles).unwrap_or(u32::MAX);
+    Ok(f64::from(cycles) / floor.took.as_secs_f64())
 }
 
 /// Bytes of one flush: about what a commit writes.

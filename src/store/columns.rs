@@ -5,10 +5,10 @@ use super::stored::{ProposalColumns, corrupt, json, name, unsigned};
 use super::{Budget, Standings, StoreError, StoredRecord, Waiting};
 use crate::domain::audit::names::{Decided, Recorded};
 use crate::domain::change::{Doc, DocKey, Record};
-use crate::domain::facts::PastPayout;
+use crate::domain::facts::{Earlier, PastPayout};
 use crate::domain::ids::ProposalId;
 use crate::domain::money::Currency;
-use crate::domain::proposal::Proposal;
+use crate::domain::proposal::{Proposal, State};
 use crate::domain::time::Timestamp;
 
 pub(super) type Read<T> = Result<T, StoreError>;
@@ -123,6 +123,16 @@ pub(super) fn past_of(row: &impl Columns) -> Read<PastPayout> {
         minor: row.number(1)?,
         payee: row.owned(2)?,
         vendor: row.owned(3)?,
+    })
+}
+
+/// `id, created_at, state`.
+pub(super) fn earlier_of(row: &impl Columns) -> Read<Earlier> {
+    let state = row.text(2)?;
+    Ok(Earlier {
+        proposal: row.maybe_id(0)?.map(ProposalId::from_uuid),
+        at: row.time(1)?,
+        state: State::parse(state).ok_or_else(|| corrupt("state", state))?,
     })
 }
 

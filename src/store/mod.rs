@@ -18,15 +18,18 @@ use crate::domain::retention::Old;
 use crate::domain::time::Timestamp;
 
 mod columns;
-pub mod floor;
 mod group;
-mod lately;
+mod open;
 pub mod plan;
 pub mod postgres;
 mod prepared;
+mod question;
 pub mod spool;
+mod sql;
 pub mod sqlite;
 mod stored;
+
+pub use open::{Address, OpenError, Opened, Opening, Scratch, open};
 
 /// What could not be found out or done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

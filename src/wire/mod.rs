@@ -19,11 +19,14 @@ pub mod post;
 mod posting;
 pub mod reputation;
 mod session;
+pub mod sources;
+pub mod sql;
 mod streamable;
 mod supervisor;
 mod ticket;
 mod words;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,7 +34,10 @@ use serde_json::Value;
 
 use crate::domain::call::{Call, Reply};
 use crate::domain::facts::{Entity, EntityRecord, Fact, Reputation};
+use crate::domain::ids::OrgId;
 use crate::domain::notice::{Answer, Post};
+use crate::domain::secret::Secret;
+use crate::domain::tools::Source;
 
 /// Sends calls to upstreams.
 #[async_trait]
@@ -65,6 +71,54 @@ pub trait Wire: Send + Sync {
     /// How the upstreams behind a breaker are doing, by the breaker's name.
     fn breakers(&self) -> Vec<UpstreamHealth> {
         Vec::new()
+    }
+}
+
+/// Sources that people registered.
+#[async_trait]
+pub trait Sources: Send + Sync {
+    /// Exactly these are open from now on. One of the same version stays as it is.
+    async fn replace(&self, sources: Vec<OpenSource>);
+
+    /// Asks whether a source is there.
+    async fn ping(&self, org: &OrgId, name: &str, deadline: Duration) -> SourceAnswer;
+
+    /// Makes what a database needs so that writes can be settled after a crash.
+    async fn prepare(&self, org: &OrgId, name: &str, deadline: Duration) -> SourceAnswer;
+}
+
+/// A source with what opens it.
+pub struct OpenSource {
+    /// Whose it is.
+    pub org: OrgId,
+    /// Counts its changes.
+    pub version: u64,
+    /// Its document.
+    pub source: Source,
+    /// What opens it.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// What a source answered when it was asked how it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SourceAnswer {
+    /// It is there, and lets us in.
+    pub ok: bool,
+    /// How long that took.
+    pub latency_ms: Option<u64>,
+    /// What runs there, or what is wrong.
+    pub detail: String,
+    /// What its operator had better change.
+    pub advice: Vec<String>,
+}
+
+impl SourceAnswer {
+    /// It is not there, for this reason.
+    pub fn not(detail: impl Into<String>) -> Self {
+        Self {
+            detail: detail.into(),
+            ..Self::default()
+        }
     }
 }
 

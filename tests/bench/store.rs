@@ -10,15 +10,12 @@
     reason = "a bench prints figures and may fail loudly"
 )]
 
-use std::sync::Arc;
-
 use hundi::ambient::Ambient;
-use hundi::store::Store;
-use hundi::store::floor::{self, Floor, Load};
-use hundi::store::sqlite::Sqlite;
+use hundi::program::run::bench::floor::{self, Floor, Load};
+use hundi::store::{self, Address, Opening};
 
 fn per_second(floor: Floor) -> f64 {
-    floor.cycles as f64 / floor.elapsed.as_secs_f64()
+    floor.cycles as f64 / floor.took.as_secs_f64()
 }
 
 /// User plus system time of this process so far, in ms.
@@ -34,7 +31,7 @@ fn cpu_ms() -> f64 {
     (ticks(12) + ticks(13)) * 10.0
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     // `cargo test --all-targets` runs this too, without the word: then it only shows that it works.
     let measuring = std::env::args().any(|arg| arg == "--bench");
@@ -55,31 +52,25 @@ async fn main() {
             }
             let name = format!("{money}-{concurrency}-{limit}.db");
             let path = folder.path().join(name);
-            let store = Sqlite::open_limited(&path, &ambient, limit).await.unwrap();
-            let store: [Arc<dyn Store>; 1] = [Arc::new(store)];
+            let how = Opening {
+                grouped: limit > 1,
+                ..Opening::default()
+            };
+            let opened = store::open(&Address::File(path), how, &ambient).await;
+            let store = [opened.unwrap().store];
             let few = if concurrency == 1 || limit == 1 {
                 cycles / 8
             } else {
                 cycles
             };
             let load = Load {
-                concurrency,
-                cycles: few,
+                callers: concurrency,
                 money,
-                naive: false,
+                naive: limit == 1,
             };
-            floor::run(
-                &store,
-                Load {
-                    cycles: few / 8,
-                    ..load
-                },
-                &ambient,
-            )
-            .await
-            .unwrap();
+            floor::round(&store, load, few / 8, &ambient).await.unwrap();
             let before = cpu_ms();
-            let floor = floor::run(&store, load, &ambient).await.unwrap();
+            let floor = floor::round(&store, load, few, &ambient).await.unwrap();
             println!(
                 "money {money:5}  callers {concurrency:3}  batch <= {limit:3}: {:7.0} cycles/s  {:5.1} us CPU/cycle (making them included)",
                 per_second(floor),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hundi::domain::principal::Role;
 use hundi::entry::mcp;
+use hundi::entry::operations::{Effect, table};
 use jsonschema::Validator;
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, ClientConfig, ErrorCode, ProtocolVersion, Tool,
@@ -180,6 +181,37 @@ async fn each_role_sees_its_tools_and_every_tool_its_schemas() {
             let refused = call(&client, "noop_propose", json!({"arguments": {}})).await;
             assert_eq!(refused.is_error, Some(true));
             assert_eq!(said(&refused)["code"], "forbidden");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_operation_of_this_door_is_a_tool_to_whoever_may_and_says_what_it_does() {
+    let open = open().await;
+    let house = &open.house;
+    for holder in [&house.agent, &house.approver, &house.auditor, &house.admin] {
+        let client = over_http(&open, &holder.key, modern()).await;
+        let tools = client.list_all_tools().await.unwrap();
+        for operation in table() {
+            let tool = tools.iter().find(|tool| tool.name == operation.name);
+            let shown = operation.mcp && operation.permits(&holder.who);
+            assert_eq!(
+                tool.is_some(),
+                shown,
+                "{operation:?} for {}",
+                holder.who.role.name()
+            );
+            let Some(tool) = tool else { continue };
+            assert_eq!(tool.description.as_deref(), Some(operation.summary));
+            assert_eq!(
+                tool.input_schema["additionalProperties"], false,
+                "{operation:?}"
+            );
+            let hints = tool.annotations.as_ref().unwrap();
+            let reads = matches!(operation.effect, Effect::Reads | Effect::Waits);
+            assert_eq!(hints.read_only_hint, Some(reads), "{operation:?}");
+            let acts = operation.effect == Effect::Acts;
+            assert_eq!(hints.destructive_hint, Some(acts), "{operation:?}");
         }
     }
 }
@@ -410,7 +442,13 @@ async fn lists_go_on_page_by_page() {
 #[tokio::test]
 async fn a_changed_catalogue_is_told_to_those_who_listen() {
     let open = open().await;
-    let with = (*open.house.broker.tools.catalogue().tools()).clone();
+    let with = (*open
+        .house
+        .broker
+        .tools
+        .catalogue()
+        .tools(&Default::default()))
+    .clone();
     let mut without = with.clone();
     without.remove("look");
     for client in [
@@ -432,7 +470,13 @@ async fn a_changed_catalogue_is_told_to_those_who_listen() {
             .await
             .unwrap();
     }
-    let mut tools = (*open.house.broker.tools.catalogue().tools()).clone();
+    let mut tools = (*open
+        .house
+        .broker
+        .tools
+        .catalogue()
+        .tools(&Default::default()))
+    .clone();
     tools.remove("noop");
     open.house.broker.tools.catalogue().replace(tools);
     let client = over_http(&open, &open.house.agent.key, modern()).await;

@@ -133,6 +133,8 @@ impl House {
             entities: None,
             outbound: None,
             audit_key: None,
+            sources: None,
+            vault: None,
             spool: None,
         };
         let mut tools = registry::tools(true);
@@ -157,7 +159,7 @@ impl House {
 
     /// Every proposal of `tool` waits for a person from now on.
     pub fn hold(&self, tool: &str) {
-        let mut tools = (*self.broker.tools.catalogue().tools()).clone();
+        let mut tools = (*self.broker.tools.catalogue().tools(&Default::default())).clone();
         let mut held = (*tools[tool]).clone();
         held.hold = true;
         tools.insert(tool.to_owned(), Arc::new(held));

@@ -300,6 +300,8 @@ impl Node {
             entities: None,
             outbound: None,
             audit_key: None,
+            sources: None,
+            vault: None,
             spool: None,
         };
         let settings = Settings {

@@ -5,8 +5,10 @@ use std::fmt::Write;
 use futures_util::future::join_all;
 use hundi::ambient::Ambient;
 use hundi::domain::change::{Change, Guard};
+use hundi::domain::secret::Secret;
+use hundi::program::run::bench::floor::{self, Load};
+use hundi::store::Address;
 use hundi::store::Store;
-use hundi::store::floor::{self, Load};
 use hundi::store::postgres::Postgres;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
@@ -96,13 +98,14 @@ async fn the_floor_is_measured_beside_the_store_and_leaves_nothing() {
     };
     for naive in [false, true] {
         let load = Load {
-            concurrency: 4,
-            cycles: 20,
+            callers: 4,
             money: true,
             naive,
         };
-        let floor = floor::postgres(&url, load, &Ambient::real()).await.unwrap();
-        assert_eq!(floor.cycles, 20);
+        let store = Address::Server(Secret::new(url.as_str()));
+        let (time, ambient) = (Duration::from_millis(1), Ambient::real());
+        let floor = floor::beside(&store, load, time, &ambient).await.unwrap();
+        assert!(floor.cycles > 0);
     }
     assert_eq!(
         dump(&url).await,
@@ -111,7 +114,7 @@ async fn the_floor_is_measured_beside_the_store_and_leaves_nothing() {
     );
     let mut conn = connect(&url).await;
     let left = "SELECT count(*) FROM information_schema.schemata \
-                WHERE schema_name LIKE 'hundi_floor_%'";
+                WHERE schema_name LIKE 'hundi_scratch_%'";
     let left: i64 = conn.fetch_one(left).await.unwrap().get(0);
     assert_eq!(left, 0);
 }

@@ -110,6 +110,8 @@ pub fn broker(store: Arc<dyn Store>, wire: Arc<Provider>) -> Broker {
         entities: None,
         outbound: None,
         audit_key: None,
+        sources: None,
+        vault: None,
         spool: None,
     };
     let settings = Settings {

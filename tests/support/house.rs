@@ -275,6 +275,8 @@ impl House {
             entities: plan.entities,
             outbound: plan.outbound,
             audit_key: AuditKey::from_bytes(&[7; 32]).map(Arc::new),
+            sources: None,
+            vault: None,
             spool: plan.spool,
         };
         let settings = Settings {

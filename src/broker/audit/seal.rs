@@ -138,7 +138,7 @@ impl Audit {
             Err(_) if self.cursor().await?.0 != version => return Ok(0),
             Err(error) => return Err(error),
         };
-        match self.ports().store.apply(round(docs)).await {
+        match self.ports().store.apply(change_of(docs)).await {
             Ok(_) => Ok(sealed),
             // Another node sealed the same records. What is unknown, the next round reads.
             Err(ApplyError::Conflict(_) | ApplyError::Store(StoreError::Unknown(_))) => Ok(0),
@@ -314,7 +314,7 @@ fn settled_prefix(
     records
 }
 
-fn round(docs: Vec<DocWrite>) -> Change {
+fn change_of(docs: Vec<DocWrite>) -> Change {
     Change::documents(docs, Vec::new(), Vec::new(), Vec::new())
 }
 

@@ -2,6 +2,7 @@
 //! of the house. It knows no subject.
 
 pub(in crate::broker) mod documents;
+pub mod kept;
 pub mod load;
 mod local;
 pub mod measure;
@@ -16,7 +17,7 @@ mod trouble;
 use std::ops::Deref;
 use std::sync::Arc;
 
-pub use ports::{Keys, Ports, Sampler};
+pub use ports::{Keys, Place, Ports, Sampler, Vault};
 pub use request::{
     CommitRequest, Committed, ListRequest, MAX_AWAIT, ProposeRequest, Proposed, SealedToken, Word,
 };

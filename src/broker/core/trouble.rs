@@ -5,6 +5,7 @@ use crate::domain::payee::PayeeId;
 use crate::domain::principal::Principal;
 use crate::domain::proposal::State;
 use crate::domain::reason::Recovery;
+use crate::domain::tools::Invalid;
 use crate::store::{ApplyError, StoreError};
 
 /// Why a request could not be answered at all. The text is for people, [`Trouble::code`] for
@@ -100,6 +101,27 @@ pub enum Trouble {
         /// The most that is taken, in bytes.
         limit: usize,
     },
+    /// A document that somebody wrote is wrong at a place that can be named.
+    #[error("{0}")]
+    Invalid(Box<Invalid>),
+    /// A name is another's already.
+    #[error("there is a {0} named {1:?} already")]
+    NameTaken(&'static str, String),
+    /// Others need it.
+    #[error("this {0} is used by {names}; change or delete these first", names = .1.join(", "))]
+    InUse(&'static str, Vec<String>),
+    /// It is switched off.
+    #[error("the tool {0} is disabled")]
+    ToolDisabled(String),
+    /// A source cannot be reached.
+    #[error("the source of the tool {0} does not answer; nothing was done")]
+    SourceUnavailable(String),
+    /// A call that only reads took too long.
+    #[error("the tool {0} took too long; nothing was changed")]
+    Timeout(String),
+    /// A result breaks the tool's own output schema.
+    #[error("the result of the tool {0} is not what its output schema says: {1}")]
+    OutputInvalid(String, String),
     /// Something is not configured.
     #[error("{0}")]
     Off(String),
@@ -131,6 +153,13 @@ impl Trouble {
             Trouble::Frozen(_) => "frozen",
             Trouble::Upstream(_) => "upstream_failed",
             Trouble::ResultTooLarge { .. } => "result_too_large",
+            Trouble::Invalid(invalid) => invalid.code,
+            Trouble::NameTaken(..) => "name_taken",
+            Trouble::InUse(..) => "in_use",
+            Trouble::ToolDisabled(_) => "tool_disabled",
+            Trouble::SourceUnavailable(_) => "source_unavailable",
+            Trouble::Timeout(_) => "timeout",
+            Trouble::OutputInvalid(..) => "output_invalid",
             Trouble::Off(_) => "not_configured",
         }
     }
@@ -140,9 +169,10 @@ impl Trouble {
         match self {
             Trouble::InvalidArguments(_)
             | Trouble::InvalidRequest(_)
+            | Trouble::Invalid(_)
             | Trouble::NameReserved(_) => 400,
             Trouble::Unauthenticated => 401,
-            Trouble::Forbidden { .. } | Trouble::SelfApproval => 403,
+            Trouble::Forbidden { .. } | Trouble::SelfApproval | Trouble::ToolDisabled(_) => 403,
             Trouble::UnknownTool(_) | Trouble::NotFound(_) => 404,
             Trouble::ToolQuarantined(_)
             | Trouble::ToolUnusable(_)
@@ -151,11 +181,17 @@ impl Trouble {
             | Trouble::IdempotencyKeyReused(_)
             | Trouble::WrongState(_)
             | Trouble::Frozen(_)
+            | Trouble::NameTaken(..)
+            | Trouble::InUse(..)
             | Trouble::Changed => 409,
             Trouble::RateLimited { .. } => 429,
-            Trouble::Upstream(_) | Trouble::ResultTooLarge { .. } => 502,
+            Trouble::Upstream(_) | Trouble::ResultTooLarge { .. } | Trouble::OutputInvalid(..) => {
+                502
+            }
+            Trouble::Timeout(_) => 504,
             Trouble::StoreUnavailable
             | Trouble::UpstreamUnavailable(_)
+            | Trouble::SourceUnavailable(_)
             | Trouble::Overloaded { .. }
             | Trouble::Off(_) => 503,
         }
@@ -169,9 +205,13 @@ impl Trouble {
             | Trouble::NameReserved(_)
             | Trouble::UnknownTool(_)
             | Trouble::AccountTaken { .. }
+            | Trouble::Invalid(_)
+            | Trouble::NameTaken(..)
             | Trouble::IdempotencyKeyReused(_) => Recovery::FixArgs,
             Trouble::StoreUnavailable
             | Trouble::UpstreamUnavailable(_)
+            | Trouble::SourceUnavailable(_)
+            | Trouble::Timeout(_)
             | Trouble::Overloaded { .. }
             | Trouble::RateLimited { .. }
             | Trouble::Upstream(_)
@@ -182,11 +222,20 @@ impl Trouble {
             Trouble::ToolQuarantined(_)
             | Trouble::ToolUnusable(_)
             | Trouble::Frozen(_)
+            | Trouble::InUse(..)
+            | Trouble::ToolDisabled(_)
+            | Trouble::OutputInvalid(..)
             | Trouble::Unauthenticated
             | Trouble::Forbidden { .. }
             | Trouble::NotFound(_)
             | Trouble::Off(_) => Recovery::Stop,
         }
+    }
+}
+
+impl Trouble {
+    pub(in crate::broker) fn invalid(invalid: Invalid) -> Self {
+        Trouble::Invalid(Box::new(invalid))
     }
 }
 

@@ -81,7 +81,10 @@ impl Pay {
 
     /// Whether a commit would pass now. Asked first, because a refused one is a record each time.
     async fn may_go(&self, proposal: &Proposal) -> Result<bool, Trouble> {
-        let tool = self.tools.catalogue().get(proposal.fixed.tool.as_str());
+        let tool = self
+            .tools
+            .catalogue()
+            .get(&proposal.fixed.org, proposal.fixed.tool.as_str());
         let (refusal, _) = self.recheck(proposal, tool.as_deref()).await?;
         let as_proposed = |tool: &Tool| {
             tool.standing == Standing::Accepted && tool.digest == proposal.fixed.tool_digest

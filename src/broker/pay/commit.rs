@@ -212,7 +212,10 @@ impl Pay {
         proposal: Proposal,
         verified: &Verified,
     ) -> Result<Claimed, Trouble> {
-        let tool = self.tools.catalogue().get(proposal.fixed.tool.as_str());
+        let tool = self
+            .tools
+            .catalogue()
+            .get(&proposal.fixed.org, proposal.fixed.tool.as_str());
         let (refusal, mut guards) = self.recheck(&proposal, tool.as_deref()).await?;
         if let Some((refusal, detail)) = refusal {
             return Ok(Claimed::Refused(refusal, Some(detail)));

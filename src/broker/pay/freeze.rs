@@ -52,7 +52,7 @@ impl Pay {
         if !who.may(Right::Brake) {
             return Err(forbidden(who));
         }
-        let id = self.target(scope, id)?;
+        let id = self.target(who, scope, id)?;
         if let Some(id) = &id {
             self.expect_target(who, scope, id).await?;
         }
@@ -93,7 +93,7 @@ impl Pay {
         }
         let freeze = Freeze {
             scope,
-            id: self.target(scope, id)?,
+            id: self.target(who, scope, id)?,
             reason: reason.trim().chars().take(MAX_REASON).collect(),
             by: who.id.clone(),
             at: self.ports().ambient.now(),
@@ -159,12 +159,17 @@ impl Pay {
 
     /// What a scope is of, spelt as checks compare it. The two names under which a tool is offered
     /// mean the tool.
-    fn target(&self, scope: FreezeScope, id: Option<&str>) -> Result<Option<String>, Trouble> {
+    fn target(
+        &self,
+        who: &Principal,
+        scope: FreezeScope,
+        id: Option<&str>,
+    ) -> Result<Option<String>, Trouble> {
         let id = target(scope, id)?;
         if scope != FreezeScope::Tool {
             return Ok(id);
         }
-        let infos = self.tools.catalogue().infos();
+        let infos = self.tools.catalogue().infos(&who.org);
         Ok(id.map(|name| {
             let stem = ["_propose", "_commit"]
                 .iter()
@@ -184,7 +189,10 @@ impl Pay {
         let (there, what) = match scope {
             FreezeScope::All | FreezeScope::Vendor => (true, "scope"),
             FreezeScope::Agent => (self.knows_agent(who, id).await?, "agent"),
-            FreezeScope::Tool => (self.tools.catalogue().infos().contains_key(id), "tool"),
+            FreezeScope::Tool => (
+                self.tools.catalogue().infos(&who.org).contains_key(id),
+                "tool",
+            ),
             FreezeScope::Server => {
                 let ours = id == registry::bank().name();
                 (ours || self.settings().upstreams.contains_key(id), "server")

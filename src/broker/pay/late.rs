@@ -101,7 +101,10 @@ impl Pay {
         if !unsettled || execution.commit_id != then.commit_id {
             return None;
         }
-        let tool = self.tools.catalogue().get(now.fixed.tool.as_str())?;
+        let tool = self
+            .tools
+            .catalogue()
+            .get(&now.fixed.org, now.fixed.tool.as_str())?;
         let outcome = self
             .tools
             .connector(&tool)

@@ -94,7 +94,7 @@ impl Pay {
         let agent = agent.ok_or(Trouble::Forbidden {
             role: who.role.name(),
         })?;
-        let tool = self.proposable(&request.tool)?;
+        let tool = self.proposable(who, &request.tool)?;
         check_sizes(&request)?;
         let mut ready = ready(agent, &tool, &request.arguments)?;
         if let Some(earlier) = self.replayed(who, &tool, &ready, &request).await? {
@@ -113,11 +113,11 @@ impl Pay {
         Err(Trouble::Changed)
     }
 
-    fn proposable(&self, name: &str) -> Result<Arc<Tool>, Trouble> {
+    fn proposable(&self, who: &Principal, name: &str) -> Result<Arc<Tool>, Trouble> {
         let tool = self
             .tools
             .catalogue()
-            .get(name)
+            .get(&who.org, name)
             .filter(|tool| tool.risk == Risk::High);
         let tool = tool.ok_or_else(|| Trouble::UnknownTool(shortened(name)))?;
         self.tools.usable(&tool)?;

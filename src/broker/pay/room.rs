@@ -15,10 +15,14 @@ impl Pay {
         who: &Principal,
         proposal: &Proposal,
     ) -> Result<Option<(Room, Room)>, Trouble> {
-        let tool = self.tools.catalogue().get(proposal.fixed.tool.as_str());
+        let tool = self
+            .tools
+            .catalogue()
+            .get(&proposal.fixed.org, proposal.fixed.tool.as_str());
         let upstream = match tool.as_ref().map(|tool| &tool.executor) {
             Some(Executor::Bank) => registry::bank().name(),
             Some(Executor::Upstream { upstream, .. }) => upstream,
+            Some(Executor::Registered(registered)) => &registered.upstream(),
             // Nothing is sent: done here, or refused by the claim.
             Some(Executor::Noop) | None => return Ok(None),
         };

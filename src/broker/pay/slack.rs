@@ -229,6 +229,13 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::Upstream(_)
         | Trouble::ResultTooLarge { .. }
         | Trouble::Frozen(_)
+        | Trouble::Invalid(_)
+        | Trouble::NameTaken(..)
+        | Trouble::InUse(..)
+        | Trouble::ToolDisabled(_)
+        | Trouble::SourceUnavailable(_)
+        | Trouble::Timeout(_)
+        | Trouble::OutputInvalid(..)
         | Trouble::Off(_) => format!("Nothing was decided: {trouble}."),
     }
 }

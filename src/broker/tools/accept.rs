@@ -168,7 +168,7 @@ impl Tools {
             return;
         };
         let (offered, digest) = (&judged.offer.definition, judged.offer.digest.clone());
-        let before = self.catalogue().get(judged.tool.name.as_str());
+        let before = self.catalogue().shared(judged.tool.name.as_str());
         let waits = before.is_some_and(|tool| tool.standing == Standing::Changed);
         let is_told = pin
             .reported
@@ -218,13 +218,13 @@ impl Tools {
     }
 
     fn tool_info(&self, name: &str) -> Result<ToolInfo, Trouble> {
-        let infos = self.catalogue().infos();
+        let infos = self.catalogue().shared_infos();
         let info = infos.get(name).cloned();
         info.ok_or_else(|| Trouble::UnknownTool(name.chars().take(128).collect()))
     }
 
     fn known_tool(&self, name: &str) -> Result<Arc<Tool>, Trouble> {
-        let tool = self.catalogue().get(name);
+        let tool = self.catalogue().shared(name);
         tool.ok_or_else(|| Trouble::UnknownTool(name.chars().take(128).collect()))
     }
 }

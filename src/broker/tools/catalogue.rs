@@ -13,7 +13,7 @@ use super::offer::Offer;
 use crate::connector::noop::UPSTREAM as NOOP;
 use crate::connector::registry::bank;
 use crate::domain::call::Call;
-use crate::domain::ids::ToolName;
+use crate::domain::ids::{OrgId, ToolName};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool};
 use crate::domain::upstream::{Definition, MoneyWord, Pin};
@@ -38,21 +38,31 @@ pub(super) const OUR_OWN: [&str; 14] = [
 
 type Tools = BTreeMap<String, Arc<Tool>>;
 
-/// Every tool by name: built-in ones, and those of upstreams. Quarantined ones are in it, so that
-/// they can be shown and refused by name.
+/// Every tool by name: built-in ones, those of upstreams, and, for each organisation, those that it
+/// registered. Quarantined ones are in it, so that they can be shown and refused by name.
 #[derive(Default)]
 pub struct Catalogue {
-    tools: ArcSwap<Tools>,
-    infos: ArcSwap<BTreeMap<String, ToolInfo>>,
+    /// What every organisation has.
+    shared: ArcSwap<View>,
+    /// What those have that registered tools of their own.
+    own: ArcSwap<BTreeMap<OrgId, Arc<View>>>,
     complaints: ArcSwap<BTreeMap<String, Vec<String>>>,
     changed: tokio::sync::watch::Sender<u64>,
     shelves: Mutex<Shelves>,
 }
 
+/// What one organisation sees.
+#[derive(Default)]
+struct View {
+    tools: Arc<Tools>,
+    infos: Arc<BTreeMap<String, ToolInfo>>,
+}
+
 #[derive(Default)]
 struct Shelves {
-    own: Tools,
+    built_in: Tools,
     upstreams: BTreeMap<String, Vec<Judged>>,
+    registered: BTreeMap<OrgId, Vec<Arc<Tool>>>,
 }
 
 /// One tool of an upstream, compared with what an operator accepted.
@@ -150,31 +160,45 @@ impl Source {
 }
 
 impl Catalogue {
-    /// The tools now.
-    pub fn tools(&self) -> Arc<Tools> {
-        self.tools.load_full()
+    fn view<T>(&self, org: &OrgId, of: impl FnOnce(&View) -> T) -> T {
+        match self.own.load().get(org) {
+            Some(view) => of(view),
+            None => of(&self.shared.load()),
+        }
+    }
+
+    /// The tools of an organisation now.
+    pub fn tools(&self, org: &OrgId) -> Arc<Tools> {
+        self.view(org, |view| view.tools.clone())
     }
 
     /// One tool by name.
-    pub fn get(&self, name: &str) -> Option<Arc<Tool>> {
-        self.tools.load().get(name).cloned()
+    pub fn get(&self, org: &OrgId, name: &str) -> Option<Arc<Tool>> {
+        self.view(org, |view| view.tools.get(name).cloned())
+    }
+
+    /// One of the tools that every organisation has.
+    pub fn shared(&self, name: &str) -> Option<Arc<Tool>> {
+        self.shared.load().tools.get(name).cloned()
+    }
+
+    /// What there is to know of each tool that every organisation has.
+    pub fn shared_infos(&self) -> Arc<BTreeMap<String, ToolInfo>> {
+        self.shared.load().infos.clone()
     }
 
     /// The tool that this call goes to, whatever its name; `None` if there is none any more.
-    pub(super) fn reached_by(&self, call: &Call) -> Option<Arc<Tool>> {
-        let tools = self.tools.load();
+    pub(super) fn reached_by(&self, org: &OrgId, call: &Call) -> Option<Arc<Tool>> {
         let reached = |tool: &&Arc<Tool>| match &tool.executor {
-            Executor::Upstream { upstream, tool, .. } => {
-                *upstream == call.upstream && *tool == call.tool
-            }
+            Executor::Upstream { .. } | Executor::Registered(_) => is_of(tool, call),
             Executor::Noop | Executor::Bank => false,
         };
-        tools.values().find(reached).cloned()
+        self.tools(org).values().find(reached).cloned()
     }
 
     /// The very tool, compiled schema and all, if it is in the catalogue as it would be now.
     pub(super) fn same(&self, tool: &Tool) -> Option<Arc<Tool>> {
-        let known = self.get(tool.name.as_str())?;
+        let known = self.shared(tool.name.as_str())?;
         is_same(&known, tool).then_some(known)
     }
 
@@ -183,14 +207,19 @@ impl Catalogue {
         self.complaints.load_full()
     }
 
-    /// What operators may know about each tool.
-    pub fn infos(&self) -> Arc<BTreeMap<String, ToolInfo>> {
-        self.infos.load_full()
+    /// What an organisation's operators may know about each tool.
+    pub fn infos(&self, org: &OrgId) -> Arc<BTreeMap<String, ToolInfo>> {
+        self.view(org, |view| view.infos.clone())
     }
 
     /// Replaces the built-in tools and wakes those who listen for changes.
     pub fn replace(&self, tools: Tools) {
-        self.change(|shelves| shelves.own = tools);
+        self.change(|shelves| shelves.built_in = tools);
+    }
+
+    /// Replaces the tools that organisations have registered.
+    pub(super) fn register(&self, registered: BTreeMap<OrgId, Vec<Arc<Tool>>>) {
+        self.change(|shelves| shelves.registered = registered);
     }
 
     /// Replaces the tools of one upstream, and wakes those who listen if anything changed.
@@ -229,24 +258,71 @@ impl Catalogue {
     fn change(&self, change: impl FnOnce(&mut Shelves)) {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut shelves);
-        let (mut tools, infos) = arranged(&shelves);
-        let before = self.tools.load_full();
+        let shared = View::over(arranged(&shelves), &self.shared.load());
+        let before = self.own.load();
+        let none = Arc::new(View::default());
+        let own: BTreeMap<OrgId, Arc<View>> = shelves
+            .registered
+            .iter()
+            .map(|(org, tools)| {
+                let earlier = before.get(org).unwrap_or(&none);
+                (
+                    org.clone(),
+                    Arc::new(View::over(shared.with(tools), earlier)),
+                )
+            })
+            .collect();
+        let same = |(org, view): (&OrgId, &Arc<View>)| {
+            let earlier = before.get(org);
+            earlier.is_some_and(|earlier| Arc::ptr_eq(&earlier.tools, &view.tools))
+        };
+        let unchanged = Arc::ptr_eq(&self.shared.load().tools, &shared.tools)
+            && before.len() == own.len()
+            && own.iter().all(same);
+        self.shared.store(Arc::new(shared));
+        self.own.store(Arc::new(own));
+        if !unchanged {
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+impl View {
+    /// This view, in which whatever is as it was before is the very same.
+    fn over((mut tools, infos): (Tools, BTreeMap<String, ToolInfo>), before: &View) -> Self {
         for (name, tool) in &mut tools {
             // The same tool keeps its compiled schema.
-            if let Some(same) = before.get(name).filter(|earlier| is_same(earlier, tool)) {
+            let earlier = before.tools.get(name);
+            if let Some(same) = earlier.filter(|earlier| is_same(earlier, tool)) {
                 *tool = same.clone();
             }
         }
-        self.infos.store(Arc::new(infos));
-        let unchanged = tools.len() == before.len()
-            && tools
-                .iter()
-                .zip(before.iter())
-                .all(|((_, now), (_, then))| Arc::ptr_eq(now, then));
-        if !unchanged {
-            self.tools.store(Arc::new(tools));
-            self.changed.send_modify(|count| *count += 1);
+        let pairs = || tools.iter().zip(before.tools.iter());
+        let unchanged = tools.len() == before.tools.len()
+            && pairs().all(|((_, now), (_, then))| Arc::ptr_eq(now, then));
+        Self {
+            tools: match unchanged {
+                true => before.tools.clone(),
+                false => Arc::new(tools),
+            },
+            infos: Arc::new(infos),
         }
+    }
+
+    /// With an organisation's own tools beside those that all have. A name that has meanwhile
+    /// become a shared tool's stays that tool's.
+    fn with(&self, own: &[Arc<Tool>]) -> (Tools, BTreeMap<String, ToolInfo>) {
+        let (mut tools, mut infos) = (Tools::clone(&self.tools), BTreeMap::clone(&self.infos));
+        for tool in own {
+            let name = tool.name.to_string();
+            if tools.contains_key(&name) {
+                tracing::error!(tool = %name, "its name is another's; the tool is left out");
+                continue;
+            }
+            infos.insert(name.clone(), built_in(tool));
+            tools.insert(name, tool.clone());
+        }
+        (tools, infos)
     }
 }
 
@@ -258,6 +334,7 @@ pub(super) fn is_of(tool: &Tool, call: &Call) -> bool {
         Executor::Upstream { upstream, tool, .. } => {
             *upstream == call.upstream && *tool == call.tool
         }
+        Executor::Registered(of) => of.upstream() == call.upstream && of.def.name == call.tool,
     }
 }
 
@@ -266,13 +343,16 @@ fn is_same(one: &Tool, other: &Tool) -> bool {
     one.name == other.name
         && one.standing == other.standing
         && one.executor == other.executor
-        && matches!(one.executor, Executor::Upstream { .. })
+        && matches!(
+            one.executor,
+            Executor::Upstream { .. } | Executor::Registered(_)
+        )
         && one.digest == other.digest
 }
 
 /// Every tool by its name.
 fn arranged(shelves: &Shelves) -> (Tools, BTreeMap<String, ToolInfo>) {
-    let mut tools = shelves.own.clone();
+    let mut tools = shelves.built_in.clone();
     let mut infos: BTreeMap<String, ToolInfo> = tools
         .iter()
         .map(|(name, tool)| (name.clone(), built_in(tool)))
@@ -323,7 +403,7 @@ fn info(judged: &Judged) -> ToolInfo {
     ToolInfo {
         upstream: match &tool.executor {
             Executor::Upstream { upstream, tool, .. } => Some((upstream.clone(), tool.clone())),
-            Executor::Noop | Executor::Bank => None,
+            Executor::Noop | Executor::Bank | Executor::Registered(_) => None,
         },
         raised: offer.raised,
         source: Source::of(tool, offer.raised),
@@ -375,11 +455,17 @@ mod tests {
         catalogue.shelve("a", vec![judged("a", "send", Standing::New)], Vec::new());
         catalogue.shelve("b", vec![judged("b", "pay", Standing::New)], Vec::new());
         let call = |upstream, tool| Call::new(upstream, tool, &json!({}));
-        let send = catalogue.get("send").unwrap();
+        let send = catalogue.shared("send").unwrap();
         assert!(is_of(&send, &call("a", "send")) && !is_of(&send, &call("b", "send")));
-        let reached = catalogue.reached_by(&call("b", "pay")).unwrap();
+        let reached = catalogue
+            .reached_by(&OrgId::default(), &call("b", "pay"))
+            .unwrap();
         assert_eq!(reached.name.as_str(), "pay");
-        assert!(catalogue.reached_by(&call("c", "pay")).is_none());
+        assert!(
+            catalogue
+                .reached_by(&OrgId::default(), &call("c", "pay"))
+                .is_none()
+        );
     }
 
     #[test]
@@ -390,14 +476,14 @@ mod tests {
         shelve(Standing::New);
         assert!(watch.has_changed().unwrap());
         watch.mark_unchanged();
-        let before = catalogue.get("x").unwrap();
+        let before = catalogue.shared("x").unwrap();
         shelve(Standing::New);
         assert!(!watch.has_changed().unwrap());
-        assert!(Arc::ptr_eq(&before, &catalogue.get("x").unwrap()));
+        assert!(Arc::ptr_eq(&before, &catalogue.shared("x").unwrap()));
         shelve(Standing::Accepted);
         assert!(watch.has_changed().unwrap());
         catalogue.shelve("a", Vec::new(), vec!["down".to_owned()]);
-        assert!(catalogue.get("x").is_none());
+        assert!(catalogue.shared("x").is_none());
         assert_eq!(catalogue.complaints()["a"], ["down"]);
     }
 }

@@ -8,16 +8,20 @@ mod listing;
 mod naming;
 mod offer;
 pub(in crate::broker) mod pace;
+pub mod registry;
+pub mod sources;
 pub mod watch;
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::broker::core::Core;
-use crate::broker::core::Trouble;
-use crate::connector::{Connector, registry};
+use crate::broker::core::{Trouble, Vault};
+use crate::connector::Connector;
+use crate::connector::registry::connector_for;
 use crate::domain::proposal::Proposal;
 use crate::domain::tool::{Standing, Tool};
+use crate::wire::Sources;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -73,12 +77,25 @@ impl Tools {
         &self.catalogue
     }
 
+    fn source_wire(&self) -> Result<&dyn Sources, Trouble> {
+        let off = || Trouble::Off("this process opens no sources".to_owned());
+        self.ports().sources.as_deref().ok_or_else(off)
+    }
+
+    fn vault(&self) -> Result<&dyn Vault, Trouble> {
+        let off = || {
+            let text = "no master key seals secrets here: set HUNDI_MASTER_KEY";
+            Trouble::Off(text.to_owned())
+        };
+        self.ports().vault.as_deref().ok_or_else(off)
+    }
+
     fn tending(&self) -> &watch::Tending {
         &self.tending
     }
 
     pub(in crate::broker) fn connector(&self, tool: &Tool) -> Arc<dyn Connector> {
-        registry::connector_for(tool)
+        connector_for(tool)
     }
 
     /// Whether a tool may be used now, and why not.
@@ -90,6 +107,7 @@ impl Tools {
                 Err(Trouble::ToolQuarantined(name()))
             }
             Standing::Away => Err(Trouble::UpstreamUnavailable(name())),
+            Standing::Disabled => Err(Trouble::ToolDisabled(name())),
             Standing::Unusable => Err(Trouble::ToolUnusable(name())),
         }
     }
@@ -97,11 +115,13 @@ impl Tools {
     /// The tool that an attempt was made with: the one its call went to, whatever is called like
     /// that now. `None` if that one left the catalogue.
     pub(in crate::broker) fn tool_of(&self, proposal: &Proposal) -> Option<Arc<Tool>> {
-        let named = self.catalogue().get(proposal.fixed.tool.as_str());
+        let named = self
+            .catalogue()
+            .get(&proposal.fixed.org, proposal.fixed.tool.as_str());
         let Some(call) = proposal.execution.as_ref().map(|execution| &execution.call) else {
             return named;
         };
         let named = named.filter(|tool| catalogue::is_of(tool, call));
-        named.or_else(|| self.catalogue().reached_by(call))
+        named.or_else(|| self.catalogue().reached_by(&proposal.fixed.org, call))
     }
 }

@@ -87,10 +87,10 @@ impl Tools {
 
     /// The same, waiting only for the upstream of this tool.
     pub(super) async fn tend_tool(&self, name: &str) -> Result<(), Trouble> {
-        let tool = self.catalogue().get(name);
+        let tool = self.catalogue().shared(name);
         match tool.as_ref().map(|tool| &tool.executor) {
             Some(Executor::Upstream { upstream, .. }) => self.tend(Whose::One(upstream)).await,
-            Some(Executor::Noop | Executor::Bank) => Ok(()),
+            Some(Executor::Noop | Executor::Bank | Executor::Registered(_)) => Ok(()),
             None => self.tend(Whose::All).await,
         }
     }
@@ -326,7 +326,7 @@ impl Tools {
     /// The tools: every one with all there is to know for those who may read everything, and the
     /// usable ones without what was accepted when for agents.
     pub fn tools(&self, who: &Principal) -> Vec<ToolInfo> {
-        let infos = self.catalogue().infos();
+        let infos = self.catalogue().infos(&who.org);
         let everything = who.may(Right::ReadAll);
         let shown = infos
             .values()

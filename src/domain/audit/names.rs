@@ -118,6 +118,20 @@ listed! {
         TokenKeyRotated = "token_key_rotated",
         /// A token key opens no more.
         TokenKeyRetired = "token_key_retired",
+        /// A source was registered.
+        SourceCreated = "source_created",
+        /// A registered source was replaced.
+        SourceChanged = "source_changed",
+        /// A source was taken away.
+        SourceDeleted = "source_deleted",
+        /// A tool was registered.
+        ToolCreated = "tool_created",
+        /// A registered tool was replaced.
+        ToolChanged = "tool_changed",
+        /// A tool was taken away.
+        ToolDeleted = "tool_deleted",
+        /// A tool was called, or its call refused.
+        ToolInvoked = "tool_invoked",
         /// A tool's definition was accepted.
         ToolAccepted = "tool_accepted",
         /// A tool's definition changed.

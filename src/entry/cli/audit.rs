@@ -19,7 +19,7 @@ use crate::domain::money::Money;
 use crate::domain::principal::Principal;
 use crate::domain::strict::MAX_BYTES;
 use crate::domain::time::Timestamp;
-use crate::entry::fields;
+use crate::entry::operations::audit as records;
 
 /// An export does not wait for more records than this to be sealed as well.
 const A_LITTLE: usize = 1_000;
@@ -470,7 +470,7 @@ fn public_keys(given: &[String]) -> Result<Vec<PublicKey>, Failure> {
 }
 
 fn decision(text: &str) -> Result<Decision, String> {
-    let known = fields::decision(text);
+    let known = records::decision(text);
     known.ok_or_else(|| "the decisions are APPROVED, REJECTED, HELD and SKIPPED".to_owned())
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Json, print};
 use crate::domain::facts::FreezeScope;
+use crate::entry::operations::{self, Request};
 
 /// Longest that the server may take to say that it stands still.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,12 +62,16 @@ pub async fn run(args: &Args, freezes: bool, out: &mut dyn Write) -> Result<(), 
         let text = "--reason is missing: others will ask why this stands still";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let path = if freezes { "freeze" } else { "unfreeze" };
-    let body = json!({
-        "scope": args.scope.name(), "id": args.id,
-        "reason": args.reason.as_deref().unwrap_or_default(),
-    });
-    let told = ask(&args.url, path, key, &body).await?;
+    let name = if freezes { "freeze" } else { "unfreeze" };
+    let input = [
+        ("scope", json!(args.scope.name())),
+        ("id", json!(args.id)),
+        ("reason", json!(args.reason.as_deref().unwrap_or_default())),
+    ];
+    let input = input.map(|(field, value)| (field.to_owned(), value));
+    let request = operations::named(name).and_then(|it| it.request(input.into_iter().collect()));
+    let request = request.ok_or_else(|| Failure::of(format!("`{name}` is not on REST")))?;
+    let told = ask(&args.url, key, request).await?;
     if args.json.json {
         print::json(out, &told)?;
     } else {
@@ -83,7 +88,7 @@ pub async fn run(args: &Args, freezes: bool, out: &mut dyn Write) -> Result<(), 
     Ok(out.flush()?)
 }
 
-async fn ask(url: &str, path: &str, key: &str, body: &Value) -> Result<Value, Failure> {
+async fn ask(url: &str, key: &str, request: Request) -> Result<Value, Failure> {
     // Installing it twice is no error: whoever came first chose the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
@@ -91,8 +96,12 @@ async fn ask(url: &str, path: &str, key: &str, body: &Value) -> Result<Value, Fa
         .timeout(TIMEOUT)
         .build()
         .map_err(Failure::of)?;
-    let address = format!("{}/v1/{path}", url.trim_end_matches('/'));
-    let asked = client.post(address).bearer_auth(key).json(body).send();
+    let address = format!("{}{}", url.trim_end_matches('/'), request.target);
+    let asked = client
+        .post(address)
+        .bearer_auth(key)
+        .json(&request.body)
+        .send();
     let answer = asked.await.map_err(|error| {
         let hint = "is `hundi serve` running there? Name it with --url";
         Failure::of(format!("{}: {hint}", error.without_url()))

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Actor, Failure, Json, print};
 use crate::broker::Broker;
 use crate::broker::access::keys::KeyInfo;
 use crate::domain::principal::{Principal, Role};
+use crate::entry::operations::access::{Key, MadeKey};
 
 /// What to do with API keys.
 #[derive(clap::Subcommand, Debug)]
@@ -99,7 +100,8 @@ pub async fn run(
         Command::List { json, .. } => {
             let keys = broker.access.keys(who).await?;
             if json.json {
-                print::json(out, &Value::Array(keys.iter().map(spell).collect()))?;
+                let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
+                print::json(out, &json!(keys))?;
             } else {
                 list(&keys, out)?;
             }
@@ -107,7 +109,7 @@ pub async fn run(
         Command::Revoke { id, json, .. } => {
             let key = broker.access.revoke_key(who, bare(id)).await?;
             if json.json {
-                print::json(out, &spell(&key))?;
+                print::json(out, &json!(Key::from(key)))?;
             } else {
                 writeln!(out, "{} is revoked; nothing accepts it any more", key.id)?;
             }
@@ -125,9 +127,7 @@ fn bare(id: &str) -> &str {
 fn created(made: (KeyInfo, String), json: Json, out: &mut dyn Write) -> std::io::Result<()> {
     let (info, text) = made;
     if json.json {
-        let mut told = spell(&info);
-        told["key"] = json!(text);
-        return print::json(out, &told);
+        return print::json(out, &json!(MadeKey::of(info, text)));
     }
     let mut pairs = vec![
         ("key", text),
@@ -184,17 +184,4 @@ fn list(keys: &[KeyInfo], out: &mut dyn Write) -> std::io::Result<()> {
         rows.collect(),
         "there are no keys yet; `hundi key create` makes one",
     )
-}
-
-fn spell(key: &KeyInfo) -> Value {
-    json!({
-        "id": key.id,
-        "role": key.role.name(),
-        "name": key.name,
-        "agent_id": key.agent_id,
-        "slack_user": key.slack_user,
-        "person": key.person,
-        "created_at": key.created_at.to_string(),
-        "revoked_at": key.revoked_at.map(|at| at.to_string()),
-    })
 }

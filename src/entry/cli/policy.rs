@@ -11,8 +11,9 @@ use crate::broker::{Broker, Trouble};
 use crate::domain::ids::AgentId;
 use crate::domain::principal::Principal;
 use crate::domain::strict;
-use crate::entry::fields::Fields;
-use crate::entry::govern;
+use crate::entry::operations;
+use crate::entry::operations::agents::BaselineReset;
+use crate::entry::operations::policies::{Policy, PolicyVersions};
 
 /// What to do with policies.
 #[derive(clap::Subcommand, Debug)]
@@ -138,13 +139,13 @@ pub async fn run(
     match command {
         Command::Get(named) => {
             let view = broker.pay.policy(who, &named.agent).await?;
-            show(out, named.json, govern::policy(&view))?;
+            show(out, named.json, json!(Policy::from(view)))?;
         }
         Command::History(named) => {
             let versions = broker.pay.policy_versions(who, &named.agent).await?;
-            let versions: Vec<Value> = versions.iter().map(govern::version).collect();
+            let versions = json!(PolicyVersions::from(versions));
             if named.json.json {
-                print::json(out, &json!({"versions": versions}))?;
+                print::json(out, &versions)?;
             } else {
                 let row = |version: &Value| {
                     let text = |name: &str| version[name].to_string().replace('"', "");
@@ -155,7 +156,8 @@ pub async fn run(
                         version["policy"].to_string(),
                     ]
                 };
-                let rows = versions.iter().map(row).collect();
+                let versions = versions["versions"].as_array().into_iter().flatten();
+                let rows = versions.map(row).collect();
                 print::table(out, &["version", "at", "by", "policy"], rows, "no versions")?;
             }
         }
@@ -165,10 +167,10 @@ pub async fn run(
             json,
             ..
         } => {
-            let fields = Fields::of(Some(body(policy.as_deref(), input)?))?;
-            let (body, expect) = govern::asked(fields, agent)?;
-            let view = broker.pay.change_policy(who, agent, &body, expect).await?;
-            show(out, *json, govern::written(broker, who, &view).await)?;
+            let changes = body(policy.as_deref(), input)?;
+            let input = for_agent(agent, changes)?;
+            let told = operations::ask(broker, who, "change_policy", input).await?;
+            show(out, *json, told)?;
         }
         Command::List(plain) => list(out, plain.json, &broker.pay.policies(who).await?)?,
         Command::Delete(named) => {
@@ -188,8 +190,8 @@ pub async fn run(
         } => {
             let hash = broker.pay.reset_baseline(who, agent.as_str(), tool).await?;
             if json.json {
-                let told = govern::baseline_reset(agent.as_str(), tool, &hash);
-                print::json(out, &told)?;
+                let told = BaselineReset::of(agent.as_str(), tool, hash);
+                print::json(out, &json!(told))?;
             } else {
                 let tool = print::plain(tool);
                 writeln!(out, "{agent} has no usual prompt for {tool} any more")?;
@@ -203,6 +205,23 @@ pub async fn run(
         Command::Simulate(_) => {}
     }
     Ok(out.flush()?)
+}
+
+fn for_agent(agent: &AgentId, changes: Value) -> Result<Value, Trouble> {
+    match changes {
+        Value::Object(mut fields) if !fields.contains_key("agent") => {
+            fields.insert("agent".to_owned(), json!(agent));
+            Ok(Value::Object(fields))
+        }
+        Value::Object(_) => Err(invalid("`agent` is no field of a policy")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(invalid("a policy is a JSON object"))
+        }
+    }
+}
+
+fn invalid(detail: &str) -> Trouble {
+    Trouble::InvalidRequest(detail.to_owned())
 }
 
 fn body(given: Option<&str>, input: &mut dyn BufRead) -> Result<Value, Failure> {
@@ -243,7 +262,7 @@ fn show(out: &mut dyn Write, json: Json, mut body: Value) -> Result<(), Failure>
 
 fn list(out: &mut dyn Write, json: Json, views: &[PolicyView]) -> Result<(), Failure> {
     if json.json {
-        let policies: Vec<Value> = views.iter().map(govern::policy).collect();
+        let policies: Vec<Policy> = views.iter().cloned().map(Policy::from).collect();
         return Ok(print::json(out, &json!({"policies": policies}))?);
     }
     let limit = |limit: Option<i64>| limit.map_or("none".to_owned(), |limit| limit.to_string());

@@ -86,7 +86,7 @@ pub async fn run(
     match command {
         Command::List { waiting, json, .. } => {
             broker.tools.tend_tools().await?;
-            let infos = broker.tools.catalogue().infos();
+            let infos = broker.tools.catalogue().shared_infos();
             let wanted = |info: &&ToolInfo| !waiting || waits(info);
             let infos: Vec<&ToolInfo> = infos.values().filter(wanted).collect();
             if json.json {
@@ -101,7 +101,7 @@ pub async fn run(
         }
         Command::Show { name, json, .. } => {
             broker.tools.tend_tools().await?;
-            let infos = broker.tools.catalogue().infos();
+            let infos = broker.tools.catalogue().shared_infos();
             let info = infos.get(name).ok_or_else(|| {
                 Failure::of("there is no such tool; `hundi tool list` shows them all")
             })?;
@@ -179,6 +179,7 @@ fn standing(info: &ToolInfo) -> &'static str {
         Standing::Changed => "changed: waits for you",
         Standing::Gone => "no longer offered",
         Standing::Away => "accepted; its server does not answer",
+        Standing::Disabled => "disabled",
         Standing::Unusable => "accepted; unusable as it is now",
     }
 }

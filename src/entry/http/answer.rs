@@ -168,11 +168,6 @@ pub fn ok(body: &Value) -> Response {
     text("application/json", body.to_string())
 }
 
-/// A result, 201.
-pub fn created(body: &Value) -> Response {
-    with_status(201, body)
-}
-
 /// A result with a status of its own.
 pub fn with_status(status: u16, body: &Value) -> Response {
     let mut answer = ok(body);

@@ -64,20 +64,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// The two names in the path, in order. What cannot be a name reads as unknown, like any other.
-pub struct NamedTwice(pub String, pub String);
-
-impl<S: Send + Sync> FromRequestParts<S> for NamedTwice {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path((first, second)) = Path::<(String, String)>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Problem::NoSuchPath)?;
-        Ok(Self(first, second))
-    }
-}
-
 /// The proposal that the path names. What is no id becomes the one that names nothing, so that the
 /// broker answers it exactly as one that never existed.
 pub struct Id(pub ProposalId);

@@ -15,10 +15,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use futures_util::stream;
+use serde_json::json;
 
 use super::caller::{Caller, Id};
 use super::openapi::{Op, Param};
-use super::proposals::PROPOSAL;
 use super::{Door, Problem, Visit};
 use crate::broker::Trouble;
 use crate::broker::core::places::Kind;
@@ -26,7 +26,8 @@ use crate::broker::{RecordFilter, StoredRecord};
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::strict::MAX_SAFE_INTEGER;
-use crate::entry::{shapes, sse};
+use crate::entry::operations::audit::Record;
+use crate::entry::sse;
 
 /// Silence after which a comment is sent, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -153,7 +154,7 @@ fn event(record: &StoredRecord) -> Event {
     Event::default()
         .id(record.seq.to_string())
         .event(record.record.kind.name())
-        .data(sse::data(&shapes::record(record).to_string()))
+        .data(sse::data(&json!(Record::from(record)).to_string()))
 }
 
 pub(super) const OPS: &[Op] = &[Op {
@@ -163,7 +164,7 @@ pub(super) const OPS: &[Op] = &[Op {
     summary: "The proposal's records as server-sent events, from the first on; ends once settled.",
     right: Some(Right::ReadOwn),
     params: &[
-        PROPOSAL,
+        Param::path("id", "The proposal's id."),
         Param::header("Last-Event-ID", "Only what came after this event.")
             .whole(0, MAX_SAFE_INTEGER),
     ],

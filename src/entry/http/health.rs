@@ -60,7 +60,7 @@ async fn alive() -> Response {
 
 async fn ready(State(door): State<Door>, watcher: Watcher) -> Response {
     let store = door.readiness.store_answers(&door).await;
-    let body = readiness::told(&door.broker, store, watcher.sees_detail);
+    let body = json!(readiness::told(&door.broker, store, watcher.sees_detail));
     if store {
         return ok(&body);
     }

@@ -1,7 +1,8 @@
 //! `/openapi.json`: what every route takes and answers, in OpenAPI 3.1.
 //!
-//! Written by hand, as a table beside the handlers. Tests hold it to the truth: they walk the
-//! paths and methods it names, and check real answers against its schemas.
+//! Made from the table of operations; what is no operation is told by an [`Op`] beside its handler.
+//! Tests hold it to the truth: they walk the paths and methods it names, and check real answers
+//! against its schemas.
 
 use std::sync::OnceLock;
 
@@ -11,7 +12,7 @@ use axum::routing::get;
 use serde_json::{Map, Value, json};
 
 use super::answer::text;
-use super::{Door, operations, schemas};
+use super::{Door, operations, projection, schemas};
 use crate::domain::principal::{Right, Role};
 
 /// One method of one path.
@@ -152,6 +153,7 @@ pub fn document() -> Value {
         let path = paths.entry(op.path).or_insert_with(|| json!({}));
         path[op.method] = operation(op);
     }
+    let schemas = projection::add(&mut paths, schemas::all());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -169,22 +171,16 @@ pub fn document() -> Value {
             "securitySchemes": {"key": {
                 "type": "http", "scheme": "bearer", "bearerFormat": "hk_<id>_<secret>",
             }},
-            "schemas": schemas::all(),
+            "schemas": schemas,
         },
     })
 }
 
 fn operation(op: &Op) -> Value {
-    let mut told = json!({
-        "operationId": op.id,
-        "summary": op.summary,
-        "security": if op.right.is_some() { json!([{"key": []}]) } else { json!([]) },
-        "responses": responses(op),
-    });
-    if let Some(right) = op.right {
-        let roles = Role::ALL.into_iter().filter(|role| role.may(right));
-        told["x-roles"] = roles.map(Role::name).collect();
-    }
+    let mut told = security(op.right.as_slice());
+    told["operationId"] = json!(op.id);
+    told["summary"] = json!(op.summary);
+    told["responses"] = responses(op);
     if !op.params.is_empty() {
         told["parameters"] = op.params.iter().map(parameter).collect();
     }
@@ -195,6 +191,20 @@ fn operation(op: &Op) -> Value {
         });
     }
     told
+}
+
+/// Who may: whoever has one of these rights, or, where there are none, everybody.
+pub(super) fn security(rights: &[Right]) -> Value {
+    if rights.is_empty() {
+        return json!({"security": []});
+    }
+    let may = |role: &Role| rights.iter().any(|right| role.may(*right));
+    let roles: Vec<&str> = Role::ALL
+        .iter()
+        .filter(|role| may(role))
+        .map(|role| role.name())
+        .collect();
+    json!({"security": [{"key": []}], "x-roles": roles})
 }
 
 fn parameter(param: &Param) -> Value {
@@ -231,16 +241,17 @@ fn responses(op: &Op) -> Value {
         &[]
     };
     for status in op.problems.iter().chain(of_a_key) {
-        let problem = json!({"application/problem+json": {"schema": reference("Problem")}});
-        let told = all
-            .entry(status.to_string())
-            .or_insert_with(|| json!({"description": "a problem", "content": {}}));
-        if let (Some(content), Value::Object(problem)) = (told["content"].as_object_mut(), problem)
-        {
-            content.extend(problem);
-        }
+        may_fail(&mut all, *status);
     }
     Value::Object(all)
+}
+
+/// Adds a problem document of this status to an operation's responses.
+pub(super) fn may_fail(all: &mut Map<String, Value>, status: u16) {
+    let problem = json!({"schema": reference("Problem")});
+    let told = all.entry(status.to_string());
+    let told = told.or_insert_with(|| json!({"description": "a problem"}));
+    told["content"]["application/problem+json"] = problem;
 }
 
 /// Media types and their schemas. A schema's name starts with a capital; a media type does not.
@@ -252,6 +263,6 @@ fn content(shape: &str) -> Option<Map<String, Value>> {
     Some(Map::from_iter([(media.to_owned(), schema)]))
 }
 
-fn reference(schema: &str) -> Value {
+pub(super) fn reference(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
 }

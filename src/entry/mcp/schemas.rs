@@ -6,131 +6,33 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::proposal::State;
 use crate::domain::reason::Recovery;
-use crate::entry::fields::{
-    MAX_KEY_BYTES, MAX_NAME_BYTES, MAX_PAGE, MAX_PROMPT_BYTES, MAX_SAMPLE_BYTES, MAX_SAMPLES,
-};
+use crate::entry::operations;
 
 /// Input of `T_propose`, around the schema of T's own arguments.
 pub fn propose_input(arguments: &Value) -> Value {
-    with_dialect(
-        arguments,
-        json!({
-            "type": "object",
-            "properties": {
-                "arguments": embedded(arguments, "#/properties/arguments"),
-                "prompt": {
-                    "type": "string",
-                    "maxLength": MAX_PROMPT_BYTES,
-                    "description": "What you were asked to do, in the words you were asked in. \
-                                    Numbers and ids in `arguments` are compared with it.",
-                },
-                "samples": {
-                    "type": "array",
-                    "items": {"type": "string", "maxLength": MAX_SAMPLE_BYTES},
-                    "maxItems": MAX_SAMPLES,
-                    "description": "Two or more independent answers of yours to the prompt. \
-                                    They are compared with each other.",
-                },
-                "idempotency_key": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": MAX_KEY_BYTES,
-                    "description": "Your name for this request. The same key with the same \
-                                    arguments gives the same proposal again.",
-                },
-            },
-            "required": ["arguments"],
-            "additionalProperties": false,
-        }),
-    )
+    around(operations::steps().propose.input(), arguments)
 }
 
 /// Input of `T_commit`.
 pub fn commit_input(arguments: &Value) -> Value {
-    with_dialect(
-        arguments,
-        json!({
-            "type": "object",
-            "properties": {
-                "proposal_id": proposal_id(),
-                "commit_token": {
-                    "type": "string",
-                    "description": "The token that the proposal was answered with.",
-                },
-                "arguments": embedded(arguments, "#/properties/arguments"),
-            },
-            "required": ["proposal_id", "commit_token", "arguments"],
-            "additionalProperties": false,
-        }),
-    )
+    around(operations::steps().commit.input(), arguments)
+}
+
+fn around(step: &Value, arguments: &Value) -> Value {
+    let mut outer = taken(step, false);
+    outer["properties"]["arguments"] = embedded(arguments, "#/properties/arguments");
+    with_dialect(arguments, outer)
 }
 
 /// Output of `T_propose`.
 pub fn propose_output() -> Value {
-    let properties = json!({
-        "status": one_of(&states()),
-        "proposal_id": proposal_id(),
-        "tool_name": {"type": "string"},
-        "tool_args_hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "composite_score": or_null("number"),
-        "signals": signals(),
-        "findings": findings(),
-        "reason": {"type": "string"},
-        "action": one_of(&["create_draft"]),
-        "draft": {
-            "type": "object",
-            "properties": {"tool": {"type": "string"}, "arguments": {"type": "object"}},
-            "required": ["tool", "arguments"],
-        },
-        "approval": approval(),
-        "commit_token": {"type": "string"},
-        "token_id": {"type": "string"},
-        "expires_at": {"type": "string"},
-        "replayed": {"type": "boolean"},
-        "retry_after_secs": {"type": "integer", "minimum": 0},
-    });
-    answer(
-        properties,
-        &["status", "tool_name", "tool_args_hash", "findings"],
-    )
+    told(&operations::steps().propose.output())
 }
 
 /// Output of `T_commit`.
 pub fn commit_output() -> Value {
-    let mut properties = outcome();
-    properties["original"] = json!({
-        "type": "object",
-        "description": "What became of the commit that used this token first.",
-        "properties": outcome(),
-        "required": ["status"],
-    });
-    answer(properties, &["status"])
-}
-
-/// Output of `get_proposal`, `await_proposal` and `cancel_proposal`.
-pub fn proposal_output() -> Value {
-    answer(proposal_properties(), PROPOSAL_REQUIRED)
-}
-
-/// Output of `list_proposals`.
-pub fn list_output() -> Value {
-    let properties = json!({
-        "proposals": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": proposal_properties(),
-                "required": PROPOSAL_REQUIRED,
-            },
-        },
-        "next_cursor": {
-            "type": "string",
-            "description": "Give it as `cursor` to read on; absent on the last page.",
-        },
-    });
-    answer(properties, &["proposals"])
+    told(&operations::steps().commit.output())
 }
 
 /// Output of a tool that passes through: what its upstream promises, or a refusal of ours.
@@ -151,40 +53,110 @@ pub fn through_output(promised: Option<&Value>) -> Value {
     }
 }
 
-/// Input of a tool that takes one proposal's id and what `more` adds.
-pub fn proposal_input(more: Value) -> Value {
-    let mut properties = json!({"proposal_id": proposal_id()});
-    merge(&mut properties, more);
-    closed(properties, &["proposal_id"])
+/// The input of an operation, as tools carry it. A field that may be left out may be null as
+/// well, which nobody needs to be told where it says the same: many clients know one type at a time.
+pub fn taken(schema: &Value, null_matters: bool) -> Value {
+    let mut schema = schema.clone();
+    let Some(map) = schema.as_object_mut() else {
+        return schema;
+    };
+    let fields = map.entry("properties").or_insert_with(|| json!({}));
+    if !null_matters && let Some(fields) = fields.as_object_mut() {
+        fields.values_mut().for_each(without_null);
+    }
+    schema
 }
 
-/// Input of `list_proposals`.
-pub fn list_input() -> Value {
-    let name = json!({"type": "string", "maxLength": MAX_NAME_BYTES});
-    closed(
-        json!({
-            "state": one_of(&states()),
-            "tool": name,
-            "agent": name,
-            "cursor": {"type": "string", "description": "The `next_cursor` of the page before."},
-            "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE},
-        }),
-        &[],
-    )
+fn without_null(schema: &mut Value) {
+    if let Some(kind) = schema.get_mut("type")
+        && let Value::Array(kinds) = &mut *kind
+    {
+        kinds.retain(|kind| kind != "null");
+        if let [sole] = kinds.as_slice() {
+            *kind = sole.clone();
+        }
+    }
+    if let Some(options) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        options.retain(|option| !option.is_null());
+    }
 }
 
-/// An input schema that refuses every other field.
-pub fn closed(properties: Value, required: &[&str]) -> Value {
-    json!({
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": false,
-    })
+/// The output of an operation, or a trouble.
+pub fn told(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    one_type_each(&mut schema);
+    let mut kinds = match schema["anyOf"].take() {
+        Value::Array(kinds) => kinds,
+        _ => vec![schema],
+    };
+    let mut properties = json!({});
+    let mut required: Option<Vec<String>> = None;
+    for kind in &mut kinds {
+        either(&mut properties, kind["properties"].take());
+        let always = kind["required"].as_array().into_iter().flatten();
+        let always = always.filter_map(Value::as_str);
+        let always = always.filter(|name| *name != CURSOR);
+        let always: Vec<String> = always.map(str::to_owned).collect();
+        required = Some(match required {
+            Some(before) => before
+                .into_iter()
+                .filter(|name| always.contains(name))
+                .collect(),
+            None => always,
+        });
+    }
+    answer(properties, &required.unwrap_or_default())
+}
+
+/// Adds the properties of another kind of the same answer. What the two spell differently is any of
+/// both words, where it is words, or else anything of its type.
+fn either(properties: &mut Value, more: Value) {
+    let (Some(properties), Value::Object(more)) = (properties.as_object_mut(), more) else {
+        return;
+    };
+    for (name, schema) in more {
+        let Some(known) = properties.get_mut(&name).filter(|known| **known != schema) else {
+            properties.insert(name, schema);
+            continue;
+        };
+        let words = known.get("enum").cloned().zip(schema.get("enum").cloned());
+        *known = json!({"type": known["type"]});
+        if let Some((Value::Array(mut words), Value::Array(others))) = words {
+            words.extend(others);
+            known["enum"] = words.into();
+        }
+    }
+}
+
+/// Spells "this or null" as two schemas, where a type is a list.
+fn one_type_each(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.values_mut().for_each(one_type_each);
+            let Some(Value::Array(kinds)) = map.get("type").cloned() else {
+                return;
+            };
+            let mut rest = std::mem::take(map);
+            let words = rest.remove("description");
+            let each = kinds.into_iter().map(|kind| {
+                let mut one = if kind.is_null() || kind == "null" {
+                    Map::new()
+                } else {
+                    rest.clone()
+                };
+                one.insert("type".to_owned(), kind);
+                Value::Object(one)
+            });
+            map.insert("anyOf".to_owned(), each.collect());
+            map.extend(words.map(|words| ("description".to_owned(), words)));
+        }
+        Value::Array(items) => items.iter_mut().for_each(one_type_each),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// An output schema: the answer with these fields, or a trouble.
-pub fn answer(mut properties: Value, required: &[&str]) -> Value {
+fn answer(mut properties: Value, required: &[String]) -> Value {
     let more = trouble();
     merge(&mut properties, more);
     json!({
@@ -194,141 +166,16 @@ pub fn answer(mut properties: Value, required: &[&str]) -> Value {
     })
 }
 
-const TROUBLE_REQUIRED: &[&str] = &["code", "detail", "recovery"];
+/// Where an answer says how to read on. As in the protocol itself, there is none on the last page.
+pub const CURSOR: &str = "next_cursor";
 
-const PROPOSAL_REQUIRED: &[&str] = &["proposal_id", "state", "tool_name", "arguments"];
+const TROUBLE_REQUIRED: &[&str] = &["code", "detail", "recovery"];
 
 fn trouble() -> Value {
     json!({
         "code": {"type": "string"},
         "detail": {"type": "string"},
-        "recovery": one_of(&Recovery::ALL.map(Recovery::code)),
-    })
-}
-
-fn outcome() -> Value {
-    json!({
-        "status": one_of(&["committed", "failed", "in_doubt", "cancelled", "blocked"]),
-        "commit_id": or_null("string"),
-        "proposal_id": proposal_id(),
-        "outcome": one_of(&["executed", "reversed"]),
-        "result": {
-            "description": "What the provider answered.",
-            "anyOf": [
-                {"type": "object"}, {"type": "array"}, {"type": "string"}, {"type": "number"},
-                {"type": "boolean"}, {"type": "null"},
-            ],
-        },
-        "content": {
-            "description": "Every content block of the answer, where they say more than `result`.",
-            "type": "array",
-        },
-        "replayed": {"type": "boolean"},
-        "settled_above_reserved": {
-            "type": "object",
-            "description": "Only where the provider settled more than was reserved: minor units.",
-            "properties": {
-                "reserved": {"type": "integer"}, "settled": {"type": "integer"},
-                "currency": or_null("string"),
-            },
-        },
-        "reason": {"type": "string"},
-        "sent": {
-            "description": "False where it is proven that nothing has left so far.",
-            "type": "boolean",
-        },
-        "settled_by": one_of(&["broker", "person"]),
-        "provider": {
-            "type": "object",
-            "properties": {"code": {"type": "string"}, "description": {"type": "string"}},
-        },
-    })
-}
-
-fn proposal_properties() -> Value {
-    json!({
-        "proposal_id": proposal_id(),
-        "status": one_of(&states()),
-        "state": one_of(&states()),
-        "version": {"type": "integer"},
-        "agent_id": {"type": "string"},
-        "tool_name": {"type": "string"},
-        "arguments": {"type": "object"},
-        "tool_args_hash": {"type": "string"},
-        "effective_amount": or_null("object"),
-        "payee": {"type": "object"},
-        "reason": {"type": "string"},
-        "findings": findings(),
-        "composite_score": or_null("number"),
-        "signals": signals(),
-        "policy_version": or_null("integer"),
-        "created_at": {"type": "string"},
-        "lapses_at": {"type": "string"},
-        "approval": approval(),
-        "ending": {"type": "object"},
-        "commit": {"type": "object", "properties": outcome()},
-        "commit_token": {"type": "string"},
-        "token_id": {"type": "string"},
-        "expires_at": {"type": "string"},
-    })
-}
-
-fn proposal_id() -> Value {
-    json!({"type": "string", "description": "A UUID, as the propose answered it."})
-}
-
-// Spelled so that clients with a narrower idea of schemas, where a type is one word and an
-// enumeration has one, understand them too.
-
-pub(super) fn one_of(texts: &[&str]) -> Value {
-    json!({"type": "string", "enum": texts})
-}
-
-pub(super) fn or_null(kind: &str) -> Value {
-    json!({"anyOf": [{"type": kind}, {"type": "null"}]})
-}
-
-fn states() -> Vec<&'static str> {
-    State::ALL.into_iter().map(State::name).collect()
-}
-
-fn signals() -> Value {
-    let signal = or_null("number");
-    json!({
-        "type": "object",
-        "properties": {
-            "output_instability": signal, "numeric_variance": signal, "prompt_drift": signal,
-        },
-    })
-}
-
-fn findings() -> Value {
-    json!({
-        "type": "array",
-        "items": {
-            "type": "object",
-            "properties": {
-                "reason": {"type": "string"},
-                "severity": one_of(&["note", "hold", "block"]),
-                "detail": {"type": "string"},
-                "threats": {"type": "array", "items": {"type": "string"}},
-                "earlier_proposal_id": {"type": "string"},
-            },
-            "required": ["reason", "severity", "detail"],
-        },
-    })
-}
-
-fn approval() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "needed": {"type": "integer"},
-            "given": {"type": "integer"},
-            "by": {"type": "array", "items": {"type": "string"}},
-            "expires_at": {"type": "string"},
-        },
-        "required": ["needed", "given", "expires_at"],
+        "recovery": {"type": "string", "enum": Recovery::ALL.map(Recovery::code)},
     })
 }
 
@@ -402,6 +249,7 @@ pub fn carried(schema: Value) -> std::sync::Arc<Map<String, Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::operations::Operation;
 
     fn accepts(schema: &Value, value: &Value) -> bool {
         jsonschema::draft202012::new(schema)
@@ -492,7 +340,8 @@ mod tests {
             merge(&mut more, common.clone());
             assert!(accepts(&propose_output(), &more), "{more}");
         }
-        let original = json!({"commit_id": id, "status": "committed", "result": {"id": "x"}});
+        let original = json!({"commit_id": id, "proposal_id": id, "status": "committed",
+            "outcome": "executed", "result": {"id": "x"}, "replayed": false});
         let commit = [
             json!({"status": "committed", "commit_id": id, "proposal_id": id,
                    "outcome": "executed", "result": {"any": 1}, "replayed": false}),
@@ -506,12 +355,10 @@ mod tests {
             assert!(accepts(&commit_output(), &answer), "{answer}");
         }
         let trouble = json!({"code": "invalid_arguments", "detail": "d", "recovery": "fix_args"});
-        for schema in [
-            propose_output(),
-            commit_output(),
-            proposal_output(),
-            list_output(),
-        ] {
+        let own = operations::table().iter().map(Operation::whole_output);
+        let own = own.filter(|output| output["properties"].is_object());
+        let own = own.map(|output| told(&output));
+        for schema in own.chain([propose_output(), commit_output()]) {
             assert!(accepts(&schema, &trouble));
             assert!(!accepts(&schema, &json!({})));
         }

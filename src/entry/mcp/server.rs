@@ -9,7 +9,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use axum::http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
@@ -27,15 +27,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::schemas::CURSOR;
 use super::surface::{Route, Surface};
-use super::tools::{Call, Effect};
 use crate::broker::core::places::Kind;
 use crate::broker::tools::invoke::Invoked;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
-use crate::entry::fields::{self, Fields};
-use crate::entry::shapes;
+use crate::entry::operations::{self, Call, Effect};
 
 /// Told to agents when they connect.
 const INSTRUCTIONS: &str = "Every tool that moves money or changes something comes as a pair. \
@@ -59,7 +58,8 @@ pub struct Admitted {
 /// What all connections of one door share.
 pub struct Shared {
     broker: Broker,
-    surface: ArcSwapOption<Surface>,
+    /// For each organisation that was asked about; those without tools of their own share one.
+    surfaces: ArcSwap<HashMap<OrgId, Arc<Surface>>>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -70,7 +70,7 @@ impl Shared {
         Arc::new(Self {
             closing,
             broker,
-            surface: ArcSwapOption::empty(),
+            surfaces: ArcSwap::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -86,21 +86,29 @@ impl Shared {
         self.tasks.wait().await;
     }
 
-    fn surface(&self) -> Arc<Surface> {
-        let tools = self.broker.tools.catalogue().tools();
-        if let Some(surface) = self.surface.load_full().filter(|s| s.shows(&tools)) {
-            return surface;
+    fn surface(&self, org: &OrgId) -> Arc<Surface> {
+        let tools = self.broker.tools.catalogue().tools(org);
+        let known = self.surfaces.load();
+        let shows = |surface: &&Arc<Surface>| surface.shows(&tools);
+        if let Some(surface) = known.get(org).filter(shows) {
+            return surface.clone();
         }
         // Two calls may build it at once; both build the same.
-        let ttl = self.broker.settings().token_ttl_secs;
-        let surface = Arc::new(Surface::of(tools, ttl));
-        self.surface.store(Some(surface.clone()));
+        let surface = known.values().find(shows).cloned().unwrap_or_else(|| {
+            let ttl = self.broker.settings().token_ttl_secs;
+            Arc::new(Surface::of(tools.clone(), ttl))
+        });
+        self.surfaces.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.insert(org.clone(), surface.clone());
+            known
+        });
         surface
     }
 
     /// What a tool's name leads to now.
-    pub fn route(&self, name: &str) -> Option<Route> {
-        self.surface().route(name).cloned()
+    pub fn route(&self, org: &OrgId, name: &str) -> Option<Route> {
+        self.surface(org).route(name).cloned()
     }
 
     /// Runs one call to its end, whoever stops waiting for it.
@@ -117,8 +125,8 @@ impl Shared {
         }
         // Counted apart, so that whoever waits for people can still commit; and for each caller.
         let kind = match &route {
-            Route::Own(row) if row.effect == Effect::Waits => Some(Kind::Wait),
-            Route::Own(_) | Route::Propose(_) | Route::Through(_) => Some(Kind::Call),
+            Route::Operation(operation) if operation.effect == Effect::Waits => Some(Kind::Wait),
+            Route::Operation(_) | Route::Propose(_) | Route::Through(_) => Some(Kind::Call),
             // The broker counts it.
             Route::Commit(_) => None,
         };
@@ -171,27 +179,36 @@ async fn run(
     call: Call,
     arguments: Option<Value>,
 ) -> Result<CallToolResult, Trouble> {
-    let (broker, who) = (&call.broker, &call.who);
-    let body = match route {
+    let input = arguments.unwrap_or_else(|| json!({}));
+    let (steps, unfit) = (operations::steps(), Trouble::InvalidArguments);
+    let answer = match route {
         Route::Propose(tool) => {
-            let request = fields::propose(tool.name.to_string(), Fields::of(arguments)?)?;
-            shapes::proposed(&broker.pay.propose(who, request).await?)
+            steps
+                .propose
+                .answer(call, tool.name.as_str(), input, unfit)
+                .await
         }
         Route::Commit(tool) => {
-            let tool = Some(tool.name.to_string());
-            let request = fields::commit(tool, Fields::of(arguments)?)?;
-            shapes::committed(&broker.pay.commit(who, request).await?)
+            steps
+                .commit
+                .answer(call, tool.name.as_str(), input, unfit)
+                .await
         }
-        Route::Own(row) => (row.run)(&call, Fields::of(arguments)?).await?,
+        Route::Operation(operation) => operation.answer(call, input, unfit).await,
         Route::Through(tool) => {
-            let arguments = arguments.unwrap_or_else(|| json!({}));
-            let invoked = broker
+            let invoked = call
+                .broker
                 .tools
-                .invoke(who, tool.name.as_str(), &arguments)
-                .await?;
-            return Ok(passed_on(invoked));
+                .invoke(&call.who, tool.name.as_str(), &input);
+            return Ok(passed_on(invoked.await?));
         }
     };
+    let mut body = answer?.body.into_value();
+    if let Some(fields) = body.as_object_mut()
+        && fields.get(CURSOR).is_some_and(Value::is_null)
+    {
+        fields.remove(CURSOR);
+    }
     Ok(CallToolResult::structured(body))
 }
 
@@ -285,7 +302,7 @@ impl ServerHandler for Door {
         if request.is_some_and(|page| page.cursor.is_some()) {
             return Err(ErrorData::invalid_params("there is one page only", None));
         }
-        let list = self.shared.surface().list(who.role);
+        let list = self.shared.surface(&who.org).list(who.role);
         Ok(ListToolsResult::with_all_items(list.to_vec()))
     }
 
@@ -426,6 +443,10 @@ mod tests {
             content: json!({"id": "x1"}),
             blocks: json!([text, image, widget]),
             is_error: false,
+            masked: Vec::new(),
+            trace: "0191d8a0-0000-7000-8000-000000000000".parse().unwrap(),
+            version: None,
+            duration: std::time::Duration::ZERO,
         });
         let passed = serde_json::to_value(passed).unwrap();
         assert_eq!(passed["structuredContent"], json!({"id": "x1"}));

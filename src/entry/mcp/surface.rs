@@ -9,12 +9,10 @@ use std::sync::Arc;
 
 use rmcp::model::{Tool as Listed, ToolAnnotations};
 
-use super::governance;
-use super::relay;
 use super::schemas;
-use super::tools::{self, ROWS, Row};
 use crate::domain::principal::{Right, Role};
 use crate::domain::tool::{Risk, Standing, Tool};
+use crate::entry::operations::{self, Effect, Operation};
 
 /// Ending of the first step's name.
 const PROPOSE: &str = "_propose";
@@ -30,17 +28,17 @@ pub enum Route {
     Commit(Arc<Tool>),
     /// A low-risk tool, straight to its upstream.
     Through(Arc<Tool>),
-    /// A tool of the door's own.
-    Own(&'static Row),
+    /// An operation.
+    Operation(&'static Operation),
 }
 
 impl Route {
     fn rights(&self) -> &'static [Right] {
         match self {
-            Route::Propose(_) => &[Right::Propose],
-            Route::Commit(_) => &[Right::Commit],
+            Route::Propose(_) => operations::steps().propose.rights(),
+            Route::Commit(_) => operations::steps().commit.rights(),
             Route::Through(_) => &[Right::ReadOwn],
-            Route::Own(row) => row.rights,
+            Route::Operation(operation) => operation.rights,
         }
     }
 
@@ -49,7 +47,7 @@ impl Route {
             Route::Propose(tool) | Route::Commit(tool) | Route::Through(tool) => {
                 tool.standing == Standing::Accepted
             }
-            Route::Own(_) => true,
+            Route::Operation(_) => true,
         }
     }
 }
@@ -68,8 +66,8 @@ impl Surface {
         let mut routes = HashMap::new();
         // The door's own names come first and pairs before what passes through, so that no
         // upstream can take a name that stands for something safer or stricter.
-        let own = ROWS.iter().chain(relay::ROWS).chain(governance::ROWS);
-        let own = own.map(|row| (Route::Own(row), own_tool(row)));
+        let own = operations::table().iter().filter(|operation| operation.mcp);
+        let own = own.map(|it| (Route::Operation(it), operation(it)));
         let high = tools.values().filter(|tool| tool.risk == Risk::High);
         let pairs = high.flat_map(|tool| {
             [
@@ -113,7 +111,7 @@ impl Surface {
 
     /// Whether `who` may call what this route leads to.
     pub fn permits(route: &Route, who: &crate::domain::principal::Principal) -> bool {
-        tools::permits(route.rights(), who)
+        route.rights().iter().any(|right| who.may(*right))
     }
 
     /// The tools that a role sees, in a stable order.
@@ -123,11 +121,21 @@ impl Surface {
     }
 }
 
-fn own_tool(row: &'static Row) -> Listed {
-    Listed::new(row.name, row.description, schemas::carried((row.input)()))
-        .with_raw_output_schema(schemas::carried((row.output)()))
-        .with_title(row.title)
-        .with_annotations(row.effect.annotations(row.title))
+fn operation(operation: &Operation) -> Listed {
+    let input = schemas::taken(operation.input(), operation.null_matters);
+    let output = schemas::told(&operation.whole_output());
+    Listed::new(operation.name, operation.summary, schemas::carried(input))
+        .with_raw_output_schema(schemas::carried(output))
+        .with_title(operation.title)
+        .with_annotations(annotations(operation.title, operation.effect))
+}
+
+fn annotations(title: &str, effect: Effect) -> ToolAnnotations {
+    ToolAnnotations::with_title(title)
+        .read_only(matches!(effect, Effect::Reads | Effect::Waits))
+        .destructive(effect == Effect::Acts)
+        .idempotent(effect != Effect::Acts)
+        .open_world(false)
 }
 
 fn propose(tool: &Tool, token_ttl_secs: i64) -> Listed {
@@ -281,7 +289,10 @@ mod tests {
             surface.route("pay_commit"),
             Some(Route::Commit(_))
         ));
-        assert!(matches!(surface.route("get_proposal"), Some(Route::Own(_))));
+        assert!(matches!(
+            surface.route("get_proposal"),
+            Some(Route::Operation(_))
+        ));
         let seen = names(&surface, Role::Agent);
         let mut unique = seen.clone();
         unique.sort_unstable();

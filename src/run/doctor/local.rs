@@ -314,7 +314,7 @@ pub async fn waiting_tools(config: &Config, broker: &Broker) -> Option<Check> {
         let advice = "until this is mended the tools concerned cannot be used";
         return Some(Check::fail("tools", seen, advice));
     }
-    let infos = broker.tools.catalogue().infos();
+    let infos = broker.tools.catalogue().shared_infos();
     let waits = |standing| standing == Standing::New || standing == Standing::Changed;
     let waiting = infos.values().filter(|info| waits(info.standing));
     let waiting: Vec<&str> = waiting.map(|info| info.name.as_str()).collect();

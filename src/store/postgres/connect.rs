@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
+use url::Url;
 
 /// How long a read waits for a free connection, and a new connection for its server.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -141,22 +142,23 @@ async fn prepare(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// What to do about a schema.
-#[derive(Clone, Copy)]
-pub(super) enum Schema {
-    Make,
-    Drop,
+/// Makes a schema of this name, which is one of ours, and says by which URL it is used.
+pub(in crate::store) async fn make_schema(url: &str, name: &str) -> Result<String, OpenError> {
+    run_alone(url, format!("CREATE SCHEMA \"{name}\"")).await?;
+    let mut there = Url::parse(url).map_err(|error| OpenError::Url(error.to_string()))?;
+    let path = format!("-c search_path={name}");
+    there.query_pairs_mut().append_pair("options", &path);
+    Ok(there.into())
 }
 
-/// Makes a schema, or drops it with all that is in it. The name is one of ours.
-pub(super) async fn schema(url: &str, name: &str, what: Schema) -> Result<(), OpenError> {
+/// Drops it with all that is in it.
+pub(in crate::store) async fn drop_schema(url: &str, name: &str) -> Result<(), OpenError> {
+    run_alone(url, format!("DROP SCHEMA IF EXISTS \"{name}\" CASCADE")).await
+}
+
+async fn run_alone(url: &str, text: String) -> Result<(), OpenError> {
     let options = options(url)?;
     let mut conn = checked(&options).await?;
-    let name = name.replace('"', "");
-    let text = match what {
-        Schema::Make => format!("CREATE SCHEMA \"{name}\""),
-        Schema::Drop => format!("DROP SCHEMA IF EXISTS \"{name}\" CASCADE"),
-    };
     let done = conn.execute(AssertSqlSafe(text)).await;
     done.map(drop).map_err(|error| failed(&options, &error))
 }

@@ -16,13 +16,15 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
-use sqlx::{Execute, Postgres, SqlStr};
+use sqlx::{Arguments, AssertSqlSafe, Postgres};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::connect::{self, ACQUIRE_TIMEOUT, OpenError};
+use super::instant;
 use super::wait::{self, ANSWER_TIMEOUT, Lost};
 use crate::store::StoreError;
+use crate::store::question::{Question, Value};
 
 /// Reading connections of one node.
 const READERS: usize = 8;
@@ -30,29 +32,25 @@ const READERS: usize = 8;
 /// busy, and so that one which a firewall forgot meanwhile is not trusted.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A question.
-type Asked<'q> = Query<'q, Postgres, PgArguments>;
+/// A question as it is sent.
+type Asked = Query<'static, Postgres, PgArguments>;
 
-/// A question that can be asked more than once.
-struct Question {
-    text: SqlStr,
-    arguments: PgArguments,
-}
-
-impl Question {
-    fn of(mut query: Asked<'_>) -> Result<Self, StoreError> {
-        let arguments = query.take_arguments();
+fn query(asked: &Question) -> Result<Asked, StoreError> {
+    let mut arguments = PgArguments::default();
+    for value in &asked.values {
+        let added = match value {
+            Value::Text(text) => arguments.add(text),
+            Value::Number(number) => arguments.add(number),
+            Value::Id(id) => arguments.add(id),
+            Value::Time(at) => arguments.add(instant(*at)),
+        };
         // What cannot be sent is nobody's fault but the statement's.
-        let arguments = arguments.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self {
-            arguments: arguments.unwrap_or_default(),
-            text: query.sql(),
-        })
+        added.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     }
-
-    fn ask(&self) -> Asked<'static> {
-        sqlx::query_with(self.text.clone(), self.arguments.clone())
-    }
+    Ok(sqlx::query_with(
+        AssertSqlSafe(asked.text.clone()),
+        arguments,
+    ))
 }
 
 /// Asks questions, at most [`READERS`] at a time.
@@ -81,47 +79,39 @@ impl Readers {
     }
 
     /// All rows of an answer.
-    pub async fn all(&self, query: Asked<'_>) -> Result<Vec<PgRow>, StoreError> {
-        let question = Question::of(query)?;
+    pub async fn all(&self, asked: Question) -> Result<Vec<PgRow>, StoreError> {
         let (_place, mut conn) = self.take().await?;
-        let mut answer = wait::answer(question.ask().fetch_all(&mut conn)).await;
+        let mut answer = wait::answer(query(&asked)?.fetch_all(&mut conn)).await;
         if let Err(Lost::Broke(_)) = &answer {
             conn = self.another(conn).await?;
-            answer = wait::answer(question.ask().fetch_all(&mut conn)).await;
+            answer = wait::answer(query(&asked)?.fetch_all(&mut conn)).await;
         }
         self.judge(conn, answer)
     }
 
     /// The first row of an answer, if it has one.
-    pub async fn optional(&self, query: Asked<'_>) -> Result<Option<PgRow>, StoreError> {
-        let question = Question::of(query)?;
+    pub async fn optional(&self, asked: Question) -> Result<Option<PgRow>, StoreError> {
         let (_place, mut conn) = self.take().await?;
-        let mut answer = wait::answer(question.ask().fetch_optional(&mut conn)).await;
+        let mut answer = wait::answer(query(&asked)?.fetch_optional(&mut conn)).await;
         if let Err(Lost::Broke(_)) = &answer {
             conn = self.another(conn).await?;
-            answer = wait::answer(question.ask().fetch_optional(&mut conn)).await;
+            answer = wait::answer(query(&asked)?.fetch_optional(&mut conn)).await;
         }
         self.judge(conn, answer)
     }
 
     /// All rows that a statement changed and gives back. Asked once: if its answer is lost, the
     /// change may have been made.
-    pub async fn change(&self, query: Asked<'_>) -> Result<Vec<PgRow>, StoreError> {
+    pub async fn change(&self, asked: Question) -> Result<Vec<PgRow>, StoreError> {
         let (_place, mut conn) = self.take().await?;
-        let answer = wait::answer(query.fetch_all(&mut conn)).await;
+        let answer = wait::answer(query(&asked)?.fetch_all(&mut conn)).await;
         self.judge(conn, answer)
     }
 
-    /// The one row of an answer.
-    pub async fn one(&self, query: Asked<'_>) -> Result<PgRow, StoreError> {
-        let row = self.optional(query).await?;
-        row.ok_or_else(|| StoreError::Corrupt("an answer without a row".to_owned()))
-    }
-
     /// Carries out a small statement of its own, and says how many rows it touched.
-    pub async fn execute(&self, query: Asked<'_>) -> Result<u64, StoreError> {
+    pub async fn execute(&self, asked: Question) -> Result<u64, StoreError> {
         let (_place, mut conn) = self.take().await?;
-        let answer = wait::answer(query.execute(&mut conn)).await;
+        let answer = wait::answer(query(&asked)?.execute(&mut conn)).await;
         self.judge(conn, answer).map(|done| done.rows_affected())
     }
 

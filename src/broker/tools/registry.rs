@@ -1,0 +1,298 @@
+//! Tools that organisations register: kept as documents with every earlier version, checked whole
+//! before they are saved, and in the catalogue of their organisation within a second on every node.
+//!
+//! A change makes another tool of it: a proposal made on the old one ends as `tool_changed`. One
+//! whose source is gone or cannot be unsealed stays in the catalogue as unusable, so that its name
+//! leads to a refusal that says so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Tools;
+use super::catalogue::OUR_OWN;
+use super::sources::StoredSource;
+use super::watch::compiled;
+use crate::broker::core::Trouble;
+use crate::broker::core::kept::{Earlier, Keepable, Kept, Records, version_id};
+use crate::connector::{registered, registry};
+use crate::domain::audit::names::RecordKind;
+use crate::domain::ids::{OrgId, ToolName};
+use crate::domain::principal::Principal;
+use crate::domain::schema::{self, Checker};
+use crate::domain::time::Timestamp;
+use crate::domain::tool::{Executor, PayeeRule, Standing, Tool};
+use crate::domain::tools::work::{Registered as AtSource, Work};
+use crate::domain::tools::{Invalid, Source, ToolDef};
+
+/// A registered tool as it is kept: its document.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Registered(pub(super) Value);
+
+impl Registered {
+    /// The source that it works on.
+    pub(super) fn source(&self) -> Option<&str> {
+        self.0.get("source").and_then(Value::as_str)
+    }
+}
+
+impl Keepable for Registered {
+    const KIND: &'static str = "tool";
+    const NOUN: &'static str = "tool";
+    const RECORDS: Records = Records {
+        created: RecordKind::ToolCreated,
+        changed: RecordKind::ToolChanged,
+        deleted: RecordKind::ToolDeleted,
+    };
+    const HISTORY: Option<&'static str> = Some("tool_version");
+
+    fn told(&self) -> Value {
+        self.0.clone()
+    }
+}
+
+/// A registered tool as people see it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ToolView {
+    /// The document, with what it left to defaults.
+    pub document: Value,
+    /// Counts its changes.
+    pub version: u64,
+    /// Who changed it last.
+    pub changed_by: String,
+    /// And when.
+    pub changed_at: Timestamp,
+}
+
+impl Tools {
+    /// Registers a tool.
+    pub async fn create_tool(
+        &self,
+        who: &Principal,
+        document: &Value,
+    ) -> Result<ToolView, Trouble> {
+        self.may_develop(who)?;
+        let def = self.checked(&who.org, document).await?;
+        let name = def.name.clone();
+        if self.catalogue().shared(&name).is_some() {
+            return Err(Trouble::NameTaken("tool", name));
+        }
+        let kept = self.make(who, &name, Registered(def.document())).await?;
+        self.reload().await?;
+        Ok(view(kept))
+    }
+
+    /// Replaces a registered tool.
+    pub async fn replace_tool(
+        &self,
+        who: &Principal,
+        name: &str,
+        document: &Value,
+        version: Option<u64>,
+    ) -> Result<ToolView, Trouble> {
+        self.may_develop(who)?;
+        let before: Kept<Registered> = self.found(&who.org, name).await?;
+        let def = self.checked(&who.org, document).await?;
+        if def.name != name {
+            let detail = "is another than the tool's; delete it and register a new one";
+            return Err(Trouble::invalid(Invalid::tool("/name", detail)));
+        }
+        let value = Registered(def.document());
+        let kept = self.replace(who, name, before, version, value).await?;
+        self.reload().await?;
+        Ok(view(kept))
+    }
+
+    /// Changes what is named of a registered tool; null takes a field away.
+    pub async fn change_tool(
+        &self,
+        who: &Principal,
+        name: &str,
+        changes: &Value,
+        version: Option<u64>,
+    ) -> Result<ToolView, Trouble> {
+        self.may_develop(who)?;
+        let before: Kept<Registered> = self.found(&who.org, name).await?;
+        let mut document = before.value.0;
+        if let (Some(document), Some(changes)) = (document.as_object_mut(), changes.as_object()) {
+            for (field, value) in changes {
+                match value {
+                    Value::Null => document.remove(field),
+                    value => document.insert(field.clone(), value.clone()),
+                };
+            }
+        }
+        // What was read and what is replaced are held to be the same.
+        let version = version.or(Some(before.version));
+        self.replace_tool(who, name, &document, version).await
+    }
+
+    /// Lets a registered tool be called, or not.
+    pub async fn enable_tool(
+        &self,
+        who: &Principal,
+        name: &str,
+        enabled: bool,
+    ) -> Result<ToolView, Trouble> {
+        self.change_tool(who, name, &json!({"enabled": enabled}), None)
+            .await
+    }
+
+    /// Takes a registered tool away. Its versions stay.
+    pub async fn delete_tool(&self, who: &Principal, name: &str) -> Result<(), Trouble> {
+        self.may_develop(who)?;
+        let before: Kept<Registered> = self.found(&who.org, name).await?;
+        self.take_away(who, name, &before).await?;
+        self.reload().await
+    }
+
+    /// One registered tool, for those who may make them or read everything.
+    pub async fn registered_tool(
+        &self,
+        who: &Principal,
+        name: &str,
+    ) -> Result<Option<ToolView>, Trouble> {
+        self.may_see_registry(who)?;
+        Ok(self.kept(&who.org, name).await?.map(view))
+    }
+
+    /// Every version of a registered tool, the newest first.
+    pub async fn tool_versions(
+        &self,
+        who: &Principal,
+        name: &str,
+    ) -> Result<Vec<ToolView>, Trouble> {
+        self.may_see_registry(who)?;
+        let now: Kept<Registered> = self.found(&who.org, name).await?;
+        let mut versions = vec![view(now.clone())];
+        for version in (1..now.version).rev() {
+            let id = version_id(name, version);
+            let found = self.find::<Earlier<Registered>>(&who.org, &id).await?;
+            if let Some(Ok(earlier)) = found {
+                let Earlier(kept) = earlier.value;
+                versions.push(view(Kept { version, ..kept }));
+            }
+        }
+        Ok(versions)
+    }
+
+    /// A document that may be saved: whole in itself, at a source that is there and of its kind,
+    /// under a name that is nobody else's.
+    async fn checked(&self, org: &OrgId, document: &Value) -> Result<ToolDef, Trouble> {
+        let def = ToolDef::read(document).map_err(Trouble::invalid)?;
+        let built_in = registry::tools(true);
+        let is_ours = |name: &str| {
+            let ours = OUR_OWN.contains(&name) || registry::bank().tools().contains(&name);
+            ours || built_in.iter().any(|tool| tool.name.as_str() == name)
+        };
+        if is_ours(&def.name) {
+            let detail = "is the name of one of the broker's own tools; choose another";
+            return Err(Trouble::invalid(Invalid::tool("/name", detail)));
+        }
+        let source: Option<Kept<StoredSource>> = self.kept(org, &def.source).await?;
+        let source = source.map(|kept| kept.value.source()).transpose()?;
+        let Some(source) = source else {
+            let detail = format!("there is no source named `{}`; make it first", def.source);
+            return Err(Trouble::invalid(Invalid::tool("/source", detail)));
+        };
+        let work = registered::work(&def, &source).map_err(Trouble::invalid)?;
+        let tool = tool_of(org, 1, def.clone(), work).map_err(Trouble::invalid)?;
+        if let Err(why) = compiled(tool).await {
+            return Err(Trouble::invalid(Invalid::tool("/input_schema", why)));
+        }
+        Ok(def)
+    }
+
+    /// Takes in what is registered now: sources for the wire, tools for the catalogue.
+    pub(super) async fn reload(&self) -> Result<(), Trouble> {
+        let Some(wire) = self.ports().sources.clone() else {
+            return Ok(());
+        };
+        let sources = self.open_sources().await?;
+        let kinds: BTreeMap<(OrgId, String), Source> = sources
+            .iter()
+            .map(|open| {
+                (
+                    (open.org.clone(), open.source.name.clone()),
+                    open.source.clone(),
+                )
+            })
+            .collect();
+        wire.replace(sources).await;
+        let mut registered: BTreeMap<OrgId, Vec<Arc<Tool>>> = BTreeMap::new();
+        for (key, kept) in self.all_kept::<Registered>(None).await? {
+            let tool = ToolDef::read(&kept.value.0).ok().and_then(|def| {
+                let source = kinds.get(&(key.org.clone(), def.source.clone()));
+                catalogued(&key.org, kept.version, def, source)
+            });
+            match tool {
+                Some(tool) => registered.entry(key.org).or_default().push(tool),
+                None => {
+                    tracing::error!(tool = %key.id, "it cannot be made from its document and its source")
+                }
+            }
+        }
+        self.catalogue().register(registered);
+        Ok(())
+    }
+}
+
+/// A tool as it is in the catalogue.
+fn catalogued(
+    org: &OrgId,
+    version: u64,
+    def: ToolDef,
+    source: Option<&Source>,
+) -> Option<Arc<Tool>> {
+    let work = registered::work(&def, source?).ok()?;
+    tool_of(org, version, def, work).ok()
+}
+
+fn tool_of(org: &OrgId, version: u64, def: ToolDef, work: Work) -> Result<Arc<Tool>, Invalid> {
+    let money = def.money_rule();
+    let wrong = |why: String| Invalid::tool("/input_schema", why);
+    let input_schema = schema::strict(&def.input_schema, &money).map_err(wrong)?;
+    let name: ToolName = def
+        .name
+        .parse()
+        .map_err(|_| Invalid::tool("/name", "is no name of a tool"))?;
+    // What a proposal is bound to: the document, and whose it is.
+    let digest = Tool::digest_of(&json!({
+        "org": org, "version": version, "document": def.document(),
+    }));
+    Ok(Arc::new(Tool {
+        name,
+        description: def.description.clone(),
+        input_schema,
+        output_schema: def.output_schema.clone(),
+        risk: def.risk,
+        money,
+        payee: PayeeRule::default(),
+        patterns: Vec::new(),
+        hold: false,
+        standing: match def.enabled {
+            true => Standing::Accepted,
+            false => Standing::Disabled,
+        },
+        digest,
+        checker: Checker::default(),
+        executor: Executor::Registered(Arc::new(AtSource {
+            org: org.clone(),
+            version,
+            def: Arc::new(def),
+            work,
+        })),
+    }))
+}
+
+fn view(kept: Kept<Registered>) -> ToolView {
+    ToolView {
+        document: kept.value.0,
+        version: kept.version,
+        changed_by: kept.changed_by,
+        changed_at: kept.changed_at,
+    }
+}

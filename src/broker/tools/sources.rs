@@ -1,0 +1,314 @@
+//! Sources: where registered tools reach. Their documents are kept in the open, their secrets only
+//! sealed; what leaves this file tells which secrets are set and never one of them.
+//!
+//! The wire is handed what it needs to open a source, and told again whenever that changed on any
+//! node ([`Tools::open_sources`]).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Tools;
+use super::registry::Registered;
+use crate::broker::core::kept::{Keepable, Kept, Records};
+use crate::broker::core::{Place, Trouble, forbidden};
+use crate::domain::audit::names::RecordKind;
+use crate::domain::ids::OrgId;
+use crate::domain::principal::{Principal, Right};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::domain::tools::Source;
+use crate::wire::{OpenSource, SourceAnswer};
+
+/// Longest that a ping waits.
+const PING_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A source as it is kept.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct StoredSource {
+    /// `{name, kind, config, limits}`.
+    document: Value,
+    /// The secrets, sealed; `None` where there are none.
+    sealed: Option<Value>,
+    /// Names the sealed secrets, so that none can be put in the place of another's.
+    seal: u64,
+    /// When each secret was set.
+    set: BTreeMap<String, Timestamp>,
+}
+
+impl Keepable for StoredSource {
+    const KIND: &'static str = "source";
+    const NOUN: &'static str = "source";
+    const RECORDS: Records = Records {
+        created: RecordKind::SourceCreated,
+        changed: RecordKind::SourceChanged,
+        deleted: RecordKind::SourceDeleted,
+    };
+    const HISTORY: Option<&'static str> = None;
+
+    fn told(&self) -> Value {
+        json!({"document": self.document, "secrets": self.set})
+    }
+}
+
+impl StoredSource {
+    /// The source, read.
+    pub(super) fn source(&self) -> Result<Source, Trouble> {
+        Source::read(&self.document).map_err(|invalid| {
+            tracing::error!(%invalid, "a stored source does not read back");
+            Trouble::StoreUnavailable
+        })
+    }
+}
+
+/// A source as people see it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SourceView {
+    /// The document.
+    pub source: Source,
+    /// Which secrets are set, and since when.
+    pub secrets: BTreeMap<String, Timestamp>,
+    /// Counts its changes.
+    pub version: u64,
+    /// Who changed it last.
+    pub changed_by: String,
+    /// And when.
+    pub changed_at: Timestamp,
+}
+
+/// Secrets as a caller gives them: a text sets one, null takes it away, the others stay.
+pub type SecretChanges = BTreeMap<String, Option<Secret>>;
+
+impl Tools {
+    /// Makes a source.
+    pub async fn create_source(
+        &self,
+        who: &Principal,
+        document: &Value,
+        secrets: SecretChanges,
+    ) -> Result<SourceView, Trouble> {
+        self.may_develop(who)?;
+        let source = Source::read(document).map_err(Trouble::invalid)?;
+        let name = source.name.clone();
+        let stored = self.sealed(who, &source, BTreeMap::new(), &BTreeMap::new(), secrets, 0)?;
+        let kept = self.make(who, &name, stored).await?;
+        self.reload().await?;
+        view(kept)
+    }
+
+    /// Every source of the caller's organisation, by name.
+    pub async fn sources(&self, who: &Principal) -> Result<Vec<SourceView>, Trouble> {
+        self.may_see_registry(who)?;
+        let kept = self.all_kept::<StoredSource>(Some(&who.org)).await?;
+        kept.into_iter().map(|(_, kept)| view(kept)).collect()
+    }
+
+    /// One source.
+    pub async fn source(&self, who: &Principal, name: &str) -> Result<SourceView, Trouble> {
+        self.may_see_registry(who)?;
+        view(self.found(&who.org, name).await?)
+    }
+
+    /// Replaces a source. Secrets that are not named stay, unless it becomes another kind of source:
+    /// what opened one door is not shown to another.
+    pub async fn replace_source(
+        &self,
+        who: &Principal,
+        name: &str,
+        document: &Value,
+        secrets: SecretChanges,
+        version: Option<u64>,
+    ) -> Result<SourceView, Trouble> {
+        self.may_develop(who)?;
+        let before: Kept<StoredSource> = self.found(&who.org, name).await?;
+        let source = Source::read(document).map_err(Trouble::invalid)?;
+        if source.name != name {
+            let text = "`name` is another than that of the source; delete it and make a new one";
+            return Err(Trouble::InvalidRequest(text.to_owned()));
+        }
+        let earlier = before.value.source()?;
+        let goes_elsewhere = !source.reaches_as(&earlier);
+        let held = match goes_elsewhere {
+            true => BTreeMap::new(),
+            false => self.unsealed(&who.org, name, &before.value)?,
+        };
+        let stored = self.sealed(
+            who,
+            &source,
+            held,
+            &before.value.set,
+            secrets,
+            before.value.seal,
+        )?;
+        let kept = self.replace(who, name, before, version, stored).await?;
+        self.reload().await?;
+        view(kept)
+    }
+
+    /// Deletes a source that no tool uses.
+    pub async fn delete_source(&self, who: &Principal, name: &str) -> Result<(), Trouble> {
+        self.may_develop(who)?;
+        let before: Kept<StoredSource> = self.found(&who.org, name).await?;
+        let tools = self.all_kept::<Registered>(Some(&who.org)).await?;
+        let users: Vec<String> = tools
+            .into_iter()
+            .filter(|(_, kept)| kept.value.source() == Some(name))
+            .map(|(key, _)| key.id)
+            .collect();
+        if !users.is_empty() {
+            return Err(Trouble::InUse("source", users));
+        }
+        self.take_away(who, name, &before).await?;
+        self.reload().await
+    }
+
+    /// Seals the secrets of a source with a new data key.
+    pub async fn rotate_source(&self, who: &Principal, name: &str) -> Result<SourceView, Trouble> {
+        self.may_develop(who)?;
+        let before: Kept<StoredSource> = self.found(&who.org, name).await?;
+        let source = before.value.source()?;
+        let held = self.unsealed(&who.org, name, &before.value)?;
+        let (set, seal) = (before.value.set.clone(), before.value.seal);
+        let stored = self.sealed(who, &source, held, &set, BTreeMap::new(), seal)?;
+        let kept = self.replace(who, name, before, None, stored).await?;
+        self.reload().await?;
+        view(kept)
+    }
+
+    /// Asks a source whether it is there.
+    pub async fn ping_source(&self, who: &Principal, name: &str) -> Result<SourceAnswer, Trouble> {
+        self.may_develop(who)?;
+        let _: Kept<StoredSource> = self.found(&who.org, name).await?;
+        let sources = self.source_wire()?;
+        Ok(sources.ping(&who.org, name, PING_DEADLINE).await)
+    }
+
+    /// Makes what a database needs so that writes through it can be settled after a crash.
+    pub async fn prepare_source(
+        &self,
+        who: &Principal,
+        name: &str,
+    ) -> Result<SourceAnswer, Trouble> {
+        self.may_develop(who)?;
+        let _: Kept<StoredSource> = self.found(&who.org, name).await?;
+        let sources = self.source_wire()?;
+        Ok(sources.prepare(&who.org, name, PING_DEADLINE).await)
+    }
+
+    /// Every source of every organisation, unsealed, for the wire. One that cannot be unsealed is
+    /// left out and said: its tools answer that it is not available.
+    pub(super) async fn open_sources(&self) -> Result<Vec<OpenSource>, Trouble> {
+        let mut open = Vec::new();
+        for (key, kept) in self.all_kept::<StoredSource>(None).await? {
+            let secrets = self.unsealed(&key.org, &key.id, &kept.value);
+            let source = kept.value.source();
+            match (source, secrets) {
+                (Ok(source), Ok(secrets)) => open.push(OpenSource {
+                    org: key.org,
+                    version: kept.version,
+                    source,
+                    secrets,
+                }),
+                (Err(_), _) | (_, Err(_)) => {
+                    tracing::error!(source = %key.id, "it cannot be unsealed with the master keys that this process has");
+                }
+            }
+        }
+        Ok(open)
+    }
+
+    fn unsealed(
+        &self,
+        org: &OrgId,
+        name: &str,
+        stored: &StoredSource,
+    ) -> Result<BTreeMap<String, Secret>, Trouble> {
+        let Some(sealed) = &stored.sealed else {
+            return Ok(BTreeMap::new());
+        };
+        let place = place(org, name, stored.seal);
+        self.vault()?.open(&place, sealed).map_err(Trouble::Off)
+    }
+
+    /// The source with its secrets changed and sealed anew.
+    fn sealed(
+        &self,
+        who: &Principal,
+        source: &Source,
+        mut held: BTreeMap<String, Secret>,
+        set: &BTreeMap<String, Timestamp>,
+        changes: SecretChanges,
+        seal: u64,
+    ) -> Result<StoredSource, Trouble> {
+        let now = self.ports().ambient.now();
+        let mut set: BTreeMap<String, Timestamp> = set
+            .iter()
+            .filter(|(name, _)| held.contains_key(*name))
+            .map(|(name, at)| (name.clone(), *at))
+            .collect();
+        for (name, secret) in changes {
+            match secret {
+                Some(secret) => {
+                    set.insert(name.clone(), now);
+                    held.insert(name, secret);
+                }
+                None => {
+                    set.remove(&name);
+                    held.remove(&name);
+                }
+            }
+        }
+        source.check_secrets(&held).map_err(Trouble::invalid)?;
+        let seal = seal + 1;
+        let sealed = match held.is_empty() {
+            true => None,
+            false => {
+                let place = place(&who.org, &source.name, seal);
+                let sealed = self.vault()?.seal(&place, &held);
+                Some(sealed.map_err(Trouble::Off)?)
+            }
+        };
+        Ok(StoredSource {
+            document: source.document(),
+            sealed,
+            seal,
+            set,
+        })
+    }
+
+    pub(super) fn may_develop(&self, who: &Principal) -> Result<(), Trouble> {
+        match who.may(Right::Operate) {
+            true => Ok(()),
+            false => Err(forbidden(who)),
+        }
+    }
+
+    /// Whoever reads everything, or makes these, reads them.
+    pub(super) fn may_see_registry(&self, who: &Principal) -> Result<(), Trouble> {
+        match who.may(Right::ReadAll) || who.may(Right::Operate) {
+            true => Ok(()),
+            false => Err(forbidden(who)),
+        }
+    }
+}
+
+fn place(org: &OrgId, name: &str, seal: u64) -> Place {
+    Place {
+        kind: StoredSource::KIND,
+        org: org.clone(),
+        name: name.to_owned(),
+        version: seal,
+    }
+}
+
+fn view(kept: Kept<StoredSource>) -> Result<SourceView, Trouble> {
+    Ok(SourceView {
+        source: kept.value.source()?,
+        secrets: kept.value.set,
+        version: kept.version,
+        changed_by: kept.changed_by,
+        changed_at: kept.changed_at,
+    })
+}

@@ -1,0 +1,152 @@
+//! Tools that organisations registered: an order becomes a task for the tool's source.
+//!
+//! What the wire brings back is already told apart by whoever ran it, so reading it guesses nothing:
+//! a result is done, an error is a clear no, and anything else is unknown.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Connector, Malformed, sql};
+use crate::domain::call::{
+    Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
+};
+use crate::domain::tools::statement::Dialect;
+use crate::domain::tools::work::{Registered, Task, Work};
+use crate::domain::tools::{Exec, Invalid, Source, SourceKind, ToolDef};
+
+/// What a tool does at this source, or why it cannot be done there.
+pub fn work(def: &ToolDef, source: &Source) -> Result<Work, Invalid> {
+    let dialect = match source.kind() {
+        SourceKind::Postgres => Some(Dialect::Postgres),
+        SourceKind::Sqlite => Some(Dialect::Sqlite),
+        SourceKind::Rest | SourceKind::Mcp | SourceKind::Program => None,
+    };
+    let elsewhere = || {
+        let kind = source.kind().code();
+        let detail = format!(
+            "`{}` is a {kind} source, which this kind of tool cannot use",
+            def.source
+        );
+        Invalid::tool("/source", detail)
+    };
+    match &def.exec {
+        Exec::SqlLow(exec) => {
+            let dialect = dialect.ok_or_else(elsewhere)?;
+            sql::read(exec, &def.input_schema, dialect).map(Work::Read)
+        }
+        Exec::SqlHigh(exec) => {
+            let dialect = dialect.ok_or_else(elsewhere)?;
+            sql::write(exec, &def.input_schema, dialect).map(Work::Write)
+        }
+        Exec::Rest(_) | Exec::Program(_) | Exec::Mcp(_) => Err(elsewhere()),
+    }
+}
+
+/// A task for a tool's source, as the wire takes it.
+pub fn call(tool: &Registered, task: &Task) -> Call {
+    Call::new(&tool.upstream(), &tool.def.name, &json!(task))
+}
+
+/// The connector of one registered tool.
+pub struct AtSource(pub Arc<Registered>);
+
+impl Connector for AtSource {
+    fn call(&self, order: &Order) -> Result<Call, Malformed> {
+        let args = order.args.value().clone();
+        let task = match &self.0.work {
+            Work::Read(_) => {
+                return Err(Malformed(
+                    "the tool only reads: call it, without proposing".into(),
+                ));
+            }
+            Work::Write(write) => Task::Write {
+                proposal: order.proposal,
+                write: write.clone(),
+                args,
+                state: None,
+            },
+        };
+        Ok(call(&self.0, &task))
+    }
+
+    fn enquiry(&self, order: &Order) -> Option<Call> {
+        let proposal = order.proposal;
+        match &self.0.work {
+            Work::Write(write) => write
+                .marker
+                .then(|| call(&self.0, &Task::Look { proposal })),
+            Work::Read(_) => None,
+        }
+    }
+
+    fn outcome(&self, _: &Order, reply: &Reply) -> Outcome {
+        match reply {
+            Reply::Result { content, is_error } => match is_error {
+                false => Outcome::Executed(receipt(content)),
+                true => Outcome::Refused(refusal(content)),
+            },
+            Reply::NotSent(why) => Outcome::NotSent(why.clone()),
+            Reply::RpcError { .. }
+            | Reply::TurnedAway { .. }
+            | Reply::TooLarge { .. }
+            | Reply::Lost(_) => Outcome::Unknown(reply.why()),
+        }
+    }
+
+    fn sighting(&self, _: &Order, reply: &Reply) -> Sighting {
+        match reply {
+            Reply::Result {
+                content,
+                is_error: true,
+            } => Sighting::Refused(refusal(content)),
+            Reply::Result {
+                content,
+                is_error: false,
+            } => match content {
+                Value::Null => Sighting::Absent,
+                found => Sighting::Found(receipt(found)),
+            },
+            Reply::RpcError { .. }
+            | Reply::TurnedAway { .. }
+            | Reply::TooLarge { .. }
+            | Reply::NotSent(_)
+            | Reply::Lost(_) => Sighting::Unclear(reply.why()),
+        }
+    }
+
+    fn recovery(&self) -> RecoveryContract {
+        match &self.0.work {
+            // Whoever runs it again finds the marker of the first.
+            Work::Write(write) if write.marker => RecoveryContract {
+                lookup: true,
+                replay_secs: None,
+            },
+            Work::Write(_) | Work::Read(_) => RecoveryContract::NONE,
+        }
+    }
+}
+
+fn receipt(result: &Value) -> Receipt {
+    Receipt {
+        provider_id: None,
+        provider_state: None,
+        reversed: false,
+        settled_minor: None,
+        result: result.clone(),
+        blocks: Value::Null,
+    }
+}
+
+fn refusal(content: &Value) -> ProviderError {
+    let text = |name: &str| {
+        content
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    ProviderError {
+        code: text("code").to_owned(),
+        description: text("description").to_owned(),
+    }
+}

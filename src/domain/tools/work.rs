@@ -1,0 +1,87 @@
+//! What a registered tool does, ready to be done: made from its document and its source when it is
+//! saved and when the registry is read, so that nothing is parsed at a call.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ToolDef;
+use super::statement::{Read, Write};
+use crate::domain::ids::{OrgId, ProposalId};
+
+/// A registered tool as its calls are made.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Registered {
+    /// Whose it is.
+    pub org: OrgId,
+    /// Counts the changes of its document.
+    pub version: u64,
+    /// The document.
+    pub def: Arc<ToolDef>,
+    /// What it does.
+    pub work: Work,
+}
+
+impl Registered {
+    /// The prefix of the names by which the wire knows sources.
+    pub const PREFIX: &'static str = "source:";
+
+    /// The name by which the wire knows the tool's source.
+    pub fn upstream(&self) -> String {
+        upstream(&self.org, &self.def.source)
+    }
+}
+
+/// The name by which the wire knows a source.
+pub fn upstream(org: &OrgId, source: &str) -> String {
+    format!("{}{org}/{source}", Registered::PREFIX)
+}
+
+/// What a tool does.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// A query that only reads.
+    Read(Read),
+    /// A statement that writes, once.
+    Write(Write),
+}
+
+/// One task for a source: all that the wire needs besides the credentials. It is what the intent
+/// stores, so what was begun can be asked about although its tool has changed meanwhile.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Task {
+    /// Reads.
+    Read {
+        /// The query.
+        read: Read,
+        /// The arguments.
+        args: Value,
+    },
+    /// Writes, once for this proposal.
+    Write {
+        /// Whose effect it is.
+        proposal: ProposalId,
+        /// The statement.
+        write: Write,
+        /// The arguments.
+        args: Value,
+        /// What its preview has to show still.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<String>,
+    },
+    /// Asks whether the write of this proposal was done.
+    Look {
+        /// Whose effect it is.
+        proposal: ProposalId,
+    },
+    /// Shows what a write would work on.
+    Show {
+        /// The statement.
+        write: Write,
+        /// The arguments.
+        args: Value,
+    },
+}

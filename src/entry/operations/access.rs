@@ -1,0 +1,229 @@
+//! Who may do what: API keys, and the brake that stops them all.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Call, Effect, Nothing, Operation, Reply, Rest};
+use crate::broker::Trouble;
+use crate::broker::access::keys::KeyInfo;
+use crate::domain::facts::{Freeze, FreezeScope, Freezes};
+use crate::domain::principal::{Right, Role};
+use crate::entry::words;
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new("list_keys", list_keys)
+            .says(
+                "List keys",
+                "Every key of the organisation, without secrets.",
+            )
+            .needs(&[Right::ReadAll])
+            .rest(Rest::get("/v1/keys").answers(200, "the keys")),
+        Operation::new("create_key", create_key)
+            .says(
+                "Make a key",
+                "Make a key; its text is shown this once. Operators make agents' keys, admins any.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Acts)
+            .rest(Rest::post("/v1/keys").answers(201, "the key")),
+        Operation::new("revoke_key", revoke_key)
+            .says(
+                "End a key",
+                "End a key at once. Operators end agents' keys, admins any.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Sets)
+            .rest(Rest::delete("/v1/keys/{id}").answers(200, "the key as it then stands")),
+        Operation::new("list_freezes", list_freezes)
+            .says("List freezes", "What is frozen.")
+            .needs(&[Right::ReadAll])
+            .rest(Rest::get("/v1/freeze").answers(200, "the freezes")),
+        Operation::new("freeze", freeze)
+            .says(
+                "Freeze a scope",
+                "Stop every proposal, commit and low-risk call in a scope, at once and on every \
+                 node. Operators and approvers may.",
+            )
+            .needs(&[Right::Brake])
+            .does(Effect::Sets)
+            .rest(Rest::post("/v1/freeze").answers(200, "what is frozen then")),
+        Operation::new("unfreeze", unfreeze)
+            .says(
+                "Lift a freeze",
+                "Lift one freeze; others that cover the same thing stay.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Sets)
+            .rest(Rest::post("/v1/unfreeze").answers(200, "what is frozen then")),
+    ]
+}
+
+/// A key without its secret.
+#[derive(Serialize, JsonSchema)]
+pub struct Key {
+    id: String,
+    #[schemars(schema_with = "words::role")]
+    role: &'static str,
+    name: String,
+    agent_id: Option<String>,
+    slack_user: Option<String>,
+    person: Option<String>,
+    #[schemars(schema_with = "words::time")]
+    created_at: String,
+    revoked_at: Option<String>,
+}
+
+impl From<KeyInfo> for Key {
+    fn from(key: KeyInfo) -> Self {
+        Self {
+            id: key.id,
+            role: key.role.name(),
+            name: key.name,
+            agent_id: key.agent_id.map(|agent| agent.to_string()),
+            slack_user: key.slack_user,
+            person: key.person,
+            created_at: key.created_at.to_string(),
+            revoked_at: key.revoked_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+struct KeyList {
+    keys: Vec<Key>,
+}
+
+async fn list_keys(call: Call, _: Nothing) -> Result<KeyList, Trouble> {
+    let keys = call.broker.access.keys(&call.who).await?;
+    let keys = keys.into_iter().map(Key::from).collect();
+    Ok(KeyList { keys })
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    #[schemars(schema_with = "words::role")]
+    role: Role,
+    #[schemars(length(min = 1, max = 100))]
+    name: String,
+    /// The member id whose buttons decide as this approver or admin.
+    #[schemars(
+        regex(pattern = "^[UW][A-Z0-9]{1,31}$"),
+        title = "a Slack member id, such as U012AB3CD"
+    )]
+    slack_user: Option<String>,
+    /// Whose key it is: where several have to agree, persons are counted.
+    #[schemars(length(min = 1, max = 100))]
+    person: Option<String>,
+}
+
+/// A key as it is shown once, with its secret.
+#[derive(Serialize, JsonSchema)]
+pub struct MadeKey {
+    #[serde(flatten)]
+    made: Key,
+    /// The bearer text; shown this once.
+    key: String,
+}
+
+impl MadeKey {
+    /// A key and its text.
+    pub fn of(info: KeyInfo, text: String) -> Self {
+        Self {
+            made: info.into(),
+            key: text,
+        }
+    }
+}
+
+async fn create_key(call: Call, new: NewKey) -> Result<Reply<MadeKey>, Trouble> {
+    let (slack_user, person) = (new.slack_user.as_deref(), new.person.as_deref());
+    let made = call
+        .broker
+        .access
+        .create_key_for(&call.who, new.role, &new.name, slack_user, person);
+    let (info, text) = made.await?;
+    Ok(Reply::created(MadeKey::of(info, text)))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NamedKey {
+    /// The key's id.
+    id: String,
+}
+
+async fn revoke_key(call: Call, named: NamedKey) -> Result<Key, Trouble> {
+    let info = call.broker.access.revoke_key(&call.who, &named.id).await?;
+    Ok(info.into())
+}
+
+#[derive(Serialize, JsonSchema)]
+struct FreezeList {
+    frozen: Vec<FrozenScope>,
+}
+
+/// What is frozen, by whom and why.
+#[derive(Serialize, JsonSchema)]
+struct FrozenScope {
+    #[schemars(schema_with = "words::scope")]
+    scope: &'static str,
+    id: Option<String>,
+    reason: String,
+    by: String,
+    #[schemars(schema_with = "words::time")]
+    at: String,
+}
+
+impl From<Freeze> for FrozenScope {
+    fn from(freeze: Freeze) -> Self {
+        Self {
+            scope: freeze.scope.name(),
+            id: freeze.id,
+            reason: freeze.reason,
+            by: freeze.by,
+            at: freeze.at.to_string(),
+        }
+    }
+}
+
+impl From<Freezes> for FreezeList {
+    fn from(freezes: Freezes) -> Self {
+        Self {
+            frozen: freezes.0.into_iter().map(FrozenScope::from).collect(),
+        }
+    }
+}
+
+async fn list_freezes(call: Call, _: Nothing) -> Result<FreezeList, Trouble> {
+    Ok(call.broker.pay.freezes(&call.who).await?.into())
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FreezeRequest {
+    #[schemars(schema_with = "words::scope")]
+    scope: FreezeScope,
+    /// Which agent, tool, vendor or server; none for `all`.
+    id: Option<String>,
+    /// Why; others will ask. A freeze needs one.
+    reason: Option<String>,
+}
+
+async fn freeze(call: Call, asked: FreezeRequest) -> Result<FreezeList, Trouble> {
+    let reason = asked.reason.unwrap_or_default();
+    let id = asked.id.as_deref();
+    let frozen = call.broker.pay.freeze(&call.who, asked.scope, id, &reason);
+    Ok(frozen.await?.into())
+}
+
+async fn unfreeze(call: Call, asked: FreezeRequest) -> Result<FreezeList, Trouble> {
+    let reason = asked.reason.unwrap_or_default();
+    let id = asked.id.as_deref();
+    let frozen = call
+        .broker
+        .pay
+        .unfreeze(&call.who, asked.scope, id, &reason);
+    Ok(frozen.await?.into())
+}

@@ -1,0 +1,168 @@
+//! The catalogue: what can be proposed or called, and an operator's word on what an upstream offers
+//! anew.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Call, Effect, Nothing, Operation, Rest};
+use crate::broker::tools::catalogue::ToolInfo;
+use crate::broker::{Broker, Trouble};
+use crate::domain::ids::OrgId;
+use crate::domain::principal::Right;
+use crate::domain::tool::Risk;
+use crate::domain::upstream;
+use crate::entry::words;
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new("list_tools", list)
+            .says(
+                "List tools",
+                "The tools that can be proposed or called. Agents see those that may be used.",
+            )
+            .needs(&[Right::ReadOwn])
+            .rest(Rest::get("/v1/tools").answers(200, "the tools")),
+        Operation::new("accept_tool", accept)
+            .says(
+                "Accept a tool",
+                "Accept what an upstream offers under this name, after reading it.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Sets)
+            .rest(Rest::post("/v1/tools/{name}/accept").answers(200, "the tool as it then stands")),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ToolList {
+    tools: Vec<Tool>,
+}
+
+/// A tool and all there is to know about it.
+#[derive(Serialize, JsonSchema)]
+struct Tool {
+    name: String,
+    description: String,
+    #[schemars(schema_with = "words::risk")]
+    risk: Risk,
+    /// Its own hints raised the risk.
+    raised: bool,
+    /// What a call can move.
+    money: Map<String, Value>,
+    /// Whom a call pays.
+    payee: Map<String, Value>,
+    /// Whose word each of these is.
+    source: Map<String, Value>,
+    always_held: bool,
+    #[schemars(schema_with = "words::standing")]
+    standing: Value,
+    upstream: Option<String>,
+    upstream_name: Option<String>,
+    mcp_tools: Vec<String>,
+    input_schema: Value,
+    output_schema: Value,
+    /// What accepting it would pin.
+    digest: String,
+    offered: Option<Definition>,
+    accepted: Option<Definition>,
+    differs: Vec<&'static str>,
+    accepted_by: Option<String>,
+    accepted_at: Option<String>,
+    problem: Option<String>,
+}
+
+/// A tool as its upstream describes it.
+#[derive(Serialize, JsonSchema)]
+struct Definition {
+    name: String,
+    description: String,
+    input_schema: Value,
+    output_schema: Value,
+    annotations: Value,
+}
+
+impl From<upstream::Definition> for Definition {
+    fn from(offered: upstream::Definition) -> Self {
+        Self {
+            name: offered.name,
+            description: offered.description,
+            input_schema: offered.input_schema,
+            output_schema: json!(offered.output_schema),
+            annotations: offered.annotations,
+        }
+    }
+}
+
+impl Tool {
+    fn of(broker: &Broker, org: &OrgId, tool: ToolInfo) -> Self {
+        // The schemas in use are the catalogue's; an upstream's own words stay in `offered`.
+        let used = broker.tools.catalogue().get(org, tool.name.as_str());
+        let (upstream, upstream_name) = tool.upstream.unzip();
+        let (accepted_by, accepted_at) = tool.accepted_by.unzip();
+        Self {
+            mcp_tools: match tool.risk {
+                Risk::Low => vec![tool.name.to_string()],
+                Risk::High => ["propose", "commit"]
+                    .map(|step| format!("{}_{step}", tool.name))
+                    .to_vec(),
+            },
+            name: tool.name.to_string(),
+            description: tool.description,
+            risk: tool.risk,
+            raised: tool.raised,
+            money: fields(json!(tool.money)),
+            payee: fields(json!(tool.payee)),
+            source: fields(json!(tool.source)),
+            always_held: tool.hold,
+            standing: json!(tool.standing),
+            upstream,
+            upstream_name,
+            input_schema: json!(used.as_ref().map(|tool| &tool.input_schema)),
+            output_schema: json!(used.as_ref().and_then(|tool| tool.output_schema.as_ref())),
+            digest: tool.digest,
+            offered: tool.offered.map(Definition::from),
+            accepted: tool.accepted.map(Definition::from),
+            differs: tool.differs,
+            accepted_by,
+            accepted_at: accepted_at.map(|at| at.to_string()),
+            problem: tool.problem,
+        }
+    }
+}
+
+fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Map::new()
+        }
+    }
+}
+
+async fn list(call: Call, _: Nothing) -> Result<ToolList, Trouble> {
+    let tools = call.broker.tools.tools(&call.who).into_iter();
+    let tools = tools
+        .map(|tool| Tool::of(&call.broker, &call.who.org, tool))
+        .collect();
+    Ok(ToolList { tools })
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AcceptRequest {
+    /// The tool's name.
+    name: String,
+    /// Of the definition you read; another one is not accepted. Without it, whatever is offered at
+    /// this moment is.
+    digest: Option<String>,
+}
+
+async fn accept(call: Call, asked: AcceptRequest) -> Result<Tool, Trouble> {
+    let (broker, who, name) = (&call.broker, &call.who, &asked.name);
+    let accepted = match &asked.digest {
+        Some(digest) => broker.tools.accept_tool_if(who, name, digest).await?,
+        None => broker.tools.accept_tool(who, name).await?,
+    };
+    Ok(Tool::of(broker, &who.org, accepted))
+}
