@@ -5,10 +5,12 @@
 //! show are separate types in `entry`.
 
 pub mod above;
+pub mod access;
 pub mod audit;
 pub mod call;
 pub mod canonical;
 pub mod change;
+pub mod envelope;
 pub mod facts;
 pub mod hostname;
 pub mod ids;
@@ -25,6 +27,7 @@ pub mod principal;
 pub mod proposal;
 pub mod reason;
 pub mod retention;
+pub mod roles;
 pub mod rules;
 pub mod schema;
 pub mod secret;
