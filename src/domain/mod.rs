@@ -5,11 +5,13 @@
 //! show are separate types in `entry`.
 
 pub mod above;
+pub mod access;
 pub mod audit;
 pub mod call;
 pub mod canonical;
 pub mod change;
 pub mod document;
+pub mod envelope;
 pub mod errand;
 pub mod facts;
 pub mod hostname;
@@ -27,6 +29,7 @@ pub mod principal;
 pub mod proposal;
 pub mod reason;
 pub mod retention;
+pub mod roles;
 pub mod rules;
 pub mod schema;
 pub mod secret;

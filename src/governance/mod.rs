@@ -21,6 +21,7 @@
 //!
 //! Gathering the facts, and writing what was decided, is the broker's.
 
+pub mod access;
 mod amounts;
 pub mod anomaly;
 pub mod approval;

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use futures_util::future::join_all;
 use hundi::ambient::Ambient;
 use hundi::domain::change::{Change, Guard};
-use hundi::store::Store;
-use hundi::program::run::bench::floor::{self, Load};
 use hundi::domain::secret::Secret;
+use hundi::program::run::bench::floor::{self, Load};
 use hundi::store::Address;
+use hundi::store::Store;
 use hundi::store::postgres::Postgres;
 use sqlx::{AssertSqlSafe, Executor, Row};
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Core, Trouble, failed};
 use crate::domain::change::{Change, Conflict, Doc, DocKey, DocWrite, Record};
+use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
 use crate::domain::principal::Principal;
 use crate::domain::time::Timestamp;
@@ -44,6 +45,12 @@ pub struct Kept<T> {
     pub changed_by: String,
     /// And when.
     pub changed_at: Timestamp,
+}
+
+impl<T: Keepable> Document for Kept<T> {
+    const KIND: &'static str = T::KIND;
+    const CACHED: bool = true;
+    type Id = str;
 }
 
 impl Core {
@@ -211,12 +218,11 @@ pub(in crate::broker) fn version_id(name: &str, version: u64) -> String {
 }
 
 fn read<T: Keepable>(doc: Doc) -> Result<Kept<T>, Trouble> {
-    let version = doc.version;
-    match serde_json::from_value::<Kept<T>>(doc.body) {
-        Ok(kept) => Ok(Kept { version, ..kept }),
-        Err(error) => {
-            tracing::error!(%error, kind = T::KIND, id = %doc.key.id, "a document does not read back");
-            Err(Trouble::StoreUnavailable)
-        }
+    match Kept::<T>::read(&doc) {
+        Ok(stored) => Ok(Kept {
+            version: stored.version,
+            ..stored.value
+        }),
+        Err(unreadable) => Err(unreadable.into()),
     }
 }
