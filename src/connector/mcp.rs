@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::reading::{Shown, id_of, look, same, whole};
 use super::{Connector, Malformed};
 use crate::domain::call::{
-    Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
+    Call, HTTP_CODE, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
 };
 use crate::domain::tool::at_path;
 use crate::domain::upstream::ToolRule;
@@ -147,7 +147,7 @@ impl Connector for UpstreamTool {
                 }
             }
             Reply::TurnedAway { status, words } => {
-                Outcome::Refused(refusal(&format!("http_{status}"), words))
+                Outcome::Refused(refusal(&format!("{HTTP_CODE}{status}"), words))
             }
             Reply::NotSent(why) => Outcome::NotSent(why.clone()),
             Reply::TooLarge { .. } => Outcome::Unknown(reply.why()),
