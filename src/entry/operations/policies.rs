@@ -186,7 +186,7 @@ impl From<PolicyView> for Policy {
 
 /// A policy that was just written, with what its operator should know.
 async fn written(broker: &Broker, who: &Principal, view: PolicyView) -> Policy {
-    let warnings = match broker.pay.policy_warnings(who, &view.agent).await {
+    let warnings = match broker.pay.policy_warnings(who, &view).await {
         Ok(warnings) => Some(warnings),
         // It is written, whether or not anything more can be said.
         Err(error) => {
