@@ -18,7 +18,7 @@ use hundi::config::{Config, Shown, environment};
 use hundi::domain::facts::OnMissing;
 use hundi::domain::mark::KeyKind;
 use hundi::entry::cli::{self, Cli, Command, Failure, SettingFlags};
-use hundi::governance::{integrity, simulate};
+use hundi::governance::{integrity, secrets, simulate};
 use hundi::keyring::Keyring;
 
 /// The whole program, from the command line to the exit code.
@@ -47,6 +47,7 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         // These need nothing, so that a mistake in the configuration cannot stop them.
         Command::Hash(args) => cli::hash::run(args, &mut input(), &mut out),
+        Command::Scan(args) => cli::scan::run(args, &mut input(), &mut out, secrets_in),
         Command::Completions { shell } => {
             cli::completions(*shell, &mut out);
             Ok(out.flush()?)
@@ -109,6 +110,15 @@ const OUT_BYTES: usize = 64 * 1024;
 
 fn input() -> impl BufRead {
     io::BufReader::with_capacity(OUT_BYTES, io::stdin().lock())
+}
+
+fn secrets_in(text: &[u8]) -> Vec<cli::scan::Found> {
+    let found = |find: secrets::Find| cli::scan::Found {
+        rule: find.rule,
+        start: find.start,
+        end: find.end,
+    };
+    secrets::find(text).into_iter().map(found).collect()
 }
 
 fn load(flags: &SettingFlags) -> Result<Config, Failure> {

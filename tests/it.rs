@@ -40,6 +40,7 @@ mod replay_attacks;
 mod reputation;
 mod rest;
 mod sandbox;
+mod secrets;
 mod sidecar;
 mod spool;
 mod starts;

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod print;
 pub mod proposal;
 pub mod retention;
+pub mod scan;
 pub mod score;
 mod service;
 pub mod token;
@@ -175,6 +176,14 @@ pub enum Command {
     /// the run.
     #[command(verbatim_doc_comment)]
     Score(score::Args),
+    /// Find secrets in files: keys, tokens, passwords, cards, IBAN, PAN, Aadhaar
+    ///
+    /// Tells the kind and the place of each, never the secret. With --json, one line for each find:
+    /// {"file","line","type","start","end"}; start and end are bytes of the file, from 0, and line is
+    /// the line that the find starts in, from 1. Exit code 1 if there is any, 0 if there is none, 2 if
+    /// a file could not be read.
+    #[command(verbatim_doc_comment)]
+    Scan(scan::Args),
     /// Look into commit tokens
     #[command(subcommand)]
     Token(token::Command),

@@ -1,0 +1,267 @@
+//! What is found and what is not, one line each. Keys are put together here, so that none stands in
+//! the source.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A text of so many characters that looks like chance, of an alphabet.
+fn chance(alphabet: &str, len: usize) -> String {
+    let alphabet = alphabet.as_bytes();
+    let mut state = 0x9e37_79b9_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        usize::try_from(state >> 16).unwrap()
+    };
+    (0..len)
+        .map(|_| char::from(alphabet[next() % alphabet.len()]))
+        .collect()
+}
+
+fn alnum(len: usize) -> String {
+    chance(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+        len,
+    )
+}
+
+fn hex(len: usize) -> String {
+    chance("0123456789abcdef", len)
+}
+
+fn names(text: &str) -> Vec<&'static str> {
+    find(text.as_bytes()).iter().map(|find| find.rule).collect()
+}
+
+fn spots(text: &str) -> Vec<&str> {
+    let finds = find(text.as_bytes());
+    finds
+        .iter()
+        .map(|find| &text[find.start..find.end])
+        .collect()
+}
+
+#[test]
+fn every_row_has_a_name_and_can_be_reached() {
+    assert!(rules().len() > 150);
+    for format in FORMATS {
+        assert!(rules().contains(&format.rule));
+        assert!(format.prefix.len() > 1, "{}", format.rule);
+        let name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        assert!(format.rule.bytes().all(name), "{}", format.rule);
+    }
+}
+
+#[test]
+fn a_key_is_found_whatever_stands_around_it_and_not_inside_a_word() {
+    let key = format!("hk_{}_{}", hex(16), hex(64));
+    for (before, after) in [
+        ("", ""),
+        (" ", " "),
+        ("\"", "\""),
+        ("key=", "&x=1"),
+        (r"a\n", r"\n"),
+        ("(", ")."),
+        ("é", "é"),
+        ("%3D", "%26"),
+        (r"\u003d", ""),
+        ("-", "-"),
+        ("\u{0}", "\u{0}"),
+    ] {
+        let text = format!("{before}{key}{after}");
+        assert_eq!(spots(&text), [key.as_str()], "{text:?}");
+    }
+    for (before, after) in [("a", ""), ("_", ""), ("", "a"), ("", "_"), ("", "0")] {
+        assert_eq!(names(&format!("{before}{key}{after}")), Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn a_wrong_checksum_is_no_key() {
+    let random = alnum(30);
+    let sum = checksum::base62(checksum::crc32(random.as_bytes()));
+    let sum = String::from_utf8(sum.to_vec()).unwrap();
+    assert_eq!(names(&format!("ghp_{random}{sum}")), ["github_token"]);
+    assert_eq!(names(&format!("npm_{random}{sum}")), ["npm_token"]);
+    let turned: String = sum.chars().rev().collect();
+    assert_eq!(names(&format!("ghp_{random}{turned}")), Vec::<&str>::new());
+}
+
+#[test]
+fn a_hash_an_id_and_a_picture_are_no_secrets() {
+    for text in [
+        hex(40),
+        hex(64),
+        format!("sha1: {}", hex(40)),
+        format!("token_hash = \"{}\"", hex(64)),
+        "550e8400-e29b-41d4-a716-446655440000".to_owned(),
+        "token = \"550e8400-e29b-41d4-a716-446655440000\"".to_owned(),
+        format!("data:image/png;base64,iVBORw0KGgo{}", alnum(4_000)),
+    ] {
+        assert_eq!(names(&text), Vec::<&str>::new(), "{text}");
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn values_are_judged_by_name_and_looks() {
+    let value = alnum(32);
+    for (text, rules) in [
+        (format!("api_key = \"{value}\""),               &["generic_secret"][..]),
+        (format!("api_key: {value}"),                    &["generic_secret"]),
+        (format!("{{\"apiKey\":\"{value}\"}}"),          &["generic_secret"]),
+        (format!("{{\\\"token\\\": \\\"{value}\\\"}}"),  &["generic_secret"]),
+        (format!("--token {value}"),                     &["generic_secret"]),
+        (format!("--password={value}"),                  &["password"]),
+        (format!("<password>{value}</password>"),        &["password"]),
+        (format!("the secret is {value}."),              &["generic_secret"]),
+        (format!("const KEY_SECRET: &str = \"{value}\";"), &["generic_secret"]),
+        (format!("headers.set('x-api-key', '{value}')"), &["generic_secret"]),
+        ("password = 'Tr0ub4dor&3'".into(),              &["password"]),
+        ("DB_PASS=Tr0ub4dor&3".into(),                   &["password"]),
+        (format!("?token={value}&page=2"),               &["generic_secret"]),
+        ("password = 'Password123'".into(),              &[]),
+        ("password = 'hunter'".into(),                   &[]),
+        (format!("token_id = \"{value}\""),              &[]),
+        (format!("secret_name = \"{value}\""),           &[]),
+        (format!("api_key = \"your-{value}\""),          &[]),
+        (format!("api_key = read({value})"),             &[]),
+        (format!("a token, {value}"),                    &[]),
+        (format!("tokenizer = \"{value}\""),             &[]),
+    ] {
+        assert_eq!(names(&text), rules, "{text}");
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn numbers_vouch_for_themselves() {
+    for (text, rules) in [
+        ("4111 1111 1111 1111",                   &["card_number"][..]),
+        ("card 4111111111111111, exp 12/27",      &["card_number"]),
+        ("4111 1111 1111 1111 12/27 123",         &["card_number"]),
+        ("3782-822463-10005",                     &["card_number"]),
+        ("pay with 5555555555554444.",            &["card_number"]),
+        ("1,4111111111111111,x",                  &["card_number"]),
+        ("4111 1111 1111 1112",                   &[]),
+        ("41 1111 1111 1111 11",                  &[]),
+        ("0.4111111111111111",                    &[]),
+        ("4111111111111111.25",                   &[]),
+        ("x4111111111111111",                     &[]),
+        ("order_id: 4111111111111111",            &[]),
+        ("0000000000000000",                      &[]),
+        ("DE89 3704 0044 0532 0130 00",           &["iban"]),
+        ("iban=GB82WEST12345698765432",           &["iban"]),
+        ("DE89 3704 0044 0532 0130 01",           &[]),
+        ("XX89370400440532013000",                &[]),
+        ("9999 4105 7058",                        &["aadhaar"]),
+        ("Aadhaar 999941057058",                  &["aadhaar"]),
+        ("UTR 999941057058",                      &[]),
+        ("+999941057058",                         &[]),
+        ("9999 4105 7059",                        &[]),
+        ("ABCPE1234F",                            &["pan"]),
+        ("ABCXE1234F",                            &[]),
+        ("ABCPE1234FG",                           &[]),
+        ("ABCPE0000F",                            &[]),
+        ("4485585228861014, 2235858054780981, 38116887248277", &[]),
+    ] {
+        assert_eq!(names(text), rules, "{text}");
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn urls_are_read() {
+    for (text, found) in [
+        ("postgres://app:s3cr-t99@db/x",      &["s3cr-t99"][..]),
+        ("redis://:s3cr-t99@cache",           &["s3cr-t99"]),
+        ("https://a:s3cr-t99@h/p?q=1:2@3",    &["s3cr-t99"]),
+        ("postgresql+asyncpg://a:p@ssw0rd9@h", &["p@ssw0rd9"]),
+        ("postgres://app:password@db/x",      &[]),
+        ("postgres://app:${PW}@db/x",         &[]),
+        ("postgres://app:%s@db/x",            &[]),
+        ("postgres://app:app@db/x",           &[]),
+        ("https://h/a:b@c",                   &[]),
+        ("://a:s3cr-t99@h",                   &[]),
+    ] {
+        assert_eq!(spots(text), found, "{text}");
+    }
+}
+
+#[test]
+fn a_private_key_has_a_body() {
+    let body = alnum(64);
+    let (open, close) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
+    for text in [
+        format!("{open}\n{body}\n{close}"),
+        format!(r"{open}\n{body}\n{close}"),
+        format!("{open}\n{body}"),
+    ] {
+        assert_eq!(spots(&text), [text.as_str()]);
+        assert_eq!(names(&text), ["private_key"]);
+        let account = format!("{{\"type\":\"service_account\",\"private_key\":\"{text}\"}}");
+        assert_eq!(names(&account), ["gcp_service_account"]);
+    }
+    for text in [
+        format!("between {open} and {close} there is nothing"),
+        format!("{} \n{body}", open.replace("PRIVATE", "PUBLIC")),
+        format!("it starts with {open} and then a lot of words that say what it is about"),
+    ] {
+        assert_eq!(names(&text), Vec::<&str>::new(), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_is_found_beside_its_key_id() {
+    let text = format!("AKIA{},{}", "IOSFODNN7EXAMPLQ", alnum(39) + "/");
+    assert_eq!(names(&text), ["aws_access_key_id", "aws_secret_key"]);
+    let text = format!("curl -u rzp_live_{}:{}", alnum(14), alnum(24));
+    assert_eq!(names(&text), ["razorpay_key_id", "razorpay_key_secret"]);
+}
+
+#[test]
+fn finds_that_touch_are_one_and_have_the_better_name() {
+    let key = format!("hk_{}_{}", hex(16), hex(64));
+    assert_eq!(names(&format!("password = \"{key}\"")), ["hundi_api_key"]);
+    assert_eq!(
+        names(&format!("Authorization: Bearer {key}")),
+        ["hundi_api_key"]
+    );
+    assert_eq!(names(&format!("https://x:{key}@h")), ["hundi_api_key"]);
+}
+
+#[test]
+fn time_is_linear_in_what_opens_everything_and_closes_nothing() {
+    for part in [
+        "eyJ.",
+        "://a:",
+        "password=",
+        "sk-",
+        "-----BEGIN PRIVATE KEY-----",
+        "AKIA",
+        "v1.",
+        ":AA",
+        "1 ",
+    ] {
+        let text = part.repeat((1 << 20) / part.len());
+        find(text.as_bytes());
+    }
+}
+
+proptest! {
+    /// Whatever the bytes: no panic, in order, apart, inside, and between characters of a text.
+    #[test]
+    fn finds_are_in_order_and_inside(text in "(?s)([a-zA-Z0-9 =:/@.\"'é\\\\-]|sk_live_|eyJ|://|password=|4111 1111){0,60}") {
+        let mut at = 0;
+        for find in find(text.as_bytes()) {
+            prop_assert!(at <= find.start && find.start < find.end && find.end <= text.len());
+            prop_assert!(text.get(find.start..find.end).is_some());
+            at = find.end;
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        find(&bytes);
+    }
+}
