@@ -1,5 +1,5 @@
 //! How fast the secret scanner reads ordinary text, beside the least that anybody could do with the
-//! same bytes: look for one word, and match one expression of a tenth of the formats. Megabytes a second are
+//! same bytes: look for one word, and match one expression of a few of the formats. Megabytes a second are
 //! said by divan's throughput.
 #![allow(missing_docs, reason = "a benchmark's name says what it measures")]
 
@@ -33,17 +33,15 @@ fn scanner(bencher: divan::Bencher<'_, '_>) {
         .bench(|| secrets::find(text.as_bytes()));
 }
 
-/// Twenty formats as a regular expression; the scanner knows more than two hundred.
-const TWENTY: &str = "AKIA[A-Z2-7]{16}|AIza[A-Za-z0-9_-]{35}|gh[pousr]_[A-Za-z0-9]{36}|npm_[A-Za-z0-9]{36}\
-    |glpat-[A-Za-z0-9_-]{20}|sk-[A-Za-z0-9_-]{32,}|hf_[A-Za-z0-9]{34}|xox[bpars]-[A-Za-z0-9-]{20,}\
-    |sk_(?:live|test)_[A-Za-z0-9]{24,}|rzp_(?:live|test)_[A-Za-z0-9]{14}|SG\\.[A-Za-z0-9_-]{22}\
-    |eyJ[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+|://[^/:@\\s]+:[^/@\\s]+@\
-    |(?i:password|secret|token|api_?key)[\"']? *[:=] *\\S{8,}|\\b[0-9]{13,19}\\b|\\b[A-Z]{5}[0-9]{4}[A-Z]\\b";
+/// Nine formats as a regular expression; the scanner knows more than two hundred.
+const NINE: &str = "AKIA[A-Z2-7]{16}|AIza[A-Za-z0-9_-]{35}|gh[pousr]_[A-Za-z0-9]{36}|npm_[A-Za-z0-9]{36}\
+    |glpat-[A-Za-z0-9_-]{20}|hf_[A-Za-z0-9]{34}|sk_live_[A-Za-z0-9]{24}|rzp_live_[A-Za-z0-9]{14}\
+    |(?i-u:password|secret|token|api_?key)[\"']? {0,2}[:=] {0,2}[^ ]{8}";
 
-#[divan::bench]
-fn regex_of_twenty_formats(bencher: divan::Bencher<'_, '_>) {
+#[divan::bench(sample_count = 10)]
+fn regex_of_nine_formats(bencher: divan::Bencher<'_, '_>) {
     let text = ordinary();
-    let Ok(regex) = regex::bytes::Regex::new(TWENTY) else {
+    let Ok(regex) = regex::bytes::Regex::new(NINE) else {
         return;
     };
     bencher

@@ -269,7 +269,7 @@ fn is_aadhaar(digits: &[u8], groups: &[usize]) -> bool {
     grouped && first && seen.len() >= 4 && checksum::verhoeff(digits)
 }
 
-/// `AAAPA9999A`: the fourth letter says whose it is.
+/// Five letters, four digits, a letter; the fourth letter says whose it is.
 fn pan(text: &[u8], start: usize) -> Option<Hit> {
     let end = start + 10;
     let letters = text::slice(text, start, start + 5);
