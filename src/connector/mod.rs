@@ -4,6 +4,7 @@
 //! ends doubt. Each declares what may be done about a doubt (its recovery contract).
 
 pub mod mcp;
+pub mod model;
 pub mod noop;
 pub mod razorpay;
 mod reading;

@@ -28,6 +28,7 @@ pub mod policy;
 pub mod principal;
 pub mod proposal;
 pub mod reason;
+pub mod requests;
 pub mod retention;
 pub mod roles;
 pub mod rules;

@@ -38,6 +38,7 @@ pub mod rate;
 pub mod repeat;
 pub mod reputation;
 pub mod risk;
+pub mod routing;
 pub mod secrets;
 pub mod simulate;
 
