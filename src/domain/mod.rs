@@ -32,5 +32,6 @@ pub mod strict;
 pub mod time;
 pub mod token;
 pub mod tool;
+pub mod tools;
 pub mod upstream;
 pub mod visible;

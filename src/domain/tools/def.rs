@@ -1,0 +1,504 @@
+//! A registered tool: what it takes, what it does, how risky it is, and how it is carried out.
+//!
+//! Read strictly. The schema is compiled here, so that a tool whose arguments nobody could check is
+//! refused when it is saved; whether its `exec` is whole is checked by the connector of its kind.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use serde_json_path::JsonPath;
+
+use super::exec::{Exec, ToolKind};
+use super::invalid::{Invalid, read};
+use super::pointer;
+use crate::domain::money::Currency;
+use crate::domain::rules::looks_like_money;
+use crate::domain::schema;
+use crate::domain::tool::{MoneyRule, Risk};
+
+/// Longest name of a tool or a source.
+const MAX_NAME: usize = 56;
+/// Longest title.
+const MAX_TITLE: usize = 200;
+/// Longest description.
+const MAX_DESCRIPTION: usize = 8 * 1024;
+/// Most masks of one tool.
+const MAX_MASKS: usize = 100;
+/// Longest that one call may take.
+const MOST_TIMEOUT_MS: u64 = 10 * 60 * 1_000;
+
+/// A registered tool.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ToolDef {
+    /// Its name, unique in its organisation.
+    pub name: String,
+    /// The source that it works on.
+    pub source: String,
+    /// Its name for people.
+    pub title: Option<String>,
+    /// What it does, for agents and approvers.
+    pub description: String,
+    /// Straight through, or two steps.
+    pub risk: Risk,
+    /// JSON Schema (2020-12) of the arguments.
+    pub input_schema: Value,
+    /// JSON Schema of the result's data.
+    pub output_schema: Option<Value>,
+    /// How it is carried out.
+    pub exec: Exec,
+    /// What it moves; `None` where nobody said and no argument looks like money.
+    pub money: Option<Money>,
+    /// How often it may be called.
+    pub rate_limit: Option<RateLimit>,
+    /// What is hidden of its results.
+    pub masks: Vec<Mask>,
+    /// Hints for clients.
+    pub annotations: Option<Annotations>,
+    /// Longest that one call may take.
+    pub timeout_ms: Option<u64>,
+    /// Whether it may be called.
+    pub enabled: bool,
+}
+
+/// What a tool moves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub enum Money {
+    /// `"none"`: nothing, whatever its arguments look like.
+    Nothing,
+    /// An amount of minor units that stands in the arguments.
+    Amount(MoneyAmount),
+}
+
+/// Where the arguments say how much.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoneyAmount {
+    /// JSON Pointer to the amount, a whole number of minor units.
+    pub amount: String,
+    /// JSON Pointer to the currency, or the currency itself.
+    pub currency: String,
+}
+
+/// How often a tool may be called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Calls in a minute, on average.
+    pub per_min: u32,
+    /// Calls at once; `per_min` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// Counted for whom.
+    pub by: RateBy,
+}
+
+/// For whom calls are counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RateBy {
+    /// For all callers together.
+    Tool,
+    /// For each caller.
+    Caller,
+}
+
+/// What is hidden of a result.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mask {
+    /// RFC 9535 path from the result's data.
+    pub path: String,
+    /// How.
+    #[serde(rename = "do")]
+    pub how: MaskDo,
+}
+
+/// How a value is hidden. The later, the more is hidden.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskDo {
+    /// Its last four characters stay.
+    Last4,
+    /// A keyed hash stands for it.
+    Hash,
+    /// A fixed text stands for it.
+    Redact,
+    /// `null` stands for it.
+    Null,
+    /// It is not there.
+    Remove,
+}
+
+/// Hints for clients, in the words of MCP. They may make clients more careful, never less.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Annotations {
+    /// Changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_only_hint: Option<bool>,
+    /// May destroy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destructive_hint: Option<bool>,
+    /// Doing it twice is doing it once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotent_hint: Option<bool>,
+    /// Reaches the outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_world_hint: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    name: String,
+    kind: ToolKind,
+    source: String,
+    #[serde(default)]
+    title: Option<String>,
+    description: String,
+    risk: Risk,
+    input_schema: Value,
+    #[serde(default)]
+    output_schema: Option<Value>,
+    exec: Value,
+    #[serde(default)]
+    money: Option<Money>,
+    #[serde(default)]
+    rate_limit: Option<RateLimit>,
+    #[serde(default)]
+    masks: Vec<Mask>,
+    #[serde(default)]
+    annotations: Option<Annotations>,
+    #[serde(default)]
+    timeout_ms: Option<u64>,
+    #[serde(default = "yes")]
+    enabled: bool,
+}
+
+impl ToolDef {
+    /// Reads a document. Whoever stores it lets the connector of its kind check `exec` as well.
+    pub fn read(document: &Value) -> Result<Self, Invalid> {
+        let refuse = |pointer: String, detail: String| Invalid::tool(pointer, detail);
+        let parts: Document = read(document, "", refuse)?;
+        let exec = Exec::read(parts.kind, parts.risk, &parts.exec)?;
+        let tool = Self {
+            name: parts.name,
+            source: parts.source,
+            title: parts.title,
+            description: parts.description,
+            risk: parts.risk,
+            input_schema: parts.input_schema,
+            output_schema: parts.output_schema,
+            exec,
+            money: parts.money,
+            rate_limit: parts.rate_limit,
+            masks: parts.masks,
+            annotations: parts.annotations,
+            timeout_ms: parts.timeout_ms,
+            enabled: parts.enabled,
+        };
+        tool.check()?;
+        Ok(tool)
+    }
+
+    /// The document that it was read from, with what it left to defaults.
+    pub fn document(&self) -> Value {
+        let mut document = json!({
+            "name": self.name, "kind": self.exec.kind(), "source": self.source,
+            "description": self.description, "risk": self.risk,
+            "input_schema": self.input_schema, "exec": self.exec, "enabled": self.enabled,
+        });
+        let optional = [
+            ("title", json!(self.title)),
+            ("output_schema", json!(self.output_schema)),
+            ("money", json!(self.money)),
+            ("rate_limit", json!(self.rate_limit)),
+            ("masks", json!(Some(&self.masks).filter(|masks| !masks.is_empty()))),
+            ("annotations", json!(self.annotations)),
+            ("timeout_ms", json!(self.timeout_ms)),
+        ];
+        if let Some(map) = document.as_object_mut() {
+            let given = optional.into_iter().filter(|(_, value)| !value.is_null());
+            map.extend(given.map(|(key, value)| (key.to_owned(), value)));
+        }
+        document
+    }
+
+    /// How to read the effective amount out of arguments.
+    pub fn money_rule(&self) -> MoneyRule {
+        match &self.money {
+            None | Some(Money::Nothing) => MoneyRule::default(),
+            Some(Money::Amount(money)) => money.rule(),
+        }
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        let wrong = |pointer: &str, detail: String| Err(Invalid::tool(pointer, detail));
+        valid_name(&self.name).map_err(|why| Invalid::tool("/name", why))?;
+        valid_name(&self.source).map_err(|why| Invalid::tool("/source", why))?;
+        let title = self.title.as_deref().unwrap_or("-");
+        if title.trim().is_empty() || title.len() > MAX_TITLE {
+            return wrong("/title", format!("must be 1 to {MAX_TITLE} bytes long"));
+        }
+        if self.description.trim().is_empty() || self.description.len() > MAX_DESCRIPTION {
+            let detail = format!("must be 1 to {MAX_DESCRIPTION} bytes long");
+            return wrong("/description", detail);
+        }
+        if !self.timeout_ms.is_none_or(|ms| (1..=MOST_TIMEOUT_MS).contains(&ms)) {
+            let detail = format!("must be between 1 and {MOST_TIMEOUT_MS}");
+            return wrong("/timeout_ms", detail);
+        }
+        if let Some(limit) = self.rate_limit
+            && (limit.per_min == 0 || limit.burst == Some(0))
+        {
+            return wrong("/rate_limit", "must let at least one call through".to_owned());
+        }
+        self.check_schemas()?;
+        self.check_money()?;
+        self.check_masks()
+    }
+
+    fn check_schemas(&self) -> Result<(), Invalid> {
+        let wrong = |pointer: &str, detail: String| Err(Invalid::tool(pointer, detail));
+        let schema = &self.input_schema;
+        if schema.get("type").is_some_and(|kind| kind != "object") {
+            return wrong("/input_schema/type", "must be \"object\"".to_owned());
+        }
+        if !schema.get("properties").is_none_or(Value::is_object) {
+            return wrong("/input_schema/properties", "must be an object".to_owned());
+        }
+        if let Err(why) = schema::usable(schema, &self.money_rule()) {
+            return wrong("/input_schema", format!("cannot be used: {why}"));
+        }
+        let named = schema.get("properties").and_then(Value::as_object);
+        let empty = Map::new();
+        let named = named.unwrap_or(&empty);
+        for name in pointer::required(schema) {
+            if !named.contains_key(name) {
+                let detail = format!("`{name}` is required and is no property");
+                return wrong("/input_schema/required", detail);
+            }
+        }
+        if let Some(output) = &self.output_schema
+            && let Err(why) = schema::usable(output, &MoneyRule::default())
+        {
+            return wrong("/output_schema", format!("cannot be used: {why}"));
+        }
+        Ok(())
+    }
+
+    fn check_money(&self) -> Result<(), Invalid> {
+        let wrong = |pointer: &str, detail: String| Err(Invalid::tool(pointer, detail));
+        let money = match &self.money {
+            Some(Money::Nothing) => return Ok(()),
+            Some(Money::Amount(money)) => money,
+            None if self.risk == Risk::Low => return Ok(()),
+            None => {
+                return match looks_like_money(&self.input_schema) {
+                    None => Ok(()),
+                    Some(argument) => wrong(
+                        "/money",
+                        format!(
+                            "the argument `{argument}` looks like money: say \
+                             {{\"amount\": \"/{argument}\", \"currency\": ...}} or \"none\""
+                        ),
+                    ),
+                };
+            }
+        };
+        if self.risk == Risk::Low {
+            return wrong("/money", "a tool that moves money is of high risk".to_owned());
+        }
+        let inside = |at: &str| match dotted(at) {
+            Some(_) => pointer::in_schema(&self.input_schema, at),
+            None => Err("must lead through plain names, not through lists".to_owned()),
+        };
+        inside(&money.amount).map_err(|why| Invalid::tool("/money/amount", why))?;
+        if money.currency.starts_with('/') {
+            inside(&money.currency).map_err(|why| Invalid::tool("/money/currency", why))?;
+        } else if Currency::parse(&money.currency).is_none() {
+            let detail = "a JSON Pointer, or three upper-case letters such as INR".to_owned();
+            return wrong("/money/currency", detail);
+        }
+        Ok(())
+    }
+
+    fn check_masks(&self) -> Result<(), Invalid> {
+        if self.masks.len() > MAX_MASKS {
+            return Err(Invalid::tool("/masks", format!("at most {MAX_MASKS}")));
+        }
+        for (index, mask) in self.masks.iter().enumerate() {
+            if let Err(error) = JsonPath::parse(&mask.path) {
+                let detail = format!("is no RFC 9535 path: {error}");
+                return Err(Invalid::tool(format!("/masks/{index}/path"), detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MoneyAmount {
+    fn rule(&self) -> MoneyRule {
+        let named = self.currency.starts_with('/');
+        MoneyRule {
+            amounts: dotted(&self.amount).into_iter().collect(),
+            currency: dotted(&self.currency).filter(|_| named),
+            default_currency: Currency::parse(&self.currency).filter(|_| !named),
+            ..MoneyRule::default()
+        }
+    }
+}
+
+/// `/a/b` as `a.b`, as rules about money are written; `None` where that would say another thing.
+fn dotted(pointer: &str) -> Option<String> {
+    let steps = pointer::steps(pointer)?;
+    let plain = |step: &String| {
+        let digits = step.bytes().all(|byte| byte.is_ascii_digit());
+        !digits && !step.contains(['.', '[', ']'])
+    };
+    match !steps.is_empty() && steps.iter().all(plain) {
+        true => Some(steps.join(".")),
+        false => None,
+    }
+}
+
+impl TryFrom<Value> for Money {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value {
+            Value::String(word) if word == "none" => Ok(Money::Nothing),
+            Value::Object(_) => serde_json::from_value(value)
+                .map(Money::Amount)
+                .map_err(|error| error.to_string()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)
+            | Value::Array(_) => {
+                let known = "{\"amount\": \"/pointer\", \"currency\": \"INR\"} or \"none\"";
+                Err(format!("here belongs {known}"))
+            }
+        }
+    }
+}
+
+impl From<Money> for Value {
+    fn from(money: Money) -> Value {
+        match money {
+            Money::Nothing => json!("none"),
+            Money::Amount(amount) => json!(amount),
+        }
+    }
+}
+
+/// Why a name cannot be given to a tool or a source, or `Ok`. The ends are those of the pairs
+/// that are made of high-risk tools.
+pub fn valid_name(name: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+        return Err(format!("must be 1 to {MAX_NAME} of A-Z a-z 0-9 _ -"));
+    }
+    match name.ends_with("_propose") || name.ends_with("_commit") {
+        true => Err("must not end in _propose or _commit".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(changes: Value) -> Value {
+        let mut document = json!({
+            "name": "invoice_by_id", "kind": "sql", "source": "erp", "description": "One invoice.",
+            "risk": "low", "exec": {"query": "select * from invoices where id = :id"},
+            "input_schema": {"type": "object", "properties": {"id": {"type": "integer"}},
+                             "required": ["id"]},
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            document[key] = value.clone();
+        }
+        document
+    }
+
+    fn refund(changes: Value) -> Value {
+        let mut document = tool(json!({
+            "risk": "high", "exec": {"statement": "update x set y = :amount where id = :id"},
+            "money": {"amount": "/amount", "currency": "INR"},
+            "input_schema": {"type": "object", "properties": {
+                "id": {"type": "integer"}, "amount": {"type": "integer"},
+                "currency": {"type": "string"}, "to": {"properties": {"sum": {"type": "integer"}}}}},
+        }));
+        for (key, value) in changes.as_object().unwrap() {
+            document[key] = value.clone();
+        }
+        document
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_tool_is_read_strictly_and_the_place_of_a_mistake_is_named() {
+        for (document, wrong) in [
+            (tool(json!({})),                                                       None),
+            (tool(json!({"name": "x_propose"})),                                    Some("/name")),
+            (tool(json!({"name": "x_commit"})),                                     Some("/name")),
+            (tool(json!({"name": "x".repeat(57)})),                                 Some("/name")),
+            (tool(json!({"name": "x".repeat(56)})),                                 None),
+            (tool(json!({"name": "a.b"})),                                          Some("/name")),
+            (tool(json!({"name": ""})),                                             Some("/name")),
+            (tool(json!({"source": "a/b"})),                                        Some("/source")),
+            (tool(json!({"kind": "shell"})),                                        Some("/kind")),
+            (tool(json!({"risk": "medium"})),                                       Some("/risk")),
+            (tool(json!({"description": " "})),                                     Some("/description")),
+            (tool(json!({"title": ""})),                                            Some("/title")),
+            (tool(json!({"titel": "x"})),                                           Some("/titel")),
+            (tool(json!({"enabled": "yes"})),                                       Some("/enabled")),
+            (tool(json!({"timeout_ms": 0})),                                        Some("/timeout_ms")),
+            (tool(json!({"rate_limit": {"per_min": 60, "by": "caller"}})),          None),
+            (tool(json!({"rate_limit": {"per_min": 0, "by": "caller"}})),           Some("/rate_limit")),
+            (tool(json!({"rate_limit": {"per_min": 60, "by": "planet"}})),          Some("/rate_limit/by")),
+            (tool(json!({"masks": [{"path": "$.rows[*].email", "do": "last4"}]})),  None),
+            (tool(json!({"masks": [{"path": "rows.email", "do": "last4"}]})),       Some("/masks/0/path")),
+            (tool(json!({"masks": [{"path": "$.a", "do": "blur"}]})),               Some("/masks/0/do")),
+            (tool(json!({"annotations": {"readOnlyHint": true}})),                  None),
+            (tool(json!({"annotations": {"safe": true}})),                          Some("/annotations/safe")),
+            (tool(json!({"input_schema": {"type": "array"}})),                      Some("/input_schema/type")),
+            (tool(json!({"input_schema": {"properties": {}, "required": ["id"]}})), Some("/input_schema/required")),
+            (tool(json!({"input_schema": {"properties": {"a": {"$ref": "https://x.example/s"}}}})), Some("/input_schema")),
+            (tool(json!({"output_schema": {"$ref": "#/x"}})),                       Some("/output_schema")),
+            (refund(json!({})),                                                     None),
+            (refund(json!({"money": "none"})),                                      None),
+            (refund(json!({"money": null})),                                        Some("/money")),
+            (refund(json!({"money": {"amount": "/to/sum", "currency": "/currency"}})), None),
+            (refund(json!({"money": {"amount": "/sum", "currency": "INR"}})),       Some("/money/amount")),
+            (refund(json!({"money": {"amount": "/amount", "currency": "rupees"}})), Some("/money/currency")),
+            (refund(json!({"money": {"amount": "/amount"}})),                       Some("/money")),
+            (tool(json!({"money": {"amount": "/id", "currency": "INR"}})),          Some("/money")),
+        ] {
+            let read = ToolDef::read(&document);
+            if let Err(invalid) = &read {
+                assert_eq!(invalid.code, "invalid_tool");
+            }
+            let told = read.as_ref().err().map(|invalid| invalid.pointer.as_str());
+            assert_eq!(told, wrong, "{document} {read:?}");
+            if let Ok(tool) = read {
+                assert_eq!(ToolDef::read(&tool.document()), Ok(tool));
+            }
+        }
+    }
+
+    #[test]
+    fn the_amount_of_a_tool_is_read_as_that_of_an_upstream_tool() {
+        let def = ToolDef::read(&refund(json!({
+            "money": {"amount": "/to/sum", "currency": "/currency"},
+        })))
+        .unwrap();
+        let rule = def.money_rule();
+        assert_eq!(rule.amounts, ["to.sum"]);
+        assert_eq!(rule.currency.as_deref(), Some("currency"));
+        let def = ToolDef::read(&refund(json!({}))).unwrap();
+        assert_eq!(def.money_rule().default_currency, Currency::parse("INR"));
+    }
+}

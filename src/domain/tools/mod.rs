@@ -1,0 +1,30 @@
+//! What people register: sources, and the tools that work on them.
+//!
+//! A document of either kind is read strictly: a field that nobody knows, a value of another type
+//! or a rule that contradicts another refuses the whole, and the refusal names the place. Secrets
+//! are never part of a document; what a source needs of them is only named here.
+//!
+//! Whether the SQL parses or a path is whole is for the connectors to say, in the same words
+//! ([`Invalid`]). What both sides share is here as well: [`statement`] and [`http`] are what
+//! connectors make and wires send.
+
+mod def;
+mod exec;
+pub mod http;
+mod invalid;
+pub mod pointer;
+mod source;
+pub mod statement;
+
+pub use def::{
+    Annotations, Mask, MaskDo, Money, MoneyAmount, RateBy, RateLimit, ToolDef, valid_name,
+};
+pub use exec::{
+    ContentType, Exec, ExpectRows, Idempotency, Lookup, McpExec, Method, ProgramExec,
+    RestExec, RestPreview, Slot, SqlHigh, SqlLow, Template, ToolKind,
+};
+pub use invalid::{Invalid, Position};
+pub use source::{
+    Auth, Limits, McpSource, PostgresSource, ProgramSource, RestSource, Source, SourceConfig,
+    SourceKind, SqliteSource, Tls,
+};
