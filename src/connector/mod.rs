@@ -8,6 +8,7 @@ pub mod noop;
 pub mod razorpay;
 mod reading;
 pub mod registry;
+pub mod sql;
 
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};
 

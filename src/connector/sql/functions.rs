@@ -53,7 +53,7 @@ pub const POSTGRES: &[&str] = &[
      ts_rank_cd tsvector_to_array websearch_to_tsquery numnode querytree similarity \
      word_similarity",
     // Networks, ids, series, types.
-    "cast abbrev broadcast family host hostmask inet_merge inet_same_family masklen netmask network \
+    "array cast abbrev broadcast family host hostmask inet_merge inet_same_family masklen netmask network \
      gen_random_uuid generate_series generate_subscripts pg_typeof",
 ];
 

@@ -7,7 +7,7 @@
 //! Parameters are found here, where strings, comments and casts are known for what they are.
 
 use crate::domain::tools::Position;
-use crate::domain::tools::statement::Dialect;
+use crate::domain::tools::statement::{Dialect, Part};
 
 /// Longest statement, in bytes.
 pub const MAX_BYTES: usize = 16 * 1024;
@@ -372,12 +372,9 @@ fn continues_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The tokens as text, with `number` for each parameter's name.
-pub fn spell(
-    tokens: &[Placed],
-    dialect: Dialect,
-    mut number: impl FnMut(&str) -> usize,
-) -> String {
+/// The tokens in one spelling, with `number` for each parameter's name.
+pub fn spell(tokens: &[Placed], mut number: impl FnMut(&str) -> usize) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
     let mut out = String::new();
     let mut before: Option<&Token> = None;
     for Placed { token, .. } in tokens {
@@ -395,16 +392,14 @@ pub fn spell(
                 out.push('\'');
             }
             Token::Param(name) => {
-                out.push(match dialect {
-                    Dialect::Postgres => '$',
-                    Dialect::Sqlite => '?',
-                });
-                out.push_str(&number(name).to_string());
+                parts.push(Part::Text(std::mem::take(&mut out)));
+                parts.push(Part::Param(number(name)));
             }
         }
         before = Some(token);
     }
-    out
+    parts.push(Part::Text(out));
+    parts
 }
 
 /// A name in double quotes.
@@ -423,14 +418,17 @@ fn needs_space(before: &Token, token: &Token) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::tools::statement::Statement;
 
     fn respelt(text: &str, dialect: Dialect) -> Result<String, String> {
         let tokens = lex(text, dialect).map_err(|flaw| flaw.to_string())?;
-        let mut names = Vec::new();
-        Ok(spell(&tokens, dialect, |name| {
-            names.push(name.to_owned());
-            names.len()
-        }))
+        let mut count = 0;
+        let parts = spell(&tokens, |_| {
+            count += 1;
+            count
+        });
+        let names = Vec::new();
+        Ok(Statement { dialect, parts, names }.text())
     }
 
     #[test]
@@ -442,7 +440,7 @@ mod tests {
             (Sqlite,   "select * from t where id = :id",         "select * from t where id = ?1"),
             (Postgres, "select :a::int, ':b', \":c\" -- :d\n",   "select $1::int, ':b', \":c\""),
             (Postgres, "select /* :a */ 1;",                     "select 1"),
-            (Postgres, "select $$:a 'x'$$, $t$:b$$t$",           "select ':a ''x''', ':b$$'"),
+            (Postgres, "select $$:a 'x'$$, $t$:b$$t$",           "select ':a ''x''', ':b$'"),
             (Postgres, "select 'it''s :a'",                      "select 'it''s :a'"),
             (Postgres, "select a[1:2], x'0F', b'01', 1.5e-3, .5", "select a[1 : 2], x'0F', b'01', 1.5e-3, .5"),
             (Postgres, "select t.a,t.\"B\"\"c\" from s.t",       "select t.a, t.\"B\"\"c\" from s.t"),

@@ -3,6 +3,10 @@
 //! Made by the SQL connector from what a person wrote, and executed by the SQL wire as it stands.
 //! The text is in one spelling: no comments, no semicolon, texts in single quotes only.
 
+use serde_json::Value;
+
+use crate::domain::canonical::Canonical;
+
 /// Whose SQL it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Dialect {
@@ -17,10 +21,39 @@ pub enum Dialect {
 pub struct Statement {
     /// Whose.
     pub dialect: Dialect,
-    /// The text, with numbered parameters.
-    pub text: String,
+    /// The text, and its parameters by their numbers.
+    pub parts: Vec<Part>,
     /// The names of the parameters, the first of which is number 1. Each once.
     pub names: Vec<String>,
+}
+
+/// A piece of a statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// SQL as it stands.
+    Text(String),
+    /// The place of a parameter.
+    Param(usize),
+}
+
+impl Statement {
+    /// The text, with the dialect's own marks for parameters.
+    pub fn text(&self) -> String {
+        let mark = match self.dialect {
+            Dialect::Postgres => '$',
+            Dialect::Sqlite => '?',
+        };
+        self.text_with(|number| format!("{mark}{number}"))
+    }
+
+    /// The text, with whatever stands for parameter `number`.
+    pub fn text_with(&self, mut param: impl FnMut(usize) -> String) -> String {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Param(number) => param(*number),
+        });
+        parts.collect()
+    }
 }
 
 /// A tool that reads.
@@ -67,4 +100,31 @@ pub enum Lock {
     Of(String),
     /// None (it groups or combines): the transaction has to be serializable instead.
     Nothing,
+}
+
+/// What stands for the rows of a preview: the same for the same rows, in whatever order they came.
+pub fn state_of(rows: &[Value]) -> String {
+    let mut texts: Vec<String> = rows
+        .iter()
+        .map(|row| Canonical::of(row).to_string())
+        .collect();
+    texts.sort_unstable();
+    let all: Vec<Value> = texts.into_iter().map(Value::String).collect();
+    Canonical::of(&Value::Array(all)).hash().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_state_is_that_of_the_rows_and_not_of_their_order() {
+        let (a, b) = (json!({"id": 1, "x": "1"}), json!({"x": "2", "id": 2}));
+        let both = state_of(&[a.clone(), b.clone()]);
+        assert_eq!(both, state_of(&[b.clone(), a.clone()]));
+        assert_ne!(both, state_of(std::slice::from_ref(&a)));
+        assert_ne!(both, state_of(&[a.clone(), b, a]));
+        assert_ne!(state_of(&[]), state_of(&[json!("")]));
+    }
 }
