@@ -19,6 +19,7 @@ pub mod post;
 mod posting;
 pub mod reputation;
 mod session;
+pub mod sql;
 mod streamable;
 mod supervisor;
 mod ticket;

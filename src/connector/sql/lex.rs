@@ -72,7 +72,10 @@ pub fn lex(text: &str, dialect: Dialect) -> Result<Vec<Placed>, Flaw> {
         if reader.here() == Some(b';') {
             reader.at += 1;
             if reader.skip_space()? {
-                return Err(reader.flaw(reader.at, "only one statement: nothing may follow the semicolon"));
+                return Err(reader.flaw(
+                    reader.at,
+                    "only one statement: nothing may follow the semicolon",
+                ));
             }
             break;
         }
@@ -324,10 +327,15 @@ impl Reader<'_> {
         let start = self.at;
         let rest = self.rest();
         let tag_end = rest.get(1..).and_then(|after| after.find('$'));
-        let tag = tag_end.and_then(|end| rest.get(..end + 2)).unwrap_or_default();
+        let tag = tag_end
+            .and_then(|end| rest.get(..end + 2))
+            .unwrap_or_default();
         let inner = tag.trim_matches('$');
         let named = inner.bytes().all(continues_name)
-            && !inner.bytes().next().is_some_and(|first| first.is_ascii_digit());
+            && !inner
+                .bytes()
+                .next()
+                .is_some_and(|first| first.is_ascii_digit());
         if tag.is_empty() || !named {
             return Err(self.flaw(
                 start,
@@ -428,7 +436,12 @@ mod tests {
             count
         });
         let names = Vec::new();
-        Ok(Statement { dialect, parts, names }.text())
+        Ok(Statement {
+            dialect,
+            parts,
+            names,
+        }
+        .text())
     }
 
     #[test]

@@ -168,7 +168,11 @@ fn placed(words: &str) -> (Option<Location>, String) {
 fn original(text: &str, tokens: &[Placed], statement: &Statement, place: Location) -> Position {
     let respelt = statement.text();
     let lines = usize::try_from(place.line.saturating_sub(1)).unwrap_or(usize::MAX);
-    let start: usize = respelt.split_inclusive('\n').take(lines).map(str::len).sum();
+    let start: usize = respelt
+        .split_inclusive('\n')
+        .take(lines)
+        .map(str::len)
+        .sum();
     let column = usize::try_from(place.column.saturating_sub(1)).unwrap_or(usize::MAX);
     let rest = respelt.get(start..).unwrap_or_default();
     let mut ahead = rest.char_indices();
@@ -179,7 +183,14 @@ fn original(text: &str, tokens: &[Placed], statement: &Statement, place: Locatio
         let parts = lex::spell(before, number);
         let names = Vec::new();
         let dialect = statement.dialect;
-        Statement { dialect, parts, names }.text().len() <= wanted
+        Statement {
+            dialect,
+            parts,
+            names,
+        }
+        .text()
+        .len()
+            <= wanted
     };
     let count = (0..tokens.len()).take_while(begins).last().unwrap_or(0);
     Position::of(text, tokens.get(count).map_or(0, |placed| placed.at))
@@ -198,9 +209,10 @@ fn with_deep_stack<T: Send>(work: impl FnOnce() -> Judged<T> + Send) -> Judged<T
 /// Every parameter is a property of the schema.
 fn known(statement: &Statement, text: &str, schema: &Value, at: &str) -> Result<(), Invalid> {
     let properties = schema.get("properties").and_then(Value::as_object);
-    let unknown = statement.names.iter().find(|name| {
-        !properties.is_some_and(|properties| properties.contains_key(name.as_str()))
-    });
+    let unknown = statement
+        .names
+        .iter()
+        .find(|name| !properties.is_some_and(|properties| properties.contains_key(name.as_str())));
     let Some(name) = unknown else {
         return Ok(());
     };

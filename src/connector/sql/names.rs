@@ -41,13 +41,23 @@ const INFORMATION_SCHEMA: &[&str] = &[
 /// What of SQLite's own tables may be read.
 const SQLITE_CATALOGUES: &[&str] = &["sqlite_master", "sqlite_schema"];
 /// Virtual tables of SQLite that show pages, programs or settings.
-const SQLITE_VIRTUAL: &[&str] = &["bytecode", "dbstat", "tables_used", "stmt", "completion", "fsdir"];
+const SQLITE_VIRTUAL: &[&str] = &[
+    "bytecode",
+    "dbstat",
+    "tables_used",
+    "stmt",
+    "completion",
+    "fsdir",
+];
 
 static POSTGRES_FUNCTIONS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| words(POSTGRES));
 static SQLITE_FUNCTIONS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| words(SQLITE));
 
 fn words(lists: &[&'static str]) -> BTreeSet<&'static str> {
-    lists.iter().flat_map(|list| list.split_whitespace()).collect()
+    lists
+        .iter()
+        .flat_map(|list| list.split_whitespace())
+        .collect()
 }
 
 /// Whether a function of this name, in lower case, may be called.
@@ -112,8 +122,17 @@ fn forbidden(name: &str, dialect: Dialect) -> Option<String> {
             let object_type = name.strip_prefix("reg").is_some_and(|kind| {
                 matches!(
                     kind,
-                    "class" | "collation" | "config" | "dictionary" | "namespace" | "oper"
-                        | "operator" | "proc" | "procedure" | "role" | "type"
+                    "class"
+                        | "collation"
+                        | "config"
+                        | "dictionary"
+                        | "namespace"
+                        | "oper"
+                        | "operator"
+                        | "proc"
+                        | "procedure"
+                        | "role"
+                        | "type"
                 )
             });
             system || object_type
@@ -189,7 +208,11 @@ fn heads_columns(tokens: &[Placed], index: usize) -> bool {
 fn word(tokens: &[Placed], index: usize) -> Option<String> {
     match &tokens.get(index)?.token {
         Token::Word(word) => Some(word.to_ascii_lowercase()),
-        Token::Quoted(_) | Token::Text(_) | Token::Bits(_) | Token::Number(_) | Token::Param(_)
+        Token::Quoted(_)
+        | Token::Text(_)
+        | Token::Bits(_)
+        | Token::Number(_)
+        | Token::Param(_)
         | Token::Sign(_) => None,
     }
 }

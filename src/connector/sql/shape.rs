@@ -93,9 +93,11 @@ fn inserts(insert: &Insert) -> Result<Writes, String> {
         || insert.multi_table_insert_type.is_some();
     let on_conflict = matches!(insert.on, None | Some(OnInsert::OnConflict(_)));
     if odd || !on_conflict {
-        return Err("write it as INSERT INTO table (...) VALUES or SELECT, with ON CONFLICT and \
+        return Err(
+            "write it as INSERT INTO table (...) VALUES or SELECT, with ON CONFLICT and \
                     RETURNING where needed"
-            .to_owned());
+                .to_owned(),
+        );
     }
     match &insert.table {
         TableObject::TableName(name) => writes(name, insert.returning.is_some()),
@@ -115,11 +117,13 @@ fn updates(update: &Update) -> Result<Writes, String> {
         || update.settings.is_some()
         || !update.table.joins.is_empty();
     match &update.table.relation {
-        TableFactor::Table { name, args: None, .. } if !odd => {
-            writes(name, update.returning.is_some())
-        }
-        _ => Err("write it as UPDATE table SET ... WHERE, with FROM and RETURNING where needed"
-            .to_owned()),
+        TableFactor::Table {
+            name, args: None, ..
+        } if !odd => writes(name, update.returning.is_some()),
+        _ => Err(
+            "write it as UPDATE table SET ... WHERE, with FROM and RETURNING where needed"
+                .to_owned(),
+        ),
     }
 }
 
@@ -136,13 +140,18 @@ fn deletes(delete: &Delete) -> Result<Writes, String> {
         FromTable::WithoutKeyword(_) => &[],
     };
     match from {
-        [TableWithJoins { relation: TableFactor::Table { name, args: None, .. }, joins }]
-            if !odd && joins.is_empty() =>
-        {
-            writes(name, delete.returning.is_some())
-        }
-        _ => Err("write it as DELETE FROM table WHERE, with USING and RETURNING where needed"
-            .to_owned()),
+        [
+            TableWithJoins {
+                relation:
+                    TableFactor::Table {
+                        name, args: None, ..
+                    },
+                joins,
+            },
+        ] if !odd && joins.is_empty() => writes(name, delete.returning.is_some()),
+        _ => Err(
+            "write it as DELETE FROM table WHERE, with USING and RETURNING where needed".to_owned(),
+        ),
     }
 }
 
@@ -241,7 +250,10 @@ impl Visitor for Walls {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Broken> {
         self.queries += 1;
         if !query.locks.is_empty() {
-            return refuse(query.span(), "FOR UPDATE and FOR SHARE lock, which is the broker's to do");
+            return refuse(
+                query.span(),
+                "FOR UPDATE and FOR SHARE lock, which is the broker's to do",
+            );
         }
         if !is_bare(query) {
             return refuse(query.span(), "a clause that is not on the list");
@@ -264,7 +276,8 @@ impl Visitor for Walls {
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Broken> {
         let in_texts = |part: &ObjectNamePart| {
-            part.as_ident().is_none_or(|ident| ident.quote_style == Some('\''))
+            part.as_ident()
+                .is_none_or(|ident| ident.quote_style == Some('\''))
         };
         match relation.0.len() > 2 || relation.0.iter().any(in_texts) {
             true => refuse(relation.span(), "name a table as `table` or `schema.table`"),
@@ -286,7 +299,10 @@ impl Visitor for Walls {
                 ..
             } => {
                 if args.is_some() && !self.may_call(name) {
-                    return refuse(name.span(), format!("the function `{name}` is not on the list"));
+                    return refuse(
+                        name.span(),
+                        format!("the function `{name}` is not on the list"),
+                    );
                 }
                 with_hints.is_empty() && partitions.is_empty() && index_directives.is_empty()
             }
@@ -372,9 +388,7 @@ impl Walls {
         let parts: Vec<String> = name.0.iter().filter_map(folded).collect();
         match parts.as_slice() {
             [only] => names::may_call(only, self.dialect),
-            [schema, function] => {
-                schema == "pg_catalog" && names::may_call(function, self.dialect)
-            }
+            [schema, function] => schema == "pg_catalog" && names::may_call(function, self.dialect),
             _ => false,
         }
     }
@@ -465,7 +479,13 @@ fn joined(from: &TableWithJoins, target: &[String]) -> Option<String> {
 
 /// The name of a plain table, and what the rest of the query calls it.
 fn table(factor: &TableFactor) -> Option<(Vec<String>, String)> {
-    let TableFactor::Table { name, args: None, alias, .. } = factor else {
+    let TableFactor::Table {
+        name,
+        args: None,
+        alias,
+        ..
+    } = factor
+    else {
         return None;
     };
     let parts: Vec<String> = name.0.iter().filter_map(folded).collect();

@@ -281,9 +281,8 @@ fn a_parameter_that_is_named_twice_has_one_number() {
 #[test]
 fn a_statement_that_explodes_is_refused_in_time() {
     let began = std::time::Instant::now();
-    let nested = |open: &str, close: &str| {
-        format!("select * from {}t{}", open.repeat(24), close.repeat(24))
-    };
+    let nested =
+        |open: &str, close: &str| format!("select * from {}t{}", open.repeat(24), close.repeat(24));
     let long = |part: &str| format!("select 1 {}", part.repeat(1_990));
     for text in [
         nested("(", ")"),

@@ -213,7 +213,10 @@ impl ToolDef {
             ("output_schema", json!(self.output_schema)),
             ("money", json!(self.money)),
             ("rate_limit", json!(self.rate_limit)),
-            ("masks", json!(Some(&self.masks).filter(|masks| !masks.is_empty()))),
+            (
+                "masks",
+                json!(Some(&self.masks).filter(|masks| !masks.is_empty())),
+            ),
             ("annotations", json!(self.annotations)),
             ("timeout_ms", json!(self.timeout_ms)),
         ];
@@ -244,14 +247,20 @@ impl ToolDef {
             let detail = format!("must be 1 to {MAX_DESCRIPTION} bytes long");
             return wrong("/description", detail);
         }
-        if !self.timeout_ms.is_none_or(|ms| (1..=MOST_TIMEOUT_MS).contains(&ms)) {
+        if !self
+            .timeout_ms
+            .is_none_or(|ms| (1..=MOST_TIMEOUT_MS).contains(&ms))
+        {
             let detail = format!("must be between 1 and {MOST_TIMEOUT_MS}");
             return wrong("/timeout_ms", detail);
         }
         if let Some(limit) = self.rate_limit
             && (limit.per_min == 0 || limit.burst == Some(0))
         {
-            return wrong("/rate_limit", "must let at least one call through".to_owned());
+            return wrong(
+                "/rate_limit",
+                "must let at least one call through".to_owned(),
+            );
         }
         self.check_schemas()?;
         self.check_money()?;
@@ -307,7 +316,10 @@ impl ToolDef {
             }
         };
         if self.risk == Risk::Low {
-            return wrong("/money", "a tool that moves money is of high risk".to_owned());
+            return wrong(
+                "/money",
+                "a tool that moves money is of high risk".to_owned(),
+            );
         }
         let inside = |at: &str| match dotted(at) {
             Some(_) => pointer::in_schema(&self.input_schema, at),
@@ -371,7 +383,10 @@ impl TryFrom<Value> for Money {
             Value::Object(_) => serde_json::from_value(value)
                 .map(Money::Amount)
                 .map_err(|error| error.to_string()),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
             | Value::Array(_) => {
                 let known = "{\"amount\": \"/pointer\", \"currency\": \"INR\"} or \"none\"";
                 Err(format!("here belongs {known}"))

@@ -434,10 +434,14 @@ fn understood(value: &Value, depth: usize) -> Result<(), String> {
                     "`{key}` has no meaning here: write {{\"$arg\": \"/pointer\"}} or \
                      {{\"$proposal\": \"id\"}} alone"
                 )),
-                None => map.values().try_for_each(|item| understood(item, depth + 1)),
+                None => map
+                    .values()
+                    .try_for_each(|item| understood(item, depth + 1)),
             }
         }
-        Value::Array(items) => items.iter().try_for_each(|item| understood(item, depth + 1)),
+        Value::Array(items) => items
+            .iter()
+            .try_for_each(|item| understood(item, depth + 1)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
@@ -471,7 +475,9 @@ fn filled(value: &Value, args: &Value, proposal: &str) -> Option<Value> {
         }
         Value::Array(items) => {
             let items = items.iter();
-            items.filter_map(|item| filled(item, args, proposal)).collect()
+            items
+                .filter_map(|item| filled(item, args, proposal))
+                .collect()
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     })

@@ -12,6 +12,7 @@ mod def;
 mod exec;
 pub mod http;
 mod invalid;
+pub mod numbers;
 pub mod pointer;
 mod source;
 pub mod statement;
@@ -20,11 +21,11 @@ pub use def::{
     Annotations, Mask, MaskDo, Money, MoneyAmount, RateBy, RateLimit, ToolDef, valid_name,
 };
 pub use exec::{
-    ContentType, Exec, ExpectRows, Idempotency, Lookup, McpExec, Method, ProgramExec,
-    RestExec, RestPreview, Slot, SqlHigh, SqlLow, Template, ToolKind,
+    ContentType, Exec, ExpectRows, Idempotency, Lookup, McpExec, Method, ProgramExec, RestExec,
+    RestPreview, Slot, SqlHigh, SqlLow, Template, ToolKind,
 };
 pub use invalid::{Invalid, Position};
 pub use source::{
     Auth, Limits, McpSource, PostgresSource, ProgramSource, RestSource, Source, SourceConfig,
-    SourceKind, SqliteSource, Tls,
+    SourceKind, SqliteSource, Tls, header_name, header_value,
 };

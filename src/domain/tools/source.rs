@@ -340,8 +340,9 @@ impl SourceConfig {
                 http_url(&mcp.url, "/config/url")?;
                 headers(&mcp.headers)
             }
-            SourceConfig::Program(program) => valid_name(&program.program)
-                .map_err(|why| Invalid::source("/config/program", why)),
+            SourceConfig::Program(program) => {
+                valid_name(&program.program).map_err(|why| Invalid::source("/config/program", why))
+            }
         }
     }
 }
@@ -376,7 +377,11 @@ impl PostgresSource {
             }
         }
         let connections = Some(self.max_connections.into());
-        within("/config/max_connections", connections, MOST_CONNECTIONS.into())?;
+        within(
+            "/config/max_connections",
+            connections,
+            MOST_CONNECTIONS.into(),
+        )?;
         let timeout = Some(self.statement_timeout_ms);
         within("/config/statement_timeout_ms", timeout, MOST_TIMEOUT_MS)
     }
@@ -474,7 +479,7 @@ fn headers(given: &BTreeMap<String, String>) -> Result<(), Invalid> {
 }
 
 /// Why a header may not be set under this name, or `Ok`.
-pub(crate) fn header_name(name: &str) -> Result<(), String> {
+pub fn header_name(name: &str) -> Result<(), String> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || name.len() > 100 || !name.bytes().all(token) {
         return Err(format!("`{}` is no name of a header", name.escape_debug()));
@@ -488,7 +493,7 @@ pub(crate) fn header_name(name: &str) -> Result<(), String> {
 }
 
 /// Whether a text can stand in a header: nothing in it ends the line.
-pub(crate) fn header_value(value: &str) -> bool {
+pub fn header_value(value: &str) -> bool {
     let printable = |byte: u8| byte == b'\t' || (0x20..0x7f).contains(&byte);
     value.len() <= 4096 && value.bytes().all(printable)
 }
