@@ -6,8 +6,11 @@
 pub mod mcp;
 pub mod noop;
 pub mod razorpay;
+pub mod openapi;
+pub mod program;
 mod reading;
 pub mod registry;
+pub mod rest;
 pub mod sql;
 
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};

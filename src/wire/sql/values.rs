@@ -225,7 +225,8 @@ fn list(items: &[Value]) -> String {
     format!("{{{}}}", items.join(","))
 }
 
-/// Asks the database for the names of types, so that a cast means the very type.
+/// Asks the database for the names of types, so that a cast means the very type: without a length,
+/// `bpchar` and not `character`, which would be one character.
 pub(super) async fn type_names(
     connection: &mut sqlx::PgConnection,
     types: &[PgTypeInfo],
@@ -234,7 +235,7 @@ pub(super) async fn type_names(
         .iter()
         .map(|info| info.oid().unwrap_or_default())
         .collect();
-    let query = "SELECT format_type(o, NULL) FROM unnest($1) WITH ORDINALITY AS t(o, n) ORDER BY n";
+    let query = "SELECT format_type(o, -1) FROM unnest($1) WITH ORDINALITY AS t(o, n) ORDER BY n";
     sqlx::query_scalar(query)
         .bind(oids)
         .fetch_all(connection)
