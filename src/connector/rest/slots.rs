@@ -107,7 +107,9 @@ pub(super) fn form(document: &Value) -> Result<String, Malformed> {
                 .iter()
                 .map(|item| scalar(item, &place))
                 .collect::<Result<_, _>>()?,
-            other => vec![scalar(other, &place)?],
+            one @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+                vec![scalar(one, &place)?]
+            }
         };
         let pair = |value: String| format!("{}={}", encoded(name), encoded(&value));
         pairs.extend(values.into_iter().map(pair));

@@ -265,7 +265,11 @@ impl TryFrom<Value> for Idempotency {
         }
         let (name, window_secs) = match value {
             Value::String(name) => (name, DEFAULT_WINDOW_SECS),
-            other => {
+            other @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_)) => {
                 let whole: Whole = serde_json::from_value(other).map_err(|e| e.to_string())?;
                 (whole.name, whole.window_secs)
             }

@@ -107,7 +107,7 @@ fn request(method: &'static str, path: &str) -> Request {
 fn status(heard: &Heard) -> u16 {
     match heard {
         Heard::Answer(answer) => answer.status,
-        other => panic!("{other:?}"),
+        Heard::NotSent(_) | Heard::TooLarge { .. } | Heard::Lost(_) => panic!("{heard:?}"),
     }
 }
 

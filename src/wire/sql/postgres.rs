@@ -173,7 +173,6 @@ impl Postgres {
         };
         match ended {
             Ok(written) | Err(Ended::With(written)) => Ok(written),
-            Err(Ended::Again(why)) => Err(why),
             Err(Ended::Sql(error)) => {
                 if !is_answer(&error) {
                     connection.close_on_drop();

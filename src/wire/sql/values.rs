@@ -47,7 +47,13 @@ impl Kind {
             let spelling = Spelling::of(element);
             let through = match spelling {
                 Spelling::Money => "numeric[]::text[]",
-                _ => "text[]",
+                Spelling::Bool
+                | Spelling::Integer
+                | Spelling::Double
+                | Spelling::Json
+                | Spelling::Time
+                | Spelling::Bytes
+                | Spelling::AsIs => "text[]",
             };
             return Kind::List(spelling, through);
         }
@@ -216,7 +222,11 @@ pub(super) fn input(value: Option<&Value>, array: bool) -> Option<String> {
 fn list(items: &[Value]) -> String {
     let item = |item: &Value| match item {
         Value::Array(inner) => list(inner),
-        other => match input(Some(other), false) {
+        one @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Object(_)) => match input(Some(one), false) {
             None => "NULL".to_owned(),
             Some(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
         },

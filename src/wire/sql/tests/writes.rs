@@ -224,7 +224,7 @@ async fn a_commit_whose_answer_is_lost_is_unknown_until_its_marker_is_looked_up(
             return;
         };
         bench.database.prepare(DEADLINE).await.unwrap();
-        let url = url::Url::parse(&std::env::var("TEST_POSTGRES_URL").unwrap()).unwrap();
+        let url = url::Url::parse(&server().unwrap()).unwrap();
         let (host, port) = (url.host_str().unwrap(), url.port().unwrap_or(5432));
         let port = cutting(format!("{host}:{port}"), pass_commit).await;
         let url = format!(
@@ -260,9 +260,7 @@ async fn a_look_waits_for_the_write_that_is_under_way() {
         return;
     };
     bench.database.prepare(DEADLINE).await.unwrap();
-    let holder = sqlx::PgPool::connect(&std::env::var("TEST_POSTGRES_URL").unwrap())
-        .await
-        .unwrap();
+    let holder = sqlx::PgPool::connect(&server().unwrap()).await.unwrap();
     let mut open = holder.begin().await.unwrap();
     let text = format!(
         "insert into {}.hundi_effects values ($1, now())",
