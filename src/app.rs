@@ -37,6 +37,7 @@ use crate::domain::tool::Tool;
 use crate::ephemeral::local::Local;
 use crate::ephemeral::redis::Redis;
 use crate::ephemeral::{Bucket, Ephemeral};
+use crate::keyring::masters;
 use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
 use crate::store::spool::Folder;
@@ -154,7 +155,7 @@ impl App {
                 )),
             }),
             sources: Some(sources),
-            vault: None,
+            masters: masters(&keys.masters),
             keys: Arc::new(keys.ring),
             sampler: config
                 .sandbox_mode()

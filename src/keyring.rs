@@ -11,6 +11,7 @@
 
 pub mod files;
 pub mod kept;
+mod masters;
 mod stored;
 
 use std::fs::{self, File, OpenOptions};
@@ -32,6 +33,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{ACCEPTED_SKEW_SECS, BadKey, KeyEntry, KeyRing, KeyState, TokenKey};
 pub use files::make_folder;
 use files::{failed, refuse_open, replace};
+pub use masters::masters;
 use stored::{HexSecret, Stored, StoredKey, StoredState, VERSION};
 
 /// The ring's file in the data folder.

@@ -2,6 +2,7 @@
 //! sites that no vendor has, amounts in words against amounts in numbers, prompts that are not
 //! the usual one.
 
+mod again;
 mod doors;
 mod payees;
 mod sites;

@@ -343,6 +343,25 @@ async fn only_what_a_provider_refused_says_fix_args() {
 }
 
 #[tokio::test]
+#[rustfmt::skip]
+async fn what_turned_hundi_away_is_not_for_the_agent_to_fix() {
+    let cases = [
+        (400, "fix_args"), (401, "stop"), (403, "stop"), (404, "stop"), (405, "stop"),
+        (413, "reduce_scope"), (415, "stop"),
+    ];
+    for (status, recovery) in cases {
+        let line = Line::cut();
+        let house = house(&line, policy()).await;
+        let allowed = proposed(&house, "wire_money").await;
+        line.is(Reply::TurnedAway { status, words: "no".to_owned() });
+        let answer = commit(&house, &allowed, &token(&allowed)).await;
+        let told = (&answer["status"], &answer["provider"]["code"], &answer["recovery"]);
+        let code = json!(format!("http_{status}"));
+        assert_eq!(told, (&json!("failed"), &code, &json!(recovery)), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_doubt_that_only_a_person_can_end_says_so() {
     //  the tool       may be asked   recovery         settled by
     for (tool, recovery, by) in [

@@ -534,7 +534,14 @@ async fn an_argument_that_looks_like_money_needs_the_operators_word() {
     let nested =
         json!({"part": {"type": "object", "properties": {"priceInr": {"type": "string"}}}});
     let hidden = json!({"value": {"type": "integer", "description": "How much, in paise."}});
+    let mut by_pattern = tool("hide", json!({}));
+    by_pattern["inputSchema"]["patternProperties"] = json!({"^amount": {"type": "integer"}});
+    let open = json!({"payment": {"type": "object"}});
+    let text = json!({"value": {"type": "string", "description": "Amount to pay, as a decimal."}});
     let tools = [
+        by_pattern,
+        tool("pass", open),
+        tool("spell", text),
         tool("send", json!({"amount": {"type": "integer"}})),
         tool("buy", nested),
         tool("give", hidden),
@@ -544,7 +551,7 @@ async fn an_argument_that_looks_like_money_needs_the_operators_word() {
     desk.configure(&with(&up, "trust_on_first_use = true"));
     let server = desk.serve();
     stands(&server, "look", "accepted").await;
-    for name in ["send", "buy", "give"] {
+    for name in ["send", "buy", "give", "hide", "pass", "spell"] {
         let tool = stands(&server, name, "new").await;
         assert!(
             tool["problem"]

@@ -238,6 +238,21 @@ async fn a_policy_for_nobody_is_taken_with_a_warning_and_the_nearest_name() {
         .server
         .command(&["policy", "set", "agnet-1", r#"{"daily_limit": 5}"#]);
     assert!(printed.contains("did you mean agent-1?"), "{printed}");
+    // So is a name in the white list that is no tool's.
+    let cases = [
+        ("tranfer_funds", "did you mean transfer_funds?"),
+        ("transfer_funds_commit", "did you mean transfer_funds?"),
+        ("nothing_like_it", "no tool is called so"),
+        ("nothing_*", "no tool is called so"),
+    ];
+    for (entry, said) in cases {
+        let (status, told) = desk
+            .patch(&json!({"allowed_tools": ["noop", "transfer_*", entry]}))
+            .await;
+        let warnings = told["warnings"].as_array().unwrap();
+        assert_eq!((status, warnings.len()), (200, 1), "{told}");
+        assert!(warnings[0].as_str().unwrap().contains(said), "{told}");
+    }
 }
 
 #[tokio::test]
@@ -491,6 +506,28 @@ async fn who_runs_an_agent_does_not_approve_for_it() {
     let (asha, bob) = (desk.approver("asha").await, desk.approver("Bob").await);
     assert_eq!(desk.approve(&asha, &held).await, "self_approval");
     assert_eq!(desk.approve(&bob, &held).await, "approved 1");
+}
+
+#[tokio::test]
+async fn an_approver_named_like_the_agent_is_its_own_and_no_name_hides_a_letter() {
+    let desk = Desk::with(json!({"require_approval_above": 10})).await;
+    let admin = desk.server.admin_key.clone();
+    let held = desk.transfer(100, "acct_1").await;
+    let alike = desk.approver("Agent-1").await;
+    assert_eq!(desk.approve(&alike, &held).await, "self_approval");
+    for name in ["be\u{200b}rt", "bert\u{202e}", "\u{feff}bert"] {
+        for body in [
+            json!({"role": "approver", "name": name}),
+            json!({"role": "approver", "name": "bert", "person": name}),
+        ] {
+            let (status, refused) = desk.send("POST", "/v1/keys", &admin, &body).await;
+            assert_eq!(
+                (status, text(&refused, "code")),
+                (400, "invalid_request"),
+                "{refused}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

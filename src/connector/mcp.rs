@@ -16,8 +16,9 @@ use serde_json::{Map, Value};
 use super::reading::{Shown, id_of, look, same, whole};
 use super::{Connector, Malformed};
 use crate::domain::call::{
-    Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
+    Call, HTTP_CODE, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
 };
+use crate::domain::strict::MAX_SAFE_INTEGER as MAX_SAFE;
 use crate::domain::tool::at_path;
 use crate::domain::upstream::ToolRule;
 
@@ -66,13 +67,23 @@ impl UpstreamTool {
         })
     }
 
-    /// How much left, where the rule says that the answer tells.
+    /// How much left, where the rule says that the answer tells. Digits in a text count as well,
+    /// and what is more than any account holds is the most there is: told, and not passed over.
     fn settled(&self, content: &Value) -> Option<i64> {
         let values = at_path(content, self.rule.settled_amount.as_deref()?).ok()?;
         match values.as_slice() {
             [Value::Number(minor)] => {
-                let minor = whole(minor).and_then(|minor| i64::try_from(minor).ok());
-                minor.filter(|minor| *minor >= 0)
+                let minor = whole(minor).filter(|minor| *minor >= 0)?;
+                Some(i64::try_from(minor).map_or(MAX_SAFE, |minor| minor.min(MAX_SAFE)))
+            }
+            [Value::String(digits)] => {
+                let all = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+                let minor = || {
+                    digits
+                        .parse()
+                        .map_or(MAX_SAFE, |minor: i64| minor.min(MAX_SAFE))
+                };
+                all.then(minor)
             }
             _ => None,
         }
@@ -147,7 +158,7 @@ impl Connector for UpstreamTool {
                 }
             }
             Reply::TurnedAway { status, words } => {
-                Outcome::Refused(refusal(&format!("http_{status}"), words))
+                Outcome::Refused(refusal(&format!("{HTTP_CODE}{status}"), words))
             }
             Reply::NotSent(why) => Outcome::NotSent(why.clone()),
             Reply::TooLarge { .. } => Outcome::Unknown(reply.why()),
@@ -409,7 +420,25 @@ mod tests {
         let told = json!({"id": "x", "amount_requested": 9_900});
         assert_eq!(settled(&rule, told.clone()), Some(9_900));
         assert_eq!(settled(&json!({}), told), None);
-        for unclear in [json!(-1), json!("9900"), json!(1.5), json!(null)] {
+        let odd = [
+            (json!("9900"), 9_900),
+            (json!(9_900.0), 9_900),
+            (json!(0), 0),
+            (json!("1000000000000000000000000000000"), MAX_SAFE),
+            (json!(u64::MAX), MAX_SAFE),
+        ];
+        for (told, expected) in odd {
+            let content = json!({"id": "x", "amount_requested": told});
+            assert_eq!(settled(&rule, content), Some(expected), "{told}");
+        }
+        for unclear in [
+            json!(-1),
+            json!("-9900"),
+            json!("9,900"),
+            json!(""),
+            json!(1.5),
+            json!(null),
+        ] {
             assert_eq!(
                 settled(&rule, json!({"id": "x", "amount_requested": unclear})),
                 None

@@ -5,11 +5,15 @@
 
 pub mod bank;
 pub mod mcp;
+pub mod model;
 pub mod noop;
+pub mod openapi;
+pub mod program;
 pub mod razorpay;
 mod reading;
 pub mod registered;
 pub mod registry;
+pub mod rest;
 pub mod sql;
 
 use crate::domain::call::{Call, Order, Outcome, RecoveryContract, Reply, Sighting};

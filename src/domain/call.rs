@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::canonical::Canonical;
 use super::ids::{ProposalId, ToolName};
 use super::money::Effective;
+use super::reason::Recovery;
 
 /// A proposal as a connector sees it: what to do, under which names.
 #[derive(Clone, PartialEq, Debug)]
@@ -172,6 +173,34 @@ pub struct ProviderError {
     pub code: String,
     /// Its words.
     pub description: String,
+}
+
+/// How the code of what a server turned away begins; its HTTP status follows.
+pub const HTTP_CODE: &str = "http_";
+/// The code where what an order would decide has been decided meanwhile.
+pub const MOVED_ON: &str = "payout_state";
+
+impl ProviderError {
+    /// What the caller can do about it. Most of what a provider refuses is in the arguments; a
+    /// server that turns hundi itself away is the operator's to mend, and what is over is over.
+    pub fn recovery(&self) -> Recovery {
+        if self.code == MOVED_ON {
+            return Recovery::Stop;
+        }
+        let status = self.code.strip_prefix(HTTP_CODE);
+        status.map_or(Recovery::FixArgs, |status| {
+            status.parse().map_or(Recovery::FixArgs, turned_away)
+        })
+    }
+}
+
+/// What the caller can do where a server answered a call with this HTTP status, and did nothing.
+pub fn turned_away(status: u16) -> Recovery {
+    match status {
+        401 | 403 | 404 | 405 | 415 => Recovery::Stop,
+        413 => Recovery::ReduceScope,
+        _ => Recovery::FixArgs,
+    }
 }
 
 /// What the provider told us unasked, by webhook or poll, about one effect.

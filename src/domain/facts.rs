@@ -108,7 +108,8 @@ impl FreezeScope {
 pub struct Registration {
     /// The payee that the account belongs to; `None` if nobody registered it.
     pub payee: Option<RegisteredPayee>,
-    /// The registered payee that bears the name which the caller gave to an account of nobody's.
+    /// The registered payee that bears the name, or has the site, which the caller gave to an
+    /// account of nobody's.
     pub namesake: Option<RegisteredPayee>,
 }
 

@@ -50,7 +50,8 @@ pub fn same_entity(a: &str, b: &str) -> bool {
     !a.is_empty() && a == normalised(b)
 }
 
-fn normalised(name: &str) -> String {
+/// One spelling for every spelling of a name.
+pub(super) fn normalised(name: &str) -> String {
     let letters = name.nfkd().filter(|c| !is_combining_mark(*c));
     let lower: String = letters.flat_map(char::to_lowercase).collect();
     let lower = lower

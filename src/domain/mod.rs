@@ -5,11 +5,13 @@
 //! show are separate types in `entry`.
 
 pub mod above;
+pub mod access;
 pub mod audit;
 pub mod call;
 pub mod canonical;
 pub mod change;
 pub mod document;
+pub mod envelope;
 pub mod errands;
 pub mod facts;
 pub mod hostname;
@@ -26,7 +28,9 @@ pub mod policy;
 pub mod principal;
 pub mod proposal;
 pub mod reason;
+pub mod requests;
 pub mod retention;
+pub mod roles;
 pub mod rules;
 pub mod schema;
 pub mod secret;

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::document::Document;
 use super::ids::{MalformedId, hex, unhex};
+use super::legal_name::normalised;
 
 /// Bytes of a digest that name a payee: within one organisation they never meet by chance.
 const ID_BYTES: usize = 8;
@@ -27,11 +28,14 @@ const PREFIX: &str = "py_";
 pub struct PayeeId(String);
 
 impl PayeeId {
-    /// The id of whoever bears this name, whatever its case and spacing.
+    /// The id of whoever bears this name, however it and its legal form are spelt.
     pub fn of_name(name: &str) -> Self {
-        let lower = name.to_lowercase();
-        let words: Vec<&str> = lower.split_whitespace().collect();
-        let digest = Sha256::digest(words.join(" ").as_bytes());
+        let mut words = normalised(name);
+        if words.is_empty() {
+            // Nothing but signs: these are the name then.
+            words = name.split_whitespace().collect::<Vec<_>>().join(" ");
+        }
+        let digest = Sha256::digest(words.as_bytes());
         Self(format!("{PREFIX}{}", hex(&digest[..ID_BYTES])))
     }
 
@@ -109,6 +113,17 @@ impl Document for AccountOf {
     type Id = str;
 }
 
+/// The payees that are registered with one site. Named by the registrable host.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SiteOf(pub Vec<PayeeId>);
+
+impl Document for SiteOf {
+    const KIND: &'static str = "payee_site";
+    const CACHED: bool = true;
+    type Id = str;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +132,11 @@ mod tests {
     fn one_name_is_one_payee() {
         let acme = PayeeId::of_name("Acme Ltd");
         assert_eq!(PayeeId::of_name("  ACME\tltd "), acme);
-        assert_ne!(PayeeId::of_name("Acme Ltd."), acme);
+        assert_eq!(PayeeId::of_name("Acme Ltd."), acme);
+        assert_eq!(PayeeId::of_name("ACME LIMITED"), acme);
+        assert_ne!(PayeeId::of_name("Acme Inc"), acme);
+        assert_ne!(PayeeId::of_name("Acme"), acme);
+        assert_ne!(PayeeId::of_name("???"), PayeeId::of_name("!!!"));
         assert_eq!(acme.as_str().parse(), Ok(acme.clone()));
         for bad in [
             "py_",

@@ -14,11 +14,47 @@ use super::schema::bounds;
 use super::upstream::{Definition, MoneyWord, Term, ToolRule, UpstreamRules};
 
 /// Words in the name of an argument that speak of money.
-const MONEY_WORDS: [&str; 29] = [
+const MONEY_WORDS: &[&str] = &[
     "amount", "amounts", "amt", "sum", "total", "subtotal", "price", "prices", "cost", "costs",
     "fee", "fees", "money", "cash", "currency", "paise", "paisa", "rupees", "cents", "pence",
-    "satoshis", "wei", "lamports", "inr", "usd", "eur", "gbp", "salary", "tip",
+    "satoshis", "wei", "lamports", "inr", "usd", "eur", "gbp", "salary", "tip", "betrag",
+    "montant", "importe", "importo", "monto", "bedrag", "kwota",
 ];
+/// Words that speak of money where they name a number, or something that may hold anything.
+const PAYING_WORDS: &[&str] = &[
+    "pay",
+    "payment",
+    "payments",
+    "payout",
+    "payouts",
+    "transfer",
+    "transfers",
+    "charge",
+    "charges",
+    "refund",
+    "refunds",
+    "deposit",
+    "withdrawal",
+    "withdraw",
+    "donation",
+    "debit",
+    "credit",
+    "credits",
+    "wage",
+    "wages",
+    "bonus",
+    "rent",
+    "bid",
+    "rupee",
+    "dollar",
+    "dollars",
+    "euro",
+    "euros",
+    "pounds",
+    "yen",
+];
+/// Names of what is handed on to somebody else as it is: it may hold anything, money too.
+const PASSED_ON: &[&str] = &["body", "payload", "params", "request"];
 /// Last words of names that only speak about it: `price_id`, `fee_bearer`, `total_count`.
 const ABOUT: [&str; 8] = [
     "id", "ids", "type", "name", "count", "bearer", "mode", "status",
@@ -32,6 +68,10 @@ const UNIT_WORDS: [&str; 6] = [
     "minor units",
     "currency",
 ];
+/// Words at the start of a description that speak of money: `Amount to pay`, `The total price`.
+const TOLD_WORDS: [&str; 6] = ["amount", "price", "fee", "money", "salary", "cost"];
+/// How many words the start is.
+const FIRST_WORDS: usize = 3;
 /// The key of [`ToolRule::reference`].
 const REFERENCE: &str = "reference";
 /// Most steps that following one path through a schema may take.
@@ -146,7 +186,8 @@ fn named_paths(rule: &ToolRule) -> Vec<(&'static str, &str)> {
 }
 
 /// Whether a path of arguments (`a.b`, `a[].b`) can lead somewhere. `Err` with the nearest name
-/// there is, if one is near. Where a schema leaves open what there may be, it can.
+/// there is, if one is near. Where a schema leaves open what there may be, it can, unless a name
+/// that it has is almost this one.
 fn leads(schema: &Value, path: &str) -> Result<(), Option<String>> {
     let mut here = vec![schema];
     for step in path.split('.') {
@@ -170,10 +211,12 @@ fn leads(schema: &Value, path: &str) -> Result<(), Option<String>> {
         // What lists nothing is free-form.
         let open = open || (known.is_empty() && here.first() != Some(&schema));
         if next.is_empty() {
-            return if open {
+            // What is open may have this name, but hardly beside one that is almost the same.
+            let near = nearest(key, known.into_iter());
+            return if open && near.is_none() {
                 Ok(())
             } else {
-                Err(nearest(key, known.into_iter()).map(str::to_owned))
+                Err(near.map(str::to_owned))
             };
         }
         if list {
@@ -211,14 +254,19 @@ fn applied<'a>(doc: &'a Value, nodes: &[&'a Value]) -> Vec<&'a Value> {
     all
 }
 
-/// The first argument, at any depth, whose name or unit speaks of money.
+/// The first argument, at any depth, whose name, words or unit speak of money, or in which a caller
+/// may put what it likes under a name that speaks of paying.
 pub fn looks_like_money(schema: &Value) -> Option<String> {
     let mut open = vec![schema];
     while let Some(node) = open.pop() {
         match node {
             Value::Object(map) => {
-                let named = map.get("properties").and_then(Value::as_object);
-                let mut named = named.into_iter().flatten();
+                // The name of an argument may be a pattern as well, or the caller's own.
+                let named = ["properties", "patternProperties"].into_iter();
+                let named = named.filter_map(|word| map.get(word)?.as_object());
+                let unnamed = ["items", "additionalProperties"].into_iter();
+                let unnamed = unnamed.filter_map(|word| map.get_key_value(word));
+                let mut named = named.flatten().chain(unnamed);
                 if let Some((name, _)) = named.find(|(name, what)| is_money(name, what)) {
                     return Some(name.chars().take(64).collect());
                 }
@@ -243,16 +291,60 @@ fn is_money(name: &str, what: &Value) -> bool {
     {
         return false;
     }
-    if words
-        .iter()
-        .any(|word| MONEY_WORDS.contains(&word.as_str()))
-    {
-        return true;
+    let names = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
+    let number = is_number(what);
+    names(MONEY_WORDS)
+        || (names(PAYING_WORDS) && (number || is_free(what)))
+        || (names(PASSED_ON) && is_free(what))
+        || is_told(what, number)
+}
+
+/// Whether its title or description begins by saying that it is money, or names the unit of a
+/// number.
+fn is_told(what: &Value, number: bool) -> bool {
+    let said = ["title", "description"].into_iter();
+    said.filter_map(|word| what.get(word)?.as_str())
+        .any(|said| {
+            let words = words(said).into_iter().filter(|word| !word.is_empty());
+            let mut words = words.take(FIRST_WORDS);
+            let lower = said.to_lowercase();
+            words.any(|word| TOLD_WORDS.contains(&word.as_str()))
+                || (number && UNIT_WORDS.iter().any(|unit| lower.contains(unit)))
+        })
+}
+
+fn is_number(what: &Value) -> bool {
+    let kind = |kind: &Value| matches!(kind.as_str(), Some("number" | "integer"));
+    match what.get("type") {
+        Some(Value::Array(kinds)) => kinds.iter().any(kind),
+        Some(one) => kind(one),
+        None => false,
     }
-    let number = matches!(kind, Some("number" | "integer"));
-    let told = what.get("description").and_then(Value::as_str);
-    let told = told.filter(|_| number).unwrap_or_default().to_lowercase();
-    UNIT_WORDS.iter().any(|word| told.contains(word))
+}
+
+/// Whether it takes arguments that nobody has listed: an object that lists none, or one that has a
+/// schema for others.
+fn is_free(what: &Value) -> bool {
+    let Some(map) = what.as_object() else {
+        return what == &Value::Bool(true);
+    };
+    let holds = |kind: &str| match map.get("type") {
+        Some(Value::Array(kinds)) => kinds.iter().any(|one| one == kind),
+        Some(one) => one == kind,
+        // What says nothing takes everything.
+        None => map.keys().all(|key| key == "description" || key == "title"),
+    };
+    let lists = map.contains_key("properties") || map.contains_key("patternProperties");
+    holds("object")
+        && (adds_its_own(what) || !lists)
+        && map.get("additionalProperties") != Some(&Value::Bool(false))
+}
+
+/// Whether it has a schema for arguments that it does not name.
+fn adds_its_own(what: &Value) -> bool {
+    ["additionalProperties", "unevaluatedProperties"]
+        .iter()
+        .any(|word| what.get(*word).is_some_and(is_a_schema))
 }
 
 /// `maxAmount_inr` is `max`, `amount`, `inr`.
@@ -301,10 +393,36 @@ mod tests {
             ("amount_is_exact", &json!({"type": "boolean"}),               false),
             ("summary",         &json!({"type": "string"}),                false),
             ("percent",         &number,                                   false),
+            // Words of others, and of paying.
+            ("montant",         &number,                                   true),
+            ("deposit",         &number,                                   true),
+            ("deposit",         &json!({"type": "string"}),                false),
+            ("credits",         &json!({"type": ["integer", "null"]}),     true),
+            // What is told of it.
+            ("value",           &json!({"type": "number", "description": "The amount to transfer"}), true),
+            ("value",           &json!({"type": "string", "description": "Amount to pay, decimal"}), true),
+            ("value",           &json!({"type": "string", "title": "Amount"}), true),
+            ("note",            &json!({"type": "string", "description": "Why, beside the amount"}), false),
+            ("limit",           &json!({"type": "integer", "description": "Total number of rows"}), false),
+            // What may hold anything, under a name of paying or of what is passed on.
+            ("payment",         &json!({"type": "object"}),                true),
+            ("payment",         &json!({"type": "object", "additionalProperties": true}), true),
+            ("payouts",         &json!({"type": "object", "additionalProperties": {"type": "integer"}}), true),
+            ("transfer",        &json!({"type": "object", "properties": {}, "additionalProperties": {"type": "integer"}}), true),
+            ("payment",         &json!({}),                                true),
+            ("payment",         &json!({"type": "string"}),                false),
+            ("payment",         &json!({"type": "object", "properties": {"id": {"type": "string"}}}), false),
+            ("payment",         &json!({"type": "object", "additionalProperties": false}), false),
+            ("body",            &json!({"type": ["object", "null"]}),      true),
+            ("body",            &json!({"type": "string"}),                false),
+            ("metadata",        &json!({"type": "object"}),                false),
+            ("each",            &json!({"type": "array", "items": {"type": "integer", "description": "in paise"}}), true),
+            ("each",            &json!({"type": "object", "additionalProperties": {"type": "integer", "description": "in paise"}}), true),
         ];
         for (name, what, expected) in cases {
             let inside = schema(json!({"a": {"items": schema(json!({name: what}))}}));
-            for schema in [schema(json!({name: what})), inside] {
+            let by_pattern = json!({"type": "object", "patternProperties": {format!("^{name}"): what}});
+            for schema in [schema(json!({name: what})), inside, by_pattern] {
                 assert_eq!(looks_like_money(&schema).is_some(), expected, "{name} {what}");
             }
         }
@@ -336,5 +454,13 @@ mod tests {
             assert_eq!(leads(&whole, path), Err(near.map(str::to_owned)), "{path}");
         }
         assert!(leads(&json!({"type": "object"}), "amount").is_err());
+        let open = json!({
+            "type": "object",
+            "properties": {"amount": {"type": "integer"}},
+            "patternProperties": {"^x_": {}},
+        });
+        assert_eq!(leads(&open, "x_more"), Ok(()));
+        let near = Some("amount".to_owned());
+        assert_eq!(leads(&open, "amuont"), Err(near), "open, and yet a slip");
     }
 }

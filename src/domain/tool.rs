@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::canonical::Canonical;
 use super::ids::ToolName;
 use super::money::{Currency, Effective, Money};
-use super::payee::PayeeId;
+use super::payee::{PayeeId, RegisteredPayee};
 use super::schema::Checker;
 use super::tools::work::Registered;
 use super::upstream::ToolRule;
@@ -129,6 +129,21 @@ impl Payee {
             let url = url::Url::parse(self.url.as_deref()?).ok()?;
             url.host_str().map(str::to_owned)
         })
+    }
+
+    /// Every name that histories may have for whoever is paid, today's first. What was paid to an
+    /// account before somebody registered it is under the account.
+    pub fn names(&self, registered: Option<&RegisteredPayee>) -> Vec<String> {
+        let accounts = registered
+            .into_iter()
+            .flat_map(|payee| &payee.fund_accounts);
+        let mut names: Vec<String> = self.identity().into_iter().collect();
+        for name in self.account.iter().chain(accounts) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
     }
 }
 

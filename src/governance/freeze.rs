@@ -5,7 +5,7 @@
 
 use super::{Request, domains, payee};
 use crate::domain::facts::{Fact, Facts, Freeze, FreezeScope};
-use crate::domain::payee::RegisteredPayee;
+use crate::domain::payee::{PayeeId, RegisteredPayee};
 use crate::domain::reason::{Finding, Reason};
 
 /// `frozen`: an operator's stop, or nobody knows whether there is one.
@@ -52,8 +52,8 @@ fn covers(freeze: &Freeze, request: &Request<'_>, known: Option<&RegisteredPayee
 
 fn is_vendor(id: &str, request: &Request<'_>) -> bool {
     let payee = request.payee;
-    let folded = |text: &str| text.trim().to_lowercase();
-    let named = payee.name.as_deref().map(folded) == Some(folded(id));
+    let named = payee.name.as_deref();
+    let named = named.is_some_and(|name| PayeeId::of_name(name) == PayeeId::of_name(id));
     // A vendor's name is not a host, though it may read as one: only what has a dot is.
     let domain = Some(id).filter(|id| id.contains('.'));
     let domain = domain.and_then(domains::plain);
@@ -88,9 +88,11 @@ mod tests {
             (Vendor, Some("acct_123"),    true),
             (Vendor, Some("acct_124"),    false),
             (Vendor, Some(" acme LTD"),   true),
+            (Vendor, Some("Acme  Limited."), true),
+            (Vendor, Some("Acme Inc"),    false),
             (Vendor, Some("acme.example"), true),
             (Vendor, Some("Other Ltd"),   false),
-            (Vendor, Some("Acme Ltd."),   false),
+            (Vendor, Some("Acme Ltd."),   true),
             (Vendor, Some("example"),     false),
             (Vendor, Some("https://ACME.example/"), true),
             (Vendor, Some("cme.example"), false),

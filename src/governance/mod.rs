@@ -21,6 +21,7 @@
 //!
 //! Gathering the facts, and writing what was decided, is the broker's.
 
+pub mod access;
 mod amounts;
 pub mod anomaly;
 pub mod approval;
@@ -37,6 +38,7 @@ pub mod rate;
 pub mod repeat;
 pub mod reputation;
 pub mod risk;
+pub mod routing;
 pub mod secrets;
 pub mod simulate;
 

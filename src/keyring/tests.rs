@@ -206,3 +206,15 @@ fn a_file_of_keys_is_read_newest_first_and_refused_where_it_is_not_one() {
 }
 
 const KEY: &str = "5b1e77c0a94d2f6683e1d07c45ba9f3210d8e6b7245c91fa3e68072bd4159c";
+
+#[test]
+fn an_envelope_names_its_master_key_as_the_keyring_does() {
+    let key = |fill: u8| {
+        let text: String = (0..32).map(|i| format!("{:02x}", i ^ fill)).collect();
+        KeyBytes::from_hex(&text).unwrap()
+    };
+    let keys = [key(2), key(1)];
+    let held = masters(&keys);
+    let names: Vec<_> = held.names().map(str::to_owned).collect();
+    assert_eq!(names, keys.each_ref().map(master_name));
+}

@@ -138,8 +138,8 @@ pub struct Lately {
 pub enum Side {
     /// The agent that pays.
     Agent(AgentId),
-    /// Who is paid, as `Payee::identity` names them.
-    Payee(String),
+    /// Who is paid, by every name that they have in the books; the first is today's.
+    Payee(Vec<String>),
 }
 
 /// Which payment another one repeats.

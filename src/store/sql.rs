@@ -399,7 +399,11 @@ fn among(selected: &str, lately: &Lately) -> Question {
         .with(" AND p.org = ", lately.org.as_str());
     let asked = match &lately.of {
         Side::Agent(agent) => asked.with(" AND p.agent = ", agent.as_str()),
-        Side::Payee(payee) => asked.with(" AND p.payee IS NOT NULL AND p.payee = ", &**payee),
+        Side::Payee(names) => {
+            let asked = asked.words(" AND p.payee IS NOT NULL AND p.payee IN (NULL");
+            let named = |asked: Question, name: &String| asked.with(", ", name.as_str());
+            names.iter().fold(asked, named).words(")")
+        }
     };
     asked
         .with(" AND p.id >= ", ProposalId::at(lately.oldest, [0; 10]))

@@ -139,7 +139,7 @@ async fn propose_as(house: &House, who: &Principal, arguments: Value) -> Decided
     }
 }
 
-async fn commit(house: &House, decided: &Decided) -> Committed {
+pub async fn commit(house: &House, decided: &Decided) -> Committed {
     let request = CommitRequest {
         proposal_id: decided.proposal.id().to_string(),
         commit_token: decided.token.clone().unwrap(),
@@ -163,7 +163,7 @@ fn acme() -> NewPayee {
     }
 }
 
-async fn register(house: &House, new: NewPayee) {
+pub async fn register(house: &House, new: NewPayee) {
     let who = person(Role::Operator);
     house.broker.pay.register_payee(&who, new).await.unwrap();
 }

@@ -134,7 +134,7 @@ impl House {
             outbound: None,
             audit_key: None,
             sources: None,
-            vault: None,
+            masters: hundi::domain::envelope::Masters::new(Vec::new()),
             spool: None,
         };
         let mut tools = registry::tools(true);

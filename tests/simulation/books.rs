@@ -259,7 +259,11 @@ impl Books {
         self.proposals.values().filter(move |p| {
             let side = match &lately.of {
                 Side::Agent(agent) => p.fixed.agent == *agent,
-                Side::Payee(payee) => p.fixed.payee.identity().as_ref() == Some(payee),
+                Side::Payee(names) => p
+                    .fixed
+                    .payee
+                    .identity()
+                    .is_some_and(|name| names.contains(&name)),
             };
             let sent = p.execution.as_ref().map(|execution| execution.claimed_at);
             let recent = p.fixed.created_at >= lately.since || sent >= Some(lately.since);

@@ -301,7 +301,7 @@ impl Node {
             outbound: None,
             audit_key: None,
             sources: None,
-            vault: None,
+            masters: hundi::domain::envelope::Masters::new(Vec::new()),
             spool: None,
         };
         let settings = Settings {

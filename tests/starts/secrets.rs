@@ -8,6 +8,9 @@ use hundi::config::settings::{Kind, SETTINGS};
 /// What stands in examples, repeats itself, runs up, or is made of a few characters.
 const GUESSED: &[&str] = &[
     "changeme-changeme-changeme",
+    "REPLACE_ME_WITH_A_SECRET",
+    "generate-a-strong-random-string",
+    "qwertyuiopasdfghjklzxcvb",
     "secret-secret-secret",
     "your-webhook-secret-here",
     "super_secret_token_123",

@@ -632,11 +632,13 @@ pub async fn what_was_paid_lately_is_found_and_added_up(place: &dyn Place) {
         since: minutes(40),
         oldest: T0,
     };
-    let (a, x) = (Side::Agent(agent("a")), Side::Payee("x".to_owned()));
+    let (a, x) = (Side::Agent(agent("a")), Side::Payee(vec!["x".to_owned()]));
     let sum = async |of: &Side| store.sum_lately(&lately(of.clone())).await.unwrap();
     assert_eq!(sum(&a).await, 20 + 300 + 50_000 + 300);
     assert_eq!(sum(&x).await, 20 + 300 + 4_000 + 300);
-    assert_eq!(sum(&Side::Payee("nobody".to_owned())).await, 0);
+    assert_eq!(sum(&Side::Payee(vec!["nobody".to_owned()])).await, 0);
+    let either = Side::Payee(vec!["y".to_owned(), "x".to_owned()]);
+    assert_eq!(sum(&either).await, 20 + 300 + 4_000 + 300 + 50_000);
     let sent = Lately {
         since: T0.plus_secs(1),
         ..lately(a.clone())

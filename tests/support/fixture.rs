@@ -111,7 +111,7 @@ pub fn broker(store: Arc<dyn Store>, wire: Arc<Provider>) -> Broker {
         outbound: None,
         audit_key: None,
         sources: None,
-        vault: None,
+        masters: hundi::domain::envelope::Masters::new(Vec::new()),
         spool: None,
     };
     let settings = Settings {

@@ -276,7 +276,7 @@ impl House {
             outbound: plan.outbound,
             audit_key: AuditKey::from_bytes(&[7; 32]).map(Arc::new),
             sources: None,
-            vault: None,
+            masters: hundi::domain::envelope::Masters::new(Vec::new()),
             spool: plan.spool,
         };
         let settings = Settings {

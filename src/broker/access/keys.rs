@@ -21,6 +21,7 @@ use crate::domain::document::{Document, Single, version};
 use crate::domain::ids::{AgentId, OrgId, hex, unhex};
 use crate::domain::principal::{Principal, Right, Role};
 use crate::domain::time::Timestamp;
+use crate::domain::visible::plain;
 use crate::store::ApplyError;
 
 /// The agent that the first start makes.
@@ -501,10 +502,13 @@ fn may_keep(who: &Principal, role: Role) -> Result<(), Trouble> {
 
 fn check_name(name: &str) -> Result<(), Trouble> {
     let fits = name.chars().count() <= MAX_NAME && !name.trim().is_empty();
-    if fits && !name.chars().any(char::is_control) {
+    // Characters that are not seen make two names of what people read as one.
+    if fits && plain(name) == name {
         return Ok(());
     }
-    let text = format!("a name has 1 to {MAX_NAME} characters, none of them a control character");
+    let text = format!(
+        "a name has 1 to {MAX_NAME} characters, none of them a control or invisible character"
+    );
     Err(Trouble::InvalidRequest(text))
 }
 

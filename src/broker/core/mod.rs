@@ -17,7 +17,7 @@ mod trouble;
 use std::ops::Deref;
 use std::sync::Arc;
 
-pub use ports::{Keys, Place, Ports, Sampler, Vault};
+pub use ports::{Keys, Ports, Sampler};
 pub use request::{
     CommitRequest, Committed, ListRequest, MAX_AWAIT, ProposeRequest, Proposed, SealedToken, Word,
 };

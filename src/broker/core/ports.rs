@@ -1,14 +1,13 @@
 //! What the broker is made of, as traits: whoever composes it hands these in.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::ambient::Ambient;
 use crate::domain::audit::AuditKey;
-use crate::domain::ids::{OrgId, ToolName};
-use crate::domain::secret::Secret;
+use crate::domain::envelope::Masters;
+use crate::domain::ids::ToolName;
 use crate::domain::token::KeyRing;
 use crate::ephemeral::Ephemeral;
 use crate::store::{Spool, Store};
@@ -31,28 +30,6 @@ pub trait Sampler: Send + Sync {
         args: &Value,
         prompt: Option<&str>,
     ) -> Result<Vec<String>, String>;
-}
-
-/// Where something sealed belongs. It opens nowhere else.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// The kind of document that it is part of.
-    pub kind: &'static str,
-    /// Whose it is.
-    pub org: OrgId,
-    /// The document's name.
-    pub name: String,
-    /// Counts the sealings of this document.
-    pub version: u64,
-}
-
-/// Seals secrets for the store under the master keys of this process, and opens them.
-pub trait Vault: Send + Sync {
-    /// Sealed under a new data key. The error says why not, without a secret.
-    fn seal(&self, place: &Place, secrets: &BTreeMap<String, Secret>) -> Result<Value, String>;
-
-    /// What was sealed at this place. The error says which master key is wanted.
-    fn open(&self, place: &Place, sealed: &Value) -> Result<BTreeMap<String, Secret>, String>;
 }
 
 /// What the broker is made of.
@@ -80,8 +57,8 @@ pub struct Ports {
     pub audit_key: Option<Arc<AuditKey>>,
     /// Opens the sources of registered tools; `None` has none.
     pub sources: Option<Arc<dyn Sources>>,
-    /// Seals their secrets; `None` keeps none.
-    pub vault: Option<Arc<dyn Vault>>,
+    /// Seal their secrets, the newest first; without one, none are kept.
+    pub masters: Masters,
     /// Keeps records of refusals that the store could not take; `None` forgets them.
     pub spool: Option<Arc<dyn Spool>>,
 }

@@ -95,6 +95,14 @@ pub enum Trouble {
     /// An upstream failed on a pass-through call.
     #[error("the upstream did not answer properly: {0}")]
     Upstream(String),
+    /// An upstream refused a pass-through call before it did anything.
+    #[error("the upstream refused the call: {why}")]
+    UpstreamRefused {
+        /// Its words.
+        why: String,
+        /// What the caller can do about them.
+        recovery: Recovery,
+    },
     /// The answer to a pass-through call is longer than is taken.
     #[error("the answer is longer than the {limit} bytes that are taken; ask for less")]
     ResultTooLarge {
@@ -151,7 +159,7 @@ impl Trouble {
             Trouble::Overloaded { .. } => "overloaded",
             Trouble::RateLimited { .. } => "rate_limited",
             Trouble::Frozen(_) => "frozen",
-            Trouble::Upstream(_) => "upstream_failed",
+            Trouble::Upstream(_) | Trouble::UpstreamRefused { .. } => "upstream_failed",
             Trouble::ResultTooLarge { .. } => "result_too_large",
             Trouble::Invalid(invalid) => invalid.code,
             Trouble::NameTaken(..) => "name_taken",
@@ -185,9 +193,10 @@ impl Trouble {
             | Trouble::InUse(..)
             | Trouble::Changed => 409,
             Trouble::RateLimited { .. } => 429,
-            Trouble::Upstream(_) | Trouble::ResultTooLarge { .. } | Trouble::OutputInvalid(..) => {
-                502
-            }
+            Trouble::Upstream(_)
+            | Trouble::UpstreamRefused { .. }
+            | Trouble::ResultTooLarge { .. }
+            | Trouble::OutputInvalid(..) => 502,
             Trouble::Timeout(_) => 504,
             Trouble::StoreUnavailable
             | Trouble::UpstreamUnavailable(_)
@@ -216,6 +225,7 @@ impl Trouble {
             | Trouble::RateLimited { .. }
             | Trouble::Upstream(_)
             | Trouble::Changed => Recovery::Wait,
+            Trouble::UpstreamRefused { recovery, .. } => *recovery,
             Trouble::ResultTooLarge { .. } => Recovery::ReduceScope,
             Trouble::WrongState(_) => Recovery::ReadOutcome,
             Trouble::ApprovedAlready(_) | Trouble::SelfApproval => Recovery::GetApproval,

@@ -186,6 +186,9 @@ impl Pay {
         scope: FreezeScope,
         id: &str,
     ) -> Result<(), Trouble> {
+        if scope == FreezeScope::Vendor && id == "*" {
+            return bad("no vendor is called `*`; the scope `all` stops everything");
+        }
         let (there, what) = match scope {
             FreezeScope::All | FreezeScope::Vendor => (true, "scope"),
             FreezeScope::Agent => (self.knows_agent(who, id).await?, "agent"),

@@ -25,6 +25,7 @@ use crate::domain::change::DocWrite;
 use crate::domain::document::Document;
 use crate::domain::facts::Earlier;
 use crate::domain::ids::{OrgId, hex};
+use crate::domain::payee::RegisteredPayee;
 use crate::domain::policy::{Per, Policy, Repeat};
 use crate::domain::time::Timestamp;
 use crate::governance::Request;
@@ -89,6 +90,7 @@ impl Pay {
         &self,
         org: &OrgId,
         request: &Request<'_>,
+        registered: Option<&RegisteredPayee>,
         policy: Option<&Policy>,
         now: Timestamp,
     ) -> Result<Found, StoreError> {
@@ -97,7 +99,11 @@ impl Pay {
         };
         let agent = || Side::Agent(request.agent.clone());
         // Without a payee there is nobody to add up for, so everything of the agent counts.
-        let payee = || request.payee.identity().map_or_else(agent, Side::Payee);
+        let names = request.payee.names(registered);
+        let payee = || match names.as_slice() {
+            [] => agent(),
+            names => Side::Payee(names.to_vec()),
+        };
         let compares = policy.duplicates.then != Repeat::Off;
         let of_sum = policy.approval_above.iter().map(|sum| match sum.per {
             Per::Agent => agent(),
@@ -174,6 +180,9 @@ impl Pay {
 fn mark_id(side: &Side) -> String {
     match side {
         Side::Agent(agent) => format!("agent/{agent}"),
-        Side::Payee(payee) => format!("payee/{}", hex(&Sha256::digest(payee.as_bytes()))),
+        Side::Payee(names) => {
+            let today = names.first().map_or("", String::as_str);
+            format!("payee/{}", hex(&Sha256::digest(today.as_bytes())))
+        }
     }
 }

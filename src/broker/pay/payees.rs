@@ -14,7 +14,7 @@ use crate::domain::change::{Change, Conflict, DocKey, DocWrite, Guard, Record};
 use crate::domain::document::{Document, Stored, version};
 use crate::domain::facts::Registration;
 use crate::domain::ids::OrgId;
-use crate::domain::payee::{AccountOf, PayeeId, RegisteredPayee};
+use crate::domain::payee::{AccountOf, PayeeId, RegisteredPayee, SiteOf};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::tool::Payee;
 use crate::governance::domains;
@@ -156,13 +156,69 @@ impl Pay {
                 url: payee.vendor_url.clone(),
             };
             paid.registration.payee = Some(payee);
-        } else if let Some(name) = &claimed.name {
-            let id = PayeeId::of_name(name);
-            let (namesake, guard) = self.remembered::<RegisteredPayee>(org, &id).await?;
-            paid.guards.push(guard);
-            paid.registration.namesake = namesake.transpose()?.map(|stored| stored.value);
+        } else {
+            paid.registration.namesake = self.namesake(org, claimed, &mut paid.guards).await?;
         }
         Ok(paid)
+    }
+
+    /// The registered payee whose name or site is claimed for an account that is not registered.
+    async fn namesake(
+        &self,
+        org: &OrgId,
+        claimed: &Payee,
+        guards: &mut Vec<Guard>,
+    ) -> Result<Option<RegisteredPayee>, Trouble> {
+        let mut ids: Vec<PayeeId> = claimed
+            .name
+            .as_deref()
+            .map(PayeeId::of_name)
+            .into_iter()
+            .collect();
+        if let Some(site) = claimed.url.as_deref().and_then(site) {
+            let (of_site, guard) = self.remembered::<SiteOf>(org, &site).await?;
+            guards.push(guard);
+            let of_site = of_site.transpose()?.map(|stored| stored.value.0);
+            ids.extend(of_site.into_iter().flatten().take(1));
+        }
+        for id in ids {
+            let (payee, guard) = self.remembered::<RegisteredPayee>(org, &id).await?;
+            guards.push(guard);
+            if let Some(payee) = payee.transpose()? {
+                return Ok(Some(payee.value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The documents that take a payee from the site of `before` to that of `after`.
+    async fn site_writes(
+        &self,
+        org: &OrgId,
+        id: &PayeeId,
+        before: Option<&RegisteredPayee>,
+        after: Option<&RegisteredPayee>,
+    ) -> Result<Vec<DocWrite>, Trouble> {
+        let of = |payee: Option<&RegisteredPayee>| payee?.vendor_url.as_deref().and_then(site);
+        let (left, taken) = (of(before), of(after));
+        let left = left.filter(|left| Some(left) != taken.as_ref());
+        let mut docs = Vec::new();
+        for site in left.iter().chain(&taken) {
+            let held = self.document::<SiteOf>(org, site).await?;
+            let expect = Some(held.as_ref().map_or(0, |held| held.version));
+            let mut ids = held.map(|held| held.value.0).unwrap_or_default();
+            let listed = ids.contains(id);
+            if listed == (Some(site) == taken.as_ref()) {
+                continue;
+            }
+            ids.retain(|one| one != id);
+            ids.extend((!listed).then(|| id.clone()));
+            docs.push(match ids.is_empty() {
+                true => SiteOf::delete(org, site, expect),
+                false => SiteOf(ids).write(org, site, expect),
+            });
+        }
+        Ok(docs)
     }
 
     async fn payee_named(
@@ -222,6 +278,7 @@ impl Pay {
                 None => AccountOf::delete(org, &account, expect),
             });
         }
+        docs.extend(self.site_writes(&who.org, id, before, after).await?);
         Ok(docs)
     }
 
@@ -256,6 +313,11 @@ impl Pay {
 /// Why a URL is none that a vendor could have; `None` if it may be one.
 pub fn no_vendors(url: &str) -> Option<String> {
     domains::implausible(url).map(|why| format!("no vendor has such a URL: {why}"))
+}
+
+/// The site of a URL, as far as somebody registered it.
+fn site(url: &str) -> Option<String> {
+    domains::host(url).map(|host| domains::registrable(&host).to_owned())
 }
 
 /// The payee in its one spelling, or what is wrong with it.

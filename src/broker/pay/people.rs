@@ -56,7 +56,8 @@ impl Pay {
         Ok(marks)
     }
 
-    /// Whether the key that proposed names one of these marks as the person who runs the agent.
+    /// Whether the key that proposed has one of these marks: the person who runs the agent, or its
+    /// own name where nobody is named.
     pub(super) async fn runs(
         &self,
         org: &OrgId,
@@ -64,7 +65,7 @@ impl Pay {
         marks: &[String],
     ) -> Result<bool, Trouble> {
         let key = self.stored_key(org, proposer).await?;
-        let person = key.and_then(|key| key.person().map(spelt));
+        let person = key.map(|key| spelt(key.person().unwrap_or(key.name())));
         Ok(person.is_some_and(|person| marks.contains(&person)))
     }
 

@@ -13,7 +13,8 @@ use crate::broker::core::{Trouble, failed, forbidden};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::document::{Document, Stored};
-use crate::domain::ids::AgentId;
+use crate::domain::ids::{AgentId, OrgId};
+use crate::domain::names::STEPS;
 use crate::domain::nearest::nearest;
 use crate::domain::policy::{Duplicates, PastPolicy, Policy, RateLimit, Repeat, VersionOf};
 use crate::domain::principal::{Principal, Right};
@@ -154,9 +155,44 @@ impl Pay {
         })
     }
 
-    /// What an operator should know about a policy of this agent: that no key acts as it, and whom
-    /// they may have meant. A policy for an agent to come is a fine thing; one for a typo is none.
+    /// What an operator should know about a policy: that no key acts as its agent, or that a name it
+    /// lists is no tool's, and what they may have meant. A policy for what is to come is a fine
+    /// thing; one for a typo is none.
     pub async fn policy_warnings(
+        &self,
+        who: &Principal,
+        view: &PolicyView,
+    ) -> Result<Vec<String>, Trouble> {
+        let mut warnings = self.unknown_agent(who, &view.agent).await?;
+        warnings.extend(self.unknown_tools(&who.org, &view.policy));
+        Ok(warnings)
+    }
+
+    /// What the white list names that is no tool here.
+    fn unknown_tools(&self, org: &OrgId, policy: &Policy) -> Vec<String> {
+        let tools = self.tools.catalogue().infos(org);
+        let mut warnings = Vec::new();
+        for entry in policy.allowed_tools.iter().flatten() {
+            let matches = match entry.strip_suffix('*') {
+                Some(start) => tools.keys().any(|name| name.starts_with(start)),
+                None => tools.contains_key(entry),
+            };
+            if matches {
+                continue;
+            }
+            let step = STEPS.iter().find_map(|step| entry.strip_suffix(step));
+            let step = step.filter(|tool| tools.contains_key(*tool));
+            let names = tools.keys().map(String::as_str);
+            let near = step.or_else(|| nearest(entry, names));
+            let meant = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            warnings.push(format!(
+                "`allowed_tools` lists {entry}, and no tool is called so{meant}"
+            ));
+        }
+        warnings
+    }
+
+    async fn unknown_agent(
         &self,
         who: &Principal,
         agent: &AgentId,

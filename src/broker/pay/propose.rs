@@ -204,7 +204,9 @@ impl Pay {
         let lately = match request.origin {
             Origin::Agent | Origin::Bank => {
                 let policy = gathered.facts.policy.known().and_then(Option::as_ref);
-                self.paid_lately(&who.org, &asked, policy, now).await?
+                let registered = paid.registration.payee.as_ref();
+                self.paid_lately(&who.org, &asked, registered, policy, now)
+                    .await?
             }
             Origin::Consequence => Found::default(),
         };

@@ -15,15 +15,19 @@ use crate::broker::core::Trouble;
 use crate::broker::core::measure::Timer;
 use crate::connector::registered;
 use crate::domain::audit::names::{Decision, RecordKind};
-use crate::domain::call::{Call, Reply};
+use crate::domain::call::{Call, Reply, turned_away};
 use crate::domain::change::{Change, Record};
 use crate::domain::ids::{AgentId, TraceId};
 use crate::domain::principal::{Principal, Right};
+use crate::domain::reason::Recovery;
 use crate::domain::schema;
 use crate::domain::tool::{Executor, Risk, Tool};
 use crate::domain::tools::work::{Task, Work};
 use crate::governance;
 use crate::wire::Heard;
+
+/// The JSON-RPC code of arguments that a server does not take.
+const INVALID_PARAMS: i64 = -32602;
 
 /// What a call brought back.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,9 +227,19 @@ fn told(tool: &Tool, reply: Reply) -> Result<(Value, bool), Trouble> {
         Reply::Result { content, is_error } => Ok((content, is_error)),
         Reply::TooLarge { limit } => Err(Trouble::ResultTooLarge { limit }),
         Reply::NotSent(_) if ours => Err(Trouble::SourceUnavailable(name())),
-        reply @ (Reply::RpcError { .. }
-        | Reply::TurnedAway { .. }
-        | Reply::NotSent(_)
-        | Reply::Lost(_)) => Err(Trouble::Upstream(reply.why())),
+        Reply::TurnedAway { status, .. } => Err(Trouble::UpstreamRefused {
+            why: reply.why(),
+            recovery: turned_away(status),
+        }),
+        Reply::RpcError {
+            code: INVALID_PARAMS,
+            ..
+        } => Err(Trouble::UpstreamRefused {
+            why: reply.why(),
+            recovery: Recovery::FixArgs,
+        }),
+        Reply::RpcError { .. } | Reply::NotSent(_) | Reply::Lost(_) => {
+            Err(Trouble::Upstream(reply.why()))
+        }
     }
 }

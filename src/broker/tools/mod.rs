@@ -16,7 +16,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::broker::core::Core;
-use crate::broker::core::{Trouble, Vault};
+use crate::broker::core::Trouble;
 use crate::connector::Connector;
 use crate::connector::registry::connector_for;
 use crate::domain::proposal::Proposal;
@@ -80,14 +80,6 @@ impl Tools {
     fn source_wire(&self) -> Result<&dyn Sources, Trouble> {
         let off = || Trouble::Off("this process opens no sources".to_owned());
         self.ports().sources.as_deref().ok_or_else(off)
-    }
-
-    fn vault(&self) -> Result<&dyn Vault, Trouble> {
-        let off = || {
-            let text = "no master key seals secrets here: set HUNDI_MASTER_KEY";
-            Trouble::Off(text.to_owned())
-        };
-        self.ports().vault.as_deref().ok_or_else(off)
     }
 
     fn tending(&self) -> &watch::Tending {

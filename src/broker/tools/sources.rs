@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::Tools;
 use super::registry::Registered;
 use crate::broker::core::kept::{Keepable, Kept, Records};
-use crate::broker::core::{Place, Trouble, forbidden};
+use crate::broker::core::{Trouble, forbidden};
 use crate::domain::audit::names::RecordKind;
+use crate::domain::envelope::{self, Envelope, Place};
 use crate::domain::ids::OrgId;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::secret::Secret;
@@ -31,7 +33,7 @@ pub struct StoredSource {
     /// `{name, kind, config, limits}`.
     document: Value,
     /// The secrets, sealed; `None` where there are none.
-    sealed: Option<Value>,
+    sealed: Option<Envelope>,
     /// Names the sealed secrets, so that none can be put in the place of another's.
     seal: u64,
     /// When each secret was set.
@@ -229,7 +231,14 @@ impl Tools {
             return Ok(BTreeMap::new());
         };
         let place = place(org, name, stored.seal);
-        self.vault()?.open(&place, sealed).map_err(Trouble::Off)
+        let opened = envelope::open(&self.ports().masters, &place, sealed);
+        let opened = opened.map_err(|why| Trouble::Off(why.to_string()))?;
+        let texts: BTreeMap<String, String> =
+            serde_json::from_slice(&opened).map_err(|_| Trouble::StoreUnavailable)?;
+        let secrets = texts.into_iter();
+        Ok(secrets
+            .map(|(name, text)| (name, Secret::new(text)))
+            .collect())
     }
 
     /// The source with its secrets changed and sealed anew.
@@ -264,11 +273,7 @@ impl Tools {
         let seal = seal + 1;
         let sealed = match held.is_empty() {
             true => None,
-            false => {
-                let place = place(&who.org, &source.name, seal);
-                let sealed = self.vault()?.seal(&place, &held);
-                Some(sealed.map_err(Trouble::Off)?)
-            }
+            false => Some(self.envelope(&place(&who.org, &source.name, seal), &held)?),
         };
         Ok(StoredSource {
             document: source.document(),
@@ -276,6 +281,22 @@ impl Tools {
             seal,
             set,
         })
+    }
+
+    fn envelope(
+        &self,
+        place: &Place<'_>,
+        secrets: &BTreeMap<String, Secret>,
+    ) -> Result<Envelope, Trouble> {
+        let texts: BTreeMap<&str, &str> = secrets
+            .iter()
+            .map(|(name, secret)| (name.as_str(), secret.expose()))
+            .collect();
+        let texts = serde_json::to_vec(&texts).map_err(|_| Trouble::StoreUnavailable)?;
+        let texts = Zeroizing::new(texts);
+        let random = Zeroizing::new(self.ports().ambient.bytes());
+        let sealed = envelope::seal(&self.ports().masters, place, &texts, &random);
+        sealed.map_err(|why| Trouble::Off(why.to_string()))
     }
 
     pub(super) fn may_develop(&self, who: &Principal) -> Result<(), Trouble> {
@@ -294,11 +315,11 @@ impl Tools {
     }
 }
 
-fn place(org: &OrgId, name: &str, seal: u64) -> Place {
+fn place<'a>(org: &'a OrgId, name: &'a str, seal: u64) -> Place<'a> {
     Place {
+        org,
         kind: StoredSource::KIND,
-        org: org.clone(),
-        name: name.to_owned(),
+        name,
         version: seal,
     }
 }

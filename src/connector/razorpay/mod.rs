@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Connector, Malformed};
 use crate::domain::call::{
-    Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
+    Call, MOVED_ON, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
 };
 pub use entity::{evidence, is_fund_account_id, is_payout_id};
 pub use heard::in_trouble;
@@ -114,7 +114,7 @@ impl Razorpay {
             | (Self::Reject, Cancelled | Reversed | Failed)
             | (Self::Cancel, Pending | Processing | Processed | Rejected | Reversed | Failed) => {
                 Sighting::Refused(ProviderError {
-                    code: "payout_state".to_owned(),
+                    code: MOVED_ON.to_owned(),
                     description: format!(
                         "the payout is {}, so {} did not and cannot take effect",
                         state.name(),

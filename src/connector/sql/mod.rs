@@ -9,6 +9,7 @@
 
 mod functions;
 mod lex;
+mod locks;
 mod names;
 mod shape;
 
@@ -82,7 +83,7 @@ fn previewed(
     let (query, lock) = compiled(text, dialect, at, move |parsed| {
         let query = shape::read(parsed, dialect)?;
         Ok(match dialect {
-            Dialect::Postgres => shape::lock(query, &target),
+            Dialect::Postgres => locks::lock(query, &target),
             // One writer at a time: there is nothing to lock.
             Dialect::Sqlite => Lock::Nothing,
         })

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::invalid::{Invalid, read};
-use super::pointer;
+use super::template::{Slot, Template};
 use crate::domain::tool::Risk;
 use crate::domain::upstream::ToolRule;
 
@@ -265,7 +265,11 @@ impl TryFrom<Value> for Idempotency {
         }
         let (name, window_secs) = match value {
             Value::String(name) => (name, DEFAULT_WINDOW_SECS),
-            other => {
+            other @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_)) => {
                 let whole: Whole = serde_json::from_value(other).map_err(|e| e.to_string())?;
                 (whole.name, whole.window_secs)
             }
@@ -330,170 +334,6 @@ pub struct McpExec {
     pub rule: ToolRule,
 }
 
-/// What goes into a place of the path, the query or the headers.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Value", into = "Value")]
-pub enum Slot {
-    /// The argument at this pointer: `"/id"`.
-    Arg(String),
-    /// The proposal's id: `{"$proposal": "id"}`.
-    Proposal,
-    /// This text: `{"$text": "open"}`.
-    Text(String),
-}
-
-impl TryFrom<Value> for Slot {
-    type Error = String;
-
-    fn try_from(value: Value) -> Result<Self, String> {
-        let known = "a JSON Pointer like \"/id\", {\"$proposal\": \"id\"} or {\"$text\": \"...\"}";
-        let single = value.as_object().and_then(single_member);
-        match (&value, single) {
-            (Value::String(text), _) if pointer::steps(text).is_some() => {
-                Ok(Slot::Arg(text.clone()))
-            }
-            (_, Some(("$arg", Value::String(text)))) if pointer::steps(text).is_some() => {
-                Ok(Slot::Arg(text.clone()))
-            }
-            (_, Some(("$proposal", Value::String(id)))) if id == "id" => Ok(Slot::Proposal),
-            (_, Some(("$text", Value::String(text)))) => Ok(Slot::Text(text.clone())),
-            _ => Err(format!("here belongs {known}")),
-        }
-    }
-}
-
-impl From<Slot> for Value {
-    fn from(slot: Slot) -> Value {
-        match slot {
-            Slot::Arg(pointer) => Value::String(pointer),
-            Slot::Proposal => json!({"$proposal": "id"}),
-            Slot::Text(text) => json!({"$text": text}),
-        }
-    }
-}
-
-/// A document in which `{"$arg": "/pointer"}` stands for an argument and `{"$proposal": "id"}` for
-/// the proposal's id. Members and items whose argument is absent are left out.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Value", into = "Value")]
-pub struct Template(Value);
-
-/// How deep a template may be nested.
-const MAX_TEMPLATE_DEPTH: usize = 32;
-
-impl Template {
-    /// The document, with its holes filled; `None` if all of it is an absent argument.
-    pub fn filled(&self, args: &Value, proposal: &str) -> Option<Value> {
-        filled(&self.0, args, proposal)
-    }
-
-    /// The pointers of its holes.
-    pub fn pointers(&self) -> Vec<&str> {
-        let mut found = Vec::new();
-        collect(&self.0, &mut found);
-        found
-    }
-}
-
-impl TryFrom<Value> for Template {
-    type Error = String;
-
-    fn try_from(value: Value) -> Result<Self, String> {
-        understood(&value, 0)?;
-        Ok(Self(value))
-    }
-}
-
-impl From<Template> for Value {
-    fn from(template: Template) -> Value {
-        template.0
-    }
-}
-
-fn single_member(map: &Map<String, Value>) -> Option<(&str, &Value)> {
-    let mut members = map.iter();
-    match (members.next(), members.next()) {
-        (Some((key, value)), None) => Some((key, value)),
-        _ => None,
-    }
-}
-
-fn understood(value: &Value, depth: usize) -> Result<(), String> {
-    if depth > MAX_TEMPLATE_DEPTH {
-        return Err(format!("nested deeper than {MAX_TEMPLATE_DEPTH} levels"));
-    }
-    match value {
-        Value::Object(map) => {
-            if let Some((key, inner)) = single_member(map)
-                && let Some(known) = hole(key, inner)
-            {
-                return known;
-            }
-            match map.keys().find(|key| key.starts_with('$')) {
-                Some(key) => Err(format!(
-                    "`{key}` has no meaning here: write {{\"$arg\": \"/pointer\"}} or \
-                     {{\"$proposal\": \"id\"}} alone"
-                )),
-                None => map
-                    .values()
-                    .try_for_each(|item| understood(item, depth + 1)),
-            }
-        }
-        Value::Array(items) => items
-            .iter()
-            .try_for_each(|item| understood(item, depth + 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
-    }
-}
-
-/// Whether a lone member is a hole, and a good one.
-fn hole(key: &str, inner: &Value) -> Option<Result<(), String>> {
-    let good = match key {
-        "$arg" => inner.as_str().and_then(pointer::steps).is_some(),
-        "$proposal" => inner == "id",
-        _ => return None,
-    };
-    Some(match good {
-        true => Ok(()),
-        false if key == "$arg" => Err("`$arg` takes a JSON Pointer like \"/id\"".to_owned()),
-        false => Err("`$proposal` takes \"id\"".to_owned()),
-    })
-}
-
-fn filled(value: &Value, args: &Value, proposal: &str) -> Option<Value> {
-    Some(match value {
-        Value::Object(map) => {
-            match single_member(map) {
-                Some(("$arg", Value::String(at))) => return args.pointer(at).cloned(),
-                Some(("$proposal", _)) => return Some(Value::String(proposal.to_owned())),
-                _ => {}
-            }
-            let members = map.iter();
-            let members = members
-                .filter_map(|(key, item)| Some((key.clone(), filled(item, args, proposal)?)));
-            Value::Object(members.collect())
-        }
-        Value::Array(items) => {
-            let items = items.iter();
-            items
-                .filter_map(|item| filled(item, args, proposal))
-                .collect()
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
-    })
-}
-
-fn collect<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
-    match value {
-        Value::Object(map) => match single_member(map) {
-            Some(("$arg", Value::String(at))) => found.push(at),
-            _ => map.values().for_each(|item| collect(item, found)),
-        },
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
 fn default_max_rows() -> u32 {
     DEFAULT_MAX_ROWS
 }
@@ -511,70 +351,4 @@ fn any_success() -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_template_is_filled_and_what_is_absent_is_left_out() {
-        let template: Template = serde_json::from_value(json!({
-            "to": {"$arg": "/to"}, "note": {"$arg": "/note"}, "ref": {"$proposal": "id"},
-            "lines": [{"sku": {"$arg": "/sku"}}, {"$arg": "/more"}], "kind": "x",
-        }))
-        .unwrap();
-        let args = json!({"to": {"$arg": "/sku"}, "sku": 7});
-        assert_eq!(
-            template.filled(&args, "P"),
-            // What an argument says is not read as a template again.
-            Some(json!({"to": {"$arg": "/sku"}, "ref": "P", "lines": [{"sku": 7}], "kind": "x"}))
-        );
-        assert_eq!(template.pointers(), ["/sku", "/more", "/note", "/to"]);
-    }
-
-    #[test]
-    #[rustfmt::skip]
-    fn what_a_template_does_not_know_is_refused() {
-        for bad in [
-            json!({"$arg": "id"}),
-            json!({"$arg": 1}),
-            json!({"$args": "/id"}),
-            json!({"$proposal": "token"}),
-            json!({"$arg": "/id", "x": 1}),
-            json!([{"a": {"$env": "HOME"}}]),
-        ] {
-            assert!(serde_json::from_value::<Template>(bad.clone()).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    #[rustfmt::skip]
-    fn an_exec_is_read_by_kind_and_risk() {
-        use Risk::{High, Low};
-        //    kind               risk  document                                       wrong at
-        for (kind, risk, document, wrong) in [
-            (ToolKind::Sql,     Low,  json!({"query": "select 1"}),                    None),
-            (ToolKind::Sql,     Low,  json!({"statement": "select 1"}),                Some("/exec/statement")),
-            (ToolKind::Sql,     Low,  json!({"query": "select 1", "max_rows": 0}),     Some("/exec/max_rows")),
-            (ToolKind::Sql,     Low,  json!({"query": "x", "max_bytes": 999_999_999}), Some("/exec/max_bytes")),
-            (ToolKind::Sql,     Low,  json!({"query": 5}),                             Some("/exec/query")),
-            (ToolKind::Sql,     Low,  json!({}),                                       Some("/exec")),
-            (ToolKind::Sql,     High, json!({"query": "select 1"}),                    Some("/exec/query")),
-            (ToolKind::Sql,     High, json!({"statement": "x", "expect_rows": {"min": 2, "max": 1}}), Some("/exec/expect_rows/max")),
-            (ToolKind::Sql,     High, json!({"statement": "x", "expect_rows": {"least": 2}}), Some("/exec/expect_rows/least")),
-            (ToolKind::Rest,    Low,  json!({"method": "GET", "path": "/"}),           None),
-            (ToolKind::Rest,    Low,  json!({"method": "get", "path": "/"}),           Some("/exec/method")),
-            (ToolKind::Rest,    High, json!({"method": "POST", "path": "/", "body": {"a": {"$x": 1}}}), Some("/exec/body")),
-            (ToolKind::Rest,    High, json!({"method": "POST", "path": "/", "query": {"a": "no"}}), Some("/exec/query/a")),
-            (ToolKind::Program, High, json!({}),                                       None),
-            (ToolKind::Program, High, json!({"command": "sh"}),                        Some("/exec/command")),
-            (ToolKind::Mcp,     High, json!({"tool": "t"}),                            None),
-            (ToolKind::Mcp,     High, json!({"tool": "t", "rule": {"rsk": 1}}),        Some("/exec/rule/rsk")),
-        ] {
-            let read = Exec::read(kind, risk, &document).map_err(|invalid| invalid.pointer);
-            assert_eq!(read.as_ref().err().map(String::as_str), wrong, "{document}");
-            if let Ok(exec) = read {
-                let again = serde_json::to_value(&exec).unwrap();
-                assert_eq!(Exec::read(kind, risk, &again), Ok(exec), "{again}");
-            }
-        }
-    }
-}
+mod tests;

@@ -10,12 +10,15 @@
 
 mod def;
 mod exec;
+mod headers;
 pub mod http;
 mod invalid;
 pub mod numbers;
 pub mod pointer;
+pub mod reach;
 mod source;
 pub mod statement;
+mod template;
 pub mod work;
 
 pub use def::{
@@ -23,10 +26,12 @@ pub use def::{
 };
 pub use exec::{
     ContentType, Exec, ExpectRows, Idempotency, Lookup, McpExec, Method, ProgramExec, RestExec,
-    RestPreview, Slot, SqlHigh, SqlLow, Template, ToolKind,
+    RestPreview, SqlHigh, SqlLow, ToolKind,
 };
+pub use headers::{header_name, header_value};
 pub use invalid::{Invalid, Position};
 pub use source::{
     Auth, Limits, McpSource, PostgresSource, ProgramSource, RestSource, Source, SourceConfig,
-    SourceKind, SqliteSource, Tls, header_name, header_value,
+    SourceKind, SqliteSource, Tls,
 };
+pub use template::{Slot, Template};

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::def::valid_name;
+use super::headers::{header_name, header_value};
 use super::invalid::{Invalid, read};
 use crate::domain::secret::Secret;
 
@@ -18,32 +19,6 @@ use crate::domain::secret::Secret;
 const MOST_CONNECTIONS: u32 = 100;
 /// Longest a statement may take.
 const MOST_TIMEOUT_MS: u64 = 10 * 60 * 1_000;
-/// Headers that are never a source's or a tool's to set: they belong to the connection, to the
-/// credentials or to the message itself.
-const FORBIDDEN_HEADERS: [&str; 21] = [
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "if-match",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-];
-
 /// Which kind of source.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -493,26 +468,6 @@ fn headers(given: &BTreeMap<String, String>) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Why a header may not be set under this name, or `Ok`.
-pub fn header_name(name: &str) -> Result<(), String> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || name.len() > 100 || !name.bytes().all(token) {
-        return Err(format!("`{}` is no name of a header", name.escape_debug()));
-    }
-    let lower = name.to_ascii_lowercase();
-    let ours = FORBIDDEN_HEADERS.contains(&lower.as_str()) || lower.starts_with("x-forwarded-");
-    match ours {
-        true => Err(format!("the header `{lower}` is not a tool's to set")),
-        false => Ok(()),
-    }
-}
-
-/// Whether a text can stand in a header: nothing in it ends the line.
-pub fn header_value(value: &str) -> bool {
-    let printable = |byte: u8| byte == b'\t' || (0x20..0x7f).contains(&byte);
-    value.len() <= 4096 && value.bytes().all(printable)
-}
-
 fn default_connections() -> u32 {
     8
 }
@@ -526,88 +481,4 @@ fn is_false(value: &bool) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(document: &Value) -> Option<String> {
-        Source::read(document).err().map(|invalid| {
-            assert_eq!(invalid.code, "invalid_source");
-            invalid.pointer
-        })
-    }
-
-    #[test]
-    #[rustfmt::skip]
-    fn a_source_is_read_strictly_and_the_place_of_a_mistake_is_named() {
-        let pg = |config: Value| json!({"name": "erp", "kind": "postgres", "config": config});
-        let rest = |config: Value| json!({"name": "crm", "kind": "rest", "config": config});
-        let base = "https://api.example.com/v1";
-        for (document, wrong) in [
-            (pg(json!({"host": "db", "database": "erp", "user": "ro"})),             None),
-            (pg(json!({})),                                                          None),
-            (pg(json!({"host": "db", "user": "ro"})),                                Some("/config/database")),
-            (pg(json!({"port": 5432})),                                              Some("/config/host")),
-            (pg(json!({"host": "/var/run", "database": "erp", "user": "ro"})),       Some("/config/host")),
-            (pg(json!({"host": "db", "database": "erp", "user": "ro", "password": "x"})), Some("/config/password")),
-            (pg(json!({"max_connections": 0})),                                      Some("/config/max_connections")),
-            (pg(json!({"statement_timeout_ms": 0})),                                 Some("/config/statement_timeout_ms")),
-            (pg(json!({"tls": "none"})),                                             Some("/config/tls")),
-            (json!({"name": "a", "kind": "sqlite", "config": {"path": "/data/a.db"}}), None),
-            (json!({"name": "a", "kind": "sqlite", "config": {"path": "a.db"}}),     Some("/config/path")),
-            (json!({"name": "a", "kind": "sqlite", "config": {"path": "/d/../a.db"}}), Some("/config/path")),
-            (json!({"name": "a", "kind": "sqlite", "config": {}}),                   Some("/config")),
-            (json!({"name": "a b", "kind": "sqlite", "config": {"path": "/a"}}),     Some("/name")),
-            (json!({"name": "a", "kind": "oracle", "config": {}}),                   Some("/kind")),
-            (json!({"name": "a", "kind": "program", "config": {"program": "tax"}}),  None),
-            (json!({"name": "a", "kind": "program", "config": {"program": "/bin/sh"}}), Some("/config/program")),
-            (json!({"name": "a", "kind": "program", "config": {"program": "t", "command": "sh"}}), Some("/config/command")),
-            (json!({"name": "a", "kind": "program", "config": {"program": "t"}, "limits": {"max_bytes": 0}}), Some("/limits/max_bytes")),
-            (json!({"name": "a", "kind": "program", "config": {"program": "t"}, "limit": {}}), Some("/limit")),
-            (rest(json!({"base_url": base})),                                        None),
-            (rest(json!({"base_url": "file:///etc/passwd"})),                        Some("/config/base_url")),
-            (rest(json!({"base_url": "https://u:p@api.example.com"})),               Some("/config/base_url")),
-            (rest(json!({"base_url": "https://api.example.com?x=1"})),               Some("/config/base_url")),
-            (rest(json!({"base_url": base, "auth": "header"})),                      Some("/config/header")),
-            (rest(json!({"base_url": base, "auth": "header", "header": "X-Key"})),   None),
-            (rest(json!({"base_url": base, "auth": "header", "header": "Host"})),    Some("/config/header")),
-            (rest(json!({"base_url": base, "header": "X-Key"})),                     Some("/config/header")),
-            (rest(json!({"base_url": base, "auth": "client_credentials"})),          Some("/config/token_url")),
-            (rest(json!({"base_url": base, "auth": "client_credentials", "token_url": "ftp://x"})), Some("/config/token_url")),
-            (rest(json!({"base_url": base, "scopes": ["a"]})),                       Some("/config/scopes")),
-            (rest(json!({"base_url": base, "headers": {"X-A": "a\r\nHost: b"}})),    Some("/config/headers/X-A")),
-            (rest(json!({"base_url": base, "headers": {"Transfer-Encoding": "x"}})), Some("/config/headers/Transfer-Encoding")),
-            (json!({"name": "m", "kind": "mcp", "config": {"url": "https://mcp.example.com/mcp"}}), None),
-            (json!({"name": "m", "kind": "mcp", "config": {"url": "stdio:sh"}}),     Some("/config/url")),
-        ] {
-            assert_eq!(refused(&document).as_deref(), wrong, "{document}");
-            if wrong.is_none() {
-                let source = Source::read(&document).unwrap();
-                assert_eq!(Source::read(&source.document()), Ok(source));
-            }
-        }
-    }
-
-    #[test]
-    #[rustfmt::skip]
-    fn secrets_are_those_that_the_source_takes() {
-        let rest = |auth: &str| json!({"name": "a", "kind": "rest", "config": {"base_url": "https://a.example", "auth": auth}});
-        let url = json!({"name": "a", "kind": "postgres", "config": {}});
-        let host = json!({"name": "a", "kind": "postgres", "config": {"host": "h", "database": "d", "user": "u"}});
-        for (document, secrets, wrong) in [
-            (url.clone(),    vec!["url"],                  None),
-            (url.clone(),    vec![],                       Some("/secrets/url")),
-            (url,            vec!["url", "password"],      Some("/secrets/password")),
-            (host.clone(),   vec!["password"],             None),
-            (host.clone(),   vec![],                       None),
-            (host,           vec!["url"],                  Some("/secrets/url")),
-            (rest("bearer"), vec!["token"],                None),
-            (rest("basic"),  vec!["username"],             Some("/secrets/password")),
-            (rest("none"),   vec!["token"],                Some("/secrets/token")),
-        ] {
-            let source = Source::read(&document).unwrap();
-            let given = secrets.iter().map(|name| ((*name).to_owned(), Secret::new("x"))).collect();
-            let told = source.check_secrets(&given).err().map(|invalid| invalid.pointer);
-            assert_eq!(told.as_deref(), wrong, "{document} {secrets:?}");
-        }
-    }
-}
+mod tests;

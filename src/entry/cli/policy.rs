@@ -26,8 +26,10 @@ pub enum Command {
     ///
     /// One JSON object, given or read from stdin:
     /// {"daily_limit":500000,"per_txn_limit":100000,"require_approval_above":50000}
-    /// Amounts are in minor units (paise); null takes a limit away. An agent's first policy has to
-    /// name these three. With "version", only that version is changed.
+    /// Amounts are in minor units (paise); null in one of these three is no limit, and in any other
+    /// field what that field is where nobody sets it (rate_limit: 10 in 60 s, duplicates: held
+    /// within 900 s). An agent's first policy has to name these three. With "version", only that
+    /// version is changed.
     #[command(verbatim_doc_comment)]
     Set {
         /// The agent's id

@@ -226,7 +226,7 @@ impl Porter {
             parts.headers.insert(header::ACCEPT, both);
         }
         let tool = plain::called(&parts.headers, &document);
-        if let Some(route) = tool.and_then(|name| self.shared.route(name)) {
+        if let Some(route) = tool.and_then(|name| self.shared.route(&who.org, name)) {
             let (id, arguments) = plain::taken_apart(document);
             return Ok(Read::Plain(PlainCall {
                 id,

@@ -7,6 +7,7 @@
 //! tool error with `code`, `detail` and `recovery`. Only a tool that does not exist, or parameters
 //! that are none, are errors of the protocol.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -32,6 +33,7 @@ use super::surface::{Route, Surface};
 use crate::broker::core::places::Kind;
 use crate::broker::tools::invoke::Invoked;
 use crate::broker::{Broker, Trouble};
+use crate::domain::ids::OrgId;
 use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
 use crate::entry::operations::{self, Call, Effect};
@@ -312,7 +314,7 @@ impl ServerHandler for Door {
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Admitted { who, document } = admitted(&mut context)?;
-        let Some(route) = self.shared.route(&request.name) else {
+        let Some(route) = self.shared.route(&who.org, &request.name) else {
             let short: String = request.name.chars().take(80).collect();
             let text = format!("Unknown tool: {short}");
             return Err(ErrorData::invalid_params(text, None));

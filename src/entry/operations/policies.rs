@@ -44,8 +44,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .says(
                 "Set an agent's policy",
                 "Changes what is named in an agent's policy, and leaves the rest. Amounts in minor \
-                 units; null takes a limit away. An agent's first policy has to name daily_limit, \
-                 per_txn_limit and require_approval_above. For operators.",
+                 units. An agent's first policy has to name daily_limit, per_txn_limit and \
+                 require_approval_above; null there is no limit. For operators.",
             )
             .needs(&[Right::Operate])
             .does(Effect::Sets)
@@ -74,65 +74,78 @@ pub(super) fn operations() -> Vec<Operation> {
 #[expect(dead_code, reason = "a shape; the value is `domain::policy::Policy`")]
 #[derive(JsonSchema)]
 struct PolicyFields {
-    /// Most that may be reserved and spent in a day.
+    /// Most that may be reserved and spent in a day, in minor units. Null is no limit.
     #[schemars(
         range(min = 0),
         title = "a whole number of minor units, or null for no limit"
     )]
     daily_limit: Option<i64>,
-    /// Most for one transaction.
+    /// Most for one transaction, in minor units. Null is no limit.
     #[schemars(
         range(min = 0),
         title = "a whole number of minor units, or null for no limit"
     )]
     per_txn_limit: Option<i64>,
-    /// Amounts above this wait for people.
+    /// Amounts above this, in minor units, wait for people. Null is no such threshold.
     #[schemars(
         range(min = 0),
         title = "a whole number of minor units, or null for no limit"
     )]
     require_approval_above: Option<i64>,
+    /// How many people have to agree to what is held: 0 is one. Null is 0.
     #[schemars(range(max = 10))]
     approvals_needed: Option<u32>,
-    /// Only these vendor hosts; empty is any.
+    /// Only these vendor hosts. Empty or null is any.
     allowed_domains: Option<Vec<String>>,
-    /// Never these domains, nor what is under them; `*` is all.
+    /// Never these domains, nor what is under them; `*` is all. Empty or null is none.
     blocked_domains: Option<Vec<String>>,
     /// The high-risk tools it may use: exactly these, `*` at the end of a name or alone. Null is
-    /// every tool that moves money and no other.
+    /// every tool that moves money and no other; an empty list is none.
     allowed_tools: Option<Vec<String>>,
+    /// At most `max` requests in `window_secs`; `max` 0 is off. Null, and what is left out of it, is
+    /// 10 in 60 s.
     #[schemars(title = "an object of `max` and `window_secs`, both whole numbers")]
     rate_limit: Option<RateLimit>,
-    /// The same payee, amount and currency within so many seconds.
+    /// What happens to the same payee, amount and currency within so many seconds. Null, and what
+    /// is left out of it, is `hold` within 900 s.
     #[schemars(title = "an object of `window_secs`, a whole number, and `then`")]
     duplicates: Option<Duplicates>,
-    /// Sums over so many seconds above which people have to agree.
+    /// Sums, in minor units, over so many seconds, above which people have to agree. Empty or null
+    /// is none.
     #[schemars(length(max = 8))]
     approval_above: Option<Vec<SumLimit>>,
+    /// Only vendors whose name the register of legal entities has. Null is false.
     require_verified_entity: Option<bool>,
-    /// Whom it may pay.
+    /// Whom it may pay: anybody, or only accounts that operators registered. Null is any.
     #[serde(default)]
     #[schemars(schema_with = "words::payees")]
     payees: Option<policy::Payees>,
+    /// Not in force before this. Null is from now on.
     #[serde(default)]
     #[schemars(schema_with = "words::instant")]
     valid_from: Option<String>,
+    /// Not in force from this on. Null is without an end.
     #[serde(default)]
     #[schemars(schema_with = "words::instant")]
     valid_until: Option<String>,
+    /// The currency of its limits, a code of ISO 4217; payments in another are refused. Null is
+    /// INR.
     #[schemars(
         regex(pattern = "^[A-Z]{3}$"),
         title = "three upper-case letters, such as INR"
     )]
     currency: Option<String>,
+    /// Approval carries it out at once, without a commit of the agent. Null is false.
     execute_on_approval: Option<bool>,
 }
 
 #[expect(dead_code, reason = "a shape")]
 #[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(inline)]
 struct RateLimit {
     max: Option<u32>,
+    #[schemars(range(min = 1, max = 86_400))]
     window_secs: Option<u32>,
 }
 
@@ -186,7 +199,7 @@ impl From<PolicyView> for Policy {
 
 /// A policy that was just written, with what its operator should know.
 async fn written(broker: &Broker, who: &Principal, view: PolicyView) -> Policy {
-    let warnings = match broker.pay.policy_warnings(who, &view.agent).await {
+    let warnings = match broker.pay.policy_warnings(who, &view).await {
         Ok(warnings) => Some(warnings),
         // It is written, whether or not anything more can be said.
         Err(error) => {

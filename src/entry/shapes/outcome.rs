@@ -190,7 +190,7 @@ impl Outcome {
                 code: error.code.clone(),
                 description: error.description.clone(),
             }),
-            recovery: Some(Recovery::FixArgs.code()),
+            recovery: Some(error.recovery().code()),
             ..Self::of(proposal, "failed")
         }
     }

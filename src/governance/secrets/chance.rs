@@ -178,9 +178,20 @@ pub fn is_by_chance(value: &[u8]) -> bool {
     let turns = kinds.turns * 4 >= longest.len();
     let mixed = kinds.digit_runs >= 3 && turns && kinds.digits * 4 <= longest.len() * 3;
     let cases = kinds.upper >= 3 && kinds.lower >= 3;
+    // Without a digit it could be a name in camel case, of which the case changes less often.
     let digits = kinds.digits > 0 || longest.len() >= 2 * SHORTEST;
-    let cased = cases && digits && kinds.turns * 5 >= longest.len() * 2;
+    let restless = longest.len() > SHORTEST && kinds.turns * 9 >= longest.len() * 4;
+    let cased = cases && (digits || restless) && kinds.turns * 5 >= longest.len() * 2;
     hex || mixed || cased
+}
+
+/// Behind a prefix that only keys have: of more than one kind of characters, and no placeholder. Words
+/// in lower case with dashes between them are what a person writes there.
+pub fn is_mixed(value: &[u8]) -> bool {
+    let kinds = Kinds::of(value);
+    let letters = kinds.lower + kinds.upper;
+    let mixed = (kinds.digits > 0 && letters > 0) || (kinds.lower > 2 && kinds.upper > 2);
+    mixed && !is_filling(value) && is_spread(value) && !is_placeholder(value)
 }
 
 /// A password that a person made and that is no word: of three kinds of characters at least, a digit

@@ -178,8 +178,8 @@ fn grouped(text: &[u8], at: usize) -> Option<Hit> {
     secret.then_some((rule, at, end))
 }
 
-/// How far a number's neighbour in a table can be.
-const NEIGHBOUR: usize = 8;
+/// How far a number's neighbour in a table can be: a line end and an indent.
+const NEIGHBOUR: usize = 40;
 
 /// Whether a long number stands beside it, with nothing said between them, that is no such number:
 /// a table of constants has many, and one in some dozens passes by chance.

@@ -236,7 +236,7 @@ fn finds_that_touch_are_one_and_have_the_better_name() {
 }
 
 #[test]
-fn time_is_linear_in_what_opens_everything_and_closes_nothing() {
+fn what_opens_everything_and_closes_nothing_has_no_secret() {
     for part in [
         "eyJ.",
         "://a:",
@@ -248,8 +248,8 @@ fn time_is_linear_in_what_opens_everything_and_closes_nothing() {
         ":AA",
         "1 ",
     ] {
-        let text = part.repeat((1 << 20) / part.len());
-        find(text.as_bytes());
+        let text = part.repeat((64 << 10) / part.len());
+        assert_eq!(names(&text), Vec::<&str>::new(), "{part}");
     }
 }
 

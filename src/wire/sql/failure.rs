@@ -40,8 +40,6 @@ impl From<Trouble> for Failed {
 /// Why a transaction ended without being committed.
 pub(super) enum Ended {
     With(Written),
-    /// Others were in the way.
-    Again(String),
     Sql(sqlx::Error),
 }
 

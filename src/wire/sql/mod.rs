@@ -10,6 +10,7 @@
 mod connecting;
 mod describe;
 mod failure;
+mod markers;
 mod postgres;
 mod rows;
 mod sqlite;

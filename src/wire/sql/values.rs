@@ -47,7 +47,13 @@ impl Kind {
             let spelling = Spelling::of(element);
             let through = match spelling {
                 Spelling::Money => "numeric[]::text[]",
-                _ => "text[]",
+                Spelling::Bool
+                | Spelling::Integer
+                | Spelling::Double
+                | Spelling::Json
+                | Spelling::Time
+                | Spelling::Bytes
+                | Spelling::AsIs => "text[]",
             };
             return Kind::List(spelling, through);
         }
@@ -216,7 +222,11 @@ pub(super) fn input(value: Option<&Value>, array: bool) -> Option<String> {
 fn list(items: &[Value]) -> String {
     let item = |item: &Value| match item {
         Value::Array(inner) => list(inner),
-        other => match input(Some(other), false) {
+        one @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Object(_)) => match input(Some(one), false) {
             None => "NULL".to_owned(),
             Some(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
         },
@@ -225,7 +235,8 @@ fn list(items: &[Value]) -> String {
     format!("{{{}}}", items.join(","))
 }
 
-/// Asks the database for the names of types, so that a cast means the very type.
+/// Asks the database for the names of types, so that a cast means the very type: without a length,
+/// `bpchar` and not `character`, which would be one character.
 pub(super) async fn type_names(
     connection: &mut sqlx::PgConnection,
     types: &[PgTypeInfo],
@@ -234,7 +245,7 @@ pub(super) async fn type_names(
         .iter()
         .map(|info| info.oid().unwrap_or_default())
         .collect();
-    let query = "SELECT format_type(o, NULL) FROM unnest($1) WITH ORDINALITY AS t(o, n) ORDER BY n";
+    let query = "SELECT format_type(o, -1) FROM unnest($1) WITH ORDINALITY AS t(o, n) ORDER BY n";
     sqlx::query_scalar(query)
         .bind(oids)
         .fetch_all(connection)
