@@ -1,5 +1,7 @@
 //! What only Postgres can be asked.
 
+use std::time::Duration;
+
 use std::fmt::Write;
 
 use futures_util::future::join_all;
