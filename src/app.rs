@@ -140,7 +140,9 @@ impl App {
             // Only whoever serves starts here; a command beside a server must leave its file alone.
             spool.adopt().context("the spool of refusals")?;
         }
-        let sources = Arc::new(Registry::new(Allowed::default()));
+        let sources = Arc::new(Registry::new(Allowed {
+            sqlite_dirs: config.sqlite_dirs.clone(),
+        }));
         let ports = Ports {
             ambient,
             store,
@@ -171,6 +173,10 @@ impl App {
         let mut settings = settings(config, audience, sandbox_secret.clone());
         settings.masters = key_names.masters.clone();
         let broker = Broker::new(ports, settings, tools(config));
+        // A source that is away keeps nobody from starting.
+        if let Err(trouble) = broker.tools.look_at_registry().await {
+            tracing::warn!(%trouble, "registered tools are not read yet");
+        }
         if start_bank {
             // A command must still be able to revoke such a key.
             broker.access.bank_agent_is_free().await?;

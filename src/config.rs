@@ -49,6 +49,8 @@ pub struct Config {
     pub sandbox_listen: SocketAddr,
     /// Host names clients may use besides the local ones.
     pub public_hosts: Vec<String>,
+    /// Folders in which SQLite files of sources may lie.
+    pub sqlite_dirs: Vec<PathBuf>,
     /// Web origins that may call `/mcp` besides the local ones.
     pub allowed_origins: Vec<String>,
     /// A proxy in front speaks TLS, so answers carry HSTS.

@@ -36,6 +36,7 @@ mod payouts_of_others;
 mod people;
 mod razorpay_mcp;
 mod recovery;
+mod registered;
 mod replay_attacks;
 mod reputation;
 mod rest;

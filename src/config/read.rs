@@ -50,6 +50,11 @@ impl Reader<'_> {
             listen: self.address("listen"),
             sandbox_listen: self.address("sandbox_listen"),
             public_hosts: self.list("public_hosts"),
+            sqlite_dirs: self
+                .list("sources.sqlite_dirs")
+                .into_iter()
+                .map(PathBuf::from)
+                .collect(),
             allowed_origins: self.list("allowed_origins"),
             tls_in_front: self.switch("tls_in_front"),
             token_ttl_secs: self.number("token_ttl_secs"),

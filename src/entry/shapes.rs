@@ -361,12 +361,56 @@ impl Amount {
 /// A problem document (RFC 9457); `type` is stable per code.
 pub fn problem(trouble: &Trouble) -> Value {
     let detail = trouble.to_string();
-    problem_document(
+    let mut document = problem_document(
         trouble.code(),
         trouble.status(),
         &detail,
         trouble.recovery(),
-    )
+    );
+    if let (Some(document), Value::Object(more)) = (document.as_object_mut(), places(trouble)) {
+        document.extend(more);
+    }
+    document
+}
+
+/// What a problem names besides its words: the place of a mistake, or who stands in the way.
+pub fn places(trouble: &Trouble) -> Value {
+    match trouble {
+        Trouble::Invalid(invalid) => match &invalid.position {
+            Some(position) => json!({"pointer": invalid.pointer, "position": position}),
+            None => json!({"pointer": invalid.pointer}),
+        },
+        Trouble::InUse(_, tools) => json!({"tools": tools}),
+        Trouble::InvalidArguments(_)
+        | Trouble::InvalidRequest(_)
+        | Trouble::NameReserved(_)
+        | Trouble::UnknownTool(_)
+        | Trouble::ToolQuarantined(_)
+        | Trouble::ToolUnusable(_)
+        | Trouble::ToolDisabled(_)
+        | Trouble::UpstreamUnavailable(_)
+        | Trouble::SourceUnavailable(_)
+        | Trouble::Timeout(_)
+        | Trouble::OutputInvalid(..)
+        | Trouble::NameTaken(..)
+        | Trouble::Unauthenticated
+        | Trouble::Forbidden { .. }
+        | Trouble::SelfApproval
+        | Trouble::ApprovedAlready(_)
+        | Trouble::NotFound(_)
+        | Trouble::AccountTaken { .. }
+        | Trouble::IdempotencyKeyReused(_)
+        | Trouble::WrongState(_)
+        | Trouble::Changed
+        | Trouble::StoreUnavailable
+        | Trouble::Overloaded { .. }
+        | Trouble::RateLimited { .. }
+        | Trouble::Frozen(_)
+        | Trouble::Upstream(_)
+        | Trouble::UpstreamRefused { .. }
+        | Trouble::ResultTooLarge { .. }
+        | Trouble::Off(_) => Value::Null,
+    }
 }
 
 /// A problem document from its parts, for what a door itself refuses.

@@ -59,6 +59,10 @@ fn sample(operation: &Operation) -> Map<String, Value> {
         "settle_proposal" => json!({"outcome": "failed", "reason": "x"}),
         "await_proposal" => json!({"proposal_id": "x"}),
         "create_key" => json!({"role": "agent", "name": "x"}),
+        "create_source" | "replace_source" => {
+            json!({"name": "erp", "kind": "sqlite", "config": {"path": "/x.db"}})
+        }
+        "invoke_tool" => json!({"arguments": {}}),
         "register_payee" => json!({"name": "Acme", "fund_accounts": ["fa_1"]}),
         "freeze" | "unfreeze" => json!({"scope": "all", "reason": "drill"}),
         "set_policy" => {

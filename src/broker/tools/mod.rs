@@ -14,6 +14,7 @@ pub mod watch;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::broker::core::Core;
 use crate::broker::core::Trouble;
@@ -32,6 +33,8 @@ pub struct Parts {
     core: Core,
     catalogue: catalogue::Catalogue,
     tending: watch::Tending,
+    /// One more than the version of all documents at which the registry was read.
+    registry_seen: AtomicU64,
 }
 
 impl Deref for Tools {
@@ -69,6 +72,7 @@ impl Tools {
             core,
             catalogue,
             tending,
+            registry_seen: AtomicU64::new(0),
         }))
     }
 

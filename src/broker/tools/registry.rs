@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -204,6 +205,18 @@ impl Tools {
             return Err(Trouble::invalid(Invalid::tool("/input_schema", why)));
         }
         Ok(def)
+    }
+
+    /// Takes in what is registered, if any document has changed since the last look.
+    pub async fn look_at_registry(&self) -> Result<(), Trouble> {
+        let epoch = self.ports().store.docs_epoch().await?;
+        let next = epoch.saturating_add(1);
+        if self.registry_seen.load(Ordering::Acquire) == next {
+            return Ok(());
+        }
+        self.reload().await?;
+        self.registry_seen.store(next, Ordering::Release);
+        Ok(())
     }
 
     /// Takes in what is registered now: sources for the wire, tools for the catalogue.

@@ -120,6 +120,7 @@ impl Tools {
     /// One turn of the duty: the same without waiting for anybody.
     pub async fn tend_tools_in_turn(&self) -> Result<(), Trouble> {
         self.start_listings(None);
+        self.look_at_registry().await?;
         self.take_in().await
     }
 

@@ -148,6 +148,12 @@ impl IntoResponse for Problem {
         {
             body["cause"] = cause.into();
         }
+        if let Problem::Trouble(trouble) = &self
+            && let (Some(body), Value::Object(more)) =
+                (body.as_object_mut(), shapes::places(trouble))
+        {
+            body.extend(more);
+        }
         let mut answer = text("application/problem+json", body.to_string());
         *answer.status_mut() = status_of(status);
         let headers = answer.headers_mut();

@@ -28,7 +28,9 @@ mod pay;
 mod payees;
 pub mod policies;
 mod proofs;
+mod registry;
 mod rest;
+mod sources;
 mod step;
 mod tools;
 
@@ -322,11 +324,13 @@ pub async fn ask(
     Ok(answer.body.into_value())
 }
 
-fn subjects() -> [Vec<Operation>; 11] {
+fn subjects() -> [Vec<Operation>; 13] {
     [
         pay::operations(),
         decisions::operations(),
         tools::operations(),
+        registry::operations(),
+        sources::operations(),
         access::operations(),
         agents::operations(),
         policies::operations(),

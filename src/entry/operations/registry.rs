@@ -1,0 +1,318 @@
+//! Registered tools: made, changed, tried and called.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Call, Effect, Operation, Reply, Rest};
+use crate::broker::Trouble;
+use crate::broker::tools::invoke::Invoked;
+use crate::broker::tools::registry::ToolView;
+use crate::domain::principal::Right;
+
+/// The path's name is the tool's; a document may say it, too.
+const SPELT: &[(&str, &str)] = &[("name", "tool")];
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new("create_tool", create)
+            .says(
+                "Register a tool",
+                "Register a tool at a source; it is checked whole before it is saved.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Acts)
+            .rest(
+                Rest::post("/v1/tools")
+                    .answers(201, "the tool")
+                    .problems(&[409]),
+            ),
+        Operation::new("get_tool", read)
+            .says("Read a registered tool", "One registered tool: its document and version.")
+            .needs(&[Right::ReadAll])
+            .rest(named(Rest::get("/v1/tools/{name}")).answers(200, "the tool")),
+        Operation::new("replace_tool", replace)
+            .says(
+                "Replace a registered tool",
+                "Replace a registered tool. What was proposed on the old one ends as `tool_changed`.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Sets)
+            .rest(
+                named(Rest::put("/v1/tools/{name}"))
+                    .answers(200, "the tool")
+                    .problems(&[409]),
+            ),
+        Operation::new("change_tool", change)
+            .says(
+                "Change a registered tool",
+                "Change the fields that are named; null takes one away.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Sets)
+            .rest(
+                named(Rest::patch("/v1/tools/{name}"))
+                    .answers(200, "the tool")
+                    .problems(&[409]),
+            )
+            .null_matters(),
+        Operation::new("delete_tool", delete)
+            .says("Delete a registered tool", "Delete a registered tool; its versions stay.")
+            .needs(&[Right::Operate])
+            .does(Effect::Acts)
+            .rest(
+                named(Rest::delete("/v1/tools/{name}"))
+                    .answers(200, "that it is deleted")
+                    .problems(&[409]),
+            ),
+        Operation::new("list_tool_versions", versions)
+            .says("List a tool's versions", "Every version of a registered tool, the newest first.")
+            .needs(&[Right::ReadAll])
+            .rest(named(Rest::get("/v1/tools/{name}/versions")).answers(200, "the versions")),
+        Operation::new("enable_tool", |call, tool| switch(call, tool, true))
+            .says("Enable a registered tool", "Let a registered tool be called.")
+            .needs(&[Right::Operate])
+            .does(Effect::Sets)
+            .rest(
+                named(Rest::post("/v1/tools/{name}/enable"))
+                    .answers(200, "the tool")
+                    .problems(&[409]),
+            ),
+        Operation::new("disable_tool", |call, tool| switch(call, tool, false))
+            .says("Disable a registered tool", "Let nobody call a registered tool.")
+            .needs(&[Right::Operate])
+            .does(Effect::Sets)
+            .rest(
+                named(Rest::post("/v1/tools/{name}/disable"))
+                    .answers(200, "the tool")
+                    .problems(&[409]),
+            ),
+        Operation::new("invoke_tool", invoke)
+            .says(
+                "Call a low-risk tool",
+                "Call a tool that only reads. One that does more is proposed and committed.",
+            )
+            .needs(&[Right::ReadOwn])
+            .rest(
+                named(Rest::post("/v1/tools/{name}/invoke"))
+                    .answers(200, "what it brought back")
+                    .problems(&[403, 409, 429, 502, 504]),
+            ),
+    ]
+}
+
+fn named(rest: Rest) -> Rest {
+    rest.spelt(SPELT)
+}
+
+/// A registered tool: its document, and what is known of its last change.
+#[derive(Serialize, JsonSchema)]
+struct RegisteredTool {
+    #[serde(flatten)]
+    document: Map<String, Value>,
+    version: u64,
+    changed_by: String,
+    changed_at: String,
+}
+
+impl From<ToolView> for RegisteredTool {
+    fn from(view: ToolView) -> Self {
+        Self {
+            document: view.document.as_object().cloned().unwrap_or_default(),
+            version: view.version,
+            changed_by: view.changed_by,
+            changed_at: view.changed_at.to_string(),
+        }
+    }
+}
+
+/// A tool's document. What belongs in `exec` depends on `kind` and `risk`. Every field is checked,
+/// and what is wrong is named by its JSON Pointer.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Document {
+    /// 1 to 56 of letters, digits, `_` and `-`.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    name: Option<Value>,
+    /// `sql`, `rest`, `program` or `mcp`.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    kind: Option<Value>,
+    /// The source that it works on.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    source: Option<Value>,
+    /// Its name for people.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    title: Option<Value>,
+    /// What it does, for agents and approvers.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    description: Option<Value>,
+    /// `low` is called straight, `high` is proposed and committed.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    risk: Option<Value>,
+    /// JSON Schema (2020-12) of the arguments.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    input_schema: Option<Value>,
+    /// JSON Schema of the result's data.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    output_schema: Option<Value>,
+    /// How it is carried out.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    exec: Option<Value>,
+    /// What it moves: `{amount, currency}`, needed where an argument looks like money.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    money: Option<Value>,
+    /// `{per_min, burst?, by: tool|caller}`.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    rate_limit: Option<Value>,
+    /// `[{path, do}]`: what is hidden of its results.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    masks: Option<Value>,
+    /// Hints for clients, in the words of MCP.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    annotations: Option<Value>,
+    /// Longest that one call may take.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    timeout_ms: Option<Value>,
+    /// Whether it may be called.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    enabled: Option<Value>,
+    /// The tool that is changed; the path names it.
+    #[serde(skip_serializing)]
+    tool: Option<String>,
+    /// The version that is replaced, if it matters.
+    #[serde(skip_serializing)]
+    version: Option<u64>,
+    /// As an answer told it; it is not read.
+    #[serde(skip_serializing)]
+    changed_by: Option<String>,
+    /// As an answer told it; it is not read.
+    #[serde(skip_serializing)]
+    changed_at: Option<String>,
+}
+
+impl Document {
+    fn value(&self) -> Value {
+        serde_json::json!(self)
+    }
+}
+
+/// A field that is there, be it null.
+fn given<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(reader).map(Some)
+}
+
+async fn create(call: Call, new: Document) -> Result<Reply<RegisteredTool>, Trouble> {
+    let document = new.value();
+    let made = call.broker.tools.create_tool(&call.who, &document).await?;
+    Ok(Reply::created(made.into()))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NamedTool {
+    /// The tool's name.
+    tool: String,
+}
+
+async fn read(call: Call, named: NamedTool) -> Result<RegisteredTool, Trouble> {
+    let tools = &call.broker.tools;
+    let found = tools.registered_tool(&call.who, &named.tool).await?;
+    found
+        .map(RegisteredTool::from)
+        .ok_or(Trouble::NotFound("tool"))
+}
+
+async fn replace(call: Call, next: Document) -> Result<RegisteredTool, Trouble> {
+    let (tools, name) = (&call.broker.tools, next.tool.clone().unwrap_or_default());
+    let (document, version) = (next.value(), next.version);
+    let view = tools.replace_tool(&call.who, &name, &document, version);
+    Ok(view.await?.into())
+}
+
+async fn change(call: Call, next: Document) -> Result<RegisteredTool, Trouble> {
+    let (tools, name) = (&call.broker.tools, next.tool.clone().unwrap_or_default());
+    let (changes, version) = (next.value(), next.version);
+    let view = tools.change_tool(&call.who, &name, &changes, version);
+    Ok(view.await?.into())
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Deleted {
+    name: String,
+    deleted: bool,
+}
+
+async fn delete(call: Call, named: NamedTool) -> Result<Deleted, Trouble> {
+    let name = named.tool;
+    call.broker.tools.delete_tool(&call.who, &name).await?;
+    Ok(Deleted {
+        name,
+        deleted: true,
+    })
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ToolVersions {
+    versions: Vec<RegisteredTool>,
+}
+
+async fn versions(call: Call, named: NamedTool) -> Result<ToolVersions, Trouble> {
+    let tools = &call.broker.tools;
+    let versions = tools.tool_versions(&call.who, &named.tool).await?;
+    let versions = versions.into_iter().map(RegisteredTool::from).collect();
+    Ok(ToolVersions { versions })
+}
+
+async fn switch(call: Call, named: NamedTool, on: bool) -> Result<RegisteredTool, Trouble> {
+    let tools = &call.broker.tools;
+    Ok(tools.enable_tool(&call.who, &named.tool, on).await?.into())
+}
+
+/// A call.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Invocation {
+    /// The tool's name.
+    tool: String,
+    /// As the tool's `input_schema` says.
+    arguments: Map<String, Value>,
+}
+
+/// What a call brought back.
+#[derive(Serialize, JsonSchema)]
+struct Answered {
+    /// It did not call it an error.
+    ok: bool,
+    /// What it said: somebody else's text.
+    data: Value,
+    /// What was hidden of it.
+    masked: Vec<String>,
+    /// Names the call.
+    trace_id: String,
+    /// The version of the registered tool.
+    tool_version: Option<u64>,
+    /// How long it took.
+    duration_ms: u64,
+}
+
+impl From<Invoked> for Answered {
+    fn from(invoked: Invoked) -> Self {
+        Self {
+            ok: !invoked.is_error,
+            data: invoked.content,
+            masked: invoked.masked,
+            trace_id: invoked.trace.to_string(),
+            tool_version: invoked.version,
+            duration_ms: u64::try_from(invoked.duration.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+async fn invoke(call: Call, asked: Invocation) -> Result<Answered, Trouble> {
+    let arguments = Value::Object(asked.arguments);
+    let tools = &call.broker.tools;
+    Ok(tools
+        .invoke(&call.who, &asked.tool, &arguments)
+        .await?
+        .into())
+}
