@@ -45,6 +45,7 @@ impl There {
             "payee" => (json!(self.payee), json!("py_ffffffffffffffff")),
             "agent" | "agent_id" => (json!("payer"), json!("never")),
             "tool" | "name" => (json!("noop"), json!("never")),
+            "source" => (json!("erp"), json!("never")),
             "seq" => (json!(1), json!(99_999)),
             other => panic!("say what `{other}` names, here"),
         }

@@ -22,7 +22,10 @@ use crate::domain::principal::{Principal, Right};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::tools::Source;
-use crate::wire::{OpenSource, SourceAnswer};
+use crate::wire::OpenSource;
+
+// The doors tell what a source said in its own words, and need no wire for that.
+pub use crate::wire::SourceAnswer;
 
 /// Longest that a ping waits.
 const PING_DEADLINE: Duration = Duration::from_secs(10);

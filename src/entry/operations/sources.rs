@@ -8,10 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Call, Effect, Nothing, Operation, Reply, Rest};
 use crate::broker::Trouble;
-use crate::broker::tools::sources::{SecretChanges, SourceView};
+use crate::broker::tools::sources::{SecretChanges, SourceAnswer, SourceView};
 use crate::domain::principal::Right;
 use crate::domain::secret::Secret;
-use crate::wire::SourceAnswer;
 
 /// The path's name is the source's; the body may say it, too.
 const SPELT: &[(&str, &str)] = &[("name", "source")];
