@@ -213,6 +213,11 @@ async fn what_is_wrong_is_named_by_its_place_and_nothing_is_kept() {
         ),
         (query("select 1; select :id"), "/exec/query"),
         (query("select :nobody"), "/exec/query"),
+        (
+            with("masks", json!([{"path": "rows", "do": "hash"}])),
+            "/masks/0/path",
+        ),
+        (with("kind", json!("program")), "/exec"),
     ] {
         let (status, refused) = shop.post("/v1/tools", tool.clone()).await;
         assert_eq!(
@@ -235,6 +240,64 @@ async fn what_is_wrong_is_named_by_its_place_and_nothing_is_kept() {
     assert!(
         names.contains(&"get_invoice") && !names.contains(&"other"),
         "{names:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_tools_own_masks_and_pace_hold() {
+    let shop = Shop::furnished().await;
+    let mut tool = look();
+    tool["masks"] = json!([{"path": "$.rows[*].email", "do": "redact"}]);
+    tool["rate_limit"] = json!({"per_min": 2, "by": "caller"});
+    let key = &shop.server.admin_key;
+    let url = format!("{}/v1/tools/get_invoice", shop.server.url);
+    let put = shop
+        .server
+        .http
+        .put(url)
+        .bearer_auth(key)
+        .body(tool.to_string());
+    let put = put
+        .header("content-type", "application/json")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(put.status().as_u16(), 200, "{}", put.text().await.unwrap());
+    for (status, masked) in [(200, true), (200, true), (429, false)] {
+        let (got, read) = shop
+            .as_agent(
+                "/v1/tools/get_invoice/invoke",
+                json!({"arguments": {"id": 1}}),
+            )
+            .await;
+        assert_eq!(got, status, "{read}");
+        assert_eq!(
+            read["masked"] == json!(["$.rows[*].email"]),
+            masked,
+            "{read}"
+        );
+        assert!(!read.to_string().contains("acme"), "{read}");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_carries_out_is_refused_when_it_is_saved() {
+    let shop = Shop::furnished().await;
+    let api = json!({"name": "crm", "kind": "rest", "config": {"base_url": "https://crm.example"}});
+    let (status, refused) = shop.post("/v1/sources", api).await;
+    assert_eq!(
+        (status, &refused["pointer"]),
+        (400, &json!("/kind")),
+        "{refused}"
+    );
+    let mut shown = discount();
+    shown["name"] = json!("shown");
+    shown["exec"]["preview"] = json!("select total from invoices where id = :id");
+    let (status, refused) = shop.post("/v1/tools", shown).await;
+    assert_eq!(
+        (status, &refused["pointer"]),
+        (400, &json!("/exec/preview")),
+        "{refused}"
     );
 }
 

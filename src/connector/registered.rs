@@ -15,31 +15,54 @@ use crate::domain::tools::statement::Dialect;
 use crate::domain::tools::work::{Registered, Task, Work};
 use crate::domain::tools::{Exec, Invalid, Source, SourceKind, ToolDef};
 
-/// What a tool does at this source, or why it cannot be done there.
+/// Why no source of this kind is taken, if none is: nobody carries its tools out yet.
+pub fn unserved(source: &Source) -> Option<Invalid> {
+    match source.kind() {
+        SourceKind::Postgres | SourceKind::Sqlite => None,
+        kind @ (SourceKind::Rest | SourceKind::Mcp | SourceKind::Program) => {
+            let kind = kind.code();
+            let detail = format!(
+                "no tools of a {kind} source are carried out yet; `postgres` and `sqlite` are"
+            );
+            Some(Invalid::source("/kind", detail))
+        }
+    }
+}
+
+/// What a tool does at this source, or why it cannot be done there. What a document asks for and
+/// nobody does yet is refused: a rule that is kept and not held to would be worse than none.
 pub fn work(def: &ToolDef, source: &Source) -> Result<Work, Invalid> {
+    let wrong = |pointer: &str, detail: String| Err(Invalid::tool(pointer, detail));
     let dialect = match source.kind() {
-        SourceKind::Postgres => Some(Dialect::Postgres),
-        SourceKind::Sqlite => Some(Dialect::Sqlite),
-        SourceKind::Rest | SourceKind::Mcp | SourceKind::Program => None,
-    };
-    let elsewhere = || {
-        let kind = source.kind().code();
-        let detail = format!(
-            "`{}` is a {kind} source, which this kind of tool cannot use",
-            def.source
-        );
-        Invalid::tool("/source", detail)
+        SourceKind::Postgres => Dialect::Postgres,
+        SourceKind::Sqlite => Dialect::Sqlite,
+        kind @ (SourceKind::Rest | SourceKind::Mcp | SourceKind::Program) => {
+            let detail = format!(
+                "`{}` is a {} source, whose tools are not carried out yet",
+                def.source,
+                kind.code()
+            );
+            return wrong("/source", detail);
+        }
     };
     match &def.exec {
-        Exec::SqlLow(exec) => {
-            let dialect = dialect.ok_or_else(elsewhere)?;
-            sql::read(exec, &def.input_schema, dialect).map(Work::Read)
+        Exec::SqlLow(exec) => sql::read(exec, &def.input_schema, dialect).map(Work::Read),
+        Exec::SqlHigh(_) if !def.masks.is_empty() => wrong(
+            "/masks",
+            "results of tools that write are not masked yet".to_owned(),
+        ),
+        Exec::SqlHigh(exec) if exec.preview.is_some() => {
+            let detail = "previews are not shown and bound yet; leave it out";
+            wrong("/exec/preview", detail.to_owned())
         }
-        Exec::SqlHigh(exec) => {
-            let dialect = dialect.ok_or_else(elsewhere)?;
-            sql::write(exec, &def.input_schema, dialect).map(Work::Write)
+        Exec::SqlHigh(exec) => sql::write(exec, &def.input_schema, dialect).map(Work::Write),
+        Exec::Rest(_) | Exec::Program(_) | Exec::Mcp(_) => {
+            let kind = def.exec.kind().code();
+            wrong(
+                "/kind",
+                format!("tools of the kind `{kind}` are not carried out yet; `sql` is"),
+            )
         }
-        Exec::Rest(_) | Exec::Program(_) | Exec::Mcp(_) => Err(elsewhere()),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::domain::schema;
 use crate::domain::tool::{Executor, Risk, Tool};
 use crate::domain::tools::work::{Task, Work};
 use crate::governance;
+use crate::governance::access::masks::{self, HashKey};
 use crate::wire::Heard;
 
 /// The JSON-RPC code of arguments that a server does not take.
@@ -65,12 +66,13 @@ impl Tools {
         };
         self.record_call(who, &tool, trace, outcome).await?;
         let heard = done?;
-        let (content, is_error) = told(&tool, heard.reply)?;
+        let (mut content, is_error) = told(&tool, heard.reply)?;
+        let masked = self.mask(&tool, &mut content);
         Ok(Invoked {
             content,
             blocks: heard.blocks,
             is_error,
-            masked: Vec::new(),
+            masked,
             trace,
             version: match &tool.executor {
                 Executor::Registered(of) => Some(of.version),
@@ -108,6 +110,7 @@ impl Tools {
         schema::validate(tool, arguments).map_err(Trouble::InvalidArguments)?;
         self.not_frozen(who, tool, arguments).await?;
         self.pace_through(&who.org, &tool.name).await?;
+        self.pace_registered(who, tool).await?;
         let (call, deadline) = self.call_of(tool, arguments)?;
         Ok(self.ports().wire.relay(&call, deadline).await)
     }
@@ -136,6 +139,19 @@ impl Tools {
             },
             Executor::Noop | Executor::Bank => Err(Trouble::UnknownTool(tool.name.to_string())),
         }
+    }
+
+    /// Hides what the tool's own masks name, and tells what that was.
+    fn mask(&self, tool: &Tool, data: &mut Value) -> Vec<String> {
+        let Executor::Registered(of) = &tool.executor else {
+            return Vec::new();
+        };
+        if of.def.masks.is_empty() {
+            return Vec::new();
+        }
+        let key = HashKey::of(self.ports().masters.for_masks(), &of.org);
+        let all = masks::united(of.def.masks.iter());
+        masks::apply(data, &all, &key).places
     }
 
     async fn record_call(

@@ -11,7 +11,10 @@ use crate::broker::core::measure;
 use crate::domain::facts::{Fact, ToolPace};
 use crate::domain::ids::{AgentId, OrgId, ToolName};
 use crate::domain::policy::RateLimit;
+use crate::domain::principal::Principal;
 use crate::domain::time::Timestamp;
+use crate::domain::tool::{Executor, Tool};
+use crate::domain::tools::RateBy;
 use crate::ephemeral::{Bucket, Taken, Window};
 
 /// What the limits on pace said about one request.
@@ -72,6 +75,40 @@ impl Tools {
         match wait(&self.take_token(org, tool, now).await.pace) {
             0 => Ok(()),
             retry_after_secs => Err(Trouble::RateLimited { retry_after_secs }),
+        }
+    }
+
+    /// The pace that a registered tool's own document sets, for all callers or for each.
+    pub(super) async fn pace_registered(
+        &self,
+        who: &Principal,
+        tool: &Tool,
+    ) -> Result<(), Trouble> {
+        let Executor::Registered(of) = &tool.executor else {
+            return Ok(());
+        };
+        let Some(limit) = of.def.rate_limit else {
+            return Ok(());
+        };
+        let (org, name) = (&of.org, &tool.name);
+        let key = match limit.by {
+            RateBy::Tool => format!("registered:{org}:{name}"),
+            RateBy::Caller => format!("registered:{org}:{name}:{}", who.id),
+        };
+        let bucket = Bucket {
+            capacity: limit.burst.unwrap_or(limit.per_min),
+            per_minute: limit.per_min,
+        };
+        let now = self.ports().ambient.now();
+        match self.ports().ephemeral.take(&key, bucket, now).await {
+            Some(Taken::Granted) => Ok(()),
+            Some(Taken::Empty { retry_after_secs }) => Err(Trouble::RateLimited {
+                retry_after_secs: retry_after_secs.max(1),
+            }),
+            // Whoever cannot be counted is not let through.
+            None => Err(Trouble::RateLimited {
+                retry_after_secs: 1,
+            }),
         }
     }
 

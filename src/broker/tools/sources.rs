@@ -15,6 +15,7 @@ use super::Tools;
 use super::registry::Registered;
 use crate::broker::core::kept::{Keepable, Kept, Records};
 use crate::broker::core::{Trouble, forbidden};
+use crate::connector::registered;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::envelope::{self, Envelope, Place};
 use crate::domain::ids::OrgId;
@@ -95,7 +96,7 @@ impl Tools {
         secrets: SecretChanges,
     ) -> Result<SourceView, Trouble> {
         self.may_develop(who)?;
-        let source = Source::read(document).map_err(Trouble::invalid)?;
+        let source = read(document)?;
         let name = source.name.clone();
         let stored = self.sealed(who, &source, BTreeMap::new(), &BTreeMap::new(), secrets, 0)?;
         let kept = self.make(who, &name, stored).await?;
@@ -128,7 +129,7 @@ impl Tools {
     ) -> Result<SourceView, Trouble> {
         self.may_develop(who)?;
         let before: Kept<StoredSource> = self.found(&who.org, name).await?;
-        let source = Source::read(document).map_err(Trouble::invalid)?;
+        let source = read(document)?;
         if source.name != name {
             let text = "`name` is another than that of the source; delete it and make a new one";
             return Err(Trouble::InvalidRequest(text.to_owned()));
@@ -315,6 +316,15 @@ impl Tools {
             true => Ok(()),
             false => Err(forbidden(who)),
         }
+    }
+}
+
+/// A source as somebody wrote it, of a kind that is served.
+fn read(document: &Value) -> Result<Source, Trouble> {
+    let source = Source::read(document).map_err(Trouble::invalid)?;
+    match registered::unserved(&source) {
+        None => Ok(source),
+        Some(invalid) => Err(Trouble::invalid(invalid)),
     }
 }
 

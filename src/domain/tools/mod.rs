@@ -21,9 +21,7 @@ pub mod statement;
 mod template;
 pub mod work;
 
-pub use def::{
-    Annotations, Mask, MaskDo, Money, MoneyAmount, RateBy, RateLimit, ToolDef, valid_name,
-};
+pub use def::{Annotations, Money, MoneyAmount, RateBy, RateLimit, ToolDef, valid_name};
 pub use exec::{
     ContentType, Exec, ExpectRows, Idempotency, Lookup, McpExec, Method, ProgramExec, RestExec,
     RestPreview, SqlHigh, SqlLow, ToolKind,

@@ -11,10 +11,7 @@ use crate::entry::readiness::Readiness;
 /// Adds every operation to the paths, and its shapes to the schemas.
 pub(super) fn add(paths: &mut Map<String, Value>, schemas: Value) -> Value {
     let mut generator = operations::settings(false).for_serialize().into_generator();
-    let mut schemas = match schemas {
-        Value::Object(schemas) => schemas,
-        _ => Map::new(),
-    };
+    let mut schemas = schemas.as_object().cloned().unwrap_or_default();
     for operation in operations::table() {
         let Some(rest) = &operation.rest else {
             continue;

@@ -85,10 +85,8 @@ fn without_null(schema: &mut Value) {
 pub fn told(schema: &Value) -> Value {
     let mut schema = schema.clone();
     one_type_each(&mut schema);
-    let mut kinds = match schema["anyOf"].take() {
-        Value::Array(kinds) => kinds,
-        _ => vec![schema],
-    };
+    let kinds = schema.get("anyOf").and_then(Value::as_array).cloned();
+    let mut kinds = kinds.unwrap_or_else(|| vec![schema]);
     let mut properties = json!({});
     let mut required: Option<Vec<String>> = None;
     for kind in &mut kinds {
