@@ -126,9 +126,9 @@ impl Connector for AtSource {
             Reply::Result {
                 content,
                 is_error: false,
-            } => match content {
-                Value::Null => Sighting::Absent,
-                found => Sighting::Found(receipt(found)),
+            } => match content.is_null() {
+                true => Sighting::Absent,
+                false => Sighting::Found(receipt(content)),
             },
             Reply::RpcError { .. }
             | Reply::TurnedAway { .. }

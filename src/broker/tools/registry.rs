@@ -120,10 +120,11 @@ impl Tools {
         let mut document = before.value.0;
         if let (Some(document), Some(changes)) = (document.as_object_mut(), changes.as_object()) {
             for (field, value) in changes {
-                match value {
-                    Value::Null => document.remove(field),
-                    value => document.insert(field.clone(), value.clone()),
-                };
+                if value.is_null() {
+                    document.remove(field);
+                } else {
+                    document.insert(field.clone(), value.clone());
+                }
             }
         }
         // What was read and what is replaced are held to be the same.
