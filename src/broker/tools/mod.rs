@@ -20,6 +20,7 @@ use crate::broker::core::Core;
 use crate::broker::core::Trouble;
 use crate::connector::Connector;
 use crate::connector::registry::connector_for;
+use crate::domain::change::DocKey;
 use crate::domain::proposal::Proposal;
 use crate::domain::tool::{Standing, Tool};
 use crate::wire::Sources;
@@ -35,6 +36,8 @@ pub struct Parts {
     tending: watch::Tending,
     /// One more than the version of all documents at which the registry was read.
     registry_seen: AtomicU64,
+    /// The versions of what the catalogue and the wire were given last.
+    registry_known: tokio::sync::Mutex<Vec<(DocKey, u64)>>,
 }
 
 impl Deref for Tools {
@@ -73,6 +76,7 @@ impl Tools {
             catalogue,
             tending,
             registry_seen: AtomicU64::new(0),
+            registry_known: tokio::sync::Mutex::default(),
         }))
     }
 

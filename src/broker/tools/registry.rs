@@ -225,19 +225,31 @@ impl Tools {
         let Some(wire) = self.ports().sources.clone() else {
             return Ok(());
         };
-        let sources = self.open_sources().await?;
+        // Held over the reading, so that what was read later is never overwritten by what was read
+        // before. Of one document that does not read back the others learn nothing.
+        let mut known = self.registry_known.lock().await;
+        let sources = self.readable::<StoredSource>().await?;
+        let tools = self.readable::<Registered>().await?;
+        let versions = |key: &DocKey, version: u64| (key.clone(), version);
+        let now: Vec<(DocKey, u64)> = sources
+            .iter()
+            .map(|(key, kept)| versions(key, kept.version))
+            .chain(tools.iter().map(|(key, kept)| versions(key, kept.version)))
+            .collect();
+        if *known == now {
+            return Ok(());
+        }
+        let sources = self.opened(sources);
         let kinds: BTreeMap<(OrgId, String), Source> = sources
             .iter()
             .map(|open| {
-                (
-                    (open.org.clone(), open.source.name.clone()),
-                    open.source.clone(),
-                )
+                let name = open.source.name.clone();
+                ((open.org.clone(), name), open.source.clone())
             })
             .collect();
         wire.replace(sources).await;
         let mut registered: BTreeMap<OrgId, Vec<Arc<Tool>>> = BTreeMap::new();
-        for (key, kept) in self.all_kept::<Registered>(None).await? {
+        for (key, kept) in tools {
             let tool = ToolDef::read(&kept.value.0).ok().and_then(|def| {
                 let source = kinds.get(&(key.org.clone(), def.source.clone()));
                 catalogued(&key.org, kept.version, def, source)
@@ -245,12 +257,30 @@ impl Tools {
             match tool {
                 Some(tool) => registered.entry(key.org).or_default().push(tool),
                 None => {
-                    tracing::error!(tool = %key.id, "it cannot be made from its document and its source")
+                    tracing::error!(tool = %key.id, "it cannot be made from its document and its source");
                 }
             }
         }
         self.catalogue().register(registered);
+        *known = now;
         Ok(())
+    }
+
+    async fn readable<T: Keepable>(&self) -> Result<Vec<(DocKey, Kept<T>)>, Trouble> {
+        let read = self.documents::<Kept<T>>(None).await?;
+        let read = read.into_iter().filter_map(Result::ok);
+        Ok(read
+            .map(|stored| {
+                let version = stored.version;
+                (
+                    stored.key,
+                    Kept {
+                        version,
+                        ..stored.value
+                    },
+                )
+            })
+            .collect())
     }
 }
 

@@ -2,7 +2,7 @@
 //! sealed; what leaves this file tells which secrets are set and never one of them.
 //!
 //! The wire is handed what it needs to open a source, and told again whenever that changed on any
-//! node ([`Tools::open_sources`]).
+//! node ([`Tools::opened`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::broker::core::kept::{Keepable, Kept, Records};
 use crate::broker::core::{Trouble, forbidden};
 use crate::connector::registered;
 use crate::domain::audit::names::RecordKind;
+use crate::domain::change::DocKey;
 use crate::domain::envelope::{self, Envelope, Place};
 use crate::domain::ids::OrgId;
 use crate::domain::principal::{Principal, Right};
@@ -205,9 +206,9 @@ impl Tools {
 
     /// Every source of every organisation, unsealed, for the wire. One that cannot be unsealed is
     /// left out and said: its tools answer that it is not available.
-    pub(super) async fn open_sources(&self) -> Result<Vec<OpenSource>, Trouble> {
+    pub(super) fn opened(&self, sources: Vec<(DocKey, Kept<StoredSource>)>) -> Vec<OpenSource> {
         let mut open = Vec::new();
-        for (key, kept) in self.all_kept::<StoredSource>(None).await? {
+        for (key, kept) in sources {
             let secrets = self.unsealed(&key.org, &key.id, &kept.value);
             let source = kept.value.source();
             match (source, secrets) {
@@ -222,7 +223,7 @@ impl Tools {
                 }
             }
         }
-        Ok(open)
+        open
     }
 
     fn unsealed(

@@ -120,8 +120,9 @@ impl Tools {
     /// One turn of the duty: the same without waiting for anybody.
     pub async fn tend_tools_in_turn(&self) -> Result<(), Trouble> {
         self.start_listings(None);
-        self.look_at_registry().await?;
-        self.take_in().await
+        let looked = self.look_at_registry().await;
+        self.take_in().await?;
+        looked
     }
 
     fn start_listings(&self, at_once: Option<Whose<'_>>) {
