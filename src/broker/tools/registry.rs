@@ -20,6 +20,7 @@ use crate::broker::core::Trouble;
 use crate::broker::core::kept::{Earlier, Keepable, Kept, Records, version_id};
 use crate::connector::{registered, registry};
 use crate::domain::audit::names::RecordKind;
+use crate::domain::change::DocKey;
 use crate::domain::ids::{OrgId, ToolName};
 use crate::domain::principal::Principal;
 use crate::domain::schema::{self, Checker};
