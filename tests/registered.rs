@@ -217,7 +217,7 @@ async fn what_is_wrong_is_named_by_its_place_and_nothing_is_kept() {
             with("masks", json!([{"path": "rows", "do": "hash"}])),
             "/masks/0/path",
         ),
-        (with("kind", json!("program")), "/exec"),
+        (with("kind", json!("program")), "/exec/query"),
     ] {
         let (status, refused) = shop.post("/v1/tools", tool.clone()).await;
         assert_eq!(
