@@ -36,7 +36,9 @@ use hundi::store::{self, Address, Opening, Scratch, Store};
 
 /// How long a token of the floor's proposals lives, as by default.
 const TOKEN_TTL_SECS: i64 = 60;
-/// Cycles made at once: their rows are held in memory.
+/// Cycles made at once: few at first, so that a slow store is not asked for more than there is time
+/// for, and never more than these, because their rows are held in memory.
+const FIRST_ROUND: usize = 64;
 const ROUND: usize = 4_000;
 /// How long to write before the clock starts.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -100,18 +102,20 @@ async fn measure(
     time: Duration,
     ambient: &Ambient,
 ) -> Result<Floor> {
-    let rounds = async |time: Duration| {
-        let mut sum = Floor::default();
-        while sum.took < time {
-            let round = round(stores, load, ROUND, ambient).await?;
-            sum.cycles += round.cycles;
+    // Small at first: nobody knows yet how fast it is.
+    let mut cycles = FIRST_ROUND.max(load.callers).min(ROUND);
+    let mut measured = Floor::default();
+    for time in [WARM_UP.min(time), time] {
+        measured = Floor::default();
+        while measured.took < time {
+            let round = round(stores, load, cycles, ambient).await?;
+            measured.cycles += round.cycles;
             // A clock too coarse to see it must not make this endless.
-            sum.took += round.took.max(Duration::from_micros(1));
+            measured.took += round.took.max(Duration::from_micros(1));
+            cycles = cycles.saturating_mul(2).min(ROUND);
         }
-        Ok(sum)
-    };
-    rounds(WARM_UP.min(time)).await?;
-    rounds(time).await
+    }
+    Ok(measured)
 }
 
 /// So many cycles on stores that hold the same rows; callers take them in turns. Leaves the rows.
