@@ -104,6 +104,7 @@ impl App {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let ambient = Ambient::real();
         folder::look_over(config, start_bank)?;
+        folder::refuse_own_as_source(config)?;
         // Whoever runs one command sees for himself that the store is away.
         let patience = match start_bank {
             true => config.store_wait,

@@ -62,6 +62,30 @@ pub(super) fn look_over(config: &Config, mend: bool) -> Result<()> {
     Ok(())
 }
 
+/// Refuses folders of sources that hold our own: whoever may register tools could write the ledger.
+pub(super) fn refuse_own_as_source(config: &Config) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let store = config.sqlite_path();
+    let store = store.as_deref().and_then(Path::parent);
+    for own in [Some(config.data_dir.as_path()), store]
+        .into_iter()
+        .flatten()
+    {
+        let own = real(own);
+        for folder in config.sqlite_dirs.iter().map(|folder| real(folder)) {
+            if own.starts_with(&folder) || folder.starts_with(&own) {
+                bail!(
+                    "sources.sqlite_dirs names {}, and our own {} would be in its reach: keep files \
+                     of sources in a folder of their own",
+                    folder.display(),
+                    own.display()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Refuses the folder of a sandbox to a start that is none: its refusals would be told as real
 /// ones, and its secret would sign the bank's word.
 pub(super) fn refuse_sandbox(config: &Config) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::domain::call::{
 };
 use crate::domain::tools::statement::Dialect;
 use crate::domain::tools::work::{Registered, Task, Work};
-use crate::domain::tools::{Exec, Invalid, Source, SourceKind, ToolDef};
+use crate::domain::tools::{Exec, Invalid, Source, SourceKind, SqlHigh, ToolDef};
 
 /// Why no source of this kind is taken, if none is: nobody carries its tools out yet.
 pub fn unserved(source: &Source) -> Option<Invalid> {
@@ -47,15 +47,10 @@ pub fn work(def: &ToolDef, source: &Source) -> Result<Work, Invalid> {
     };
     match &def.exec {
         Exec::SqlLow(exec) => sql::read(exec, &def.input_schema, dialect).map(Work::Read),
-        Exec::SqlHigh(_) if !def.masks.is_empty() => wrong(
-            "/masks",
-            "results of tools that write are not masked yet".to_owned(),
-        ),
-        Exec::SqlHigh(exec) if exec.preview.is_some() => {
-            let detail = "previews are not shown and bound yet; leave it out";
-            wrong("/exec/preview", detail.to_owned())
-        }
-        Exec::SqlHigh(exec) => sql::write(exec, &def.input_schema, dialect).map(Work::Write),
+        Exec::SqlHigh(exec) => match not_held_to(def, exec) {
+            Some((pointer, why)) => wrong(pointer, why.to_owned()),
+            None => sql::write(exec, &def.input_schema, dialect).map(Work::Write),
+        },
         Exec::Rest(_) | Exec::Program(_) | Exec::Mcp(_) => {
             let kind = def.exec.kind().code();
             wrong(
@@ -64,6 +59,39 @@ pub fn work(def: &ToolDef, source: &Source) -> Result<Work, Invalid> {
             )
         }
     }
+}
+
+/// What the document of a tool that writes says, and what nobody would hold it to.
+fn not_held_to(def: &ToolDef, exec: &SqlHigh) -> Option<(&'static str, &'static str)> {
+    let said = [
+        (
+            exec.preview.is_some(),
+            "/exec/preview",
+            "previews are not shown and bound yet; leave it out",
+        ),
+        (
+            !def.masks.is_empty(),
+            "/masks",
+            "results of tools that write are not masked yet; return only what may be seen",
+        ),
+        (
+            def.output_schema.is_some(),
+            "/output_schema",
+            "results of tools that write are not held to a schema yet; leave it out",
+        ),
+        (
+            def.rate_limit.is_some(),
+            "/rate_limit",
+            "proposals are paced by the agent's policy (`rate_limit`), not by the tool",
+        ),
+        (
+            def.timeout_ms.is_some(),
+            "/timeout_ms",
+            "a commit may take `call_deadline_secs`; leave it out",
+        ),
+    ];
+    let found = said.into_iter().find(|(is_said, _, _)| *is_said);
+    found.map(|(_, pointer, why)| (pointer, why))
 }
 
 /// A task for a tool's source, as the wire takes it.

@@ -47,6 +47,13 @@ impl Clone for Checker {
     }
 }
 
+/// What was compiled adds nothing to the schema that it was compiled from.
+impl PartialEq for Checker {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 impl fmt::Debug for Checker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Checker")
@@ -126,6 +133,20 @@ pub fn readable(schema: &Value) -> Result<(), String> {
     bounds::check(schema)
 }
 
+/// Checks a result against the schema that its tool promises, as it is written. The error is a
+/// sentence that names the field and never its value.
+pub fn fits(checker: &Checker, schema: &Value, data: &Value) -> Result<(), String> {
+    let compiled = checker.0.get_or_init(|| {
+        bounds::check(schema)?;
+        understood(schema, true)?;
+        build(schema)
+    });
+    let compiled = compiled.as_ref().map_err(Clone::clone)?;
+    compiled
+        .validate(data)
+        .map_err(|error| shortened(in_words(&error)))
+}
+
 /// Why a schema cannot be used, or `Ok`. Compiles it, so not before somebody accepts the tool, and
 /// not where others wait. For accepting a tool: better refused then than at every
 /// propose.
@@ -134,12 +155,15 @@ pub fn usable(schema: &Value, money: &MoneyRule) -> Result<(), String> {
 }
 
 fn compile(schema: &Value, money: &MoneyRule) -> Result<jsonschema::Validator, String> {
-    let strict = strict(schema, money)?;
+    build(&strict(schema, money)?)
+}
+
+fn build(schema: &Value) -> Result<jsonschema::Validator, String> {
     jsonschema::options()
         .with_draft(Draft::Draft202012)
         .offline()
         .with_pattern_options(PatternOptions::regex().size_limit(bounds::MAX_PATTERN_BYTES))
-        .build(&strict)
+        .build(schema)
         .map_err(|error| shortened(error.to_string()))
 }
 

@@ -73,7 +73,8 @@ impl Registry {
     /// Carries out a task that a call of a registered tool is.
     pub async fn carry_out(&self, call: &Call, deadline: Duration) -> Reply {
         let Some(source) = self.at(&call.upstream) else {
-            return Reply::NotSent("its source is not open here".to_owned());
+            let why = "its source is not open here, or reaches elsewhere than it did";
+            return Reply::NotSent(why.to_owned());
         };
         let task: Task = match serde_json::from_str(&call.arguments) {
             Ok(task) => task,
@@ -97,7 +98,8 @@ impl Sources for Registry {
         let before = self.open.load_full();
         let mut now = HashMap::new();
         for source in sources {
-            let name = upstream(&source.org, &source.source.name);
+            let place = source.source.place(&source.secrets);
+            let name = upstream(&source.org, &source.source.name, &place);
             let same = before
                 .get(&name)
                 .filter(|open| open.version == source.version);
@@ -151,7 +153,12 @@ impl Sources for Registry {
 impl Registry {
     /// A source that is a database, or why it is none that can be asked.
     fn database(&self, org: &OrgId, name: &str) -> Result<Arc<Opened>, SourceAnswer> {
-        let Some(open) = self.at(&upstream(org, name)) else {
+        let all = self.open.load();
+        let named = all.iter().find(|(key, _)| {
+            let place = key.rsplit_once('@').map_or("", |(_, place)| place);
+            **key == upstream(org, name, place)
+        });
+        let Some(open) = named.map(|(_, open)| open.clone()) else {
             return Err(SourceAnswer::not("it is not open here"));
         };
         match &open.door {
@@ -167,15 +174,6 @@ async fn in_database(database: &Database, task: &Task, deadline: Duration) -> Re
             Ok(rows) => done(rows.data()),
             Err(trouble) => not_read(trouble),
         },
-        Task::Show { write, args } => {
-            let Some(preview) = &write.preview else {
-                return done(Value::Null);
-            };
-            match database.preview(preview, args, deadline).await {
-                Ok(shown) => done(json!({"rows": shown.rows, "state": shown.state})),
-                Err(trouble) => not_read(trouble),
-            }
-        }
         Task::Write {
             proposal,
             write,

@@ -6,26 +6,25 @@ use crate::broker::pay::withdrawn::Withdrawn;
 use crate::connector::registry;
 
 impl Bank {
-    /// Works off what withdrawals left to be told. Returns how many there were.
+    /// Works off what withdrawals left to be told. Returns how many were told; fails if one
+    /// could not be.
     pub async fn work_withdrawn(&self) -> Result<usize, Trouble> {
         let left = self.documents::<Withdrawn>(None).await?;
-        let count = left.len();
-        for news in left {
-            let done = match news {
-                Ok(news) => {
-                    self.tell_withdrawn(&news.value).await?;
-                    news.remove()
-                }
-                // What nobody can read, nobody can tell.
-                Err(unreadable) => unreadable.doc.key.removed(unreadable.doc.version),
-            };
-            match self.write(vec![done]).await {
+        let mut told = 0;
+        let mut untold = None;
+        // One that does not read, or cannot be told yet, stays and holds up no other.
+        for news in left.into_iter().flatten() {
+            if let Err(trouble) = self.tell_withdrawn(&news.value).await {
+                untold = Some(trouble);
+                continue;
+            }
+            match self.write(vec![news.remove()]).await {
                 // Another node told it, too; telling it twice is telling it once.
-                Ok(()) | Err(Trouble::Changed) => {}
-                Err(trouble) => return Err(trouble),
+                Ok(()) | Err(Trouble::Changed) => told += 1,
+                Err(trouble) => untold = Some(trouble),
             }
         }
-        Ok(count)
+        untold.map_or(Ok(told), Err)
     }
 
     async fn tell_withdrawn(&self, news: &Withdrawn) -> Result<(), Trouble> {

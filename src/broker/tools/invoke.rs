@@ -1,9 +1,11 @@
 //! Calling a low-risk tool: one function for every door, in nine steps.
 //!
-//! Who calls was asked by the door; what follows is the tool and its state, the rules and the
-//! arguments, the pace, the source, the call, the masks, the record, and the answer. Whatever a
-//! result says has passed the masks and is on record before anybody sees it: a call whose record
-//! cannot be written is answered as not available, and its result with it is dropped.
+//! Who calls was asked by the door; what follows is the tool and its state, the arguments, freezes,
+//! the pace, the source, the call, the masks, the record, and the answer. Whatever a result says has
+//! passed the masks and is on record before anybody sees it: a call whose record cannot be written is
+//! answered as not available, and its result is dropped. What was carried out is recorded though its
+//! caller has hung up. A refusal before that leaves no record: whoever asks in vain fills nobody's
+//! log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use super::Tools;
 use crate::broker::core::Trouble;
 use crate::broker::core::measure::Timer;
 use crate::connector::registered;
+use crate::domain::access::Mask;
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::call::{Call, Reply, turned_away};
 use crate::domain::change::{Change, Record};
@@ -57,22 +60,44 @@ impl Tools {
         tool: &str,
         arguments: &Value,
     ) -> Result<Invoked, Trouble> {
-        let (timer, trace) = (Timer::start(), self.new_trace());
+        let timer = Timer::start();
         let tool = self.callable(who, tool)?;
-        let done = self.carried(who, &tool, arguments).await;
-        let outcome = match &done {
-            Ok(heard) => outcome_of(&heard.reply),
+        self.may_call_now(who, &tool, arguments).await?;
+        let (call, deadline) = self.call_of(&tool, arguments)?;
+        let (tools, who) = (self.clone(), who.clone());
+        // A task of its own: a caller that hangs up must not leave a call without its record.
+        let task = self.load().tasks().spawn(async move {
+            let heard = tools.ports().wire.relay(&call, deadline).await;
+            tools.answered(&who, &tool, heard, timer).await
+        });
+        task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a call of a tool ended abnormally");
+            Err(Trouble::StoreUnavailable)
+        })
+    }
+
+    /// What came back, on record and masked.
+    async fn answered(
+        &self,
+        who: &Principal,
+        tool: &Tool,
+        heard: Heard,
+        timer: Timer,
+    ) -> Result<Invoked, Trouble> {
+        let trace = self.new_trace();
+        let held = self.held_to(tool, heard.reply);
+        let outcome = match &held {
+            Ok(held) if held.is_error => "error",
+            Ok(_) => "ok",
             Err(trouble) => trouble.code(),
         };
-        self.record_call(who, &tool, trace, outcome).await?;
-        let heard = done?;
-        let (mut content, is_error) = told(&tool, heard.reply)?;
-        let masked = self.mask(&tool, &mut content);
+        self.record_call(who, tool, trace, outcome).await?;
+        let held = held?;
         Ok(Invoked {
-            content,
+            content: held.content,
             blocks: heard.blocks,
-            is_error,
-            masked,
+            is_error: held.is_error,
+            masked: held.masked,
             trace,
             version: match &tool.executor {
                 Executor::Registered(of) => Some(of.version),
@@ -101,18 +126,16 @@ impl Tools {
         Ok(tool)
     }
 
-    async fn carried(
+    async fn may_call_now(
         &self,
         who: &Principal,
         tool: &Tool,
         arguments: &Value,
-    ) -> Result<Heard, Trouble> {
+    ) -> Result<(), Trouble> {
         schema::validate(tool, arguments).map_err(Trouble::InvalidArguments)?;
         self.not_frozen(who, tool, arguments).await?;
         self.pace_through(&who.org, &tool.name).await?;
-        self.pace_registered(who, tool).await?;
-        let (call, deadline) = self.call_of(tool, arguments)?;
-        Ok(self.ports().wire.relay(&call, deadline).await)
+        self.pace_registered(who, tool).await
     }
 
     fn call_of(&self, tool: &Tool, arguments: &Value) -> Result<(Call, Duration), Trouble> {
@@ -141,17 +164,29 @@ impl Tools {
         }
     }
 
-    /// Hides what the tool's own masks name, and tells what that was.
-    fn mask(&self, tool: &Tool, data: &mut Value) -> Vec<String> {
+    /// A reply, held to what a registered tool's document says of its results.
+    fn held_to(&self, tool: &Tool, reply: Reply) -> Result<Held, Trouble> {
         let Executor::Registered(of) = &tool.executor else {
-            return Vec::new();
+            let (content, is_error) = told(reply)?;
+            return Ok(Held {
+                content,
+                is_error,
+                masked: Vec::new(),
+            });
         };
-        if of.def.masks.is_empty() {
-            return Vec::new();
+        let masks = masks::united(of.def.masks.iter());
+        let mut content = told_by_source(tool, reply, &masks)?;
+        if let Some(schema) = &of.def.output_schema {
+            let name = || tool.name.to_string();
+            schema::fits(&of.output, schema, &content)
+                .map_err(|why| Trouble::OutputInvalid(name(), why))?;
         }
         let key = HashKey::of(self.ports().masters.for_masks(), &of.org);
-        let all = masks::united(of.def.masks.iter());
-        masks::apply(data, &all, &key).places
+        Ok(Held {
+            masked: masks::apply(&mut content, &masks, &key).places,
+            content,
+            is_error: false,
+        })
     }
 
     async fn record_call(
@@ -212,37 +247,53 @@ impl Tools {
     }
 }
 
-/// A reply as the log tells it.
-fn outcome_of(reply: &Reply) -> &'static str {
-    match reply {
-        Reply::Result { is_error, .. } => match is_error {
-            false => "ok",
-            true => "error",
-        },
-        Reply::TooLarge { .. } => "result_too_large",
-        Reply::NotSent(_) => "source_unavailable",
-        Reply::RpcError { .. } | Reply::TurnedAway { .. } | Reply::Lost(_) => "upstream_failed",
-    }
+/// What may be told of a reply.
+struct Held {
+    content: Value,
+    is_error: bool,
+    masked: Vec<String>,
 }
 
-/// What the caller is told of a reply.
-fn told(tool: &Tool, reply: Reply) -> Result<(Value, bool), Trouble> {
+/// What a source brought back. Its words may repeat what the masks hide.
+fn told_by_source(tool: &Tool, reply: Reply, hidden: &[&Mask]) -> Result<Value, Trouble> {
     let name = || tool.name.to_string();
-    let ours = matches!(tool.executor, Executor::Registered(_));
     match reply {
-        Reply::Result { content, is_error } if ours && is_error => {
+        Reply::Result {
+            content,
+            is_error: false,
+        } => Ok(content),
+        Reply::Result {
+            content,
+            is_error: true,
+        } => {
             let text = |field: &str| content.get(field).and_then(Value::as_str);
             match text("code") {
                 Some("timeout") => Err(Trouble::Timeout(name())),
                 Some(_) | None => {
                     let words = text("description").unwrap_or_default();
-                    Err(Trouble::Upstream(words.to_owned()))
+                    Err(Trouble::Upstream(
+                        masks::of_source(words, hidden).to_owned(),
+                    ))
                 }
             }
         }
+        Reply::TooLarge { limit } => Err(Trouble::ResultTooLarge { limit }),
+        Reply::NotSent(why) => {
+            tracing::warn!(tool = %tool.name, %why, "its source was not asked");
+            Err(Trouble::SourceUnavailable(name()))
+        }
+        Reply::RpcError { .. } | Reply::TurnedAway { .. } | Reply::Lost(_) => {
+            let why = reply.why();
+            Err(Trouble::Upstream(masks::of_source(&why, hidden).to_owned()))
+        }
+    }
+}
+
+/// What an upstream brought back.
+fn told(reply: Reply) -> Result<(Value, bool), Trouble> {
+    match reply {
         Reply::Result { content, is_error } => Ok((content, is_error)),
         Reply::TooLarge { limit } => Err(Trouble::ResultTooLarge { limit }),
-        Reply::NotSent(_) if ours => Err(Trouble::SourceUnavailable(name())),
         Reply::TurnedAway { status, .. } => Err(Trouble::UpstreamRefused {
             why: reply.why(),
             recovery: turned_away(status),
@@ -256,6 +307,48 @@ fn told(tool: &Tool, reply: Reply) -> Result<(Value, bool), Trouble> {
         }),
         Reply::RpcError { .. } | Reply::NotSent(_) | Reply::Lost(_) => {
             Err(Trouble::Upstream(reply.why()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::access::MaskPath;
+    use crate::domain::schema::Checker;
+    use crate::domain::tool::{MoneyRule, PayeeRule, Standing};
+
+    #[test]
+    fn a_sources_words_are_shown_only_where_nothing_is_hidden() {
+        let tool = Tool {
+            name: "look".parse().unwrap(),
+            description: String::new(),
+            input_schema: json!({}),
+            output_schema: None,
+            risk: Risk::Low,
+            executor: Executor::Noop,
+            money: MoneyRule::default(),
+            payee: PayeeRule::default(),
+            patterns: Vec::new(),
+            hold: false,
+            standing: Standing::Accepted,
+            digest: String::new(),
+            checker: Checker::default(),
+        };
+        let mask = Mask {
+            path: MaskPath::parse("$.rows[*].email").unwrap(),
+            how: crate::domain::access::MaskDo::Redact,
+        };
+        let words = "invalid input syntax for type integer: \"a@acme.example\"";
+        let failed = Reply::Result {
+            content: json!({"code": "upstream_failed", "description": words}),
+            is_error: true,
+        };
+        for reply in [failed, Reply::Lost(words.to_owned())] {
+            for (hidden, shown) in [(vec![], true), (vec![&mask], false)] {
+                let told = told_by_source(&tool, reply.clone(), &hidden).unwrap_err();
+                assert_eq!(told.to_string().contains("acme"), shown, "{told}");
+            }
         }
     }
 }

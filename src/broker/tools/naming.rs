@@ -3,9 +3,11 @@
 
 use super::Tools;
 use super::catalogue::OUR_OWN;
+use super::registry::Registered;
 use crate::broker::core::Trouble;
+use crate::broker::core::kept::Kept;
 use crate::connector::registry;
-use crate::domain::change::Change;
+use crate::domain::change::{Change, DocKey};
 use crate::domain::document::Single;
 use crate::domain::ids::OrgId;
 use crate::domain::names::{Names, Wish};
@@ -23,7 +25,15 @@ impl Tools {
         let built_in = registry::tools(true);
         let built_in = built_in.iter().map(|tool| tool.name.as_str());
         let of_bank = registry::bank().tools().iter().copied();
-        let ours: Vec<&str> = OUR_OWN.into_iter().chain(of_bank).chain(built_in).collect();
+        // What an organisation registered under a name stays under it, whoever offers one later.
+        let registered = self.documents::<Kept<Registered>>(None).await?;
+        let registered: Vec<DocKey> = registered
+            .into_iter()
+            .filter_map(|read| Some(read.ok()?.key))
+            .collect();
+        let registered = registered.iter().map(|key| key.id.as_str());
+        let ours = OUR_OWN.into_iter().chain(of_bank).chain(built_in);
+        let ours: Vec<&str> = ours.chain(registered).collect();
         for _ in 0..TRIES {
             let (version, mut names) = match self.find::<Names>(&org, Names::ID).await? {
                 None => (0, Names::default()),

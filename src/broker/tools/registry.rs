@@ -1,9 +1,9 @@
 //! Tools that organisations register: kept as documents with every earlier version, checked whole
 //! before they are saved, and in the catalogue of their organisation within a second on every node.
 //!
-//! A change makes another tool of it: a proposal made on the old one ends as `tool_changed`. One
-//! whose source is gone or cannot be unsealed stays in the catalogue as unusable, so that its name
-//! leads to a refusal that says so.
+//! A change makes another tool of it, and so does a source that reaches elsewhere: a proposal made on
+//! the old one ends as `tool_changed`. One whose source cannot be unsealed is in nobody's catalogue
+//! until it can, and the log says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,9 @@ use crate::broker::core::kept::{Earlier, Keepable, Kept, Records, version_id};
 use crate::connector::{registered, registry};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::DocKey;
+use crate::domain::document::Single;
 use crate::domain::ids::{OrgId, ToolName};
+use crate::domain::names::Names;
 use crate::domain::principal::Principal;
 use crate::domain::schema::{self, Checker};
 use crate::domain::time::Timestamp;
@@ -79,7 +81,11 @@ impl Tools {
         self.may_develop(who)?;
         let def = self.checked(&who.org, document).await?;
         let name = def.name.clone();
-        if self.catalogue().shared(&name).is_some() {
+        // Also while the server of the tool of that name is away.
+        let given = self.find::<Names>(&OrgId::default(), Names::ID).await?;
+        let given = given.transpose()?;
+        let is_given = given.is_some_and(|names| names.value.owner(&name).is_some());
+        if is_given || self.catalogue().shared(&name).is_some() {
             return Err(Trouble::NameTaken("tool", name));
         }
         let kept = self.make(who, &name, Registered(def.document())).await?;
@@ -202,7 +208,7 @@ impl Tools {
             return Err(Trouble::invalid(Invalid::tool("/source", detail)));
         };
         let work = registered::work(&def, &source).map_err(Trouble::invalid)?;
-        let tool = tool_of(org, 1, def.clone(), work).map_err(Trouble::invalid)?;
+        let tool = tool_of(org, 1, def.clone(), work, "").map_err(Trouble::invalid)?;
         if let Err(why) = compiled(tool).await {
             return Err(Trouble::invalid(Invalid::tool("/input_schema", why)));
         }
@@ -241,11 +247,12 @@ impl Tools {
             return Ok(());
         }
         let sources = self.opened(sources);
-        let kinds: BTreeMap<(OrgId, String), Source> = sources
+        let kinds: BTreeMap<(OrgId, String), (Source, String)> = sources
             .iter()
             .map(|open| {
                 let name = open.source.name.clone();
-                ((open.org.clone(), name), open.source.clone())
+                let place = open.source.place(&open.secrets);
+                ((open.org.clone(), name), (open.source.clone(), place))
             })
             .collect();
         wire.replace(sources).await;
@@ -290,13 +297,20 @@ fn catalogued(
     org: &OrgId,
     version: u64,
     def: ToolDef,
-    source: Option<&Source>,
+    source: Option<&(Source, String)>,
 ) -> Option<Arc<Tool>> {
-    let work = registered::work(&def, source?).ok()?;
-    tool_of(org, version, def, work).ok()
+    let (source, place) = source?;
+    let work = registered::work(&def, source).ok()?;
+    tool_of(org, version, def, work, place).ok()
 }
 
-fn tool_of(org: &OrgId, version: u64, def: ToolDef, work: Work) -> Result<Arc<Tool>, Invalid> {
+fn tool_of(
+    org: &OrgId,
+    version: u64,
+    def: ToolDef,
+    work: Work,
+    place: &str,
+) -> Result<Arc<Tool>, Invalid> {
     let money = def.money_rule();
     let wrong = |why: String| Invalid::tool("/input_schema", why);
     let input_schema = schema::strict(&def.input_schema, &money).map_err(wrong)?;
@@ -304,9 +318,9 @@ fn tool_of(org: &OrgId, version: u64, def: ToolDef, work: Work) -> Result<Arc<To
         .name
         .parse()
         .map_err(|_| Invalid::tool("/name", "is no name of a tool"))?;
-    // What a proposal is bound to: the document, and whose it is.
+    // What a proposal is bound to: the document, whose it is, and where it works.
     let digest = Tool::digest_of(&json!({
-        "org": org, "version": version, "document": def.document(),
+        "org": org, "version": version, "document": def.document(), "place": place,
     }));
     Ok(Arc::new(Tool {
         name,
@@ -328,7 +342,9 @@ fn tool_of(org: &OrgId, version: u64, def: ToolDef, work: Work) -> Result<Arc<To
             org: org.clone(),
             version,
             def: Arc::new(def),
+            place: place.to_owned(),
             work,
+            output: Checker::default(),
         })),
     }))
 }

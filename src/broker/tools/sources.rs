@@ -14,10 +14,10 @@ use zeroize::Zeroizing;
 use super::Tools;
 use super::registry::Registered;
 use crate::broker::core::kept::{Keepable, Kept, Records};
-use crate::broker::core::{Trouble, forbidden};
+use crate::broker::core::{Trouble, failed, forbidden};
 use crate::connector::registered;
 use crate::domain::audit::names::RecordKind;
-use crate::domain::change::DocKey;
+use crate::domain::change::{Change, DocKey, Record};
 use crate::domain::envelope::{self, Envelope, Place};
 use crate::domain::ids::OrgId;
 use crate::domain::principal::{Principal, Right};
@@ -201,6 +201,12 @@ impl Tools {
         self.may_develop(who)?;
         let _: Kept<StoredSource> = self.found(&who.org, name).await?;
         let sources = self.source_wire()?;
+        // On record before it is done: it changes somebody's database.
+        let now = self.ports().ambient.now();
+        let record = Record::new(now, &who.org, RecordKind::SourcePrepared, &who.id)
+            .with(json!({"name": name}));
+        let change = Change::documents(Vec::new(), Vec::new(), vec![record], Vec::new());
+        self.ports().store.apply(change).await.map_err(failed)?;
         Ok(sources.prepare(&who.org, name, PING_DEADLINE).await)
     }
 

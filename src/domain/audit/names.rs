@@ -124,13 +124,15 @@ listed! {
         SourceChanged = "source_changed",
         /// A source was taken away.
         SourceDeleted = "source_deleted",
+        /// A source's database gets its table of effects.
+        SourcePrepared = "source_prepared",
         /// A tool was registered.
         ToolCreated = "tool_created",
         /// A registered tool was replaced.
         ToolChanged = "tool_changed",
         /// A tool was taken away.
         ToolDeleted = "tool_deleted",
-        /// A tool was called, or its call refused.
+        /// A low-risk tool was called.
         ToolInvoked = "tool_invoked",
         /// A tool's definition was accepted.
         ToolAccepted = "tool_accepted",

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::ToolDef;
 use super::statement::{Read, Write};
 use crate::domain::ids::{OrgId, ProposalId};
+use crate::domain::schema::Checker;
 
 /// A registered tool as its calls are made.
 #[derive(Clone, PartialEq, Debug)]
@@ -19,8 +20,12 @@ pub struct Registered {
     pub version: u64,
     /// The document.
     pub def: Arc<ToolDef>,
+    /// Where its source reaches ([`Source::place`](super::Source::place)).
+    pub place: String,
     /// What it does.
     pub work: Work,
+    /// Its output schema, compiled at its first result.
+    pub output: Checker,
 }
 
 impl Registered {
@@ -29,13 +34,13 @@ impl Registered {
 
     /// The name by which the wire knows the tool's source.
     pub fn upstream(&self) -> String {
-        upstream(&self.org, &self.def.source)
+        upstream(&self.org, &self.def.source, &self.place)
     }
 }
 
-/// The name by which the wire knows a source.
-pub fn upstream(org: &OrgId, source: &str) -> String {
-    format!("{}{org}/{source}", Registered::PREFIX)
+/// The name by which the wire knows a source, as long as it reaches this place.
+pub fn upstream(org: &OrgId, source: &str, place: &str) -> String {
+    format!("{}{org}/{source}@{place}", Registered::PREFIX)
 }
 
 /// What a tool does.
@@ -76,12 +81,5 @@ pub enum Task {
     Look {
         /// Whose effect it is.
         proposal: ProposalId,
-    },
-    /// Shows what a write would work on.
-    Show {
-        /// The statement.
-        write: Write,
-        /// The arguments.
-        args: Value,
     },
 }
