@@ -41,3 +41,4 @@ pub mod tool;
 pub mod tools;
 pub mod upstream;
 pub mod visible;
+pub mod written;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::invalid::Invalid;
@@ -14,6 +15,7 @@ use crate::domain::principal::Role;
 use crate::domain::roles::Roles;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::Risk;
+use crate::domain::written;
 
 /// Longest name of a rule or a person, in characters.
 const MAX_NAME: usize = 100;
@@ -271,33 +273,6 @@ fn is_object(document: &Value, pointer: &str) -> Result<(), Invalid> {
     }
 }
 
-fn part<T: for<'de> Deserialize<'de>>(written: &Value, pointer: &str) -> Result<T, Invalid> {
-    serde_path_to_error::deserialize(written).map_err(|error| {
-        let place = format!("{pointer}{}", steps(error.path()));
-        let detail = error.into_inner().to_string();
-        // A field that is not there has no path of its own.
-        let missing = detail.strip_prefix("missing field `");
-        let missing = missing.and_then(|rest| rest.strip_suffix('`'));
-        match missing {
-            Some(field) => Invalid::rule(format!("{place}/{field}"), "is missing"),
-            None => Invalid::rule(place, detail),
-        }
-    })
-}
-
-fn steps(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => text.push_str(&format!("/{index}")),
-            Segment::Map { key } => {
-                text.push('/');
-                text.push_str(&key.replace('~', "~0").replace('/', "~1"));
-            }
-            // A variant is no field of the document.
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-    }
-    text
+fn part<T: DeserializeOwned>(value: &Value, pointer: &str) -> Result<T, Invalid> {
+    written::read(value, pointer).map_err(|mistake| Invalid::rule(mistake.pointer, mistake.detail))
 }

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::domain::written;
+
 /// A place in a text of several lines, both counted from 1, in characters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Position {
@@ -94,27 +96,7 @@ pub(super) fn read<T: DeserializeOwned>(
     pointer: &str,
     refuse: fn(String, String) -> Invalid,
 ) -> Result<T, Invalid> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let place = format!("{pointer}{}", steps(error.path()));
-        refuse(place, error.into_inner().to_string())
-    })
-}
-
-fn steps(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => text.push_str(&format!("/{index}")),
-            Segment::Map { key } => {
-                text.push('/');
-                text.push_str(&key.replace('~', "~0").replace('/', "~1"));
-            }
-            // A variant is no field of the document.
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-    }
-    text
+    written::read(value, pointer).map_err(|mistake| refuse(mistake.pointer, mistake.detail))
 }
 
 #[cfg(test)]

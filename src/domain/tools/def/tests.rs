@@ -67,7 +67,7 @@ fn a_tool_is_read_strictly_and_the_place_of_a_mistake_is_named() {
         (refund(json!({"money": {"amount": "/to/sum", "currency": "/currency"}})), None),
         (refund(json!({"money": {"amount": "/sum", "currency": "INR"}})),       Some("/money/amount")),
         (refund(json!({"money": {"amount": "/amount", "currency": "rupees"}})), Some("/money/currency")),
-        (refund(json!({"money": {"amount": "/amount"}})),                       Some("/money")),
+        (refund(json!({"money": {"amount": "/amount"}})),                       Some("/money/currency")),
         (tool(json!({"money": {"amount": "/id", "currency": "INR"}})),          Some("/money")),
     ] {
         let read = ToolDef::read(&document);

@@ -13,7 +13,7 @@ fn an_exec_is_read_by_kind_and_risk() {
         (ToolKind::Sql,     Low,  json!({"query": "select 1", "max_rows": 0}),     Some("/exec/max_rows")),
         (ToolKind::Sql,     Low,  json!({"query": "x", "max_bytes": 999_999_999}), Some("/exec/max_bytes")),
         (ToolKind::Sql,     Low,  json!({"query": 5}),                             Some("/exec/query")),
-        (ToolKind::Sql,     Low,  json!({}),                                       Some("/exec")),
+        (ToolKind::Sql,     Low,  json!({}),                                       Some("/exec/query")),
         (ToolKind::Sql,     High, json!({"query": "select 1"}),                    Some("/exec/query")),
         (ToolKind::Sql,     High, json!({"statement": "x", "expect_rows": {"min": 2, "max": 1}}), Some("/exec/expect_rows/max")),
         (ToolKind::Sql,     High, json!({"statement": "x", "expect_rows": {"least": 2}}), Some("/exec/expect_rows/least")),

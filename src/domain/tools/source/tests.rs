@@ -28,7 +28,7 @@ fn a_source_is_read_strictly_and_the_place_of_a_mistake_is_named() {
         (json!({"name": "a", "kind": "sqlite", "config": {"path": "/data/a.db"}}), None),
         (json!({"name": "a", "kind": "sqlite", "config": {"path": "a.db"}}),     Some("/config/path")),
         (json!({"name": "a", "kind": "sqlite", "config": {"path": "/d/../a.db"}}), Some("/config/path")),
-        (json!({"name": "a", "kind": "sqlite", "config": {}}),                   Some("/config")),
+        (json!({"name": "a", "kind": "sqlite", "config": {}}),                   Some("/config/path")),
         (json!({"name": "a b", "kind": "sqlite", "config": {"path": "/a"}}),     Some("/name")),
         (json!({"name": "a", "kind": "oracle", "config": {}}),                   Some("/kind")),
         (json!({"name": "a", "kind": "program", "config": {"program": "tax"}}),  None),
