@@ -238,8 +238,9 @@ impl App {
                 id: "hundi".to_owned(),
                 name: "hundi".to_owned(),
                 org: OrgId::default(),
-                role: Role::Admin,
+                roles: Role::Admin.into(),
                 agent: None,
+                person: None,
             };
             self.broker
                 .pay

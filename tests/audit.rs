@@ -273,7 +273,9 @@ async fn proofs_lead_to_the_signed_head() {
 async fn an_agent_sees_neither_head_nor_export() {
     let house = House::new().await;
     let agent = agent_of("agent-1");
-    let forbidden = Trouble::Forbidden { role: "agent" };
+    let forbidden = Trouble::Forbidden {
+        roles: Role::Agent.into(),
+    };
     assert_eq!(
         house.broker.audit.audit_head(&agent).await,
         Err(forbidden.clone())

@@ -112,10 +112,15 @@ async fn only_operators_write_policies_and_agents_read_their_own() {
     let a = agent("a");
     for role in [Role::Approver, Role::Auditor] {
         let refused = broker.pay.set_policy(&person(role), &a, &body, None).await;
-        assert_eq!(refused, Err(Trouble::Forbidden { role: role.name() }));
+        assert_eq!(refused, Err(Trouble::Forbidden { roles: role.into() }));
     }
     let own = broker.pay.set_policy(&agent_of("a"), &a, &body, None).await;
-    assert_eq!(own, Err(Trouble::Forbidden { role: "agent" }));
+    assert_eq!(
+        own,
+        Err(Trouble::Forbidden {
+            roles: Role::Agent.into()
+        })
+    );
     assert_eq!(
         broker.pay.policy(&agent_of("a"), &a).await,
         Err(Trouble::NotFound("policy"))
@@ -404,12 +409,7 @@ async fn freezes_are_for_operators_and_say_what_they_need() {
     );
     for who in [person(Role::Auditor), agent_of("a")] {
         let refused = broker.pay.freeze(&who, All, None, "x").await;
-        assert_eq!(
-            refused,
-            Err(Trouble::Forbidden {
-                role: who.role.name()
-            })
-        );
+        assert_eq!(refused, Err(Trouble::Forbidden { roles: who.roles }));
         assert!(broker.pay.unfreeze(&who, All, None, "x").await.is_err());
     }
     let who = person(Role::Operator);

@@ -24,6 +24,7 @@ pub mod names;
 pub mod nearest;
 pub mod notice;
 pub mod payee;
+pub mod person;
 pub mod policy;
 pub mod principal;
 pub mod proposal;

@@ -1,4 +1,5 @@
-//! Several roles at once: whoever has them may do what any of them may.
+//! Several roles at once: whoever has them may do what any of them may. Which do not go together is
+//! said here as well ([`Roles::agree`]).
 
 use std::fmt;
 
@@ -29,6 +30,37 @@ impl Roles {
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// The role, if there is exactly one.
+    pub fn only(self) -> Option<Role> {
+        let mut roles = self.iter();
+        roles.next().filter(|_| roles.next().is_none())
+    }
+
+    /// Whether each of them is one of these.
+    pub fn within(self, others: Self) -> bool {
+        self.0 & !others.0 == 0
+    }
+
+    /// Those that are also among these.
+    pub fn both(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
+    /// Whether one principal may have them all. There has to be one. An agent decides on nothing,
+    /// nor on what governs it: its policy, the tools it calls, the rules for them. Reading is no
+    /// deciding, so it may be an auditor.
+    pub fn agree(self) -> Result<(), &'static str> {
+        let others = [Role::Agent, Role::Auditor].into_iter().collect();
+        match () {
+            () if self.is_empty() => Err("at least one role is needed"),
+            () if self.has(Role::Agent) && !self.within(others) => Err(
+                "an agent decides on nothing and keeps nothing that governs it: besides `agent`, \
+                 one principal may only be `auditor`",
+            ),
+            () => Ok(()),
+        }
     }
 
     /// Each of them, in the order of [`Role::ALL`].
@@ -67,6 +99,17 @@ impl fmt::Display for Roles {
             write!(f, "{comma}{}", role.name())?;
         }
         Ok(())
+    }
+}
+
+impl Roles {
+    /// Them with the noun, for a sentence: `the role agent`, `the roles developer, steward`.
+    pub fn told(self) -> String {
+        match self.iter().count() {
+            0 => "somebody without a role".to_owned(),
+            1 => format!("the role {self}"),
+            _ => format!("the roles {self}"),
+        }
     }
 }
 
@@ -124,6 +167,34 @@ mod tests {
             "nobody without a role may anything"
         );
         assert!(Role::ALL.into_iter().all(|role| Roles::all().has(role)));
+    }
+
+    #[test]
+    fn an_agent_keeps_nothing_that_governs_it() {
+        for role in Role::ALL {
+            let with = Roles::from_iter([Role::Agent, role]);
+            let fits = matches!(role, Role::Agent | Role::Auditor);
+            assert_eq!(with.agree().is_ok(), fits, "agent and {}", role.name());
+            assert!(Roles::from_iter([Role::Auditor, role]).agree().is_ok());
+        }
+        assert!(Roles::default().agree().is_err());
+        assert!(Roles::all().agree().is_err());
+    }
+
+    #[test]
+    fn sets_are_compared() {
+        let (two, one) = (
+            Roles::from_iter([Role::Developer, Role::Steward]),
+            Roles::from(Role::Steward),
+        );
+        assert!(one.within(two) && !two.within(one) && Roles::default().within(one));
+        assert_eq!((one.only(), two.only()), (Some(Role::Steward), None));
+        assert_eq!(Roles::default().only(), None);
+        assert_eq!(
+            (two.both(one), one.both(Role::Admin.into())),
+            (one, Roles::default())
+        );
+        assert_eq!(two.told(), "the roles developer, steward");
     }
 
     #[test]

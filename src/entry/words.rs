@@ -6,7 +6,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::domain::audit::names::Decision;
 use crate::domain::facts::FreezeScope;
-use crate::domain::principal::Role;
+use crate::domain::principal::{Right, Role};
 use crate::domain::proposal::State;
 use crate::domain::reason::{Reason, Recovery, Refusal};
 
@@ -23,6 +23,37 @@ fn one_of(names: impl IntoIterator<Item = &'static str>) -> Schema {
 /// A role.
 pub(super) fn role(_: &mut SchemaGenerator) -> Schema {
     one_of(Role::ALL.map(Role::name))
+}
+
+/// A role, or none.
+pub(super) fn maybe_role(_: &mut SchemaGenerator) -> Schema {
+    let names = Role::ALL.map(|role| Some(role.name())).into_iter();
+    let names: Vec<Option<&str>> = names.chain([None]).collect();
+    json_schema!({"type": ["string", "null"], "enum": names})
+}
+
+/// Roles, each once.
+pub(super) fn roles(_: &mut SchemaGenerator) -> Schema {
+    let names = Role::ALL.map(Role::name);
+    json_schema!({
+        "type": "array",
+        "items": {"type": "string", "enum": names},
+        "minItems": 1,
+        "uniqueItems": true,
+    })
+}
+
+/// Roles, each once, or nothing said.
+pub(super) fn maybe_roles(generator: &mut SchemaGenerator) -> Schema {
+    let mut roles = roles(generator);
+    roles.insert("type".to_owned(), ["array", "null"].as_slice().into());
+    roles
+}
+
+/// Rights.
+pub(super) fn rights(_: &mut SchemaGenerator) -> Schema {
+    let names = Right::ALL.map(Right::name);
+    json_schema!({"type": "array", "items": {"type": "string", "enum": names}})
 }
 
 /// What a freeze covers.

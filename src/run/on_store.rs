@@ -199,7 +199,8 @@ pub fn local_admin() -> Principal {
         id: "cli:local".to_owned(),
         name: "the command line".to_owned(),
         org: OrgId::default(),
-        role: Role::Admin,
+        roles: Role::Admin.into(),
         agent: None,
+        person: None,
     }
 }

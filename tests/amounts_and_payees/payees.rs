@@ -187,8 +187,7 @@ async fn only_operators_register_and_every_change_is_in_the_audit() {
     let house = house(Plan::default(), json!({})).await;
     let broker = &house.broker;
     for who in [person(Role::Approver), person(Role::Auditor), agent_of("a")] {
-        let role = who.role.name();
-        let forbidden = Err(Trouble::Forbidden { role });
+        let forbidden = Err(Trouble::Forbidden { roles: who.roles });
         assert_eq!(
             broker.pay.register_payee(&who, acme()).await.map(drop),
             forbidden

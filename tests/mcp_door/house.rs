@@ -173,8 +173,9 @@ async fn holder(broker: &Broker, role: Role, name: &str) -> Holder {
         id: "cli:local".into(),
         name: "founder".into(),
         org,
-        role: Role::Admin,
+        roles: Role::Admin.into(),
         agent: None,
+        person: None,
     };
     let (_, key) = broker
         .access

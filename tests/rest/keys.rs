@@ -71,11 +71,13 @@ async fn the_store_holds_no_secret() {
 async fn who_may_make_which_key() {
     let door = Door::new().await;
     let cases = [
-        (Role::Admin,    [201, 201, 201, 201, 201]),
-        (Role::Operator, [201, 403, 403, 403, 403]),
-        (Role::Auditor,  [403, 403, 403, 403, 403]),
-        (Role::Approver, [403, 403, 403, 403, 403]),
-        (Role::Agent,    [403, 403, 403, 403, 403]),
+        (Role::Admin,     [201, 201, 201, 201, 201, 201, 201]),
+        (Role::Operator,  [201, 403, 403, 403, 403, 403, 403]),
+        (Role::Auditor,   [403, 403, 403, 403, 403, 403, 403]),
+        (Role::Approver,  [403, 403, 403, 403, 403, 403, 403]),
+        (Role::Developer, [403, 403, 403, 403, 403, 403, 403]),
+        (Role::Steward,   [403, 403, 403, 403, 403, 403, 403]),
+        (Role::Agent,     [403, 403, 403, 403, 403, 403, 403]),
     ];
     for (role, statuses) in cases {
         let key = door.fixture.key(role, "caller").await;
@@ -106,6 +108,21 @@ async fn what_a_key_request_must_say() {
         (json!({"role": "agent", "name": "  "}),                         400),
         (json!({"role": "agent", "name": "a\u{7}"}),                     400),
         (json!({"role": "agent"}),                                       400),
+        (json!({"name": "a"}),                                           400),
+        (json!({"roles": [], "name": "a"}),                              400),
+        (json!({"roles": ["agent", "agent"], "name": "a"}),              400),
+        (json!({"roles": ["root"], "name": "a"}),                        400),
+        (json!({"roles": "agent", "name": "a"}),                         400),
+        (json!({"role": ["agent"], "name": "a"}),                        400),
+        (json!({"role": "agent", "roles": ["agent"], "name": "a"}),      400),
+        (json!({"roles": ["agent"], "name": "a"}),                       201),
+        (json!({"roles": ["developer", "steward"], "name": "a"}),        201),
+        (json!({"roles": ["agent", "auditor"], "name": "a"}),            201),
+        (json!({"roles": ["agent", "approver"], "name": "a"}),           400),
+        (json!({"roles": ["admin", "agent"], "name": "a"}),              400),
+        (json!({"roles": ["agent", "operator"], "name": "a"}),           400),
+        (json!({"roles": ["agent", "developer"], "name": "a"}),          400),
+        (json!({"roles": ["agent", "steward"], "name": "a"}),            400),
         (json!({"role": "root", "name": "a"}),                           400),
         (json!({"role": "agent", "name": "a", "org": "other"}),          400),
         (json!({"role": "agent", "name": "a", "slack_user": "U012AB"}),  400),
@@ -302,7 +319,7 @@ async fn two_first_starts_make_one_set_of_keys() {
         .authenticate(&made.admin_key)
         .await
         .unwrap();
-    assert_eq!(boss.role, Role::Admin);
+    assert_eq!(boss.roles, Role::Admin.into());
     assert_eq!(one.broker.access.keys(&boss).await.unwrap().len(), 2);
 
     let agent = one

@@ -103,8 +103,9 @@ fn who(role: Role) -> Principal {
         id: "key:x".to_owned(),
         name: "x".to_owned(),
         org: OrgId::default(),
-        role,
+        roles: role.into(),
         agent: (role == Role::Agent).then(|| "payer".parse().unwrap()),
+        person: None,
     }
 }
 
@@ -137,7 +138,7 @@ async fn every_operation_is_told_and_refuses_whoever_may_not() {
             let role = role.name();
             assert_eq!(
                 refused.await,
-                Err(Trouble::Forbidden { role }),
+                Err(Trouble::Forbidden { roles: who.roles }),
                 "{operation:?}"
             );
             if let Some(request) = operation.request(input.clone()) {

@@ -92,8 +92,9 @@ fn agent() -> Principal {
         id: "key:sim".into(),
         name: "sim".into(),
         org: OrgId::default(),
-        role: Role::Agent,
+        roles: Role::Agent.into(),
         agent: Some("sim-agent".parse().unwrap()),
+        person: None,
     }
 }
 

@@ -129,8 +129,9 @@ pub fn admin(org: &OrgId) -> Principal {
         id: "cli:local".to_owned(),
         name: "local".to_owned(),
         org: org.clone(),
-        role: Role::Admin,
+        roles: Role::Admin.into(),
         agent: None,
+        person: None,
     }
 }
 

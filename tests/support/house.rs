@@ -345,8 +345,9 @@ pub fn agent_of(agent: &str) -> Principal {
         id: format!("key:{agent}"),
         name: agent.to_owned(),
         org: OrgId::default(),
-        role: Role::Agent,
+        roles: Role::Agent.into(),
         agent: Some(agent.parse().unwrap()),
+        person: None,
     }
 }
 
@@ -356,7 +357,8 @@ pub fn person(role: Role) -> Principal {
         id: format!("key:{}", role.name()),
         name: role.name().to_owned(),
         org: OrgId::default(),
-        role,
+        roles: role.into(),
         agent: None,
+        person: None,
     }
 }

@@ -20,6 +20,7 @@ use crate::domain::change::{Change, Conflict, DocWrite, Record};
 use crate::domain::document::{Document, Single, version};
 use crate::domain::ids::{AgentId, OrgId, hex, unhex};
 use crate::domain::principal::{Principal, Right, Role};
+use crate::domain::roles::Roles;
 use crate::domain::time::Timestamp;
 use crate::domain::visible::plain;
 use crate::store::ApplyError;
@@ -39,10 +40,10 @@ pub struct KeyInfo {
     /// Its public half.
     pub id: String,
     /// What its holder may do.
-    pub role: Role,
+    pub roles: Roles,
     /// What its keeper calls it.
     pub name: String,
-    /// The agent it acts as, for role `agent`.
+    /// The agent it acts as, if one of its roles is `agent`.
     pub agent_id: Option<AgentId>,
     /// The Slack user it is mapped to.
     pub slack_user: Option<String>,
@@ -57,7 +58,9 @@ pub struct KeyInfo {
 /// A key as it is stored. Named by its public half.
 #[derive(Serialize, Deserialize)]
 pub(in crate::broker) struct StoredKey {
-    role: Role,
+    /// Spelt `role` while there could be only one.
+    #[serde(alias = "role")]
+    roles: Roles,
     name: String,
     agent_id: Option<AgentId>,
     slack_user: Option<String>,
@@ -122,8 +125,9 @@ impl StoredKey {
             id: format!("key:{id}"),
             name: self.name.clone(),
             org: org.clone(),
-            role: self.role,
+            roles: self.roles,
             agent: self.agent_id.clone(),
+            person: None,
         };
         Some((unhex::<32>(&self.hash)?, principal))
     }
@@ -149,8 +153,8 @@ impl StoredKey {
     }
 
     /// What its holder may do.
-    pub(in crate::broker) fn role(&self) -> Role {
-        self.role
+    pub(in crate::broker) fn roles(&self) -> Roles {
+        self.roles
     }
 
     /// The principal that made it.
@@ -161,7 +165,7 @@ impl StoredKey {
     fn info(self, id: &str) -> KeyInfo {
         KeyInfo {
             id: id.to_owned(),
-            role: self.role,
+            roles: self.roles,
             name: self.name,
             agent_id: self.agent_id,
             slack_user: self.slack_user,
@@ -196,34 +200,38 @@ impl Access {
     pub async fn create_key(
         &self,
         who: &Principal,
-        role: Role,
+        roles: impl Into<Roles>,
         name: &str,
         slack_user: Option<&str>,
     ) -> Result<(KeyInfo, String), Trouble> {
-        self.create_key_for(who, role, name, slack_user, None).await
+        self.create_key_for(who, roles.into(), name, slack_user, None)
+            .await
     }
 
     /// The same for a named person: where several have to agree, persons are counted.
     pub async fn create_key_for(
         &self,
         who: &Principal,
-        role: Role,
+        roles: Roles,
         name: &str,
         slack_user: Option<&str>,
         person: Option<&str>,
     ) -> Result<(KeyInfo, String), Trouble> {
-        may_keep(who, role)?;
+        may_keep(who, roles)?;
+        roles
+            .agree()
+            .map_err(|why| Trouble::InvalidRequest(format!("`roles`: {why}")))?;
         check_name(name)?;
-        if role == Role::Agent {
+        if roles.has(Role::Agent) {
             self.check_agent_name(name)?;
         }
         if let Some(user) = slack_user {
-            check_slack_user(user, role)?;
+            check_slack_user(user, roles)?;
         }
         if let Some(person) = person {
             check_name(person)?;
         }
-        let made = self.make_key(who, role, name, slack_user, person);
+        let made = self.make_key(who, roles, name, slack_user, person);
         let mut docs = vec![made.write];
         if let Some(user) = slack_user {
             let mapped = SlackUser {
@@ -288,7 +296,7 @@ impl Access {
 
     /// Every key of the caller's organisation, the revoked ones included.
     pub async fn keys(&self, who: &Principal) -> Result<Vec<KeyInfo>, Trouble> {
-        if !who.may(Right::ReadAll) {
+        if !who.may(Right::ReadSetup) {
             return Err(forbidden(who));
         }
         let stored = self.documents::<StoredKey>(Some(&who.org)).await?;
@@ -306,7 +314,7 @@ impl Access {
         let found = self.document::<StoredKey>(&who.org, id).await?;
         let found = found.ok_or(Trouble::NotFound("key"))?;
         let (version, mut stored) = (found.version, found.value);
-        may_keep(who, stored.role)?;
+        may_keep(who, stored.roles)?;
         if stored.revoked_at.is_some() {
             return Ok(stored.info(id));
         }
@@ -361,11 +369,12 @@ impl Access {
             id: "hundi".to_owned(),
             name: "hundi".to_owned(),
             org: org.clone(),
-            role: Role::Admin,
+            roles: Role::Admin.into(),
             agent: None,
+            person: None,
         };
-        let admin = self.make_key(&who, Role::Admin, "first admin", None, None);
-        let agent = self.make_key(&who, Role::Agent, FIRST_AGENT, None, None);
+        let admin = self.make_key(&who, Role::Admin.into(), "first admin", None, None);
+        let agent = self.make_key(&who, Role::Agent.into(), FIRST_AGENT, None, None);
         let Some(agent_id) = agent.info.agent_id.clone() else {
             return Err(Trouble::StoreUnavailable);
         };
@@ -413,8 +422,9 @@ impl Access {
                 id: format!("stdio:{FIRST_AGENT}"),
                 name: FIRST_AGENT.to_owned(),
                 org,
-                role: Role::Agent,
+                roles: Role::Agent.into(),
                 agent: Some(first_agent_id()?),
+                person: None,
             });
         };
         let found = self.find::<StoredKey>(&org, &id).await?;
@@ -444,7 +454,7 @@ impl Access {
     fn make_key(
         &self,
         who: &Principal,
-        role: Role,
+        roles: Roles,
         name: &str,
         slack_user: Option<&str>,
         person: Option<&str>,
@@ -454,9 +464,12 @@ impl Access {
         let id = hex(&ambient.bytes::<8>());
         let text = format!("hk_{id}_{}", hex(&ambient.bytes::<32>()));
         let stored = StoredKey {
-            role,
+            roles,
             name: name.to_owned(),
-            agent_id: (role == Role::Agent).then(|| agent_of(name, &id)).flatten(),
+            agent_id: roles
+                .has(Role::Agent)
+                .then(|| agent_of(name, &id))
+                .flatten(),
             slack_user: slack_user.map(str::to_owned),
             person: person.map(str::to_owned),
             hash: hex(&Sha256::digest(text.as_bytes())),
@@ -487,11 +500,11 @@ struct MadeKey {
     record: Record,
 }
 
-/// Whether `who` may make or end keys of this role.
-fn may_keep(who: &Principal, role: Role) -> Result<(), Trouble> {
-    let right = match role {
-        Role::Agent => Right::Operate,
-        Role::Approver | Role::Auditor | Role::Operator | Role::Admin => Right::Administer,
+/// Whether `who` may make or end keys of these roles.
+fn may_keep(who: &Principal, roles: Roles) -> Result<(), Trouble> {
+    let right = match roles == Role::Agent.into() {
+        true => Right::Operate,
+        false => Right::Administer,
     };
     if who.may(right) {
         Ok(())
@@ -512,8 +525,8 @@ fn check_name(name: &str) -> Result<(), Trouble> {
     Err(Trouble::InvalidRequest(text))
 }
 
-fn check_slack_user(user: &str, role: Role) -> Result<(), Trouble> {
-    if !role.may(Right::Decide) {
+fn check_slack_user(user: &str, roles: Roles) -> Result<(), Trouble> {
+    if !roles.may(Right::Decide) {
         let text = "a Slack user is mapped to a key that may decide: approver or admin";
         return Err(Trouble::InvalidRequest(text.to_owned()));
     }
@@ -563,7 +576,7 @@ fn record(
 ) -> Record {
     let mut record = Record::new(at, &who.org, kind, &who.id).with(json!({
         "key": id,
-        "role": stored.role,
+        "roles": stored.roles,
         "name": stored.name,
         "slack_user": stored.slack_user,
         "person": stored.person,

@@ -384,8 +384,6 @@ fn may_audit(who: &Principal) -> Result<(), Trouble> {
     if who.may(Right::ReadAll) {
         Ok(())
     } else {
-        Err(Trouble::Forbidden {
-            role: who.role.name(),
-        })
+        Err(Trouble::Forbidden { roles: who.roles })
     }
 }

@@ -232,8 +232,9 @@ mod tests {
             id: id.to_owned(),
             name: id.to_owned(),
             org: OrgId::default(),
-            role: Role::Agent,
+            roles: Role::Agent.into(),
             agent: None,
+            person: None,
         }
     }
 

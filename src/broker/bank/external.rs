@@ -368,8 +368,9 @@ impl Bank {
             id: "hundi:bank".to_owned(),
             name: "hundi".to_owned(),
             org: OrgId::default(),
-            role: Role::Agent,
+            roles: Role::Agent.into(),
             agent: Some(self.settings().bank.external_agent.clone()),
+            person: None,
         }
     }
 }

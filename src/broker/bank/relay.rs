@@ -247,7 +247,5 @@ fn operator(who: &Principal) -> Result<(), Trouble> {
     if who.may(Right::Operate) {
         return Ok(());
     }
-    Err(Trouble::Forbidden {
-        role: who.role.name(),
-    })
+    Err(Trouble::Forbidden { roles: who.roles })
 }

@@ -5,6 +5,7 @@ use crate::domain::payee::PayeeId;
 use crate::domain::principal::Principal;
 use crate::domain::proposal::State;
 use crate::domain::reason::Recovery;
+use crate::domain::roles::Roles;
 use crate::domain::tools::Invalid;
 use crate::store::{ApplyError, StoreError};
 
@@ -38,11 +39,11 @@ pub enum Trouble {
     /// No valid key.
     #[error("a valid API key is needed: `Authorization: Bearer hk_...`")]
     Unauthenticated,
-    /// The role may not do this.
-    #[error("the role {role} may not do this; it takes a key of another role")]
+    /// The roles may not do this.
+    #[error("{} may not do this; it takes a key of another role", roles.told())]
     Forbidden {
-        /// The caller's role.
-        role: &'static str,
+        /// The caller's roles.
+        roles: Roles,
     },
     /// The proposer is the approver.
     #[error("a proposal cannot be approved by its own proposer")]
@@ -258,9 +259,7 @@ impl From<StoreError> for Trouble {
 
 /// That the caller's role may not do this.
 pub(in crate::broker) fn forbidden(who: &Principal) -> Trouble {
-    Trouble::Forbidden {
-        role: who.role.name(),
-    }
+    Trouble::Forbidden { roles: who.roles }
 }
 
 /// What a change that was not applied means to whoever asked for it.

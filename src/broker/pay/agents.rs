@@ -57,7 +57,7 @@ impl Pay {
     pub async fn agents(&self, who: &Principal) -> Result<Vec<AgentView>, Trouble> {
         let policies = self.policies(who).await?;
         let mut names: BTreeSet<AgentId> = policies.iter().map(|view| view.agent.clone()).collect();
-        if who.may(Right::ReadAll) {
+        if who.may(Right::ReadSetup) {
             names.extend(self.ports().store.agents(&who.org).await?);
             let keys = self.access.keys(who).await?;
             let live = keys.into_iter().filter(|key| key.revoked_at.is_none());

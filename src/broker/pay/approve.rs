@@ -177,9 +177,7 @@ pub fn needs(who: &Principal, right: Right) -> Result<(), Trouble> {
     if who.may(right) {
         Ok(())
     } else {
-        Err(Trouble::Forbidden {
-            role: who.role.name(),
-        })
+        Err(Trouble::Forbidden { roles: who.roles })
     }
 }
 

@@ -31,8 +31,9 @@ impl Pay {
             id: "hundi:automatic".to_owned(),
             name: "hundi".to_owned(),
             org: proposal.fixed.org.clone(),
-            role: Role::Agent,
+            roles: Role::Agent.into(),
             agent: Some(proposal.fixed.agent.clone()),
+            person: None,
         };
         if let Err(error) = self.commit_as(&who, proposal.clone()).await {
             tracing::error!(proposal = %proposal.fixed.id, %error, "automatic commit failed");

@@ -55,9 +55,7 @@ impl Pay {
         request: CommitRequest,
     ) -> Result<Committed, Trouble> {
         if !who.may(Right::Commit) {
-            return Err(Trouble::Forbidden {
-                role: who.role.name(),
-            });
+            return Err(Trouble::Forbidden { roles: who.roles });
         }
         let room = self.room_to_commit(who)?;
         let (broker, caller, who) = (self.clone(), who, who.clone());

@@ -33,7 +33,7 @@ const TRIES: u32 = 8;
 impl Pay {
     /// What is frozen in the caller's organisation.
     pub async fn freezes(&self, who: &Principal) -> Result<Freezes, Trouble> {
-        if !who.may(Right::ReadAll) {
+        if !who.may(Right::ReadSetup) {
             return Err(forbidden(who));
         }
         self.read_freezes(&who.org)

@@ -45,7 +45,7 @@ impl Pay {
             };
             let slack = key.slack_user().map(|user| format!("slack:{user}"));
             let named = key.person().map(spelt);
-            let passed_on = named.is_none() && slack.is_none() && key.role() == Role::Admin;
+            let passed_on = named.is_none() && slack.is_none() && key.roles().has(Role::Admin);
             marks.push(named.unwrap_or_else(|| spelt(key.name())));
             marks.extend(slack);
             if !passed_on {

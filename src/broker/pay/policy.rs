@@ -52,9 +52,9 @@ pub struct PolicyVersion {
 }
 
 impl Pay {
-    /// The policy of an agent, to those who may read what is the agent's.
+    /// The policy of an agent, to those who may read how things are set up, and to the agent.
     pub async fn policy(&self, who: &Principal, agent: &AgentId) -> Result<PolicyView, Trouble> {
-        if !who.may_read(&who.org, agent) {
+        if !who.may_read_setup(&who.org, agent) {
             return Err(Trouble::NotFound("policy"));
         }
         let stored = self.find::<Option<Policy>>(&who.org, agent).await?;
@@ -66,7 +66,7 @@ impl Pay {
     pub async fn policies(&self, who: &Principal) -> Result<Vec<PolicyView>, Trouble> {
         let stored = self.documents::<Option<Policy>>(Some(&who.org)).await?;
         let mut views: Vec<PolicyView> = stored.into_iter().flatten().filter_map(view).collect();
-        views.retain(|view| who.may_read(&who.org, &view.agent));
+        views.retain(|view| who.may_read_setup(&who.org, &view.agent));
         views.sort_by(|a, b| a.agent.cmp(&b.agent));
         Ok(views)
     }
@@ -77,7 +77,7 @@ impl Pay {
         who: &Principal,
         agent: &AgentId,
     ) -> Result<Vec<PolicyVersion>, Trouble> {
-        if !who.may_read(&who.org, agent) {
+        if !who.may_read_setup(&who.org, agent) {
             return Err(Trouble::NotFound("policy"));
         }
         let latest = self.find::<Option<Policy>>(&who.org, agent).await?;

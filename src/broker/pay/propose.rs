@@ -86,14 +86,10 @@ impl Pay {
     ) -> Result<Proposed, Trouble> {
         let timer = measure::Timer::start();
         if !who.may(Right::Propose) {
-            return Err(Trouble::Forbidden {
-                role: who.role.name(),
-            });
+            return Err(Trouble::Forbidden { roles: who.roles });
         }
         let agent = who.agent.clone();
-        let agent = agent.ok_or(Trouble::Forbidden {
-            role: who.role.name(),
-        })?;
+        let agent = agent.ok_or(Trouble::Forbidden { roles: who.roles })?;
         let tool = self.proposable(who, &request.tool)?;
         check_sizes(&request)?;
         let mut ready = ready(agent, &tool, &request.arguments)?;

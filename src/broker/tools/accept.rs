@@ -49,8 +49,7 @@ impl Tools {
     ) -> Result<ToolInfo, Trouble> {
         // Pins hold for every organisation, so only operators of the first one set them.
         if !who.may(Right::Operate) || who.org != OrgId::default() {
-            let role = who.role.name();
-            return Err(Trouble::Forbidden { role });
+            return Err(Trouble::Forbidden { roles: who.roles });
         }
         self.tend_tool(name).await?;
         let info = self.tool_info(name)?;

@@ -115,9 +115,7 @@ impl Tools {
     /// The tool, if this caller may call it at all and it may be called now.
     fn callable(&self, who: &Principal, name: &str) -> Result<Arc<Tool>, Trouble> {
         if !who.may(Right::ReadOwn) {
-            return Err(Trouble::Forbidden {
-                role: who.role.name(),
-            });
+            return Err(Trouble::Forbidden { roles: who.roles });
         }
         let found = self.catalogue().get(&who.org, name);
         let found = found.filter(|tool| tool.risk == Risk::Low);

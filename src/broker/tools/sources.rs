@@ -311,15 +311,14 @@ impl Tools {
     }
 
     pub(super) fn may_develop(&self, who: &Principal) -> Result<(), Trouble> {
-        match who.may(Right::Operate) {
+        match who.may(Right::Develop) {
             true => Ok(()),
             false => Err(forbidden(who)),
         }
     }
 
-    /// Whoever reads everything, or makes these, reads them.
     pub(super) fn may_see_registry(&self, who: &Principal) -> Result<(), Trouble> {
-        match who.may(Right::ReadAll) || who.may(Right::Operate) {
+        match who.may(Right::ReadSetup) {
             true => Ok(()),
             false => Err(forbidden(who)),
         }

@@ -329,7 +329,7 @@ impl Tools {
     /// usable ones without what was accepted when for agents.
     pub fn tools(&self, who: &Principal) -> Vec<ToolInfo> {
         let infos = self.catalogue().infos(&who.org);
-        let everything = who.may(Right::ReadAll);
+        let everything = who.may(Right::ReadSetup);
         let shown = infos
             .values()
             .filter(|info| everything || info.standing == Standing::Accepted);

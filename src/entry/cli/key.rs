@@ -16,9 +16,15 @@ pub enum Command {
     /// Make a key and show it, once
     #[command(after_help = "Example:\n  hundi key create --role agent --name reconciler")]
     Create {
-        /// What its holder may do
-        #[arg(long, value_parser = role, value_name = "agent|approver|auditor|operator|admin")]
-        role: Role,
+        /// What its holder may do; several with commas
+        #[arg(
+            long,
+            value_parser = role,
+            value_delimiter = ',',
+            required = true,
+            value_name = "agent|approver|auditor|operator|developer|steward|admin"
+        )]
+        role: Vec<Role>,
         /// What you call it; for an agent this becomes its id
         #[arg(long)]
         name: String,
@@ -93,7 +99,13 @@ pub async fn run(
         } => {
             let made = broker
                 .access
-                .create_key_for(who, *role, name, slack_user.as_deref(), person.as_deref())
+                .create_key_for(
+                    who,
+                    role.iter().copied().collect(),
+                    name,
+                    slack_user.as_deref(),
+                    person.as_deref(),
+                )
                 .await?;
             created(made, *json, out)?;
         }
@@ -132,7 +144,7 @@ fn created(made: (KeyInfo, String), json: Json, out: &mut dyn Write) -> std::io:
     let mut pairs = vec![
         ("key", text),
         ("id", info.id),
-        ("role", info.role.name().to_owned()),
+        ("roles", info.roles.to_string()),
         ("name", info.name),
     ];
     if let Some(agent) = info.agent_id {
@@ -159,7 +171,7 @@ fn list(keys: &[KeyInfo], out: &mut dyn Write) -> std::io::Result<()> {
         let holder = key.agent_id.as_ref().map(ToString::to_string);
         vec![
             key.id.clone(),
-            key.role.name().to_owned(),
+            key.roles.to_string(),
             key.name.clone(),
             holder
                 .or_else(|| key.slack_user.clone())
@@ -171,7 +183,7 @@ fn list(keys: &[KeyInfo], out: &mut dyn Write) -> std::io::Result<()> {
     });
     let heading = [
         "id",
-        "role",
+        "roles",
         "name",
         "agent or slack user",
         "person",

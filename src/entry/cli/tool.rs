@@ -77,10 +77,10 @@ pub async fn run(
     who: &Principal,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if !who.may(Right::ReadAll) {
-        let role = who.role.name();
+    if !who.may(Right::ReadSetup) {
         return Err(Failure::of(format!(
-            "the role {role} may not look into the catalogue"
+            "{} may not look into the catalogue",
+            who.roles.told()
         )));
     }
     match command {

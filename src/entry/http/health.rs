@@ -101,7 +101,7 @@ impl FromRequestParts<Door> for Watcher {
             Ok(caller) => Self {
                 sees_detail: false,
                 refused: Some(Trouble::Forbidden {
-                    role: caller.who.role.name(),
+                    roles: caller.who.roles,
                 }),
             },
             Err(_) => Self {

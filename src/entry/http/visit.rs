@@ -200,8 +200,9 @@ mod tests {
             id: "key:a".to_owned(),
             name: "a".to_owned(),
             org: OrgId::default(),
-            role: Role::Agent,
+            roles: Role::Agent.into(),
             agent: None,
+            person: None,
         }
     }
 

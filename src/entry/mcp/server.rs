@@ -122,8 +122,7 @@ impl Shared {
         gone: CancellationToken,
     ) -> Result<CallToolResult, ErrorData> {
         if !Surface::permits(&route, &who) {
-            let role = who.role.name();
-            return Ok(troubled(&Trouble::Forbidden { role }));
+            return Ok(troubled(&Trouble::Forbidden { roles: who.roles }));
         }
         // Counted apart, so that whoever waits for people can still commit; and for each caller.
         let kind = match &route {
@@ -304,7 +303,7 @@ impl ServerHandler for Door {
         if request.is_some_and(|page| page.cursor.is_some()) {
             return Err(ErrorData::invalid_params("there is one page only", None));
         }
-        let list = self.shared.surface(&who.org).list(who.role);
+        let list = self.shared.surface(&who.org).list(who.roles);
         Ok(ListToolsResult::with_all_items(list.to_vec()))
     }
 

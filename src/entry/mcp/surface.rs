@@ -11,6 +11,7 @@ use rmcp::model::{Tool as Listed, ToolAnnotations};
 
 use super::schemas;
 use crate::domain::principal::{Right, Role};
+use crate::domain::roles::Roles;
 use crate::domain::tool::{Risk, Standing, Tool};
 use crate::entry::operations::{self, Effect, Operation};
 
@@ -56,7 +57,9 @@ impl Route {
 pub struct Surface {
     made_from: Arc<BTreeMap<String, Arc<Tool>>>,
     routes: HashMap<String, Route>,
+    /// What each role alone sees.
     lists: Vec<(Role, Arc<[Listed]>)>,
+    shown: Vec<(Route, Listed)>,
 }
 
 impl Surface {
@@ -85,17 +88,12 @@ impl Surface {
             routes.insert(listed.name.to_string(), route.clone());
             shown.push((route, listed));
         }
-        let lists = Role::ALL.map(|role| {
-            let may = |route: &Route| route.rights().iter().any(|right| role.may(*right));
-            let seen = shown
-                .iter()
-                .filter(|(route, _)| route.is_usable() && may(route));
-            (role, seen.map(|(_, listed)| listed.clone()).collect())
-        });
+        let lists = Role::ALL.map(|role| (role, seen(&shown, role.into())));
         Self {
             made_from: tools,
             routes,
             lists: lists.into(),
+            shown,
         }
     }
 
@@ -114,11 +112,22 @@ impl Surface {
         route.rights().iter().any(|right| who.may(*right))
     }
 
-    /// The tools that a role sees, in a stable order.
-    pub fn list(&self, role: Role) -> Arc<[Listed]> {
-        let found = self.lists.iter().find(|(of, _)| *of == role);
-        found.map_or_else(|| Arc::from([]), |(_, list)| list.clone())
+    /// The tools that somebody with these roles sees, in a stable order.
+    pub fn list(&self, roles: Roles) -> Arc<[Listed]> {
+        let made = |role: Role| self.lists.iter().find(|(of, _)| *of == role);
+        match roles.only().and_then(made) {
+            Some((_, list)) => list.clone(),
+            None => seen(&self.shown, roles),
+        }
     }
+}
+
+fn seen(shown: &[(Route, Listed)], roles: Roles) -> Arc<[Listed]> {
+    let may = |route: &Route| route.rights().iter().any(|right| roles.may(*right));
+    let seen = shown
+        .iter()
+        .filter(|(route, _)| route.is_usable() && may(route));
+    seen.map(|(_, listed)| listed.clone()).collect()
 }
 
 fn operation(operation: &Operation) -> Listed {
@@ -237,7 +246,7 @@ mod tests {
     }
 
     fn names(surface: &Surface, role: Role) -> Vec<String> {
-        let list = surface.list(role);
+        let list = surface.list(role.into());
         list.iter().map(|tool| tool.name.to_string()).collect()
     }
 
@@ -276,6 +285,12 @@ mod tests {
             let cancels = matches!(role, Role::Agent | Role::Operator | Role::Admin);
             assert_eq!(has("cancel_proposal"), cancels, "{role:?}");
         }
+        let several = surface.list(Roles::from_iter([Role::Agent, Role::Auditor]));
+        let has = |name: &str| several.iter().any(|seen| seen.name == name);
+        assert!(
+            has("pay_commit") && has("get_metrics"),
+            "what any of them may"
+        );
     }
 
     #[test]
@@ -303,7 +318,7 @@ mod tests {
     #[test]
     fn annotations_say_which_step_has_the_effect() {
         let surface = surface([tool("pay", Risk::High, Standing::Accepted)]);
-        let list = surface.list(Role::Agent);
+        let list = surface.list(Role::Agent.into());
         let hints = |name: &str| {
             let tool = list.iter().find(|tool| tool.name == name).unwrap();
             let hints = tool.annotations.clone().unwrap();

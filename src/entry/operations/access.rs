@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Effect, Nothing, Operation, Reply, Rest};
+use super::{Call, Effect, Nothing, Operation, Reply, Rest, invalid, table};
 use crate::broker::Trouble;
 use crate::broker::access::keys::KeyInfo;
 use crate::domain::facts::{Freeze, FreezeScope, Freezes};
 use crate::domain::principal::{Right, Role};
+use crate::domain::roles::Roles;
 use crate::entry::words;
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -17,7 +18,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "List keys",
                 "Every key of the organisation, without secrets.",
             )
-            .needs(&[Right::ReadAll])
+            .needs(&[Right::ReadSetup])
             .rest(Rest::get("/v1/keys").answers(200, "the keys")),
         Operation::new("create_key", create_key)
             .says(
@@ -35,9 +36,16 @@ pub(super) fn operations() -> Vec<Operation> {
             .needs(&[Right::Operate])
             .does(Effect::Sets)
             .rest(Rest::delete("/v1/keys/{id}").answers(200, "the key as it then stands")),
+        Operation::new("list_roles", list_roles)
+            .says(
+                "List roles",
+                "Every role with its rights, as they are enforced.",
+            )
+            .needs(&[Right::ReadOwn])
+            .rest(Rest::get("/v1/roles").answers(200, "the roles")),
         Operation::new("list_freezes", list_freezes)
             .says("List freezes", "What is frozen.")
-            .needs(&[Right::ReadAll])
+            .needs(&[Right::ReadSetup])
             .rest(Rest::get("/v1/freeze").answers(200, "the freezes")),
         Operation::new("freeze", freeze)
             .says(
@@ -63,8 +71,11 @@ pub(super) fn operations() -> Vec<Operation> {
 #[derive(Serialize, JsonSchema)]
 pub struct Key {
     id: String,
-    #[schemars(schema_with = "words::role")]
-    role: &'static str,
+    /// Its role, if it has exactly one.
+    #[schemars(schema_with = "words::maybe_role")]
+    role: Option<&'static str>,
+    #[schemars(schema_with = "words::roles")]
+    roles: Roles,
     name: String,
     agent_id: Option<String>,
     slack_user: Option<String>,
@@ -78,7 +89,8 @@ impl From<KeyInfo> for Key {
     fn from(key: KeyInfo) -> Self {
         Self {
             id: key.id,
-            role: key.role.name(),
+            role: key.roles.only().map(Role::name),
+            roles: key.roles,
             name: key.name,
             agent_id: key.agent_id.map(|agent| agent.to_string()),
             slack_user: key.slack_user,
@@ -103,8 +115,14 @@ async fn list_keys(call: Call, _: Nothing) -> Result<KeyList, Trouble> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewKey {
-    #[schemars(schema_with = "words::role")]
-    role: Role,
+    /// Its role, where it is one: the same as a list of it.
+    #[serde(default)]
+    #[schemars(schema_with = "words::maybe_role")]
+    role: Option<Role>,
+    /// What its holder may do. An agent decides on nothing, and is at most an auditor besides.
+    #[serde(default)]
+    #[schemars(schema_with = "words::maybe_roles")]
+    roles: Option<Roles>,
     #[schemars(length(min = 1, max = 100))]
     name: String,
     /// The member id whose buttons decide as this approver or admin.
@@ -137,12 +155,23 @@ impl MadeKey {
     }
 }
 
+/// Either spelling, not both.
+fn named_roles(role: Option<Role>, roles: Option<Roles>) -> Result<Roles, Trouble> {
+    match (role, roles) {
+        (Some(role), None) => Ok(role.into()),
+        (None, Some(roles)) => Ok(roles),
+        (None, None) => Err(invalid("`roles` is missing: a list of roles")),
+        (Some(_), Some(_)) => Err(invalid("`role` and `roles` say the same: leave one out")),
+    }
+}
+
 async fn create_key(call: Call, new: NewKey) -> Result<Reply<MadeKey>, Trouble> {
+    let roles = named_roles(new.role, new.roles)?;
     let (slack_user, person) = (new.slack_user.as_deref(), new.person.as_deref());
     let made = call
         .broker
         .access
-        .create_key_for(&call.who, new.role, &new.name, slack_user, person);
+        .create_key_for(&call.who, roles, &new.name, slack_user, person);
     let (info, text) = made.await?;
     Ok(Reply::created(MadeKey::of(info, text)))
 }
@@ -157,6 +186,43 @@ struct NamedKey {
 async fn revoke_key(call: Call, named: NamedKey) -> Result<Key, Trouble> {
     let info = call.broker.access.revoke_key(&call.who, &named.id).await?;
     Ok(info.into())
+}
+
+#[derive(Serialize, JsonSchema)]
+struct RoleList {
+    roles: Vec<RoleInfo>,
+}
+
+/// A role, and what it may do.
+#[derive(Serialize, JsonSchema)]
+struct RoleInfo {
+    #[schemars(schema_with = "words::role")]
+    name: &'static str,
+    about: &'static str,
+    #[schemars(schema_with = "words::rights")]
+    rights: Vec<&'static str>,
+    /// The operations that these open.
+    operations: Vec<&'static str>,
+}
+
+async fn list_roles(_: Call, _: Nothing) -> Result<RoleList, Trouble> {
+    let told = |role: Role| RoleInfo {
+        name: role.name(),
+        about: role.about(),
+        rights: Right::ALL
+            .into_iter()
+            .filter(|right| role.may(*right))
+            .map(Right::name)
+            .collect(),
+        operations: table()
+            .iter()
+            .filter(|operation| operation.rights.iter().any(|right| role.may(*right)))
+            .map(|operation| operation.name)
+            .collect(),
+    };
+    Ok(RoleList {
+        roles: Role::ALL.map(told).into(),
+    })
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -226,9 +226,7 @@ impl Operation {
     pub fn refuse(&self, who: &Principal) -> Result<(), Trouble> {
         match self.permits(who) {
             true => Ok(()),
-            false => Err(Trouble::Forbidden {
-                role: who.role.name(),
-            }),
+            false => Err(Trouble::Forbidden { roles: who.roles }),
         }
     }
 

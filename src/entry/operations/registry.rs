@@ -20,7 +20,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "Register a tool",
                 "Register a tool at a source; it is checked whole before it is saved.",
             )
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Acts)
             .rest(
                 Rest::post("/v1/tools")
@@ -29,14 +29,14 @@ pub(super) fn operations() -> Vec<Operation> {
             ),
         Operation::new("get_tool", read)
             .says("Read a registered tool", "One registered tool: its document and version.")
-            .needs(&[Right::ReadAll])
+            .needs(&[Right::ReadSetup])
             .rest(named(Rest::get("/v1/tools/{name}")).answers(200, "the tool")),
         Operation::new("replace_tool", replace)
             .says(
                 "Replace a registered tool",
                 "Replace a registered tool. What was proposed on the old one ends as `tool_changed`.",
             )
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Sets)
             .rest(
                 named(Rest::put("/v1/tools/{name}"))
@@ -48,7 +48,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "Change a registered tool",
                 "Change the fields that are named; null takes one away.",
             )
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Sets)
             .rest(
                 named(Rest::patch("/v1/tools/{name}"))
@@ -58,7 +58,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .null_matters(),
         Operation::new("delete_tool", delete)
             .says("Delete a registered tool", "Delete a registered tool; its versions stay.")
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Acts)
             .rest(
                 named(Rest::delete("/v1/tools/{name}"))
@@ -67,11 +67,11 @@ pub(super) fn operations() -> Vec<Operation> {
             ),
         Operation::new("list_tool_versions", versions)
             .says("List a tool's versions", "Every version of a registered tool, the newest first.")
-            .needs(&[Right::ReadAll])
+            .needs(&[Right::ReadSetup])
             .rest(named(Rest::get("/v1/tools/{name}/versions")).answers(200, "the versions")),
         Operation::new("enable_tool", |call, tool| switch(call, tool, true))
             .says("Enable a registered tool", "Let a registered tool be called.")
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Sets)
             .rest(
                 named(Rest::post("/v1/tools/{name}/enable"))
@@ -80,7 +80,7 @@ pub(super) fn operations() -> Vec<Operation> {
             ),
         Operation::new("disable_tool", |call, tool| switch(call, tool, false))
             .says("Disable a registered tool", "Let nobody call a registered tool.")
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Sets)
             .rest(
                 named(Rest::post("/v1/tools/{name}/disable"))

@@ -22,7 +22,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "Make a source",
                 "Make a source: a database, an API, another MCP server or a program that tools reach.",
             )
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Acts)
             .rest(
                 Rest::post("/v1/sources")
@@ -31,11 +31,11 @@ pub(super) fn operations() -> Vec<Operation> {
             ),
         Operation::new("list_sources", list)
             .says("List sources", "Every source of the organisation.")
-            .needs(&[Right::ReadAll])
+            .needs(&[Right::ReadSetup])
             .rest(Rest::get("/v1/sources").answers(200, "the sources")),
         Operation::new("get_source", read)
             .says("Read a source", "One source. Of its secrets, which are set and since when.")
-            .needs(&[Right::ReadAll])
+            .needs(&[Right::ReadSetup])
             .rest(
                 Rest::get("/v1/sources/{name}")
                     .spelt(SPELT)
@@ -46,7 +46,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "Replace a source",
                 "Replace a source. Secrets that are not named stay, unless it now reaches elsewhere.",
             )
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Sets)
             .rest(
                 Rest::put("/v1/sources/{name}")
@@ -56,7 +56,7 @@ pub(super) fn operations() -> Vec<Operation> {
             ),
         Operation::new("delete_source", delete)
             .says("Delete a source", "Delete a source that no tool uses.")
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Acts)
             .rest(
                 Rest::delete("/v1/sources/{name}")
@@ -66,7 +66,7 @@ pub(super) fn operations() -> Vec<Operation> {
             ),
         Operation::new("ping_source", ping)
             .says("Ping a source", "Ask a source whether it is there and lets us in.")
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .rest(
                 Rest::post("/v1/sources/{name}/ping")
                     .spelt(SPELT)
@@ -77,7 +77,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "Prepare a source",
                 "Make the table in which a database keeps which proposals were carried out.",
             )
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Sets)
             .rest(
                 Rest::post("/v1/sources/{name}/prepare")
@@ -86,7 +86,7 @@ pub(super) fn operations() -> Vec<Operation> {
             ),
         Operation::new("rotate_source", rotate)
             .says("Rotate a source's data key", "Seal a source's secrets under a new data key.")
-            .needs(&[Right::Operate])
+            .needs(&[Right::Develop])
             .does(Effect::Sets)
             .rest(
                 Rest::post("/v1/sources/{name}/rotate")
