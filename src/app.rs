@@ -48,6 +48,7 @@ use crate::wire::group::Watchdog;
 use crate::wire::guarded::Guarded;
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
 use crate::wire::post::Poster;
+use crate::wire::program::ProgramSpec;
 use crate::wire::reputation::SafeBrowsing;
 use crate::wire::sources::{Allowed, Either, Registry};
 
@@ -143,6 +144,9 @@ impl App {
         }
         let sources = Arc::new(Registry::new(Allowed {
             sqlite_dirs: config.sqlite_dirs.clone(),
+            private: config.private_allowed.clone(),
+            programs: programs(config),
+            watchdog: Some(Watchdog::new(program)),
         }));
         let ports = Ports {
             ambient,
@@ -492,6 +496,21 @@ pub fn specs(config: &Config, program: &Path, sandbox_url: Option<&str>) -> Vec<
     let all = std::iter::once(sidecar).chain(configured);
     let watchdog = Watchdog::new(Path::new(program.as_ref()));
     all.map(|spec| spec.watched_by(&watchdog)).collect()
+}
+
+/// The programs of the configuration file, as the wire starts them.
+fn programs(config: &Config) -> BTreeMap<String, ProgramSpec> {
+    let named = config.programs.iter().map(|(name, program)| {
+        let spec = ProgramSpec {
+            command: program.command.clone(),
+            env: program.env.clone(),
+            timeout: program.timeout,
+            max_output: program.max_output,
+            max_concurrent: None,
+        };
+        (name.clone(), spec)
+    });
+    named.collect()
 }
 
 fn spec(config: &Config, name: &str, upstream: &Upstream) -> UpstreamSpec {

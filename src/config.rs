@@ -7,6 +7,7 @@
 //! lacks only a secret is switched off, and says so ([`Config::off`]).
 
 pub mod layers;
+pub mod programs;
 mod read;
 pub mod secret;
 pub mod settings;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use crate::domain::facts::OnMissing;
@@ -28,6 +30,7 @@ use crate::governance::integrity::Weights;
 use layers::{Environment, Flag, Layers};
 use secret::{ConnUrl, KeyBytes, Secret};
 
+pub use programs::Program;
 pub use show::{Row, Shown};
 pub use upstream::{Handshake, Limits, ToolOverride, Transport, Upstream};
 
@@ -51,6 +54,10 @@ pub struct Config {
     pub public_hosts: Vec<String>,
     /// Folders in which SQLite files of sources may lie.
     pub sqlite_dirs: Vec<PathBuf>,
+    /// The private networks that sources may reach.
+    pub private_allowed: Vec<IpNet>,
+    /// The programs that tools may run, by name.
+    pub programs: BTreeMap<String, Program>,
     /// Web origins that may call `/mcp` besides the local ones.
     pub allowed_origins: Vec<String>,
     /// A proxy in front speaks TLS, so answers carry HSTS.

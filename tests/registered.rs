@@ -1,6 +1,10 @@
 //! Tools that people register: from a source to a row that is written once, through the real
 //! process, over REST and MCP.
 
+mod api;
+mod apis;
+mod programs;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -41,10 +45,13 @@ impl Shop {
 
     /// The next process on the same folders.
     fn again(self) -> Self {
+        self.again_with(&[])
+    }
+
+    fn again_with(self, env: &[(&str, &str)]) -> Self {
         let dirs = self.folder.path().to_str().unwrap().to_owned();
-        let server = self
-            .server
-            .again(&[("HUNDI_SOURCES_SQLITE_DIRS", dirs.as_str())]);
+        let all = [&[("HUNDI_SOURCES_SQLITE_DIRS", dirs.as_str())], env].concat();
+        let server = self.server.again(&all);
         Self {
             server,
             folder: self.folder,
@@ -325,7 +332,7 @@ async fn a_tools_own_masks_and_pace_hold() {
 #[tokio::test]
 async fn what_nobody_holds_to_is_refused_when_it_is_saved() {
     let shop = Shop::furnished().await;
-    let api = json!({"name": "crm", "kind": "rest", "config": {"base_url": "https://crm.example"}});
+    let api = json!({"name": "crm", "kind": "mcp", "config": {"url": "https://crm.example/mcp"}});
     let (status, refused) = shop.post("/v1/sources", api).await;
     assert_eq!(
         (status, &refused["pointer"]),
@@ -402,6 +409,7 @@ async fn what_was_begun_at_one_database_is_not_settled_by_another() {
     stocked(&second).await;
     let sources = Registry::new(Allowed {
         sqlite_dirs: vec![folder.path().to_owned()],
+        ..Allowed::default()
     });
     let org = OrgId::default();
     for (version, path) in [(1, &second), (2, &first)] {

@@ -98,6 +98,8 @@ pub struct Layers {
     pub tools: toml::Table,
     /// `[upstream.*]` of the file.
     pub upstream: toml::Table,
+    /// `[programs.*]` of the file.
+    pub programs: toml::Table,
     /// The configuration file, if there is one.
     pub file: Option<PathBuf>,
     /// The configuration file itself holds a secret.
@@ -173,6 +175,7 @@ impl Layers {
         for (name, value) in table {
             match value {
                 toml::Value::Table(table) if name == "tools" => self.tools = table,
+                toml::Value::Table(table) if name == "programs" => self.programs = table,
                 toml::Value::Table(table) if name == "upstream" => self.upstreams(path, table),
                 toml::Value::Table(table) => {
                     for (inner, value) in table {

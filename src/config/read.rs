@@ -4,18 +4,19 @@
 //! configuration with a stand-in in it is never handed out.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use super::layers::{Environment, Found, Layers};
 use super::secret::{self, ConnUrl, KeyBytes, Secret, Weak};
 use super::settings::{self, Kind, Setting};
 use super::{
-    Config, DATABASE_FILE, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack, show,
-    upstream,
+    Config, DATABASE_FILE, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack, programs,
+    show, upstream,
 };
 use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
@@ -55,6 +56,8 @@ impl Reader<'_> {
                 .into_iter()
                 .map(PathBuf::from)
                 .collect(),
+            private_allowed: self.networks("sources.private_allowed"),
+            programs: programs::programs(&layers.programs, environment, &mut self.problems),
             allowed_origins: self.list("allowed_origins"),
             tls_in_front: self.switch("tls_in_front"),
             token_ttl_secs: self.number("token_ttl_secs"),
@@ -337,6 +340,23 @@ impl Reader<'_> {
         };
         let texts = found.values.iter().map(|text| text.trim().to_owned());
         texts.filter(|text| !text.is_empty()).collect()
+    }
+
+    /// Networks, or single addresses.
+    fn networks(&mut self, key: &str) -> Vec<IpNet> {
+        let texts = self.list(key);
+        let read = |text: &String| {
+            let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
+            text.parse::<IpNet>().ok().or_else(single)
+        };
+        let networks: Option<Vec<IpNet>> = texts.iter().map(read).collect();
+        networks.unwrap_or_else(|| {
+            let place = self.place(key);
+            self.problems.push(format!(
+                "{place} cannot be read: networks like 10.0.0.0/8, separated by commas, belong here"
+            ));
+            Vec::new()
+        })
     }
 
     fn number(&mut self, key: &str) -> i64 {

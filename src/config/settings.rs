@@ -181,6 +181,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("alert_on", Kind::List, Some("RISK_HIGH,DOMAIN_BLOCKED,LIMIT_EXCEEDED,NO_POLICY"), "reasons of refusals that people are told of"),
 
     setting("sources.sqlite_dirs", Kind::List, Some(""), "folders in which SQLite files of sources may lie; none without it"),
+    setting("sources.private_allowed", Kind::List, Some(""), "private networks that sources may reach that ask for it (`allow_private`), like 10.1.0.0/16; none without it, link-local ones never"),
     setting("upstream.relist_secs", Kind::Number(1, 86_400), Some("60"), "how often each upstream is asked what tools it offers"),
 
     setting("integrity.on_missing", Kind::OneOf(&["hold", "allow", "block"]), Some("hold"), "what to do when nothing could be scored"),

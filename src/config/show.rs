@@ -85,6 +85,18 @@ pub(super) fn rows(layers: &Layers, config: &Config) -> Vec<Row> {
             "arguments and payee are in the audit log",
         );
     }
+    for (name, program) in &config.programs {
+        let file = program.command.iter().take(1).cloned();
+        // Arguments can hold secrets, and nobody can tell which.
+        let others = program.command.iter().skip(1).map(|_| "...".to_owned());
+        let words: Vec<String> = file.chain(others).collect();
+        let value = Shown::One(words.join(" "));
+        more(
+            format!("programs.{name}"),
+            value,
+            "a program that tools run",
+        );
+    }
     for (name, upstream) in &config.upstreams {
         let value = match &upstream.transport {
             Transport::Child(child) => {

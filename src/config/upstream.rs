@@ -209,14 +209,14 @@ pub(super) fn upstreams(
 }
 
 /// One table of the file, with somewhere to complain.
-struct Section<'a> {
-    path: String,
-    table: toml::Table,
-    problems: &'a mut Vec<String>,
+pub(super) struct Section<'a> {
+    pub(super) path: String,
+    pub(super) table: toml::Table,
+    pub(super) problems: &'a mut Vec<String>,
 }
 
 impl<'a> Section<'a> {
-    fn open(path: String, value: &toml::Value, problems: &'a mut Vec<String>) -> Self {
+    pub(super) fn open(path: String, value: &toml::Value, problems: &'a mut Vec<String>) -> Self {
         let table = value.as_table().cloned();
         if table.is_none() {
             problems.push(format!("`{path}` has to be a table: `[{path}]`"));
@@ -229,7 +229,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn known(&mut self, keys: &[&str]) {
+    pub(super) fn known(&mut self, keys: &[&str]) {
         for key in self
             .table
             .keys()
@@ -245,7 +245,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn wrong(&mut self, key: &str, wanted: &str) {
+    pub(super) fn wrong(&mut self, key: &str, wanted: &str) {
         let path = &self.path;
         self.problems
             .push(format!("`{path}.{key}`: {wanted} belongs here"));
@@ -264,7 +264,7 @@ impl<'a> Section<'a> {
         self.number(key, 1..=MAX_RATE)
     }
 
-    fn number(&mut self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
+    pub(super) fn number(&mut self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let value = self.table.get(key)?;
         let number = value.as_integer().and_then(|n| u32::try_from(n).ok());
         let number = number.filter(|number| range.contains(number));
@@ -295,7 +295,7 @@ impl<'a> Section<'a> {
         text
     }
 
-    fn texts(&mut self, key: &str) -> Vec<String> {
+    pub(super) fn texts(&mut self, key: &str) -> Vec<String> {
         let Some(value) = self.table.get(key) else {
             return Vec::new();
         };
@@ -435,7 +435,7 @@ impl<'a> Section<'a> {
         headers
     }
 
-    fn env(&mut self, environment: &Environment) -> BTreeMap<String, Secret> {
+    pub(super) fn env(&mut self, environment: &Environment) -> BTreeMap<String, Secret> {
         let mut env = BTreeMap::new();
         for name in self.texts("pass_env") {
             match environment.get(&name).and_then(|value| value.to_str()) {

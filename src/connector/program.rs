@@ -64,8 +64,8 @@ pub fn outcome(reply: &Reply) -> Outcome {
             blocks: Value::Null,
         }),
         Reply::Result { content, .. } => {
-            let words = content.as_str().unwrap_or_default();
-            Outcome::Unknown(format!("it failed: {words}"))
+            let words = content.get("description").and_then(Value::as_str);
+            Outcome::Unknown(format!("it failed: {}", words.unwrap_or_default()))
         }
         Reply::NotSent(why) => Outcome::NotSent(why.clone()),
         Reply::RpcError { .. }

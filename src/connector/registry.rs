@@ -52,7 +52,7 @@ pub fn connector_for(tool: &Tool) -> Arc<dyn Connector> {
                 Arc::new(kind)
             })
         }
-        Executor::Registered(tool) => Arc::new(AtSource(tool.clone())),
+        Executor::Registered(tool) => Arc::new(AtSource::of(tool)),
         Executor::Upstream {
             upstream,
             tool,

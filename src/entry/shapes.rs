@@ -388,10 +388,6 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::ToolQuarantined(_)
         | Trouble::ToolUnusable(_)
         | Trouble::ToolDisabled(_)
-        | Trouble::UpstreamUnavailable(_)
-        | Trouble::SourceUnavailable(_)
-        | Trouble::Timeout(_)
-        | Trouble::OutputInvalid(..)
         | Trouble::NameTaken(..)
         | Trouble::Unauthenticated
         | Trouble::Forbidden { .. }
@@ -402,14 +398,21 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::IdempotencyKeyReused(_)
         | Trouble::WrongState(_)
         | Trouble::Changed
-        | Trouble::StoreUnavailable
         | Trouble::Overloaded { .. }
         | Trouble::RateLimited { .. }
-        | Trouble::Frozen(_)
-        | Trouble::Upstream(_)
-        | Trouble::UpstreamRefused { .. }
         | Trouble::ResultTooLarge { .. }
-        | Trouble::Off(_) => Value::Null,
+        | Trouble::Frozen(_) => Value::Null,
+        // Who failed, so that people look in the right place.
+        Trouble::StoreUnavailable | Trouble::Off(_) => json!({"origin": "broker"}),
+        Trouble::SourceUnavailable(_)
+        | Trouble::SourceFailed(_)
+        | Trouble::Timeout(_)
+        | Trouble::OutputInvalid(..) => json!({"origin": "source"}),
+        Trouble::Upstream(_)
+        | Trouble::UpstreamRefused { .. }
+        | Trouble::UpstreamUnavailable(_) => {
+            json!({"origin": "upstream"})
+        }
     }
 }
 

@@ -40,7 +40,7 @@ use crate::domain::facts::{Entity, EntityRecord, Fact, Reputation};
 use crate::domain::ids::OrgId;
 use crate::domain::notice::{Answer, Post};
 use crate::domain::secret::Secret;
-use crate::domain::tools::Source;
+use crate::domain::tools::{Invalid, Source};
 
 /// Sends calls to upstreams.
 #[async_trait]
@@ -88,6 +88,9 @@ pub trait Sources: Send + Sync {
 
     /// Makes what a database needs so that writes can be settled after a crash.
     async fn prepare(&self, org: &OrgId, name: &str, deadline: Duration) -> SourceAnswer;
+
+    /// What the configuration does not let a source reach, as far as its document tells.
+    fn refuses(&self, source: &Source) -> Option<Invalid>;
 }
 
 /// A source with what opens it.

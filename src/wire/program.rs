@@ -7,10 +7,13 @@
 //! are bounded; neither more output nor children that keep a pipe open hold the caller up.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::Semaphore;
@@ -27,6 +30,8 @@ const MAX_STDERR: usize = 4 * 1024;
 const MAX_WORDS: usize = 300;
 /// How long a program that has ended may leave its last output in the pipe.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Where a command without a folder is looked for.
+const FOLDERS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 /// Runs at a time where nothing is said.
 const MAX_CONCURRENT: usize = 8;
 
@@ -76,7 +81,14 @@ impl Program {
         let ran = timeout_at(until, self.finish(child, input)).await;
         // Ends whatever is left of the group, on every way out.
         drop(group);
-        ran.unwrap_or_else(|_| Reply::Lost("it did not end in time and was ended".to_owned()))
+        ran.unwrap_or_else(|_| failed("timeout", "it did not end in time and was ended"))
+    }
+
+    /// Whether its file is there to be run; it is not started.
+    pub fn can_start(&self) -> Result<String, String> {
+        let file = self.spec.command.first().map(String::as_str);
+        let found = found(file.unwrap_or_default())?;
+        Ok(format!("{} can be started", found.display()))
     }
 
     fn start(&self) -> Result<(Child, Option<Group>), String> {
@@ -84,7 +96,7 @@ impl Program {
             return Err("its command is empty".to_owned());
         };
         let env = self.spec.env.iter();
-        let mut command = Command::new(file);
+        let mut command = Command::new(found(file)?);
         command
             .args(args)
             .env_clear()
@@ -142,19 +154,36 @@ impl Program {
     }
 }
 
+/// The file of a command, which has no `PATH` to be looked for in.
+fn found(file: &str) -> Result<PathBuf, String> {
+    let path = match file.contains('/') {
+        true => Some(PathBuf::from(file)),
+        false => {
+            let all = FOLDERS.iter().map(|folder| Path::new(folder).join(file));
+            all.into_iter().find(|path| is_runnable(path))
+        }
+    };
+    let path = path.filter(|path| is_runnable(path));
+    path.ok_or_else(|| format!("there is no program {file} that can be started"))
+}
+
+fn is_runnable(path: &Path) -> bool {
+    let runnable = |file: &Metadata| file.is_file() && file.permissions().mode() & 0o111 != 0;
+    path.metadata().as_ref().is_ok_and(runnable)
+}
+
 /// What an end, an output and some words come to.
 fn judged(status: ExitStatus, said: &[u8], words: &str) -> Reply {
     if !status.success() {
         let skipped = words.chars().count().saturating_sub(MAX_WORDS);
         let words: String = words.chars().skip(skipped).collect();
-        let content = match words.is_empty() {
-            true => status.to_string(),
-            false => format!("{status}: {words}"),
-        };
-        return Reply::Result {
-            content: Value::String(content),
-            is_error: true,
-        };
+        return failed(
+            "upstream_failed",
+            &match words.is_empty() {
+                true => status.to_string(),
+                false => format!("{status}: {words}"),
+            },
+        );
     }
     match serde_json::from_slice(said) {
         Ok(document) => Reply::Result {
@@ -162,6 +191,13 @@ fn judged(status: ExitStatus, said: &[u8], words: &str) -> Reply {
             is_error: false,
         },
         Err(error) => Reply::Lost(format!("its output is not one JSON document: {error}")),
+    }
+}
+
+fn failed(code: &str, description: &str) -> Reply {
+    Reply::Result {
+        content: json!({"code": code, "description": description}),
+        is_error: true,
     }
 }
 
@@ -204,7 +240,6 @@ async fn tail(mut from: impl AsyncRead + Unpin, into: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -221,6 +256,11 @@ mod tests {
 
     async fn run(script: &str, input: Value) -> Reply {
         shell(script).run(&input, DEADLINE).await
+    }
+
+    fn is_late(reply: &Reply) -> bool {
+        let late = |content: &Value| content["code"] == "timeout";
+        matches!(reply, Reply::Result { content, is_error: true } if late(content))
     }
 
     fn result(content: Value) -> Reply {
@@ -258,7 +298,7 @@ mod tests {
         else {
             panic!("{failed:?}");
         };
-        let words = content.as_str().unwrap();
+        let words = content["description"].as_str().unwrap();
         assert!(
             words.contains('3') && words.contains("no such order"),
             "{words}"
@@ -290,7 +330,7 @@ mod tests {
         let slow = shell("sleep 60")
             .run(&json!({}), Duration::from_millis(200))
             .await;
-        assert!(matches!(slow, Reply::Lost(_)), "{slow:?}");
+        assert!(is_late(&slow), "{slow:?}");
         // A child that keeps the pipe open.
         let left = run("sleep 60 & echo 1", json!({})).await;
         assert_eq!(left, result(json!(1)));
@@ -306,7 +346,7 @@ mod tests {
         let slow = shell(&script)
             .run(&json!({}), Duration::from_millis(500))
             .await;
-        assert!(matches!(slow, Reply::Lost(_)), "{slow:?}");
+        assert!(is_late(&slow), "{slow:?}");
         let pid = std::fs::read_to_string(&pid).unwrap();
         let process = format!("/proc/{}/stat", pid.trim());
         let is_there = || {

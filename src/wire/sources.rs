@@ -5,30 +5,43 @@
 //! the old one closed when its last call is done. Nobody but this file holds credentials and
 //! addresses together, and none of them is in what it answers.
 
-use std::collections::HashMap;
+mod door;
+
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use ipnet::IpNet;
 use tokio::sync::Semaphore;
 
-use super::sql::{self, Database};
+use super::group::Watchdog;
+use super::program::ProgramSpec;
 use super::{Heard, Late, Offered, OpenSource, SourceAnswer, Sources, UpstreamHealth, Wire};
-use crate::domain::call::{Call, Outcome, Reply, Sighting};
+use crate::domain::call::{Call, Reply};
 use crate::domain::ids::OrgId;
 use crate::domain::tools::work::{Registered, Task, upstream};
+use crate::domain::tools::{Invalid, Source};
+use door::Door;
 
 /// Calls at one source at a time, where it names no bound of its own.
 const AT_ONCE: u32 = 64;
+/// What is said of a source that is known and not open, because it could not be unsealed.
+const NOT_OPEN: &str = "it is not open here";
 
 /// What the configuration file lets sources reach.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Allowed {
     /// The folders in which SQLite files may lie.
     pub sqlite_dirs: Vec<PathBuf>,
+    /// The private networks that sources may reach that ask for them.
+    pub private: Vec<IpNet>,
+    /// The programs that may be started, by name.
+    pub programs: BTreeMap<String, ProgramSpec>,
+    /// Ends programs that outlive this process.
+    pub watchdog: Option<Watchdog>,
 }
 
 /// Every open source.
@@ -39,10 +52,9 @@ pub struct Registry {
 
 struct Opened {
     version: u64,
-    kind: &'static str,
     room: Semaphore,
     deadline: Option<Duration>,
-    door: Result<Database, String>,
+    door: Result<Door, String>,
 }
 
 impl Registry {
@@ -59,10 +71,9 @@ impl Registry {
         let room = limits.max_concurrent.unwrap_or(AT_ONCE);
         Opened {
             version: source.version,
-            kind: source.source.kind().code(),
             room: Semaphore::new(usize::try_from(room).unwrap_or(usize::MAX)),
             deadline: limits.timeout_ms.map(Duration::from_millis),
-            door: Database::open(&source.source, &source.secrets, &self.allowed.sqlite_dirs),
+            door: Door::open(&source.source, &source.secrets, &self.allowed),
         }
     }
 
@@ -86,7 +97,7 @@ impl Registry {
             return Reply::NotSent("its source has no room for another call".to_owned());
         };
         match &source.door {
-            Ok(database) => in_database(database, &task, deadline).await,
+            Ok(door) => door.carry_out(&task, deadline).await,
             Err(why) => Reply::NotSent(why.clone()),
         }
     }
@@ -113,128 +124,35 @@ impl Sources for Registry {
     }
 
     async fn ping(&self, org: &OrgId, name: &str, deadline: Duration) -> SourceAnswer {
-        let database = match self.database(org, name) {
-            Ok(database) => database,
-            Err(answer) => return answer,
-        };
-        let Ok(database) = &database.door else {
-            return SourceAnswer::default();
-        };
-        match database.ping(deadline).await {
-            Ok(ping) => SourceAnswer {
-                ok: true,
-                latency_ms: u64::try_from(ping.latency.as_millis()).ok(),
-                detail: ping.detail,
-                advice: ping.advice,
-            },
-            Err(trouble) => SourceAnswer::not(trouble.to_string()),
+        match self.named(org, name).as_deref().map(|open| &open.door) {
+            Some(Ok(door)) => door.ping(deadline).await,
+            Some(Err(why)) => SourceAnswer::not(why),
+            None => SourceAnswer::not(NOT_OPEN),
         }
     }
 
     async fn prepare(&self, org: &OrgId, name: &str, deadline: Duration) -> SourceAnswer {
-        let database = match self.database(org, name) {
-            Ok(database) => database,
-            Err(answer) => return answer,
-        };
-        let Ok(database) = &database.door else {
-            return SourceAnswer::default();
-        };
-        match database.prepare(deadline).await {
-            Ok(()) => SourceAnswer {
-                ok: true,
-                detail: "hundi_effects is there".to_owned(),
-                ..SourceAnswer::default()
-            },
-            Err(trouble) => SourceAnswer::not(trouble.to_string()),
+        match self.named(org, name).as_deref().map(|open| &open.door) {
+            Some(Ok(door)) => door.prepare(deadline).await,
+            Some(Err(why)) => SourceAnswer::not(why),
+            None => SourceAnswer::not(NOT_OPEN),
         }
+    }
+
+    fn refuses(&self, source: &Source) -> Option<Invalid> {
+        door::refuses(source, &self.allowed)
     }
 }
 
 impl Registry {
-    /// A source that is a database, or why it is none that can be asked.
-    fn database(&self, org: &OrgId, name: &str) -> Result<Arc<Opened>, SourceAnswer> {
+    /// A source, wherever it reaches now.
+    fn named(&self, org: &OrgId, name: &str) -> Option<Arc<Opened>> {
         let all = self.open.load();
         let named = all.iter().find(|(key, _)| {
             let place = key.rsplit_once('@').map_or("", |(_, place)| place);
             **key == upstream(org, name, place)
         });
-        let Some(open) = named.map(|(_, open)| open.clone()) else {
-            return Err(SourceAnswer::not("it is not open here"));
-        };
-        match &open.door {
-            Ok(_) => Ok(open),
-            Err(why) => Err(SourceAnswer::not(format!("{}: {why}", open.kind))),
-        }
-    }
-}
-
-async fn in_database(database: &Database, task: &Task, deadline: Duration) -> Reply {
-    match task {
-        Task::Read { read, args } => match database.read(read, args, deadline).await {
-            Ok(rows) => done(rows.data()),
-            Err(trouble) => not_read(trouble),
-        },
-        Task::Write {
-            proposal,
-            write,
-            args,
-            state,
-        } => {
-            let order = sql::Order {
-                proposal: *proposal,
-                write,
-                args,
-                state: state.as_deref(),
-            };
-            as_reply(database.write(&order, deadline).await.outcome())
-        }
-        Task::Look { proposal } => match database.settle(*proposal, deadline).await {
-            Ok(mark) => seen(mark.sighting()),
-            Err(trouble) => Reply::Lost(trouble.to_string()),
-        },
-    }
-}
-
-fn done(content: Value) -> Reply {
-    Reply::Result {
-        content,
-        is_error: false,
-    }
-}
-
-fn refused(code: &str, description: &str) -> Reply {
-    Reply::Result {
-        content: json!({"code": code, "description": description}),
-        is_error: true,
-    }
-}
-
-/// Nothing that only reads leaves a doubt behind.
-fn not_read(trouble: sql::Trouble) -> Reply {
-    match trouble {
-        sql::Trouble::TooLarge(limit) => Reply::TooLarge { limit },
-        sql::Trouble::Unavailable(why) => Reply::NotSent(why),
-        trouble @ (sql::Trouble::Timeout | sql::Trouble::Refused(_)) => {
-            refused(trouble.code(), &trouble.to_string())
-        }
-    }
-}
-
-fn as_reply(outcome: Outcome) -> Reply {
-    match outcome {
-        Outcome::Executed(receipt) => done(receipt.result),
-        Outcome::Refused(error) => refused(&error.code, &error.description),
-        Outcome::NotSent(why) => Reply::NotSent(why),
-        Outcome::Unknown(why) => Reply::Lost(why),
-    }
-}
-
-fn seen(sighting: Sighting) -> Reply {
-    match sighting {
-        Sighting::Found(receipt) => done(receipt.result),
-        Sighting::Absent => done(Value::Null),
-        Sighting::Refused(error) => refused(&error.code, &error.description),
-        Sighting::Unclear(why) => Reply::Lost(why),
+        named.map(|(_, open)| open.clone())
     }
 }
 

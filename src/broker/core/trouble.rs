@@ -96,6 +96,9 @@ pub enum Trouble {
     /// An upstream failed on a pass-through call.
     #[error("the upstream did not answer properly: {0}")]
     Upstream(String),
+    /// A source failed on a call that only reads.
+    #[error("the tool's source did not answer properly: {0}")]
+    SourceFailed(String),
     /// An upstream refused a pass-through call before it did anything.
     #[error("the upstream refused the call: {why}")]
     UpstreamRefused {
@@ -160,7 +163,9 @@ impl Trouble {
             Trouble::Overloaded { .. } => "overloaded",
             Trouble::RateLimited { .. } => "rate_limited",
             Trouble::Frozen(_) => "frozen",
-            Trouble::Upstream(_) | Trouble::UpstreamRefused { .. } => "upstream_failed",
+            Trouble::Upstream(_) | Trouble::SourceFailed(_) | Trouble::UpstreamRefused { .. } => {
+                "upstream_failed"
+            }
             Trouble::ResultTooLarge { .. } => "result_too_large",
             Trouble::Invalid(invalid) => invalid.code,
             Trouble::NameTaken(..) => "name_taken",
@@ -195,6 +200,7 @@ impl Trouble {
             | Trouble::Changed => 409,
             Trouble::RateLimited { .. } => 429,
             Trouble::Upstream(_)
+            | Trouble::SourceFailed(_)
             | Trouble::UpstreamRefused { .. }
             | Trouble::ResultTooLarge { .. }
             | Trouble::OutputInvalid(..) => 502,
@@ -225,6 +231,7 @@ impl Trouble {
             | Trouble::Overloaded { .. }
             | Trouble::RateLimited { .. }
             | Trouble::Upstream(_)
+            | Trouble::SourceFailed(_)
             | Trouble::Changed => Recovery::Wait,
             Trouble::UpstreamRefused { recovery, .. } => *recovery,
             Trouble::ResultTooLarge { .. } => Recovery::ReduceScope,

@@ -336,10 +336,8 @@ impl Pay {
         let (proposal, heard) = self.send(claim, proposal, late).await;
         timer.phase(measure::Phase::Provider);
         self.ports().ambient.step("s6");
-        let tool = self.tools.tool_of(&proposal);
-        let outcome = match &tool {
-            Some(tool) => {
-                let connector = self.tools.connector(tool);
+        let outcome = match self.tools.sent_by(&proposal) {
+            Some(connector) => {
                 let outcome = connector.outcome(&proposal.order(), &heard.reply);
                 let outcome = outcome.with_blocks(heard.unsaid());
                 self.second_look(connector.as_ref(), &proposal, outcome, timer)

@@ -130,11 +130,10 @@ impl Pay {
         if proposal.is_unsent() {
             return self.try_unsent(proposal).await;
         }
-        let Some(tool) = self.tools.tool_of(&proposal) else {
+        let Some(connector) = self.tools.sent_by(&proposal) else {
             let why = "its tool is not in the catalogue, so nobody can be asked until it is back";
             return (proposal, Next::Later(why.into()));
         };
-        let connector = self.tools.connector(&tool);
         let contract = connector.recovery();
         let order = proposal.order();
         if let Some(enquiry) = connector.enquiry(&order).filter(|_| contract.lookup) {
@@ -223,10 +222,9 @@ impl Pay {
 
     /// Whether only a person can end this attempt's doubt.
     pub(super) fn needs_person(&self, proposal: &Proposal) -> bool {
-        let Some(tool) = self.tools.tool_of(proposal) else {
+        let Some(connector) = self.tools.sent_by(proposal) else {
             return false;
         };
-        let connector = self.tools.connector(&tool);
         let contract = connector.recovery();
         let asks = contract.lookup && connector.enquiry(&proposal.order()).is_some();
         let repeats = self.may_send_again(proposal, contract.replay_secs);

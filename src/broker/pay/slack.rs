@@ -227,6 +227,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::Overloaded { .. }
         | Trouble::RateLimited { .. }
         | Trouble::Upstream(_)
+        | Trouble::SourceFailed(_)
         | Trouble::UpstreamRefused { .. }
         | Trouble::ResultTooLarge { .. }
         | Trouble::Frozen(_)

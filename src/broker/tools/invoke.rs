@@ -25,7 +25,6 @@ use crate::domain::principal::{Principal, Right};
 use crate::domain::reason::Recovery;
 use crate::domain::schema;
 use crate::domain::tool::{Executor, Risk, Tool};
-use crate::domain::tools::work::{Task, Work};
 use crate::governance;
 use crate::governance::access::masks::{self, HashKey};
 use crate::wire::Heard;
@@ -146,18 +145,13 @@ impl Tools {
                 Call::new(upstream, name, arguments),
                 self.deadline_of(upstream),
             )),
-            Executor::Registered(of) => match &of.work {
-                Work::Read(read) => {
-                    let task = Task::Read {
-                        read: read.clone(),
-                        args: arguments.clone(),
-                    };
-                    let usual = self.settings().call_deadline;
-                    let deadline = of.def.timeout_ms.map_or(usual, Duration::from_millis);
-                    Ok((registered::call(of, &task), deadline))
-                }
-                Work::Write(_) => Err(Trouble::UnknownTool(tool.name.to_string())),
-            },
+            Executor::Registered(of) => {
+                let call = registered::asked(of, arguments);
+                let call = call.map_err(|error| Trouble::InvalidArguments(error.to_string()))?;
+                let usual = self.settings().call_deadline;
+                let deadline = of.def.timeout_ms.map_or(usual, Duration::from_millis);
+                Ok((call, deadline))
+            }
             Executor::Noop | Executor::Bank => Err(Trouble::UnknownTool(tool.name.to_string())),
         }
     }
@@ -173,6 +167,7 @@ impl Tools {
             });
         };
         let masks = masks::united(of.def.masks.iter());
+        let reply = registered::answered(of, reply);
         let mut content = told_by_source(tool, reply, &masks)?;
         if let Some(schema) = &of.def.output_schema {
             let name = || tool.name.to_string();
@@ -269,7 +264,7 @@ fn told_by_source(tool: &Tool, reply: Reply, hidden: &[&Mask]) -> Result<Value, 
                 Some("timeout") => Err(Trouble::Timeout(name())),
                 Some(_) | None => {
                     let words = text("description").unwrap_or_default();
-                    Err(Trouble::Upstream(
+                    Err(Trouble::SourceFailed(
                         masks::of_source(words, hidden).to_owned(),
                     ))
                 }
@@ -282,7 +277,8 @@ fn told_by_source(tool: &Tool, reply: Reply, hidden: &[&Mask]) -> Result<Value, 
         }
         Reply::RpcError { .. } | Reply::TurnedAway { .. } | Reply::Lost(_) => {
             let why = reply.why();
-            Err(Trouble::Upstream(masks::of_source(&why, hidden).to_owned()))
+            let why = masks::of_source(&why, hidden).to_owned();
+            Err(Trouble::SourceFailed(why))
         }
     }
 }

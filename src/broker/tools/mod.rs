@@ -19,6 +19,7 @@ use std::sync::atomic::AtomicU64;
 use crate::broker::core::Core;
 use crate::broker::core::Trouble;
 use crate::connector::Connector;
+use crate::connector::registered::AtSource;
 use crate::connector::registry::connector_for;
 use crate::domain::change::DocKey;
 use crate::domain::proposal::Proposal;
@@ -96,6 +97,17 @@ impl Tools {
 
     pub(in crate::broker) fn connector(&self, tool: &Tool) -> Arc<dyn Connector> {
         connector_for(tool)
+    }
+
+    /// The connector of what an attempt sent, which reads its answer and asks about it. What went to
+    /// a registered source is read as the tool was then; the rest by the tool as it is now, so
+    /// `None` if that one left the catalogue.
+    pub(in crate::broker) fn sent_by(&self, proposal: &Proposal) -> Option<Arc<dyn Connector>> {
+        let call = proposal.execution.as_ref().map(|execution| &execution.call);
+        if let Some(sent) = call.and_then(AtSource::sent) {
+            return Some(Arc::new(sent));
+        }
+        Some(self.connector(&*self.tool_of(proposal)?))
     }
 
     /// Whether a tool may be used now, and why not.

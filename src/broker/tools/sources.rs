@@ -97,7 +97,7 @@ impl Tools {
         secrets: SecretChanges,
     ) -> Result<SourceView, Trouble> {
         self.may_develop(who)?;
-        let source = read(document)?;
+        let source = self.read(document)?;
         let name = source.name.clone();
         let stored = self.sealed(who, &source, BTreeMap::new(), &BTreeMap::new(), secrets, 0)?;
         let kept = self.make(who, &name, stored).await?;
@@ -130,7 +130,7 @@ impl Tools {
     ) -> Result<SourceView, Trouble> {
         self.may_develop(who)?;
         let before: Kept<StoredSource> = self.found(&who.org, name).await?;
-        let source = read(document)?;
+        let source = self.read(document)?;
         if source.name != name {
             let text = "`name` is another than that of the source; delete it and make a new one";
             return Err(Trouble::InvalidRequest(text.to_owned()));
@@ -310,6 +310,17 @@ impl Tools {
         sealed.map_err(|why| Trouble::Off(why.to_string()))
     }
 
+    /// A source as somebody wrote it, of a kind that is served, that reaches what the configuration
+    /// allows.
+    fn read(&self, document: &Value) -> Result<Source, Trouble> {
+        let source = Source::read(document).map_err(Trouble::invalid)?;
+        let refused = registered::unserved(&source);
+        match refused.or_else(|| self.ports().sources.as_ref()?.refuses(&source)) {
+            None => Ok(source),
+            Some(invalid) => Err(Trouble::invalid(invalid)),
+        }
+    }
+
     pub(super) fn may_develop(&self, who: &Principal) -> Result<(), Trouble> {
         match who.may(Right::Develop) {
             true => Ok(()),
@@ -322,15 +333,6 @@ impl Tools {
             true => Ok(()),
             false => Err(forbidden(who)),
         }
-    }
-}
-
-/// A source as somebody wrote it, of a kind that is served.
-fn read(document: &Value) -> Result<Source, Trouble> {
-    let source = Source::read(document).map_err(Trouble::invalid)?;
-    match registered::unserved(&source) {
-        None => Ok(source),
-        Some(invalid) => Err(Trouble::invalid(invalid)),
     }
 }
 

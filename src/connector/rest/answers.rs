@@ -10,6 +10,8 @@ use crate::domain::tools::numbers::exact;
 
 /// Most characters that are kept of an answer that says no.
 const MAX_WORDS: usize = 300;
+/// What is said where no answer came in time.
+pub(super) const LATE: &str = "no whole answer came in time";
 
 /// Why there is no data.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -25,6 +27,7 @@ pub(super) fn answered(heard: &Heard) -> Result<&Answer, Failure> {
     match heard {
         Heard::Answer(answer) => Ok(answer),
         Heard::NotSent(why) | Heard::Lost(why) => Err(failure("source_unavailable", why.clone())),
+        Heard::Late => Err(failure("timeout", LATE.to_owned())),
         Heard::TooLarge { limit, .. } => {
             let words = format!("the answer is longer than {limit} bytes");
             Err(failure("result_too_large", words))

@@ -24,7 +24,7 @@ use crate::domain::tools::{
     pointer,
 };
 pub use answers::Failure;
-use answers::{answered, document, failure, receipt, said};
+use answers::{LATE, answered, document, failure, receipt, said};
 use paths::{Path, picked};
 use slots::{Filled, form, headers, query};
 
@@ -89,7 +89,19 @@ impl Rest {
         if risk == Risk::Low {
             reads_only(exec)?;
         }
-        let rest = Self {
+        let rest = Self::read(exec, Some(schema))?;
+        rest.check_headers(schema)?;
+        rest.check_arguments(schema)?;
+        Ok(rest)
+    }
+
+    /// Understands again what was checked when it was saved.
+    pub fn again(exec: &RestExec) -> Result<Self, Malformed> {
+        Self::read(exec, None).map_err(|invalid| Malformed(invalid.to_string()))
+    }
+
+    fn read(exec: &RestExec, schema: Option<&Value>) -> Result<Self, Invalid> {
+        Ok(Self {
             method: exec.method,
             main: Target::of(&exec.path, &exec.path_params, &exec.query, schema, "/exec")?,
             headers: exec.headers.clone().into_iter().collect(),
@@ -115,10 +127,7 @@ impl Rest {
                 .as_ref()
                 .map(|lookup| looked(lookup, schema))
                 .transpose()?,
-        };
-        rest.check_headers(schema)?;
-        rest.check_arguments(schema)?;
-        Ok(rest)
+        })
     }
 
     /// What may be done about an unknown outcome.
@@ -196,6 +205,11 @@ impl Rest {
             Heard::Answer(answer) => answer,
             Heard::NotSent(why) => return Outcome::NotSent(why.clone()),
             Heard::Lost(why) => return Outcome::Unknown(why.clone()),
+            Heard::Late => return Outcome::Unknown(LATE.to_owned()),
+            // Its status says that it was done, whatever else it said.
+            Heard::TooLarge { status, .. } if self.succeeded(*status) => {
+                return Outcome::Executed(receipt(Value::Null));
+            }
             Heard::TooLarge { status, limit } => {
                 let words = format!("HTTP {status}, and more than {limit} bytes");
                 return Outcome::Unknown(words);
@@ -254,19 +268,17 @@ impl Rest {
         })
     }
 
-    fn body(&self, filled: Filled<'_>) -> Result<Option<(&'static str, Vec<u8>)>, Malformed> {
+    fn body(&self, filled: Filled<'_>) -> Result<Option<(ContentType, String)>, Malformed> {
         let document = self.body.as_ref();
         let document = document.and_then(|body| body.filled(filled.args, filled.proposal));
         let Some(document) = document else {
             return Ok(None);
         };
-        Ok(Some(match self.content_type {
-            ContentType::Json => ("application/json", document.to_string().into_bytes()),
-            ContentType::Form => {
-                let kind = "application/x-www-form-urlencoded";
-                (kind, form(&document)?.into_bytes())
-            }
-        }))
+        let text = match self.content_type {
+            ContentType::Json => document.to_string(),
+            ContentType::Form => form(&document)?,
+        };
+        Ok(Some((self.content_type, text)))
     }
 
     fn check_headers(&self, schema: &Value) -> Result<(), Invalid> {
@@ -328,7 +340,7 @@ impl Target {
         path: &str,
         params: &std::collections::BTreeMap<String, Slot>,
         query: &std::collections::BTreeMap<String, Slot>,
-        schema: &Value,
+        schema: Option<&Value>,
         at: &str,
     ) -> Result<Self, Invalid> {
         let path = Path::of(path, params, schema).map_err(|invalid| invalid.below(at))?;
@@ -337,7 +349,9 @@ impl Target {
             if name.is_empty() || name.len() > 200 {
                 return Err(Invalid::tool(at, "must be 1 to 200 bytes long"));
             }
-            slot_in_schema(slot, schema).map_err(|why| Invalid::tool(at, why))?;
+            if let Some(schema) = schema {
+                slot_in_schema(slot, schema).map_err(|why| Invalid::tool(at, why))?;
+            }
         }
         let query = query.clone().into_iter().collect();
         Ok(Self { path, query })
@@ -345,7 +359,7 @@ impl Target {
 
     fn request(&self, method: Method, filled: Filled<'_>) -> Result<Request, Malformed> {
         Ok(Request {
-            method: method.as_str(),
+            method,
             path: self.path.filled(filled)?,
             query: query(&self.query, filled)?,
             headers: Vec::new(),
@@ -392,7 +406,7 @@ fn reads_only(exec: &RestExec) -> Result<(), Invalid> {
     }
 }
 
-fn previewed(preview: &RestPreview, schema: &Value) -> Result<Target, Invalid> {
+fn previewed(preview: &RestPreview, schema: Option<&Value>) -> Result<Target, Invalid> {
     let at = "/exec/preview";
     let target = Target::of(
         &preview.path,
@@ -408,7 +422,7 @@ fn previewed(preview: &RestPreview, schema: &Value) -> Result<Target, Invalid> {
     }
 }
 
-fn looked(lookup: &Lookup, schema: &Value) -> Result<(Target, Picked), Invalid> {
+fn looked(lookup: &Lookup, schema: Option<&Value>) -> Result<(Target, Picked), Invalid> {
     let at = "/exec/lookup";
     let target = Target::of(&lookup.path, &lookup.path_params, &lookup.query, schema, at)?;
     // Two proposals with the same arguments must not be taken for each other.

@@ -32,7 +32,7 @@ impl Path {
     pub(super) fn of(
         text: &str,
         params: &BTreeMap<String, Slot>,
-        schema: &Value,
+        schema: Option<&Value>,
     ) -> Result<Self, Invalid> {
         let wrong = |why: &str| Invalid::tool("/path", why);
         let Some(rest) = text.strip_prefix('/') else {
@@ -51,9 +51,11 @@ impl Path {
                 format!("`{{{name}}}` is not in the path"),
             ));
         }
-        for (name, slot) in params {
-            always_there(slot, schema)
-                .map_err(|why| Invalid::tool(format!("/path_params/{name}"), why))?;
+        if let Some(schema) = schema {
+            for (name, slot) in params {
+                always_there(slot, schema)
+                    .map_err(|why| Invalid::tool(format!("/path_params/{name}"), why))?;
+            }
         }
         Ok(Self(segments))
     }

@@ -149,7 +149,7 @@ fn everything_is_spelt_for_its_slot() {
     let args = json!({"id": "1", "q": "x&y=z", "tags": ["a", 2], "note": "n"});
     let rest = high(changes.clone()).unwrap();
     let request = rest.request(&args, "P-1", Some("\"v1\"")).unwrap();
-    assert_eq!(request.method, "POST");
+    assert_eq!(request.method, Method::Post);
     assert_eq!(request.query, "q=x%26y%3Dz&state=a%26b&tag=a&tag=2");
     let headers = [
         ("x-note", "n"),
@@ -163,8 +163,8 @@ fn everything_is_spelt_for_its_slot() {
         .collect();
     assert_eq!(request.headers, headers);
     let (kind, body) = request.body.unwrap();
-    assert_eq!(kind, "application/json");
-    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(kind, ContentType::Json);
+    let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body, json!({"ref": "P-1", "list": ["x&y=z"]}));
     for note in ["a\r\nX-Evil: 1", "a\n", "\0", "ä", &"x".repeat(5_000)] {
         assert!(
@@ -177,8 +177,8 @@ fn everything_is_spelt_for_its_slot() {
         json!({"content_type": "form", "body": {"a": {"$arg": "/q"}, "b": {"$arg": "/tags"}}});
     let request = sent(form.clone(), args).unwrap();
     let (kind, body) = request.body.unwrap();
-    assert_eq!(kind, "application/x-www-form-urlencoded");
-    assert_eq!(String::from_utf8(body).unwrap(), "a=x%26y%3Dz&b=a&b=2");
+    assert_eq!(kind, ContentType::Form);
+    assert_eq!(body, "a=x%26y%3Dz&b=a&b=2");
     assert!(sent(form, json!({"id": "1", "q": {"x": 1}})).is_err());
 }
 
@@ -212,7 +212,9 @@ fn only_a_clear_yes_and_a_clear_no_end_doubt() {
         (answer(503, ""),                                "unknown"),
         (Heard::NotSent("x".into()),                     "not sent"),
         (Heard::Lost("x".into()),                        "unknown"),
-        (Heard::TooLarge { status: 200, limit: 5 },      "unknown"),
+        (Heard::Late,                                    "unknown"),
+        (Heard::TooLarge { status: 200, limit: 5 },      "executed"),
+        (Heard::TooLarge { status: 500, limit: 5 },      "unknown"),
     ] {
         assert_eq!(told(&heard), expected, "{heard:?}");
     }
@@ -238,6 +240,7 @@ fn data_is_the_part_that_was_asked_for() {
     assert_eq!(failed(&answer(404, "no")), "upstream_failed");
     assert_eq!(failed(&answer(200, "{")), "upstream_failed");
     assert_eq!(failed(&Heard::Lost("x".into())), "source_unavailable");
+    assert_eq!(failed(&Heard::Late), "timeout");
     assert_eq!(
         failed(&Heard::TooLarge {
             status: 200,
@@ -256,7 +259,7 @@ fn a_look_up_proves_what_it_finds_and_nothing_else() {
     let asked = by_query.lookup(&json!({"id": 1}), "P-1").unwrap().unwrap();
     assert_eq!(
         (asked.method, asked.path.as_str(), asked.query.as_str()),
-        ("GET", "/orders", "ref=P-1")
+        (Method::Get, "/orders", "ref=P-1")
     );
     let told = |rest: &Rest, heard: &Heard| match rest.sighting(heard) {
         Sighting::Found(receipt) => receipt.result.to_string(),
@@ -281,7 +284,10 @@ fn a_state_is_bound_with_its_version() {
     let preview = json!({"preview": {"path": "/orders/{id}", "path_params": {"id": "/id"}}});
     let rest = high(preview).unwrap();
     let asked = rest.preview(&json!({"id": "1"})).unwrap().unwrap();
-    assert_eq!((asked.method, asked.path.as_str()), ("GET", "/orders/1"));
+    assert_eq!(
+        (asked.method, asked.path.as_str()),
+        (Method::Get, "/orders/1")
+    );
     let first = rest.shown(&answer(200, r#"{"a": 1, "b": 2}"#)).unwrap();
     let same = rest.shown(&answer(200, r#"{"b": 2, "a": 1}"#)).unwrap();
     let other = rest.shown(&answer(200, r#"{"a": 1, "b": 3}"#)).unwrap();

@@ -1,13 +1,17 @@
 //! What a registered tool does, ready to be done: made from its document and its source when it is
-//! saved and when the registry is read, so that nothing is parsed at a call.
+//! saved and when the registry is read.
+//!
+//! Of what changes something the task says enough to read its answer and to ask about it later
+//! ([`Task::work`]), so what was begun is settled as it was begun, whatever became of the tool.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ToolDef;
+use super::http::Request;
 use super::statement::{Read, Write};
+use super::{ProgramExec, RestExec, ToolDef};
 use crate::domain::ids::{OrgId, ProposalId};
 use crate::domain::schema::Checker;
 
@@ -51,6 +55,10 @@ pub enum Work {
     Read(Read),
     /// A statement that writes, once.
     Write(Write),
+    /// A request to an API.
+    Request(Box<RestExec>),
+    /// A run of a program.
+    Run(ProgramExec),
 }
 
 /// One task for a source: all that the wire needs besides the credentials. It is what the intent
@@ -82,4 +90,33 @@ pub enum Task {
         /// Whose effect it is.
         proposal: ProposalId,
     },
+    /// Asks an API something; nothing is changed, whatever the method.
+    Ask {
+        /// What is asked.
+        request: Request,
+    },
+    /// Has an API do something.
+    Act {
+        /// What is sent, byte for byte.
+        request: Request,
+        /// How its answer is read and how it is asked about.
+        exec: Box<RestExec>,
+    },
+    /// Runs a program.
+    Run {
+        /// What it reads.
+        input: Value,
+    },
+}
+
+impl Task {
+    /// What the tool did when it began this; `None` for what only reads or asks.
+    pub fn work(self) -> Option<Work> {
+        match self {
+            Task::Write { write, .. } => Some(Work::Write(write)),
+            Task::Act { exec, .. } => Some(Work::Request(exec)),
+            Task::Run { .. } => Some(Work::Run(ProgramExec::default())),
+            Task::Read { .. } | Task::Look { .. } | Task::Ask { .. } => None,
+        }
+    }
 }

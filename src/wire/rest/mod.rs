@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -23,7 +23,7 @@ use super::reach::{self, Redirects};
 use crate::domain::secret::Secret;
 use crate::domain::tools::http::{Answer, Heard, Request};
 use crate::domain::tools::reach::Reach;
-use crate::domain::tools::{Auth, RestSource, Source, SourceConfig};
+use crate::domain::tools::{Auth, Method, RestSource, Source, SourceConfig};
 use token::Tokens;
 
 /// Longest answer that is read where the source does not say.
@@ -42,6 +42,17 @@ pub struct Api {
     credentials: Credentials,
     max_answer: usize,
     places: Semaphore,
+}
+
+/// How an API is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ping {
+    /// It is there and lets us in.
+    pub ok: bool,
+    /// How long the answer took.
+    pub latency: Duration,
+    /// What it said.
+    pub detail: String,
 }
 
 /// How we show who we are.
@@ -111,17 +122,18 @@ impl Api {
                 tokens.forget().await;
                 self.send_once(request, until).await
             }
-            (Heard::Lost(_), _) if request.method == "GET" && Instant::now() < until => {
+            (Heard::Lost(_), _) if request.method == Method::Get && Instant::now() < until => {
                 self.send_once(request, until).await
             }
             _ => first,
         }
     }
 
-    /// Asks for the base address; any answer is a good sign.
-    pub async fn ping(&self, deadline: Duration) -> Result<(Duration, String), String> {
+    /// Asks for the base address; any answer is a good sign, but for one that does not let us in or
+    /// that speaks of trouble there.
+    pub async fn ping(&self, deadline: Duration) -> Result<Ping, String> {
         let request = Request {
-            method: "GET",
+            method: Method::Get,
             path: String::new(),
             query: String::new(),
             headers: Vec::new(),
@@ -134,8 +146,13 @@ impl Api {
                     401 | 403 => format!("HTTP {status}: its credentials are not taken"),
                     _ => format!("HTTP {status}"),
                 };
-                Ok((began.elapsed(), detail))
+                Ok(Ping {
+                    ok: !matches!(status, 401 | 403 | 500..),
+                    latency: began.elapsed(),
+                    detail,
+                })
             }
+            Heard::Late => Err("no whole answer came in time".to_owned()),
             Heard::NotSent(why) | Heard::Lost(why) => Err(why),
         }
     }
@@ -149,7 +166,7 @@ impl Api {
         };
         match timeout_at(until, self.exchange(ready)).await {
             Ok(heard) => heard,
-            Err(_) => Heard::Lost("no whole answer in time".to_owned()),
+            Err(_) => Heard::Late,
         }
     }
 
@@ -160,10 +177,10 @@ impl Api {
             url.query_pairs_mut().append_pair(name, value.expose());
         }
         let client = match request.method {
-            "GET" => &self.reading,
-            _ => &self.acting,
+            Method::Get => &self.reading,
+            Method::Post | Method::Put | Method::Patch | Method::Delete => &self.acting,
         };
-        let method = Method::from_bytes(request.method.as_bytes());
+        let method = reqwest::Method::from_bytes(request.method.as_str().as_bytes());
         let method = method.map_err(|_| because("the method cannot be sent"))?;
         let mut headers = self.headers.clone();
         headers
@@ -188,7 +205,7 @@ impl Api {
         }
         let mut ready = client.request(method, url).headers(headers);
         if let Some((kind, body)) = &request.body {
-            ready = ready.header(CONTENT_TYPE, *kind).body(body.clone());
+            ready = ready.header(CONTENT_TYPE, kind.as_str()).body(body.clone());
         }
         Ok(ready)
     }

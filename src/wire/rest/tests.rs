@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::domain::tools::ContentType;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -94,20 +95,22 @@ fn open(config: Value, secrets: &[(&str, &str)], private: &[&str]) -> Result<Api
     Api::open(&source, &secrets, &private)
 }
 
-fn request(method: &'static str, path: &str) -> Request {
+fn request(method: Method, path: &str) -> Request {
     Request {
         method,
         path: path.to_owned(),
         query: "q=1".to_owned(),
         headers: vec![("x-n".to_owned(), "n".to_owned())],
-        body: (method == "POST").then(|| ("application/json", b"{}".to_vec())),
+        body: (method == Method::Post).then(|| (ContentType::Json, "{}".to_owned())),
     }
 }
 
 fn status(heard: &Heard) -> u16 {
     match heard {
         Heard::Answer(answer) => answer.status,
-        Heard::NotSent(_) | Heard::TooLarge { .. } | Heard::Lost(_) => panic!("{heard:?}"),
+        Heard::NotSent(_) | Heard::TooLarge { .. } | Heard::Late | Heard::Lost(_) => {
+            panic!("{heard:?}")
+        }
     }
 }
 
@@ -139,7 +142,9 @@ async fn a_request_goes_below_its_base_with_its_credentials() {
     ];
     for (config, secrets, expected) in cases {
         let api = api(config, &secrets).unwrap();
-        let heard = api.send(&request("POST", "/orders/7"), DEADLINE).await;
+        let heard = api
+            .send(&request(Method::Post, "/orders/7"), DEADLINE)
+            .await;
         let Heard::Answer(answer) = &heard else {
             panic!("{heard:?}");
         };
@@ -170,7 +175,7 @@ async fn what_was_not_sent_and_what_may_have_arrived_are_told_apart() {
     .await;
     let base = format!("http://127.0.0.1:{}", fake.port);
     let api_there = api(json!({"base_url": base}), &[]).unwrap();
-    let send = async |path: &str| api_there.send(&request("POST", path), DEADLINE).await;
+    let send = async |path: &str| api_there.send(&request(Method::Post, path), DEADLINE).await;
     assert!(matches!(send("/close").await, Heard::Lost(_)));
     assert!(matches!(send("/broken").await, Heard::Lost(_)));
     assert_eq!(
@@ -187,13 +192,15 @@ async fn what_was_not_sent_and_what_may_have_arrived_are_told_apart() {
     );
     // A POST is never sent twice; a GET whose connection broke is.
     assert_eq!(fake.asked().len(), 4);
-    api_there.send(&request("GET", "/close"), DEADLINE).await;
+    api_there
+        .send(&request(Method::Get, "/close"), DEADLINE)
+        .await;
     assert_eq!(fake.asked().len(), 6);
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://127.0.0.1:{}", gone.local_addr().unwrap().port());
     drop(gone);
     let api_gone = api(json!({"base_url": base}), &[]).unwrap();
-    let heard = api_gone.send(&request("POST", "/x"), DEADLINE).await;
+    let heard = api_gone.send(&request(Method::Post, "/x"), DEADLINE).await;
     assert!(matches!(heard, Heard::NotSent(_)), "{heard:?}");
 }
 
@@ -216,13 +223,13 @@ async fn redirects_stay_within_the_api_and_are_not_for_requests_that_act() {
         &[("token", "canary")],
     )
     .unwrap();
-    let send = async |method: &'static str, path: &str| {
+    let send = async |method: Method, path: &str| {
         status(&api.send(&request(method, path), DEADLINE).await)
     };
-    assert_eq!(send("GET", "/in").await, 200);
-    assert_eq!(send("GET", "/out").await, 302);
-    assert_eq!(send("GET", "/loop").await, 302);
-    assert_eq!(send("POST", "/in").await, 302);
+    assert_eq!(send(Method::Get, "/in").await, 200);
+    assert_eq!(send(Method::Get, "/out").await, 302);
+    assert_eq!(send(Method::Get, "/loop").await, 302);
+    assert_eq!(send(Method::Post, "/in").await, 302);
     assert!(other.asked().is_empty());
 }
 
@@ -245,7 +252,7 @@ async fn private_addresses_are_reached_only_where_both_allow_it() {
         ] {
             let config = json!({"base_url": at(host), "allow_private": allow});
             if let Ok(api) = open(config, &[], private) {
-                let heard = api.send(&request("POST", "/x"), DEADLINE).await;
+                let heard = api.send(&request(Method::Post, "/x"), DEADLINE).await;
                 let Heard::NotSent(why) = heard else {
                     panic!("{host}: {heard:?}");
                 };
@@ -257,7 +264,7 @@ async fn private_addresses_are_reached_only_where_both_allow_it() {
     let config = json!({"base_url": at("localhost"), "allow_private": true});
     let api = open(config, &[], &["127.0.0.0/8"]).unwrap();
     assert_eq!(
-        status(&api.send(&request("POST", "/x"), DEADLINE).await),
+        status(&api.send(&request(Method::Post, "/x"), DEADLINE).await),
         200
     );
     let config = json!({"base_url": "http://169.254.169.254/latest", "allow_private": true});
@@ -289,13 +296,14 @@ async fn a_token_is_asked_for_once_and_again_when_it_is_not_taken() {
         "token_url": format!("http://127.0.0.1:{}/token", issuer.port), "scopes": ["a", "b"],
     });
     let api = api(config, &[("client_id", "i d"), ("client_secret", "canary")]).unwrap();
-    let sent = (0..5).map(|_| async { status(&api.send(&request("POST", "/x"), DEADLINE).await) });
+    let sent =
+        (0..5).map(|_| async { status(&api.send(&request(Method::Post, "/x"), DEADLINE).await) });
     assert_eq!(futures_util::future::join_all(sent).await, [200; 5]);
     assert_eq!(issuer.asked().len(), 1);
     // `i+d:canary`
     assert!(issuer.asked()[0].contains("authorization: Basic aStkOmNhbmFyeQ=="));
     assert_eq!(
-        status(&api.send(&request("POST", "/late"), DEADLINE).await),
+        status(&api.send(&request(Method::Post, "/late"), DEADLINE).await),
         200
     );
     assert_eq!(issuer.asked().len(), 2);
@@ -310,7 +318,7 @@ async fn without_a_token_nothing_is_sent_and_no_secret_is_told() {
         "token_url": format!("http://127.0.0.1:{}/token", issuer.port),
     });
     let api = api(config, &[("client_id", "id"), ("client_secret", "canary")]).unwrap();
-    let heard = api.send(&request("POST", "/x"), DEADLINE).await;
+    let heard = api.send(&request(Method::Post, "/x"), DEADLINE).await;
     assert!(
         matches!(&heard, Heard::NotSent(why) if !why.contains("canary")),
         "{heard:?}"
@@ -342,12 +350,12 @@ async fn a_source_does_not_take_more_calls_than_its_limit() {
     let api = Arc::new(api);
     let first = tokio::spawn({
         let api = api.clone();
-        async move { api.send(&request("POST", "/x"), DEADLINE).await }
+        async move { api.send(&request(Method::Post, "/x"), DEADLINE).await }
     });
     let mut held = held;
     held.wait_for(|held| *held).await.unwrap();
     let second = api
-        .send(&request("POST", "/x"), Duration::from_millis(50))
+        .send(&request(Method::Post, "/x"), Duration::from_millis(50))
         .await;
     assert!(matches!(second, Heard::NotSent(_)), "{second:?}");
     first.abort();

@@ -26,7 +26,7 @@ use crate::domain::call::{Outcome, ProviderError, Receipt, Sighting};
 use crate::domain::ids::ProposalId;
 use crate::domain::secret::Secret;
 use crate::domain::tools::statement::{Dialect, Preview, Read, Write};
-use crate::domain::tools::{Source, SourceConfig};
+use crate::domain::tools::{Source, SourceConfig, SqliteSource};
 use postgres::Postgres;
 use sqlite::Sqlite;
 
@@ -207,6 +207,11 @@ pub struct Ping {
     pub advice: Vec<String>,
     /// Whether markers can be written.
     pub marker: bool,
+}
+
+/// Why a file may not be opened, as far as its path tells; it need not be there yet.
+pub fn refused(config: &SqliteSource, dirs: &[PathBuf]) -> Option<String> {
+    sqlite::refused(config, dirs)
 }
 
 impl Database {

@@ -184,19 +184,34 @@ impl Sqlite {
 /// The file behind a path, if it lies below one of the folders once every link was followed.
 fn allowed(path: &Path, dirs: &[PathBuf]) -> Result<PathBuf, String> {
     let shown = path.display();
-    let real = path
-        .canonicalize()
-        .map_err(|error| format!("the file {shown} cannot be opened: {error}"))?;
+    let Ok(real) = path.canonicalize() else {
+        // Of a file elsewhere nobody learns whether it is there.
+        return Err(match dirs.iter().any(|dir| path.starts_with(dir)) {
+            true => format!("there is no file {shown} that can be opened"),
+            false => outside(path),
+        });
+    };
     let below = dirs
         .iter()
         .filter_map(|dir| dir.canonicalize().ok())
         .any(|dir| real.starts_with(dir));
     match below && real.is_file() {
         true => Ok(real),
-        false => Err(format!(
-            "the file {shown} does not lie below a folder of sources.sqlite_dirs"
-        )),
+        false => Err(outside(path)),
     }
+}
+
+/// Why a path is refused, whether or not there is a file yet.
+pub(super) fn refused(config: &SqliteSource, dirs: &[PathBuf]) -> Option<String> {
+    let path = Path::new(&config.path);
+    let is_to_come = !path.exists() && dirs.iter().any(|dir| path.starts_with(dir));
+    let why = allowed(path, dirs).err();
+    why.filter(|_| !is_to_come)
+}
+
+fn outside(path: &Path) -> String {
+    let shown = path.display();
+    format!("the file {shown} does not lie below a folder of sources.sqlite_dirs")
 }
 
 async fn rows(
