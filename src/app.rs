@@ -5,6 +5,7 @@ mod folder;
 mod mark;
 mod outside;
 
+pub use folder::SERVER_FILE;
 pub use mark::{Adopt, Mismatch, standing};
 pub use outside::kept_sandbox_secret;
 

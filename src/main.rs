@@ -21,6 +21,8 @@ use hundi::entry::cli::{self, Cli, Command, Failure, SettingFlags};
 use hundi::governance::{integrity, secrets, simulate};
 use hundi::keyring::Keyring;
 
+use run::door::{Expects, through};
+
 /// The whole program, from the command line to the exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -44,6 +46,7 @@ fn say(text: &str, code: u8) -> ExitCode {
 fn carry_out(cli: &Cli) -> Result<(), Failure> {
     // Not locked for good: `hundi mcp` writes its answers from another thread.
     let mut out = BufWriter::with_capacity(OUT_BYTES, io::stdout());
+    let settings = &cli.settings;
     match &cli.command {
         // These need nothing, so that a mistake in the configuration cannot stop them.
         Command::Hash(args) => cli::hash::run(args, &mut input(), &mut out),
@@ -67,21 +70,81 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         }
         Command::Audit(args) => match cli::audit::without_store(args, &mut out) {
             Some(ended) => ended,
-            None => run::on_store::audit(args, &load(&cli.settings)?, &mut out),
+            None => {
+                let now = Ambient::real().now();
+                through(&args.actor(), settings, Expects::Store, async |door| {
+                    cli::audit::run(args, now, door, &mut out).await
+                })
+            }
         },
         Command::Webhook(command) => {
             run::on_store::webhook(command, &load(&cli.settings)?, &mut out)
         }
-        Command::Freeze(args) => run::freeze(args, true, &mut out),
-        Command::Unfreeze(args) => run::freeze(args, false, &mut out),
+        Command::Freeze(args) => {
+            args.check(true)?;
+            through(&args.actor, settings, Expects::Store, async |door| {
+                cli::freeze::run(args, true, door, &mut out).await
+            })
+        }
+        Command::Unfreeze(args) => through(&args.actor, settings, Expects::Store, async |door| {
+            cli::freeze::run(args, false, door, &mut out).await
+        }),
+        Command::Source(command) => {
+            through(command.actor(), settings, Expects::Nothing, async |door| {
+                cli::source::run(command, door, &mut out).await
+            })
+        }
+        Command::Server(command) => {
+            through(command.actor(), settings, Expects::Nothing, async |door| {
+                cli::server::run(command, door, &mut out).await
+            })
+        }
+        Command::Access(command) => {
+            through(command.actor(), settings, Expects::Nothing, async |door| {
+                cli::access::run(command, door, &mut out).await
+            })
+        }
+        Command::Person(command) => {
+            through(command.actor(), settings, Expects::Nothing, async |door| {
+                cli::people::person(command, door, &mut out).await
+            })
+        }
+        Command::Org(command) => {
+            through(command.actor(), settings, Expects::Nothing, async |door| {
+                cli::people::org(command, door, &mut out).await
+            })
+        }
+        Command::Role(how) => through(&how.actor, settings, Expects::Nothing, async |door| {
+            cli::people::roles(how.json, door, &mut out).await
+        }),
+        Command::Invoke(args) => {
+            let actor = args.actor();
+            through(&actor, settings, Expects::Store, async |door| {
+                cli::invoke::run(args, door, &mut out).await
+            })
+        }
+        Command::Trace(args) => through(&args.how.actor, settings, Expects::Store, async |door| {
+            cli::invoke::trace(args, door, &mut out).await
+        }),
         Command::Doctor(args) => run::doctor::run(args, &cli.settings, &mut out),
         Command::Score(_) => score(&load(&cli.settings)?, &mut out),
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
         Command::Keyring(command) => run::keyring::run(command, &load(&cli.settings)?, &mut out),
         Command::Config(args) => config(args, &load(&cli.settings)?, &mut out),
-        Command::Key(command) => run::on_store::key(command, &load(&cli.settings)?, &mut out),
+        Command::Key(command) => {
+            let expects = match command {
+                cli::key::Command::Create { .. } => Expects::Nothing,
+                cli::key::Command::List { .. } | cli::key::Command::Revoke { .. } => Expects::Store,
+            };
+            through(command.actor(), settings, expects, async |door| {
+                cli::key::run(command, door, &mut out).await
+            })
+        }
         Command::Proposal(command) => {
-            run::on_store::proposal(command, &load(&cli.settings)?, &mut out)
+            command.check()?;
+            through(command.actor(), settings, Expects::Store, async |door| {
+                cli::proposal::run(command, door, &mut out).await
+            })
         }
         Command::Policy(cli::policy::Command::Simulate(_)) => {
             let now = Ambient::real().now();
@@ -89,10 +152,24 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
             cli::policy::simulate(&mut input(), &mut out, decide)
         }
         Command::Policy(command) => {
-            run::on_store::policy(command, &load(&cli.settings)?, &mut input(), &mut out)
+            let expects = match command.looks() {
+                true => Expects::Store,
+                false => Expects::Nothing,
+            };
+            through(command.actor(), settings, expects, async |door| {
+                cli::policy::run(command, door, &mut input(), &mut out).await
+            })
         }
-        Command::Payee(command) => run::on_store::payee(command, &load(&cli.settings)?, &mut out),
-        Command::Tool(command) => run::on_store::tool(command, &load(&cli.settings)?, &mut out),
+        Command::Payee(command) => {
+            through(command.actor(), settings, Expects::Store, async |door| {
+                cli::payee::run(command, door, &mut out).await
+            })
+        }
+        Command::Tool(command) => {
+            through(command.actor(), settings, Expects::Nothing, async |door| {
+                cli::tool::run(command, door, &mut out).await
+            })
+        }
         Command::Migrate(args) => run::on_store::migrate(*args, &load(&cli.settings)?, &mut out),
         Command::Retention(args) => run::on_store::retention(args, &load(&cli.settings)?, &mut out),
         Command::Serve(args) => run::serve::run(args, &load(&cli.settings)?, &mut out),

@@ -4,6 +4,7 @@
 mod bulk;
 mod configured;
 mod on_store;
+mod over_http;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -16,12 +16,16 @@ use crate::keyring::RING_FILE;
 use crate::keyring::files::{is_open, make_folder, refuse_open};
 use crate::keyring::kept::{AUDIT_KEY_FILE, MASTER_KEY_FILE, SANDBOX_SECRET_FILE};
 
+/// Where a running server says that it runs, for commands beside it.
+pub const SERVER_FILE: &str = "server.json";
 /// What holds keys.
 const KEYS: [&str; 3] = [RING_FILE, AUDIT_KEY_FILE, MASTER_KEY_FILE];
 /// What else is ours: names begin so. The first is the store, with the files that SQLite keeps
 /// beside it.
-const OURS: [&str; 5] = [
+const OURS: [&str; 7] = [
     "hundi.db",
+    SERVER_FILE,
+    ".server",
     SANDBOX_SECRET_FILE,
     "sandbox-ledger",
     "token-keys",

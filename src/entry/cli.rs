@@ -4,27 +4,34 @@
 //! command that prints data takes `--json` and then prints exactly one JSON document on one line.
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 //!
-//! Commands that work on the store take a [`Broker`](crate::broker::Broker) and the principal they
-//! act as; nothing here opens a store, reads a setting or looks at the environment. That is for
+//! Commands that act on a broker ask through a [`door::Door`]: a running server with the rights of a
+//! key, or the store where none runs. Nothing here opens a store or reads a setting. That is for
 //! `main`, which ties this to the rest.
 
+pub mod access;
 pub mod audit;
 pub mod bench;
 pub mod config;
 pub mod doctor;
+pub mod documents;
+pub mod door;
 pub mod freeze;
 pub mod hash;
+pub mod invoke;
 pub mod key;
 pub mod keyring;
 pub mod lines;
 pub mod payee;
+pub mod people;
 pub mod policy;
 pub mod print;
 pub mod proposal;
 pub mod retention;
 pub mod scan;
 pub mod score;
+pub mod server;
 mod service;
+pub mod source;
 pub mod token;
 pub mod tool;
 pub mod webhook;
@@ -202,14 +209,35 @@ pub enum Command {
     /// The payees that are known, and the accounts they are paid at
     #[command(subcommand)]
     Payee(payee::Command),
-    /// Stop everything, one agent, tool, vendor or server: the brake, on a running server
+    /// Stop everything, one agent, tool, vendor or server: the brake. Without a scope, show what is frozen
     ///
     /// Stops proposals, commits and low-risk calls at once and on every node. Takes the key of an
-    /// operator or an approver in HUNDI_API_KEY.
+    /// operator or an approver.
     #[command(verbatim_doc_comment)]
     Freeze(freeze::Args),
     /// Lift a freeze; others that cover the same thing stay. Takes an operator's key
     Unfreeze(freeze::Args),
+    /// Where registered tools reach: databases, APIs, programs, other MCP servers
+    #[command(subcommand)]
+    Source(source::Command),
+    /// Virtual MCP servers: which tools a client sees, and its keys
+    #[command(subcommand)]
+    Server(server::Command),
+    /// Who may call what, what is masked, and trying that out
+    #[command(subcommand)]
+    Access(access::Command),
+    /// People and their roles
+    #[command(subcommand)]
+    Person(people::Person),
+    /// Organisations, each unknown to the others
+    #[command(subcommand)]
+    Org(people::Org),
+    /// What each role may do
+    Role(documents::How),
+    /// Call a tool; one that does more than read is proposed, not done
+    Invoke(invoke::Args),
+    /// The steps of one call, and what decided
+    Trace(invoke::Trace),
     /// Try the bank's webhooks out on a running server
     #[command(subcommand)]
     Webhook(webhook::Command),
@@ -272,11 +300,10 @@ pub struct JsonLines {
     pub json: bool,
 }
 
-/// As whom a command acts on the store.
+/// The API key of a command that always speaks to a server.
 #[derive(Args, Clone, Default)]
-pub struct Actor {
-    /// Act as the holder of this API key, within its role; without it, as `cli:local`, who owns
-    /// the data folder and is an admin
+pub struct KeyFlag {
+    /// The API key of whoever asks
     #[arg(
         long = "key",
         value_name = "hk_...",
@@ -286,10 +313,43 @@ pub struct Actor {
     pub key: Option<String>,
 }
 
+impl std::fmt::Debug for KeyFlag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = self.key.as_ref().map(|_| "(hidden)");
+        f.debug_struct("KeyFlag").field("key", &key).finish()
+    }
+}
+
+/// As whom a command acts, and where.
+#[derive(Args, Clone, Default)]
+pub struct Actor {
+    /// The server to ask [default: the one that runs on the data folder, else the store itself]
+    #[arg(long, env = "HUNDI_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Act as the holder of this API key, within its role; without it, and without --url, as
+    /// `cli:local`, who owns the data folder and is an admin
+    #[arg(
+        long = "key",
+        value_name = "hk_...",
+        env = "HUNDI_API_KEY",
+        hide_env_values = true
+    )]
+    pub key: Option<String>,
+    /// Work on the store itself; refused while a server runs on the data folder
+    #[arg(long)]
+    pub offline: bool,
+    /// The owner of the data folder may act as any agent of it, as `hundi mcp` does.
+    #[arg(skip)]
+    pub agent: Option<String>,
+}
+
 impl std::fmt::Debug for Actor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let key = self.key.as_ref().map(|_| "(hidden)");
-        f.debug_struct("Actor").field("key", &key).finish()
+        f.debug_struct("Actor")
+            .field("url", &self.url)
+            .field("key", &key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -374,6 +434,7 @@ mod tests {
     fn an_api_key_is_hidden_in_debug() {
         let actor = Actor {
             key: Some("hk_1_canary".into()),
+            ..Actor::default()
         };
         assert!(!format!("{actor:?}").contains("canary"));
     }

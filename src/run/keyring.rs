@@ -11,7 +11,9 @@ use hundi::domain::token::KeyEntry;
 use hundi::entry::cli::{self, Failure};
 use hundi::keyring::Keyring;
 
-use super::on_store::{local_admin, on_store};
+use hundi::broker::access::owner::owner;
+
+use super::on_store::on_store;
 
 /// Runs the command.
 pub fn run(
@@ -36,7 +38,7 @@ pub fn run(
         Ok(app
             .broker
             .pay
-            .token_keys_changed(&local_admin(), &changed)
+            .token_keys_changed(&owner(), &changed)
             .await?)
     });
     let told = told.map_err(|failure| match failure {

@@ -22,7 +22,7 @@ pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
         // could be shown: `hundi serve` does that on its own first start.
         app.first_look().await?;
         app.welcome_agent().await?;
-        let who = match &args.actor.key {
+        let who = match &args.holder.key {
             Some(key) => app.broker.access.authenticate(key).await?,
             None => app.broker.access.first_agent().await?,
         };

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod demo;
 pub mod doctor;
+pub mod door;
 pub mod keyring;
 pub mod mcp;
 pub mod on_store;
@@ -79,13 +80,4 @@ pub fn program() -> Result<PathBuf, Failure> {
 /// An error with its causes, for people.
 pub fn told(error: &anyhow::Error) -> Failure {
     Failure::of(format!("{error:#}"))
-}
-
-/// `hundi freeze ...` and `hundi unfreeze ...`: nothing is needed but the server's address and a key.
-pub fn freeze(
-    args: &hundi::entry::cli::freeze::Args,
-    freezes: bool,
-    out: &mut dyn std::io::Write,
-) -> Result<(), Failure> {
-    block_on(hundi::entry::cli::freeze::run(args, freezes, out))
 }

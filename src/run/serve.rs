@@ -50,6 +50,8 @@ pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(),
         if let Some(path) = &args.bootstrap {
             write_private(path, &server.bootstrap(first.as_ref(), kept))?;
         }
+        let owner = server.app.broker.access.owners_key();
+        let running = super::door::say_running(config, &server.url(), &owner)?;
         if let Err(error) = server.app.hear_from_bank(server.address).await {
             tracing::warn!(%error, "the sandbox bank will not tell of its payouts by webhook");
         }
@@ -57,6 +59,7 @@ pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(),
         told_to_stop().await;
         tracing::info!("stopping: no new work; finishing what was claimed");
         server.stop().await;
+        drop(running);
         Ok(())
     }))
 }

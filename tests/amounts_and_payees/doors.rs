@@ -153,7 +153,7 @@ async fn the_command_line_and_a_running_server_have_one_registry() {
     let made = json(
         &[
             &add[..],
-            &["--url", "https://acme.example", "--label", "core"],
+            &["--vendor-url", "https://acme.example", "--label", "core"],
         ]
         .concat(),
     );
@@ -206,7 +206,7 @@ async fn the_command_line_and_a_running_server_have_one_registry() {
                 "x",
                 "--account",
                 "fa_2",
-                "--url",
+                "--vendor-url",
                 "localhost",
             ],
             1,

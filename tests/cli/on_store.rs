@@ -18,7 +18,7 @@ fn a_key_is_shown_once_and_ends_when_it_is_revoked() {
 
     let listed = place.run(&["key", "list", "--json"]).done();
     assert!(!listed.out.contains(text));
-    assert_eq!(listed.json()[0]["role"], "auditor");
+    assert_eq!(listed.json()["keys"][0]["role"], "auditor");
 
     let as_eve = |arguments: &[&str]| place.run(&[arguments, &["--key", text]].concat());
     as_eve(&["key", "list"]).done();
@@ -61,17 +61,18 @@ fn token_keys_are_rotated_and_retired() {
         "there is no ring to rotate yet"
     );
     place.run(&["migrate"]).done();
-    let first = place.run(&["keyring", "list", "--json"]).done().json();
+    let ring = || place.run(&["keyring", "list", "--json"]).done().json()["keys"].take();
+    let first = ring();
     let old = first[0]["kid"].as_str().unwrap();
     let new = place.run(&["keyring", "rotate", "--json"]).done().json();
     assert_eq!(new["sealing"], true);
-    let keys = place.run(&["keyring", "list", "--json"]).done().json();
+    let keys = ring();
     assert_eq!(
         (&keys[0]["state"], &keys[1]["state"]),
         (&json!("rotated"), &json!("active"))
     );
     place.run(&["keyring", "retire", old]).done();
-    let keys = place.run(&["keyring", "list", "--json"]).done().json();
+    let keys = ring();
     assert_eq!(keys[0]["state"], "retired");
     assert_eq!(place.run(&["keyring", "retire", "k000"]).code, 1);
 
@@ -146,7 +147,7 @@ async fn a_held_proposal_is_decided_and_its_token_explained() {
         .run(&["proposal", "list", "--state", "held", "--json"])
         .done()
         .json();
-    assert_eq!(held.as_array().unwrap().len(), 3);
+    assert_eq!(held["proposals"].as_array().unwrap().len(), 3);
     let two = place.run(&["proposal", "list", "--limit", "2"]).done();
     assert!(two.err.contains("there are more"), "{}", two.err);
     let three = place.run(&["proposal", "list", "--limit", "3"]).done();
@@ -277,7 +278,7 @@ fn the_load_test_counts_cycles_by_both_doors() {
     let executed = place
         .run(&["proposal", "list", "--state", "executed", "--json"])
         .done();
-    assert!(executed.json().as_array().unwrap().len() >= 24);
+    assert!(executed.json()["proposals"].as_array().unwrap().len() >= 24);
 
     let wrong_key = place.run(&[
         "bench",
@@ -316,7 +317,7 @@ fn the_load_test_counts_cycles_by_both_doors() {
 fn the_catalogue_is_shown_and_only_upstreams_are_accepted() {
     let place = Place::new();
     let tools = place.run(&["tool", "list", "--json"]).done().json();
-    let names: Vec<&str> = tools
+    let names: Vec<&str> = tools["tools"]
         .as_array()
         .unwrap()
         .iter()
@@ -339,7 +340,11 @@ fn keys_are_made_where_they_can_be_shown() {
     }});
     place.fed(&["mcp"], format!("{hello}\n").as_bytes()).done();
     let made = place.run(&["key", "list", "--json"]).done().json();
-    assert_eq!(made, json!([]), "a client on stdio is shown no key");
+    assert_eq!(
+        made,
+        json!({"keys": []}),
+        "a client on stdio is shown no key"
+    );
 
     let serving = place.serve();
     let first = serving.first.clone();

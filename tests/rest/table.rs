@@ -6,6 +6,7 @@ use hundi::domain::ids::OrgId;
 use hundi::domain::principal::{Principal, Role};
 use hundi::entry::http::document;
 use hundi::entry::operations::{self, Operation, Request, table};
+use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::door::{Answer, Door};
@@ -188,6 +189,7 @@ async fn what_is_anothers_reads_as_what_never_was() {
     let door = Door::new().await;
     let there = There::new(&door).await;
     let elsewhere = "elsewhere".parse().unwrap();
+    let times = Regex::new(r"\d{4}-\d\d-\d\dT[0-9:.]+Z").unwrap();
     let mut looked = 0;
     for operation in table() {
         let names = operation.rest.iter().flat_map(|rest| rest.names());
@@ -208,6 +210,8 @@ async fn what_is_anothers_reads_as_what_never_was() {
                 let names =
                     names.filter(|name| theirs.values().chain(never.values()).any(|v| v == name));
                 let text = names.fold(answer.text(), |text, name| text.replace(name, "_"));
+                // An earlier row may have made a policy under either name, a moment apart.
+                let text = times.replace_all(&text, "_").into_owned();
                 told.push((answer.status, text));
             }
             assert_eq!(told[0], told[1], "{operation:?} as {}", role.name());

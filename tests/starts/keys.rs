@@ -100,7 +100,7 @@ fn a_rotated_ring_is_the_same_ring() {
     let kids = |ended: Ended| -> Vec<String> {
         let keys = ended.done().json();
         let kid = |key: &Value| key["kid"].as_str().unwrap().to_owned();
-        keys.as_array().unwrap().iter().map(kid).collect()
+        keys["keys"].as_array().unwrap().iter().map(kid).collect()
     };
     let before = std::fs::read(place.kept("token-keys.json")).unwrap();
     let first = kids(place.run(&["keyring", "list", "--json"], &[])).remove(0);

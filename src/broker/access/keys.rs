@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::Access;
+use super::{Access, owner};
 use crate::broker::core::{Trouble, failed, forbidden};
 use crate::connector::registry;
 use crate::domain::audit::names::RecordKind;
@@ -335,6 +335,9 @@ impl Access {
     /// [`Trouble::StoreUnavailable`] once nobody could ask the store about revocations for a
     /// second: an outage must not keep an ended key alive.
     pub async fn authenticate(&self, bearer: &str) -> Result<Principal, Trouble> {
+        if bearer.starts_with(owner::PREFIX) {
+            return self.owner(bearer).ok_or(Trouble::Unauthenticated);
+        }
         let id = key_id(bearer).ok_or(Trouble::Unauthenticated)?;
         let known = self.key_cache().fresh(&*self.ports().store, id).await?;
         let hash: [u8; 32] = Sha256::digest(bearer.as_bytes()).into();

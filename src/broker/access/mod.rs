@@ -2,12 +2,14 @@
 
 mod key_cache;
 pub mod keys;
+pub mod owner;
 pub mod peers;
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::broker::core::Core;
+use crate::domain::secret::Secret;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -18,6 +20,7 @@ pub struct Parts {
     core: Core,
     key_cache: key_cache::KeyCache,
     peers: peers::Peers,
+    owner: OnceLock<Secret>,
 }
 
 impl Deref for Access {
@@ -44,6 +47,7 @@ impl Access {
             core,
             key_cache: key_cache::KeyCache::default(),
             peers: peers::Peers::default(),
+            owner: OnceLock::new(),
         }))
     }
 

@@ -6,24 +6,21 @@ use std::io::{BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::door::Door;
 use super::{Actor, Failure, Json, print};
-use crate::broker::{Broker, RecordFilter, StoredRecord};
-use crate::domain::audit::export::{csv_header, csv_line};
+use crate::ambient;
 use crate::domain::audit::names::Decision;
 use crate::domain::audit::verify::{Report, Verifier, verify};
-use crate::domain::audit::{PublicKey, proof, record_json};
+use crate::domain::audit::{PublicKey, proof};
 use crate::domain::ids::{AgentId, ProposalId};
-use crate::domain::money::Money;
-use crate::domain::principal::Principal;
+use crate::domain::money::{Currency, Money};
 use crate::domain::strict::MAX_BYTES;
 use crate::domain::time::Timestamp;
 use crate::entry::operations::audit as records;
 
-/// An export does not wait for more records than this to be sealed as well.
-const A_LITTLE: usize = 1_000;
-/// Records per read of an export, and most that a live view reads at once.
+/// Most records that a live view reads at once.
 const PAGE: u32 = 500;
 
 /// `hundi audit ...`
@@ -49,18 +46,21 @@ pub enum Command {
         /// The same as --format jsonl
         #[arg(long, conflicts_with = "format")]
         json: bool,
-        /// As whom.
+        /// As whom, and where.
         #[command(flatten)]
         actor: Actor,
     },
     /// Check that a log is what was sealed, and name the first bad record
     Verify {
         /// An exported file, or one head or one proof as `/v1/audit/head` and
-        /// `/v1/audit/proof/{seq}` answer it; without it, the log of the configured store
+        /// `/v1/audit/proof/{seq}` answer it; without it, the log of the server or the store
         file: Option<PathBuf>,
         /// The only public key to trust (hex); without it, the one the file names
         #[arg(long = "key", value_name = "PUBLIC_KEY", value_parser = hex_key)]
         keys: Vec<String>,
+        /// The server to ask [default: the one that runs on the data folder, else the store itself]
+        #[arg(long, env = "HUNDI_URL", value_name = "URL")]
+        url: Option<String>,
         /// How to print.
         #[command(flatten)]
         json: Json,
@@ -118,12 +118,17 @@ pub struct List {
 }
 
 impl Args {
-    /// As whom it acts; `None` for a check, which trusts a key and nobody else.
-    pub fn actor(&self) -> Option<&Actor> {
+    /// As whom it acts, and where. A check has `--key` for public keys, so an API key comes from
+    /// the environment alone.
+    pub fn actor(&self) -> Actor {
         match &self.command {
-            None => Some(&self.list.actor),
-            Some(Command::Export { actor, .. }) => Some(actor),
-            Some(Command::Verify { .. }) => None,
+            None => self.list.actor.clone(),
+            Some(Command::Export { actor, .. }) => actor.clone(),
+            Some(Command::Verify { url, .. }) => Actor {
+                url: url.clone(),
+                key: ambient::variable("HUNDI_API_KEY").filter(|_| url.is_some()),
+                ..Actor::default()
+            },
         }
     }
 }
@@ -134,6 +139,7 @@ pub fn without_store(args: &Args, out: &mut dyn Write) -> Option<Result<(), Fail
         file: Some(file),
         keys,
         json,
+        ..
     }) = &args.command
     else {
         return None;
@@ -164,18 +170,27 @@ fn check_file(path: &Path, keys: &[PublicKey]) -> std::io::Result<Report> {
     verify(BufReader::new(text.as_slice().chain(file)), keys)
 }
 
-/// Runs it on the store.
+/// Runs it.
 pub async fn run(
     args: &Args,
-    broker: &Broker,
-    who: &Principal,
+    now: Timestamp,
+    door: &Door,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     match &args.command {
-        None => list(&args.list, broker, who, out).await,
-        Some(Command::Export { format, .. }) => export(*format, broker, who, out).await,
+        None => list(&args.list, now, door, out).await,
+        Some(Command::Export { format, .. }) => {
+            let format = match format {
+                Format::Jsonl => "jsonl",
+                Format::Csv => "csv",
+            };
+            let asked = json!({"format": format});
+            let copy = |piece: &[u8]| Ok(out.write_all(piece)?);
+            door.pour("list_audit", asked, copy).await?;
+            Ok(out.flush()?)
+        }
         Some(Command::Verify { keys, json, .. }) => {
-            let report = check_store(broker, who, &public_keys(keys)?).await?;
+            let report = check_log(door, &public_keys(keys)?).await?;
             tell(&report, *json, out)
         }
     }
@@ -183,26 +198,26 @@ pub async fn run(
 
 async fn list(
     list: &List,
-    broker: &Broker,
-    who: &Principal,
+    now: Timestamp,
+    door: &Door,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let now = broker.ports().ambient.now();
     let since = list.since.as_deref().map(|text| since(text, now));
-    let filter = RecordFilter {
-        agent: list.agent.clone(),
-        proposal: list.proposal,
-        payout: list.payout.clone(),
-        decision: list.decision,
-        tool: list.tool.clone(),
-        since: since.transpose()?,
-        limit: list.limit,
-        ..RecordFilter::default()
-    };
-    let mut records = newest(broker, who, filter.clone()).await?;
+    let filter = json!({
+        "agent": list.agent,
+        "proposal": list.proposal,
+        "payout": list.payout,
+        "decision": list.decision.map(Decision::name),
+        "tool": list.tool,
+        "since": since.transpose()?.map(|since| since.to_string()),
+        "limit": list.limit,
+    });
+    let mut filter = filter.as_object().cloned().unwrap_or_default();
+    filter.retain(|_, value| !value.is_null());
+    let mut records = newest(list.limit, filter.clone(), door).await?;
     // The newest stands last, where the eye is and where --tail goes on.
     records.reverse();
-    let mut last = records.last().map_or(0, |record| record.seq);
+    let mut last = records.last().map_or(0, seq);
     show(list, &records, true, out)?;
     if !list.tail {
         return Ok(out.flush()?);
@@ -210,53 +225,55 @@ async fn list(
     loop {
         out.flush()?;
         tokio::time::sleep(Duration::from_secs(u64::from(list.interval))).await;
-        let newer = RecordFilter {
-            after_seq: Some(last),
-            limit: PAGE,
-            ..filter.clone()
-        };
-        let records = broker.audit.records(who, newer).await?.rows;
-        last = records.last().map_or(last, |record| record.seq);
+        filter.insert("after".to_owned(), json!(last));
+        filter.insert("limit".to_owned(), json!(PAGE));
+        let told = door
+            .ask("list_audit", Value::Object(filter.clone()))
+            .await?;
+        let records = told["records"].as_array().cloned().unwrap_or_default();
+        last = records.last().map_or(last, seq);
         if !records.is_empty() {
             show(list, &records, false, out)?;
         }
     }
 }
 
+fn seq(record: &Value) -> i64 {
+    record["seq"].as_i64().unwrap_or(0)
+}
+
 /// The newest records, over as many pages as it takes.
 async fn newest(
-    broker: &Broker,
-    who: &Principal,
-    mut filter: RecordFilter,
-) -> Result<Vec<StoredRecord>, Failure> {
-    let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let mut found = Vec::new();
+    wanted: u32,
+    mut filter: Map<String, Value>,
+    door: &Door,
+) -> Result<Vec<Value>, Failure> {
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let mut found: Vec<Value> = Vec::new();
     loop {
-        let page = broker.audit.records(who, filter.clone()).await?;
-        found.extend(page.rows);
-        if !page.more || found.len() >= wanted {
+        let mut page = door
+            .ask("list_audit", Value::Object(filter.clone()))
+            .await?;
+        if let Some(records) = page["records"].as_array_mut() {
+            found.append(records);
+        }
+        let before = page["next_before"].take();
+        if before.is_null() || found.len() >= wanted {
             return Ok(found);
         }
-        filter.limit = u32::try_from(wanted - found.len()).unwrap_or(u32::MAX);
-        filter.before_seq = found.last().map(|last| last.seq);
+        filter.insert("limit".to_owned(), json!(wanted - found.len()));
+        filter.insert("before".to_owned(), before);
     }
 }
 
-fn show(
-    list: &List,
-    records: &[StoredRecord],
-    first: bool,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let shown = |record: &StoredRecord| record_json(record.seq, &record.record);
+fn show(list: &List, records: &[Value], first: bool, out: &mut dyn Write) -> Result<(), Failure> {
     if list.json.json {
         if list.tail {
             for record in records {
-                print::json(out, &shown(record))?;
+                print::json(out, record)?;
             }
             return Ok(());
         }
-        let records: Vec<Value> = records.iter().map(shown).collect();
         return Ok(print::json(out, &json!({"records": records}))?);
     }
     let heading = [
@@ -274,23 +291,19 @@ fn show(
         writeln!(out, "{heading}")?;
     }
     for (line, record) in lines.zip(records) {
-        match record
-            .record
-            .decision
-            .known()
-            .map(colour)
-            .filter(|_| coloured)
-        {
+        match decided(record).map(colour).filter(|_| coloured) {
             Some(code) => writeln!(out, "\u{1b}[{code}m{line}\u{1b}[0m")?,
             None => writeln!(out, "{line}")?,
         }
         if list.detail {
-            writeln!(out, "    {}", print::plain(&shown(record).to_string()))?;
+            writeln!(out, "    {}", print::plain(&record.to_string()))?;
         }
     }
     if first && !records.is_empty() {
-        let count = |decision: Decision| {
-            let of = records.iter().filter(|r| r.record.decision == decision);
+        let count = |decision| {
+            let of = records
+                .iter()
+                .filter(|record| decided(record) == Some(decision));
             of.count()
         };
         writeln!(
@@ -305,23 +318,27 @@ fn show(
     Ok(())
 }
 
-fn row(stored: &StoredRecord) -> Vec<String> {
-    let record = &stored.record;
-    let amount = match (record.amount, record.currency) {
+fn decided(record: &Value) -> Option<Decision> {
+    records::decision(record["decision"].as_str()?)
+}
+
+fn row(record: &Value) -> Vec<String> {
+    let word = |place| print::word(record, place);
+    let currency = record["currency"].as_str().and_then(Currency::parse);
+    let amount = match (record["amount"].as_i64(), currency) {
         (Some(minor), Some(currency)) => Money { minor, currency }.to_string(),
         (Some(minor), None) => minor.to_string(),
         (None, _) => String::new(),
     };
-    let agent = record.agent.as_ref().map(ToString::to_string);
     vec![
-        stored.seq.to_string(),
-        record.at.to_string(),
-        record.kind.name().to_owned(),
-        dash(record.decision.name()),
-        dash(&record.reason),
-        dash(&agent.unwrap_or_default()),
+        word("/seq"),
+        word("/at"),
+        word("/kind"),
+        dash(&word("/decision")),
+        dash(&word("/reason")),
+        dash(&word("/agent_id")),
         dash(&amount),
-        print::short(&record.actor, 40),
+        print::short(&word("/actor"), 40),
     ]
 }
 
@@ -339,57 +356,30 @@ fn colour(decision: Decision) -> u8 {
     }
 }
 
-async fn export(
-    format: Format,
-    broker: &Broker,
-    who: &Principal,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    match format {
-        Format::Jsonl => {
-            // What was written a moment ago belongs into the file as well. A turn seals only so
-            // many, and beside a busy server there is always a little more.
-            while broker.audit.seal().await? > A_LITTLE {}
-            let mut export = broker.audit.audit_export(who).await?;
-            while let Some(lines) = export.next().await? {
-                out.write_all(lines.as_bytes())?;
+/// The log as it is told now, checked like a file: against what was signed. Where the store is at
+/// hand, the key that counts is its own; a server's word for its key is no proof.
+async fn check_log(door: &Door, keys: &[PublicKey]) -> Result<Report, Failure> {
+    let own: Vec<PublicKey> = match door {
+        Door::Store { broker, .. } => broker.audit.audit_public_key().into_iter().collect(),
+        Door::Server(_) => Vec::new(),
+    };
+    let mut verifier = Verifier::new(if keys.is_empty() { &own } else { keys });
+    let mut left = Vec::new();
+    let each = |piece: &[u8]| {
+        for byte in piece.split_inclusive(|byte| *byte == b'\n') {
+            left.extend_from_slice(byte);
+            if left.ends_with(b"\n") {
+                left.pop();
+                verifier.line(&left);
+                left.clear();
             }
         }
-        Format::Csv => {
-            out.write_all(csv_header().as_bytes())?;
-            let mut after = 0;
-            loop {
-                let filter = RecordFilter {
-                    after_seq: Some(after),
-                    limit: PAGE,
-                    ..RecordFilter::default()
-                };
-                let records = broker.audit.records(who, filter).await?.rows;
-                let Some(last) = records.last() else { break };
-                after = last.seq;
-                for record in &records {
-                    out.write_all(csv_line(record.seq, &record.record).as_bytes())?;
-                }
-            }
-        }
-    }
-    Ok(out.flush()?)
-}
-
-/// The store's log, checked like a file: what is there now against what was signed.
-async fn check_store(
-    broker: &Broker,
-    who: &Principal,
-    keys: &[PublicKey],
-) -> Result<Report, Failure> {
-    let own: Vec<PublicKey> = broker.audit.audit_public_key().into_iter().collect();
-    let pins = if keys.is_empty() { &own } else { keys };
-    let mut verifier = Verifier::new(pins);
-    let mut export = broker.audit.audit_export(who).await?;
-    while let Some(lines) = export.next().await? {
-        for line in lines.lines() {
-            verifier.line(line.as_bytes());
-        }
+        Ok(())
+    };
+    door.pour("list_audit", json!({"format": "jsonl"}), each)
+        .await?;
+    if !left.is_empty() {
+        verifier.line(&left);
     }
     Ok(verifier.finish())
 }

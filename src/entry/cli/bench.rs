@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Actor, Failure, Json, print};
+use super::{Failure, Json, KeyFlag, print};
 use histogram::Histogram;
 use load::Outcome;
 
@@ -39,7 +39,7 @@ pub struct Args {
     pub url: String,
     /// The agent.
     #[command(flatten)]
-    pub actor: Actor,
+    pub holder: KeyFlag,
     /// Run for so long
     #[arg(long, value_name = "N", conflicts_with = "cycles", value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: Option<u64>,
@@ -184,7 +184,7 @@ impl Half {
 
 /// Runs the load and prints what came of it.
 pub fn run(args: &Args, disk: &Disk<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let Some(key) = &args.actor.key else {
+    let Some(key) = &args.holder.key else {
         let text = "bench proposes as an agent: give its key as HUNDI_API_KEY or --key hk_...; `hundi key create --role agent --name bench` makes one";
         return Err(Failure::Usage(text.to_owned()));
     };

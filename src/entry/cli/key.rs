@@ -2,13 +2,11 @@
 
 use std::io::Write;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::door::Door;
 use super::{Actor, Failure, Json, print};
-use crate::broker::Broker;
-use crate::broker::access::keys::KeyInfo;
-use crate::domain::principal::{Principal, Role};
-use crate::entry::operations::access::{Key, MadeKey};
+use crate::domain::principal::Role;
 
 /// What to do with API keys.
 #[derive(clap::Subcommand, Debug)]
@@ -16,15 +14,15 @@ pub enum Command {
     /// Make a key and show it, once
     #[command(after_help = "Example:\n  hundi key create --role agent --name reconciler")]
     Create {
-        /// What its holder may do; several with commas
+        /// What its holder may do; `hundi role` tells what each role may
         #[arg(
-            long,
-            value_parser = role,
-            value_delimiter = ',',
+            long = "role",
             required = true,
-            value_name = "agent|approver|auditor|operator|developer|steward|admin"
+            value_name = "ROLE",
+            value_delimiter = ',',
+            value_parser = role
         )]
-        role: Vec<Role>,
+        roles: Vec<Role>,
         /// What you call it; for an agent this becomes its id
         #[arg(long)]
         name: String,
@@ -34,7 +32,7 @@ pub enum Command {
         /// Whose key it is: where several have to agree, persons are counted and not keys
         #[arg(long, value_name = "NAME")]
         person: Option<String>,
-        /// As whom.
+        /// As whom, and where.
         #[command(flatten)]
         actor: Actor,
         /// How to print.
@@ -43,7 +41,7 @@ pub enum Command {
     },
     /// Show every key, without its secret
     List {
-        /// As whom.
+        /// As whom, and where.
         #[command(flatten)]
         actor: Actor,
         /// How to print.
@@ -54,7 +52,7 @@ pub enum Command {
     Revoke {
         /// The key's id: the part between hk_ and the next underscore
         id: String,
-        /// As whom.
+        /// As whom, and where.
         #[command(flatten)]
         actor: Actor,
         /// How to print.
@@ -71,7 +69,7 @@ fn role(name: &str) -> Result<Role, String> {
 }
 
 impl Command {
-    /// As whom to act.
+    /// As whom to act, and where.
     pub fn actor(&self) -> &Actor {
         match self {
             Command::Create { actor, .. }
@@ -82,48 +80,41 @@ impl Command {
 }
 
 /// Runs the command.
-pub async fn run(
-    command: &Command,
-    broker: &Broker,
-    who: &Principal,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Create {
-            role,
+            roles,
             name,
             slack_user,
             person,
             json,
             ..
         } => {
-            let made = broker
-                .access
-                .create_key_for(
-                    who,
-                    role.iter().copied().collect(),
-                    name,
-                    slack_user.as_deref(),
-                    person.as_deref(),
-                )
-                .await?;
-            created(made, *json, out)?;
+            let mut asked = json!({"name": name});
+            match roles.as_slice() {
+                [role] => asked["role"] = json!(role),
+                roles => asked["roles"] = json!(roles),
+            }
+            for (field, value) in [("slack_user", slack_user), ("person", person)] {
+                if let Some(value) = value {
+                    asked[field] = json!(value);
+                }
+            }
+            let made = door.ask("create_key", asked).await?;
+            created(&made, *json, out)?;
         }
         Command::List { json, .. } => {
-            let keys = broker.access.keys(who).await?;
-            if json.json {
-                let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
-                print::json(out, &json!(keys))?;
-            } else {
-                list(&keys, out)?;
+            let keys = door.ask("list_keys", json!({})).await?;
+            match json.json {
+                true => print::json(out, &keys)?,
+                false => list(&keys, out)?,
             }
         }
         Command::Revoke { id, json, .. } => {
-            let key = broker.access.revoke_key(who, bare(id)).await?;
-            if json.json {
-                print::json(out, &json!(Key::from(key)))?;
-            } else {
-                writeln!(out, "{} is revoked; nothing accepts it any more", key.id)?;
+            let key = door.ask("revoke_key", json!({"id": bare(id)})).await?;
+            match json.json {
+                true => print::json(out, &key)?,
+                false => revoked(&key, door, out).await?,
             }
         }
     }
@@ -136,54 +127,65 @@ fn bare(id: &str) -> &str {
     id.split('_').next().unwrap_or(id)
 }
 
-fn created(made: (KeyInfo, String), json: Json, out: &mut dyn Write) -> std::io::Result<()> {
-    let (info, text) = made;
+fn created(made: &Value, json: Json, out: &mut dyn Write) -> std::io::Result<()> {
     if json.json {
-        return print::json(out, &json!(MadeKey::of(info, text)));
+        return print::json(out, made);
     }
-    let mut pairs = vec![
-        ("key", text),
-        ("id", info.id),
-        ("roles", info.roles.to_string()),
-        ("name", info.name),
+    let told = [
+        ("key", "/key"),
+        ("id", "/id"),
+        (
+            "role",
+            if made["roles"].is_array() {
+                "/roles"
+            } else {
+                "/role"
+            },
+        ),
+        ("name", "/name"),
+        ("agent", "/agent_id"),
+        ("slack user", "/slack_user"),
+        ("person", "/person"),
     ];
-    if let Some(agent) = info.agent_id {
-        pairs.push(("agent", agent.to_string()));
-    }
-    if let Some(user) = info.slack_user {
-        pairs.push(("slack user", user));
-    }
-    if let Some(person) = info.person {
-        pairs.push(("person", person));
-    }
-    print::pairs(out, &pairs)?;
+    let told = told.map(|(name, place)| (name, print::word(made, place)));
+    let told: Vec<_> = told
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .collect();
+    print::pairs(out, &told)?;
     writeln!(
         out,
         "\nKeep the key now: it is stored hashed and never shown again."
     )
 }
 
-fn list(keys: &[KeyInfo], out: &mut dyn Write) -> std::io::Result<()> {
-    let rows = keys.iter().map(|key| {
-        let state = key
-            .revoked_at
-            .map_or("in use".to_owned(), |at| format!("revoked {at}"));
-        let holder = key.agent_id.as_ref().map(ToString::to_string);
+fn list(keys: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let rows = keys["keys"].as_array().into_iter().flatten().map(|key| {
+        let word = |place| print::word(key, place);
+        let state = match word("/revoked_at") {
+            at if at.is_empty() => "in use".to_owned(),
+            at => format!("revoked {at}"),
+        };
+        let holder = [word("/agent_id"), word("/slack_user")];
+        let holder = holder.into_iter().find(|text| !text.is_empty());
+        let role = if key["roles"].is_array() {
+            "/roles"
+        } else {
+            "/role"
+        };
         vec![
-            key.id.clone(),
-            key.roles.to_string(),
-            key.name.clone(),
-            holder
-                .or_else(|| key.slack_user.clone())
-                .unwrap_or_default(),
-            key.person.clone().unwrap_or_default(),
-            key.created_at.to_string(),
+            word("/id"),
+            word(role),
+            word("/name"),
+            holder.unwrap_or_default(),
+            word("/person"),
+            word("/created_at"),
             state,
         ]
     });
     let heading = [
         "id",
-        "roles",
+        "role",
         "name",
         "agent or slack user",
         "person",
@@ -196,4 +198,42 @@ fn list(keys: &[KeyInfo], out: &mut dyn Write) -> std::io::Result<()> {
         rows.collect(),
         "there are no keys yet; `hundi key create` makes one",
     )
+}
+
+/// States of a proposal that its agent could still commit.
+const OPEN: [&str; 2] = ["allowed", "held"];
+
+/// Says that it is revoked, and what its agent has left open: that stays committable by any other
+/// key of the same agent, and holds budget.
+async fn revoked(key: &Value, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+    let id = print::plain(&print::word(key, "/id"));
+    writeln!(out, "{id} is revoked; nothing accepts it any more")?;
+    let Some(agent) = key["agent_id"].as_str() else {
+        return Ok(());
+    };
+    let mut open = Vec::new();
+    for state in OPEN {
+        let asked = json!({"agent": agent, "state": state});
+        // Whoever may end keys may read proposals; a failure here does not undo what was done.
+        if let Ok(found) = door.ask("list_proposals", asked).await {
+            open.extend(print::rows(
+                &found,
+                "proposals",
+                &[
+                    "/proposal_id",
+                    "/state",
+                    "/tool_name",
+                    "/effective_amount/text",
+                ],
+            ));
+        }
+    }
+    if !open.is_empty() {
+        writeln!(
+            out,
+            "\nStill open of {agent}; `hundi proposal cancel ID` ends one:"
+        )?;
+        print::table(out, &["proposal", "state", "tool", "amount"], open, "")?;
+    }
+    Ok(())
 }

@@ -79,7 +79,10 @@ fn keys_out(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     if json.json {
-        print::json(out, &Value::Array(keys.iter().map(spell).collect()))?;
+        print::json(
+            out,
+            &json!({"keys": keys.iter().map(spell).collect::<Vec<_>>()}),
+        )?;
         return Ok(out.flush()?);
     }
     let rows = keys.iter().map(|key| {

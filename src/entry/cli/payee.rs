@@ -2,13 +2,10 @@
 
 use std::io::Write;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::door::Door;
 use super::{Actor, Failure, Json, print};
-use crate::broker::Broker;
-use crate::broker::pay::payees::NewPayee;
-use crate::domain::payee::RegisteredPayee;
-use crate::domain::principal::Principal;
 
 /// What to do with payees.
 #[derive(clap::Subcommand, Debug)]
@@ -29,7 +26,7 @@ pub enum Command {
     /// {"payees":"registered"} lets its agent pay nobody else.
     #[command(
         verbatim_doc_comment,
-        after_help = "Example:\n  hundi payee add --name 'Acme Ltd' --url https://acme.example --account fa_00000000000001"
+        after_help = "Example:\n  hundi payee add --name 'Acme Ltd' --vendor-url https://acme.example --account fa_00000000000001"
     )]
     Add {
         /// What the payee is called
@@ -37,7 +34,7 @@ pub enum Command {
         name: String,
         /// Its site
         #[arg(long, value_name = "URL")]
-        url: Option<String>,
+        vendor_url: Option<String>,
         /// Its legal entity identifier
         #[arg(long)]
         lei: Option<String>,
@@ -79,76 +76,71 @@ impl Command {
 }
 
 /// Runs the command.
-pub async fn run(
-    command: &Command,
-    broker: &Broker,
-    who: &Principal,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
-        Command::List { json, .. } => list(out, *json, &broker.pay.payees(who).await?)?,
+        Command::List { json, .. } => {
+            let payees = door.ask("list_payees", json!({})).await?;
+            list(out, *json, &payees)?;
+        }
         Command::Add {
             name,
-            url,
+            vendor_url,
             lei,
             accounts,
             labels,
             json,
             ..
         } => {
-            let new = NewPayee {
-                name: name.clone(),
-                vendor_url: url.clone(),
-                lei: lei.clone(),
-                fund_accounts: accounts.clone(),
-                labels: labels.clone(),
-            };
-            let (payee, _) = broker.pay.register_payee(who, new).await?;
-            show(out, *json, &payee)?;
+            let mut new = json!({"name": name, "fund_accounts": accounts, "labels": labels});
+            for (field, value) in [("vendor_url", vendor_url), ("lei", lei)] {
+                if let Some(value) = value {
+                    new[field] = json!(value);
+                }
+            }
+            show(out, *json, &door.ask("register_payee", new).await?)?;
         }
         Command::Remove { payee, json, .. } => {
-            let payee = broker.pay.remove_payee(who, payee).await?;
+            let told = door.ask("remove_payee", json!({"payee": payee})).await?;
             if json.json {
-                print::json(out, &json!(payee))?;
+                print::json(out, &told)?;
             } else {
-                let name = print::plain(&payee.name);
-                writeln!(out, "{name} ({}) is not registered any more", payee.id)?;
+                let [name, id] = ["/name", "/id"].map(|place| print::word(&told, place));
+                writeln!(
+                    out,
+                    "{} ({id}) is not registered any more",
+                    print::plain(&name)
+                )?;
             }
         }
     }
     Ok(out.flush()?)
 }
 
-fn show(out: &mut dyn Write, json: Json, payee: &RegisteredPayee) -> std::io::Result<()> {
+fn show(out: &mut dyn Write, json: Json, payee: &Value) -> std::io::Result<()> {
     if json.json {
-        return print::json(out, &json!(payee));
+        return print::json(out, payee);
     }
-    let pairs = [
-        ("id", payee.id.to_string()),
-        ("name", payee.name.clone()),
-        ("site", payee.vendor_url.clone().unwrap_or_default()),
-        ("lei", payee.lei.clone().unwrap_or_default()),
-        ("accounts", payee.fund_accounts.join(", ")),
-        ("labels", payee.labels.join(", ")),
+    let told = [
+        ("id", "/id"),
+        ("name", "/name"),
+        ("site", "/vendor_url"),
+        ("lei", "/lei"),
+        ("accounts", "/fund_accounts"),
+        ("labels", "/labels"),
     ];
-    print::pairs(out, &pairs)
+    print::pairs(
+        out,
+        &told.map(|(name, place)| (name, print::word(payee, place))),
+    )
 }
 
-fn list(out: &mut dyn Write, json: Json, payees: &[RegisteredPayee]) -> std::io::Result<()> {
+fn list(out: &mut dyn Write, json: Json, payees: &Value) -> std::io::Result<()> {
     if json.json {
-        return print::json(out, &json!({"payees": payees}));
+        return print::json(out, payees);
     }
-    let row = |payee: &RegisteredPayee| {
-        vec![
-            payee.id.to_string(),
-            payee.name.clone(),
-            payee.vendor_url.clone().unwrap_or_default(),
-            payee.fund_accounts.join(", "),
-            payee.labels.join(", "),
-        ]
-    };
+    let places = ["/id", "/name", "/vendor_url", "/fund_accounts", "/labels"];
     let heading = ["id", "name", "site", "accounts", "labels"];
-    let rows = payees.iter().map(row).collect();
+    let rows = print::rows(payees, "payees", &places);
     print::table(
         out,
         &heading,

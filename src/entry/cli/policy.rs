@@ -4,16 +4,13 @@ use std::io::{BufRead, Read, Write};
 
 use serde_json::{Value, json};
 
+use super::door::Door;
 use super::lines::{self, BadLine};
 use super::{Actor, Failure, Json, JsonLines, print};
-use crate::broker::pay::policy::PolicyView;
-use crate::broker::{Broker, Trouble};
+use crate::broker::Trouble;
 use crate::domain::ids::AgentId;
-use crate::domain::principal::Principal;
+use crate::domain::money::{Currency, Money};
 use crate::domain::strict;
-use crate::entry::operations;
-use crate::entry::operations::agents::BaselineReset;
-use crate::entry::operations::policies::{Policy, PolicyVersions};
 
 /// What to do with policies.
 #[derive(clap::Subcommand, Debug)]
@@ -104,18 +101,35 @@ fn agent(name: &str) -> Result<AgentId, String> {
 }
 
 impl Command {
-    /// As whom to act; `None` for what needs no store.
-    pub fn actor(&self) -> Option<&Actor> {
+    /// As whom to act, and where.
+    pub fn actor(&self) -> &Actor {
         match self {
-            Command::Get(named) | Command::History(named) | Command::Delete(named) => {
-                Some(&named.actor)
-            }
-            Command::Set { actor, .. } | Command::ResetBaseline { actor, .. } => Some(actor),
-            Command::List(plain) | Command::Seed(plain) => Some(&plain.actor),
-            Command::Simulate(_) => None,
+            Command::Get(named) | Command::History(named) | Command::Delete(named) => &named.actor,
+            Command::Set { actor, .. } | Command::ResetBaseline { actor, .. } => actor,
+            Command::List(plain) | Command::Seed(plain) => &plain.actor,
+            Command::Simulate(_) => const { &NOBODY },
+        }
+    }
+
+    /// Whether it looks for what has to be there already.
+    pub fn looks(&self) -> bool {
+        match self {
+            Command::Get(_) | Command::History(_) | Command::List(_) | Command::Delete(_) => true,
+            Command::Set { .. }
+            | Command::ResetBaseline { .. }
+            | Command::Seed(_)
+            | Command::Simulate(_) => false,
         }
     }
 }
+
+/// On paper nobody acts.
+const NOBODY: Actor = Actor {
+    url: None,
+    key: None,
+    offline: false,
+    agent: None,
+};
 
 /// Answers each line of `input` with what `decide` says of it.
 pub fn simulate(
@@ -130,36 +144,28 @@ pub fn simulate(
     Ok(lines::each(input, out, answer)?)
 }
 
-/// Runs a command on the store.
+/// Runs a command.
 pub async fn run(
     command: &Command,
-    broker: &Broker,
-    who: &Principal,
+    door: &Door,
     input: &mut dyn BufRead,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     match command {
         Command::Get(named) => {
-            let view = broker.pay.policy(who, &named.agent).await?;
-            show(out, named.json, json!(Policy::from(view)))?;
+            let told = door
+                .ask("get_policy", json!({"agent": named.agent}))
+                .await?;
+            show(out, named.json, told)?;
         }
         Command::History(named) => {
-            let versions = broker.pay.policy_versions(who, &named.agent).await?;
-            let versions = json!(PolicyVersions::from(versions));
+            let asked = json!({"agent": named.agent});
+            let told = door.ask("policy_versions", asked).await?;
             if named.json.json {
-                print::json(out, &versions)?;
+                print::json(out, &told)?;
             } else {
-                let row = |version: &Value| {
-                    let text = |name: &str| version[name].to_string().replace('"', "");
-                    vec![
-                        text("version"),
-                        text("at"),
-                        text("by"),
-                        version["policy"].to_string(),
-                    ]
-                };
-                let versions = versions["versions"].as_array().into_iter().flatten();
-                let rows = versions.map(row).collect();
+                let places = ["/version", "/at", "/by", "/policy"];
+                let rows = print::rows(&told, "versions", &places);
                 print::table(out, &["version", "at", "by", "policy"], rows, "no versions")?;
             }
         }
@@ -170,39 +176,46 @@ pub async fn run(
             ..
         } => {
             let changes = body(policy.as_deref(), input)?;
-            let input = for_agent(agent, changes)?;
-            let told = operations::ask(broker, who, "change_policy", input).await?;
+            let told = door
+                .ask("change_policy", for_agent(agent, changes)?)
+                .await?;
             show(out, *json, told)?;
         }
-        Command::List(plain) => list(out, plain.json, &broker.pay.policies(who).await?)?,
+        Command::List(plain) => {
+            list(
+                out,
+                plain.json,
+                &door.ask("list_policies", json!({})).await?,
+            )?;
+        }
         Command::Delete(named) => {
-            broker.pay.delete_policy(who, &named.agent).await?;
+            let asked = json!({"agent": named.agent});
+            let told = door.ask("delete_policy", asked).await?;
             if named.json.json {
-                print::json(out, &json!({"agent_id": named.agent, "deleted": true}))?;
+                print::json(out, &told)?;
             } else {
-                writeln!(
-                    out,
-                    "{} has no policy any more and may do nothing",
-                    named.agent
-                )?;
+                let agent = &named.agent;
+                writeln!(out, "{agent} has no policy any more and may do nothing")?;
             }
         }
         Command::ResetBaseline {
             agent, tool, json, ..
         } => {
-            let hash = broker.pay.reset_baseline(who, agent.as_str(), tool).await?;
+            let asked = json!({"agent": agent, "tool": tool});
+            let told = door.ask("reset_baseline", asked).await?;
             if json.json {
-                let told = BaselineReset::of(agent.as_str(), tool, hash);
-                print::json(out, &json!(told))?;
+                print::json(out, &told)?;
             } else {
                 let tool = print::plain(tool);
                 writeln!(out, "{agent} has no usual prompt for {tool} any more")?;
             }
         }
         Command::Seed(plain) => {
-            let seeded = broker.pay.seed_policies(who).await?;
-            let views: Vec<PolicyView> = seeded.iter().map(|(view, _)| view.clone()).collect();
-            list(out, plain.json, &views)?;
+            list(
+                out,
+                plain.json,
+                &door.ask("seed_policies", json!({})).await?,
+            )?;
         }
         Command::Simulate(_) => {}
     }
@@ -262,35 +275,27 @@ fn show(out: &mut dyn Write, json: Json, mut body: Value) -> Result<(), Failure>
     Ok(())
 }
 
-fn list(out: &mut dyn Write, json: Json, views: &[PolicyView]) -> Result<(), Failure> {
+fn list(out: &mut dyn Write, json: Json, told: &Value) -> Result<(), Failure> {
     if json.json {
-        let policies: Vec<Policy> = views.iter().cloned().map(Policy::from).collect();
-        return Ok(print::json(out, &json!({"policies": policies}))?);
+        return Ok(print::json(out, told)?);
     }
-    let limit = |limit: Option<i64>| limit.map_or("none".to_owned(), |limit| limit.to_string());
-    let row = |view: &PolicyView| {
+    let policies = told["policies"].as_array().into_iter().flatten();
+    let rows = policies.map(|policy| {
+        let currency = Currency::parse(policy["currency"].as_str().unwrap_or("INR"));
+        let currency = currency.unwrap_or(Currency::INR);
+        let limit = |place| match policy[place].as_i64() {
+            Some(minor) => Money { minor, currency }.to_string(),
+            None => "none".to_owned(),
+        };
         vec![
-            view.agent.to_string(),
-            view.version.to_string(),
-            limit(view.policy.daily_limit),
-            limit(view.policy.per_txn_limit),
-            limit(view.policy.require_approval_above),
-            view.policy.currency().to_string(),
+            print::word(policy, "/agent_id"),
+            print::word(policy, "/version"),
+            limit("daily_limit"),
+            limit("per_txn_limit"),
+            limit("require_approval_above"),
         ]
-    };
-    let heading = [
-        "agent",
-        "version",
-        "daily",
-        "per txn",
-        "approval above",
-        "currency",
-    ];
-    let rows = views.iter().map(row).collect();
-    Ok(print::table(
-        out,
-        &heading,
-        rows,
-        "no policies; `hundi policy seed` makes samples",
-    )?)
+    });
+    let heading = ["agent", "version", "daily", "per txn", "approval above"];
+    let empty = "no policies; `hundi policy seed` makes samples";
+    Ok(print::table(out, &heading, rows.collect(), empty)?)
 }

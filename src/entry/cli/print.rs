@@ -47,6 +47,27 @@ pub fn pairs(out: &mut dyn Write, pairs: &[(&str, String)]) -> io::Result<()> {
         .try_for_each(|(name, value)| writeln!(out, "{name:<width$}  {}", plain(value)))
 }
 
+/// What a JSON answer says at a place, as text: nothing for null and for what is not there, a list
+/// with commas.
+pub fn word(told: &Value, pointer: &str) -> String {
+    fn text(value: &Value) -> String {
+        match value {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+            Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+        }
+    }
+    told.pointer(pointer).map(text).unwrap_or_default()
+}
+
+/// The rows of a list in an answer, each of them the words at these places.
+pub fn rows(told: &Value, list: &str, places: &[&str]) -> Vec<Vec<String>> {
+    let items = told[list].as_array().into_iter().flatten();
+    let row = |item| places.iter().map(|place| word(item, place)).collect();
+    items.map(row).collect()
+}
+
 /// At most `max` characters of a text, with a sign that there is more.
 pub fn short(text: &str, max: usize) -> String {
     if text.chars().count() <= max {

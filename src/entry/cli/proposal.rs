@@ -3,15 +3,13 @@
 
 use std::io::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::door::Door;
 use super::{Actor, Failure, Json, print};
-use crate::broker::{Broker, ListRequest, Proposed, Word};
 use crate::domain::ids::{AgentId, ProposalId};
-use crate::domain::money::Effective;
-use crate::domain::principal::Principal;
-use crate::domain::proposal::{Proposal, State};
-use crate::entry::shapes;
+use crate::domain::proposal::State;
+use crate::domain::reason::Reason;
 
 /// What to do with proposals.
 #[derive(clap::Subcommand, Debug)]
@@ -35,8 +33,8 @@ pub enum Command {
         /// The proposal's id
         id: String,
         /// What you saw at the bank
-        #[arg(value_parser = word, value_name = "executed|failed")]
-        word: Word,
+        #[arg(value_parser = ["executed", "failed"], value_name = "executed|failed")]
+        word: String,
         /// How you know; it is recorded
         #[arg(long)]
         reason: String,
@@ -116,17 +114,6 @@ fn agent(name: &str) -> Result<AgentId, String> {
     name.parse().map_err(wrong)
 }
 
-fn word(name: &str) -> Result<Word, String> {
-    match name {
-        "executed" => Ok(Word::Executed),
-        "failed" => Ok(Word::Failed),
-        _ => Err(
-            "say executed, if you saw the effect at the bank, or failed, if there is none"
-                .to_owned(),
-        ),
-    }
-}
-
 impl Command {
     /// Whether it names a proposal as proposals are named: that needs no store to tell.
     pub fn check(&self) -> Result<(), Failure> {
@@ -151,44 +138,38 @@ impl Command {
 }
 
 /// Runs the command.
-pub async fn run(
-    command: &Command,
-    broker: &Broker,
-    who: &Principal,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
-        Command::List(args) => list(args, broker, who, out).await,
+        Command::List(args) => list(args, door, out).await,
         Command::Show(named) => {
-            let shown = broker.pay.proposal(who, id(&named.id)?).await?;
-            one(&shown, named.json, out, None)
+            let asked = json!({"proposal_id": id(&named.id)?});
+            one(
+                &door.ask("get_proposal", asked).await?,
+                named.json,
+                out,
+                None,
+            )
         }
         Command::Approve(named) => {
-            let told = broker.pay.approve(who, id(&named.id)?).await?;
-            let text = if told.proposal.state == State::Allowed {
-                "approved; its agent can commit it now"
-            } else {
-                "your agreement is recorded"
+            let asked = json!({"proposal_id": id(&named.id)?});
+            let told = door.ask("approve_proposal", asked).await?;
+            let text = match told["state"].as_str() == Some(State::Allowed.name()) {
+                true => "approved; its agent can commit it now",
+                false => "your agreement is recorded",
             };
             one(&told, named.json, out, Some(text))
         }
         Command::Reject(args) => {
-            let told = broker.pay.reject(who, id(&args.id)?, &args.reason).await?;
-            one(
-                &told,
-                args.json,
-                out,
-                Some("rejected; its budget is free again"),
-            )
+            let asked = json!({"proposal_id": id(&args.id)?, "reason": args.reason});
+            let told = door.ask("reject_proposal", asked).await?;
+            let text = "rejected; its budget is free again";
+            one(&told, args.json, out, Some(text))
         }
         Command::Cancel(named) => {
-            let told = broker.pay.cancel(who, id(&named.id)?).await?;
-            one(
-                &told,
-                named.json,
-                out,
-                Some("cancelled; its budget is free again"),
-            )
+            let asked = json!({"proposal_id": id(&named.id)?});
+            let told = door.ask("cancel_proposal", asked).await?;
+            let text = "cancelled; its budget is free again";
+            one(&told, named.json, out, Some(text))
         }
         Command::Settle {
             id: named,
@@ -197,53 +178,46 @@ pub async fn run(
             json,
             ..
         } => {
-            let told = broker.pay.settle(who, id(named)?, *word, reason).await?;
+            let asked = json!({"proposal_id": id(named)?, "outcome": word, "reason": reason});
+            let told = door.ask("settle_proposal", asked).await?;
             one(&told, *json, out, Some("settled by your word"))
         }
     }
 }
 
-fn id(text: &str) -> Result<ProposalId, Failure> {
-    text.parse().map_err(|_| {
-        Failure::Usage("that is not a proposal's id; `hundi proposal list` shows them".to_owned())
-    })
+fn id(text: &str) -> Result<String, Failure> {
+    let id: Result<ProposalId, _> = text.parse();
+    let wrong = "that is not a proposal's id; `hundi proposal list` shows them";
+    id.map(|id| id.to_string())
+        .map_err(|_| Failure::Usage(wrong.to_owned()))
 }
 
-async fn list(
-    args: &List,
-    broker: &Broker,
-    who: &Principal,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let mut found: Vec<Proposed> = Vec::new();
-    // One more than is shown tells whether there are more.
-    let mut left = args.limit.saturating_add(1);
-    while left > 0 {
-        let page = left.min(PAGE);
-        let request = ListRequest {
-            state: args.state,
-            agent: args.agent.clone(),
-            tool: args.tool.clone(),
-            cursor: found.last().map(|last| last.proposal.id()),
-            limit: Some(page),
-        };
-        let answered = broker.pay.proposals(who, &request).await?;
-        let count = u32::try_from(answered.rows.len()).unwrap_or(u32::MAX);
-        found.extend(answered.rows);
-        left = if answered.more {
-            left.saturating_sub(count)
-        } else {
-            0
-        };
-    }
+async fn list(args: &List, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let shown = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let more = found.len() > shown;
+    let (mut found, mut cursor) = (Vec::new(), Value::Null);
+    loop {
+        let asked = json!({
+            "state": args.state.map(State::name),
+            "agent": args.agent,
+            "tool": args.tool,
+            "limit": PAGE,
+            "cursor": cursor,
+        });
+        let mut page = door.ask("list_proposals", without_nulls(asked)).await?;
+        if let Some(rows) = page["proposals"].as_array_mut() {
+            found.append(rows);
+        }
+        cursor = page["next_cursor"].take();
+        if cursor.is_null() || found.len() > shown {
+            break;
+        }
+    }
+    let more = found.len() > shown || !cursor.is_null();
     found.truncate(shown);
     if args.json.json {
-        let all = found.iter().map(shapes::proposal).collect();
-        print::json(out, &Value::Array(all))?;
+        print::json(out, &json!({"proposals": found}))?;
     } else {
-        let rows = found.iter().map(|found| row(&found.proposal)).collect();
+        let rows = found.iter().map(row).collect();
         let heading = [
             "proposal", "state", "agent", "tool", "amount", "payee", "reason", "made",
         ];
@@ -257,120 +231,108 @@ async fn list(
     Ok(())
 }
 
+fn without_nulls(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    value
+}
+
 /// Longest text of others in a table's cell, in characters.
 const CELL: usize = 32;
 
-fn row(proposal: &Proposal) -> Vec<String> {
-    let fixed = &proposal.fixed;
+fn row(told: &Value) -> Vec<String> {
+    let word = |place| print::word(told, place);
+    let cell = |place| print::short(&word(place), CELL);
     vec![
-        fixed.id.to_string(),
-        proposal.state.name().to_owned(),
-        print::short(fixed.agent.as_str(), CELL),
-        print::short(fixed.tool.as_str(), CELL),
-        amount(&fixed.effective),
-        print::short(&payee(proposal), CELL),
-        fixed.reason.code().to_owned(),
-        fixed.created_at.to_string(),
+        word("/proposal_id"),
+        word("/state"),
+        cell("/agent_id"),
+        cell("/tool_name"),
+        amount(told),
+        print::short(&payee(told), CELL),
+        word("/reason"),
+        word("/created_at"),
     ]
 }
 
-fn amount(effective: &Effective) -> String {
-    match effective {
-        Effective::Nothing => "-".to_owned(),
-        Effective::Amount(money) => money.to_string(),
-        Effective::Unbounded(currency) => format!("everything there is, in {currency}"),
+fn amount(told: &Value) -> String {
+    match print::word(told, "/effective_amount/text") {
+        text if text.is_empty() => "-".to_owned(),
+        text => text,
     }
 }
 
-fn payee(proposal: &Proposal) -> String {
-    let payee = &proposal.fixed.payee;
-    let known = [&payee.account, &payee.name, &payee.url];
+fn payee(told: &Value) -> String {
+    let known = ["/payee/name", "/payee/account", "/payee/url"];
+    let mut known = known.into_iter().map(|place| print::word(told, place));
     known
-        .into_iter()
-        .flatten()
-        .next()
-        .cloned()
+        .find(|text| !text.is_empty())
         .unwrap_or("-".to_owned())
 }
 
-fn one(
-    told: &Proposed,
-    json: Json,
-    out: &mut dyn Write,
-    done: Option<&str>,
-) -> Result<(), Failure> {
+fn one(told: &Value, json: Json, out: &mut dyn Write, done: Option<&str>) -> Result<(), Failure> {
     if json.json {
-        print::json(out, &shapes::proposal(told))?;
+        print::json(out, told)?;
         return Ok(out.flush()?);
     }
     if let Some(done) = done {
         writeln!(out, "{done}\n")?;
     }
-    print::pairs(out, &details(&told.proposal))?;
+    print::pairs(out, &details(told))?;
     Ok(out.flush()?)
 }
 
-fn details(proposal: &Proposal) -> Vec<(&'static str, String)> {
-    let fixed = &proposal.fixed;
+fn details(told: &Value) -> Vec<(&'static str, String)> {
+    let word = |place| print::word(told, place);
     let mut pairs = vec![
-        ("proposal", fixed.id.to_string()),
-        ("state", proposal.state.name().to_owned()),
-        ("agent", fixed.agent.to_string()),
-        ("tool", fixed.tool.to_string()),
-        ("arguments", fixed.args.to_string()),
-        ("arguments hash", fixed.args_hash.to_string()),
-        ("moves", amount(&fixed.effective)),
-        ("payee", payee(proposal)),
-        (
-            "reason",
-            format!("{}: {}", fixed.reason.code(), fixed.reason.text()),
-        ),
-        (
-            "score",
-            fixed
-                .score
-                .composite
-                .map_or_else(|| "none".to_owned(), |score| format!("{score:.4}")),
-        ),
-        ("made", fixed.created_at.to_string()),
-        ("lapses", fixed.lapses_at.to_string()),
+        ("proposal", word("/proposal_id")),
+        ("state", word("/state")),
+        ("agent", word("/agent_id")),
+        ("tool", word("/tool_name")),
+        ("arguments", word("/arguments")),
+        ("arguments hash", word("/tool_args_hash")),
+        ("moves", amount(told)),
+        ("payee", payee(told)),
+        ("reason", reason(&word("/reason"))),
+        ("score", word("/composite_score")),
+        ("made", word("/created_at")),
+        ("lapses", word("/lapses_at")),
     ];
-    for finding in &fixed.findings {
-        pairs.push((
-            "finding",
-            format!("{}: {}", finding.reason.code(), finding.detail),
-        ));
+    for finding in told["findings"].as_array().into_iter().flatten() {
+        let said = ["/reason", "/detail"].map(|place| print::word(finding, place));
+        pairs.push(("finding", said.join(": ")));
     }
-    if fixed.approvals_needed > 0 {
-        let by: Vec<&str> = proposal
-            .moving
-            .approvals
-            .iter()
-            .map(|a| a.by.as_str())
-            .collect();
-        let given = format!("{} of {}", by.len(), fixed.approvals_needed);
-        let by = if by.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", by.join(", "))
+    if told["approval"].is_object() {
+        let by = match word("/approval/by") {
+            by if by.is_empty() => by,
+            by => format!(" ({by})"),
         };
-        pairs.push(("approvals", format!("{given}{by}")));
+        let [given, needed] = ["/approval/given", "/approval/needed"].map(word);
+        pairs.push(("approvals", format!("{given} of {needed}{by}")));
     }
-    if let Some(ending) = &proposal.moving.ending {
-        pairs.push((
-            "ended",
-            format!("{} by {}: {}", ending.at, ending.by, ending.reason),
-        ));
+    if told["ending"].is_object() {
+        let [at, by, reason] = ["/ending/at", "/ending/by", "/ending/reason"].map(word);
+        pairs.push(("ended", format!("{at} by {by}: {reason}")));
     }
-    if let Some(execution) = &proposal.execution {
-        pairs.push(("commit", execution.commit_id.to_string()));
-        pairs.push(("idempotency key", execution.idempotency_key.clone()));
-        if let Some(doubt) = &execution.doubt {
-            pairs.push(("in doubt because", doubt.clone()));
-        }
-        if execution.outcome.is_some() {
-            pairs.push(("outcome", shapes::outcome(proposal).to_string()));
-        }
-    }
+    let commit = [
+        ("commit", "/commit/commit_id"),
+        ("idempotency key", "/commit/idempotency_key"),
+        ("in doubt because", "/commit/doubt"),
+        ("outcome", "/commit/status"),
+        ("because", "/commit/reason"),
+        ("provider says", "/commit/provider/description"),
+        ("result", "/commit/result"),
+    ];
+    pairs.extend(commit.map(|(name, place)| (name, word(place))));
+    pairs.retain(|(_, text)| !text.is_empty());
     pairs
+}
+
+/// A reason's code with its words.
+fn reason(code: &str) -> String {
+    let known = Reason::ALL.iter().find(|reason| reason.code() == code);
+    known.map_or(code.to_owned(), |reason| {
+        format!("{code}: {}", reason.text())
+    })
 }

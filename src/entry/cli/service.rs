@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{Actor, Json};
+use super::{Json, KeyFlag};
 
 /// Flags of `hundi serve`.
 #[derive(clap::Args, Debug)]
@@ -21,7 +21,7 @@ pub struct ServeArgs {
 pub struct McpArgs {
     /// As whom.
     #[command(flatten)]
-    pub actor: Actor,
+    pub holder: KeyFlag,
 }
 
 /// Flags of `hundi migrate`.

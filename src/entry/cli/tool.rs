@@ -6,12 +6,10 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::documents::{self, Kind};
+use super::door::Door;
 use super::{Actor, Failure, Json, print};
-use crate::broker::Broker;
-use crate::broker::tools::catalogue::ToolInfo;
-use crate::domain::principal::{Principal, Right};
-use crate::domain::tool::{PayeeRule, Risk, Standing};
-use crate::domain::upstream::Definition;
+use crate::domain::tool::{MoneyRule, PayeeRule};
 
 /// What to do with tools.
 #[derive(clap::Subcommand, Debug)]
@@ -42,20 +40,86 @@ pub enum Command {
     /// Accept a tool's definition as it is offered now
     ///
     /// Read it first with `hundi tool show NAME`: its description and schema are read by agents,
-    /// and its upstream wrote them.
+    /// and its upstream wrote them. With --upstream and --all-shown, everything of that upstream
+    /// that waits is shown and accepted exactly as shown; what changes in between stays waiting.
     #[command(verbatim_doc_comment)]
     Accept {
         /// The tool's name
-        name: String,
+        #[arg(required_unless_present = "upstream")]
+        name: Option<String>,
         /// Accept only if the definition still has this digest
-        #[arg(long, value_name = "HEX")]
+        #[arg(long, value_name = "HEX", requires = "name")]
         digest: Option<String>,
-        /// As whom.
+        /// Every tool of this upstream that waits
+        #[arg(
+            long,
+            value_name = "NAME",
+            conflicts_with = "name",
+            requires = "all_shown"
+        )]
+        upstream: Option<String>,
+        /// Say that what is shown is read
+        #[arg(long, requires = "upstream")]
+        all_shown: bool,
+        /// As whom, and where.
         #[command(flatten)]
         actor: Actor,
         /// How to print.
         #[command(flatten)]
         json: Json,
+    },
+    /// Make, change and delete registered tools.
+    #[command(flatten)]
+    Registered(documents::Change),
+    /// Register a disabled tool for each operation of an OpenAPI description
+    Import {
+        /// The description: a file with JSON or YAML
+        #[arg(long, value_name = "FILE")]
+        openapi: std::path::PathBuf,
+        /// The REST source that the tools reach
+        #[arg(long)]
+        source: String,
+        /// What their names begin with
+        #[arg(long)]
+        prefix: Option<String>,
+        /// As whom, where, and how to print.
+        #[command(flatten)]
+        how: documents::How,
+    },
+    /// Show every version of a registered tool, the newest first
+    Versions {
+        /// The tool's name
+        name: String,
+        /// As whom, where, and how to print.
+        #[command(flatten)]
+        how: documents::How,
+    },
+    /// Let a registered tool be called
+    Enable {
+        /// The tool's name
+        name: String,
+        /// As whom, where, and how to print.
+        #[command(flatten)]
+        how: documents::How,
+    },
+    /// Let nobody call a registered tool
+    Disable {
+        /// The tool's name
+        name: String,
+        /// As whom, where, and how to print.
+        #[command(flatten)]
+        how: documents::How,
+    },
+    /// Try a registered tool out, enabled or not
+    Test {
+        /// The tool's name
+        name: String,
+        /// Its arguments
+        #[arg(long = "args", value_name = "JSON", default_value = "{}")]
+        arguments: String,
+        /// As whom, where, and how to print.
+        #[command(flatten)]
+        how: documents::How,
     },
 }
 
@@ -66,219 +130,299 @@ impl Command {
             Command::List { actor, .. }
             | Command::Show { actor, .. }
             | Command::Accept { actor, .. } => actor,
+            Command::Registered(command) => command.actor(),
+            Command::Import { how, .. }
+            | Command::Versions { how, .. }
+            | Command::Enable { how, .. }
+            | Command::Disable { how, .. }
+            | Command::Test { how, .. } => &how.actor,
         }
     }
 }
 
 /// Runs the command.
-pub async fn run(
-    command: &Command,
-    broker: &Broker,
-    who: &Principal,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    if !who.may(Right::ReadSetup) {
-        return Err(Failure::of(format!(
-            "{} may not look into the catalogue",
-            who.roles.told()
-        )));
-    }
+pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+    let told = async |name, asked| door.ask(name, asked).await;
     match command {
-        Command::List { waiting, json, .. } => {
-            broker.tools.tend_tools().await?;
-            let infos = broker.tools.catalogue().shared_infos();
-            let wanted = |info: &&ToolInfo| !waiting || waits(info);
-            let infos: Vec<&ToolInfo> = infos.values().filter(wanted).collect();
-            if json.json {
-                let all = infos.iter().map(|info| spell(info)).collect();
-                print::json(out, &Value::Array(all))?;
-            } else {
-                list(&infos, *waiting, out)?;
-                for (upstream, what) in broker.tools.catalogue().complaints().iter() {
-                    writeln!(out, "{upstream}: {}", print::plain(&what.join("; ")))?;
-                }
-            }
-        }
-        Command::Show { name, json, .. } => {
-            broker.tools.tend_tools().await?;
-            let infos = broker.tools.catalogue().shared_infos();
-            let info = infos.get(name).ok_or_else(|| {
-                Failure::of("there is no such tool; `hundi tool list` shows them all")
-            })?;
-            show(info, *json, out)?;
-        }
+        Command::List { waiting, json, .. } => list(*waiting, *json, door, out).await?,
+        Command::Show { name, json, .. } => show(&found(name, door).await?, *json, out)?,
         Command::Accept {
-            name, digest, json, ..
+            name: Some(name),
+            digest,
+            json,
+            ..
         } => {
-            let accepted = match digest {
-                Some(digest) => broker.tools.accept_tool_if(who, name, digest).await?,
-                None => broker.tools.accept_tool(who, name).await?,
-            };
-            if json.json {
-                print::json(out, &spell(&accepted))?;
-            } else {
-                writeln!(
-                    out,
-                    "{} is accepted as it is now ({})",
-                    accepted.name, accepted.digest
-                )?;
-                print::pairs(out, &words(&accepted))?;
+            let mut asked = json!({"name": name});
+            if let Some(digest) = digest {
+                asked["digest"] = json!(digest);
             }
+            accepted(&told("accept_tool", asked).await?, *json, out)?;
+        }
+        Command::Accept { upstream, json, .. } => {
+            accept_all(upstream.as_deref().unwrap_or_default(), *json, door, out).await?;
+        }
+        Command::Registered(command) => {
+            return documents::change(Kind::Tool, command, door, out).await;
+        }
+        Command::Import {
+            openapi,
+            source,
+            prefix,
+            how,
+        } => {
+            let mut asked = json!({"openapi": documents::read(openapi)?, "source": source});
+            if let Some(prefix) = prefix {
+                asked["prefix"] = json!(prefix);
+            }
+            documents::tell(&told("import_tools", asked).await?, how.json, out)?;
+        }
+        Command::Versions { name, how } => {
+            let versions = told("list_tool_versions", json!({"tool": name})).await?;
+            documents::tell(&versions, how.json, out)?;
+        }
+        Command::Enable { name, how } => {
+            let tool = told("enable_tool", json!({"tool": name})).await?;
+            documents::tell(&tool, how.json, out)?;
+        }
+        Command::Disable { name, how } => {
+            let tool = told("disable_tool", json!({"tool": name})).await?;
+            documents::tell(&tool, how.json, out)?;
+        }
+        Command::Test {
+            name,
+            arguments,
+            how,
+        } => {
+            let asked = json!({"tool": name, "arguments": documents::parse(arguments)?});
+            documents::tell(&told("test_tool", asked).await?, how.json, out)?;
         }
     }
     Ok(out.flush()?)
 }
 
-fn waits(info: &ToolInfo) -> bool {
-    info.standing == Standing::New || info.standing == Standing::Changed
+async fn list(waiting: bool, json: Json, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut told = door.ask("list_tools", json!({})).await?;
+    if waiting && let Some(tools) = told["tools"].as_array_mut() {
+        tools.retain(waits);
+    }
+    if json.json {
+        return Ok(print::json(out, &told)?);
+    }
+    let tools = told["tools"].as_array().into_iter().flatten();
+    let rows = tools.map(|tool| {
+        let word = |place| print::word(tool, place);
+        let held = tool["always_held"].as_bool().unwrap_or(false);
+        vec![
+            word("/name"),
+            from(tool),
+            risk(tool),
+            standing(&word("/standing")).to_owned(),
+            if held { "always held" } else { "" }.to_owned(),
+            word("/problem"),
+        ]
+    });
+    let empty = match waiting {
+        true => "no tool waits for you",
+        false => "there are no tools",
+    };
+    let heading = ["tool", "from", "risk", "standing", "hold", "problem"];
+    print::table(out, &heading, rows.collect(), empty)?;
+    let complaints = told["complaints"].as_object().into_iter().flatten();
+    for (upstream, what) in complaints {
+        writeln!(
+            out,
+            "{}: {}",
+            print::plain(upstream),
+            print::plain(&print::word(what, ""))
+        )?;
+    }
+    Ok(())
 }
 
-fn risk(info: &ToolInfo) -> &'static str {
-    match info.risk {
-        Risk::Low => "low",
-        Risk::High if info.raised => "high (raised by its own hints)",
-        Risk::High => "high",
+async fn found(name: &str, door: &Door) -> Result<Value, Failure> {
+    let told = door.ask("list_tools", json!({})).await?;
+    let mut tools = told["tools"].as_array().cloned().unwrap_or_default();
+    let place = tools.iter().position(|tool| tool["name"] == name);
+    let missing = || Failure::of("there is no such tool; `hundi tool list` shows them all");
+    let mut tool = tools.swap_remove(place.ok_or_else(missing)?);
+    // Only registered tools have a document.
+    if let Ok(document) = door.ask("get_tool", json!({"tool": name})).await {
+        tool["document"] = document;
     }
+    Ok(tool)
+}
+
+/// Shows what waits of an upstream, and accepts each as it was shown.
+async fn accept_all(
+    upstream: &str,
+    json: Json,
+    door: &Door,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let told = door.ask("list_tools", json!({})).await?;
+    let tools = told["tools"].as_array().into_iter().flatten();
+    let shown: Vec<&Value> = tools
+        .filter(|tool| tool["upstream"] == upstream && waits(tool))
+        .collect();
+    if shown.is_empty() {
+        let upstream = print::plain(upstream);
+        return Err(Failure::of(format!("no tool of {upstream} waits for you")));
+    }
+    let mut done = Vec::new();
+    for tool in shown {
+        if !json.json {
+            show(tool, json, out)?;
+            writeln!(out)?;
+        }
+        let asked = json!({"name": tool["name"], "digest": tool["digest"]});
+        done.push(match door.ask("accept_tool", asked).await {
+            Ok(told) => told,
+            // The others are read, too.
+            Err(Failure::Failed(why)) => json!({"name": tool["name"], "refused": why}),
+            Err(other) => return Err(other),
+        });
+    }
+    let refused = done.iter().any(|told| told["refused"].is_string());
+    if json.json {
+        print::json(out, &json!({"accepted": done}))?;
+    } else {
+        for told in &done {
+            let name = print::plain(&print::word(told, "/name"));
+            match told["refused"].as_str() {
+                None => writeln!(out, "{name} is accepted as shown")?,
+                Some(why) => writeln!(out, "{name} is NOT accepted: {why}")?,
+            }
+        }
+    }
+    out.flush()?;
+    if refused { Err(Failure::Told) } else { Ok(()) }
+}
+
+fn accepted(tool: &Value, json: Json, out: &mut dyn Write) -> Result<(), Failure> {
+    if json.json {
+        return Ok(print::json(out, tool)?);
+    }
+    let [name, digest] = ["/name", "/digest"].map(|place| print::word(tool, place));
+    writeln!(
+        out,
+        "{} is accepted as it is now ({digest})",
+        print::plain(&name)
+    )?;
+    Ok(print::pairs(out, &words(tool))?)
+}
+
+fn waits(tool: &Value) -> bool {
+    matches!(tool["standing"].as_str(), Some("new" | "changed"))
+}
+
+fn from(tool: &Value) -> String {
+    let [upstream, theirs, name] =
+        ["/upstream", "/upstream_name", "/name"].map(|place| print::word(tool, place));
+    match (upstream.is_empty(), theirs == name) {
+        (true, _) => "built in".to_owned(),
+        (false, true) => upstream,
+        (false, false) => format!("{upstream}, where it is called {theirs}"),
+    }
+}
+
+fn risk(tool: &Value) -> String {
+    let raised = tool["raised"].as_bool().unwrap_or(false);
+    let hint = if raised {
+        " (raised by its own hints)"
+    } else {
+        ""
+    };
+    format!("{}{hint}", print::word(tool, "/risk"))
 }
 
 /// What the operator's rules make of the tool, and whose word each is.
-fn words(info: &ToolInfo) -> Vec<(&'static str, String)> {
-    let by = |source: &str| match source {
+fn words(tool: &Value) -> Vec<(&'static str, String)> {
+    let by = |place| match print::word(tool, place).as_str() {
         "built_in" => "built in".to_owned(),
         "hints" => "raised by its own hints".to_owned(),
         "nobody" => "nobody said".to_owned(),
-        _ => match &info.upstream {
-            Some((upstream, tool)) => format!("said in [upstream.{upstream}.tools.{tool}]"),
-            None => "said by the operator".to_owned(),
+        _ => match (tool["upstream"].as_str(), tool["upstream_name"].as_str()) {
+            (Some(upstream), Some(name)) => format!("said in [upstream.{upstream}.tools.{name}]"),
+            _ => "said by the operator".to_owned(),
         },
     };
-    let (money, payee) = (&info.money, &info.payee);
-    let moves = match money.moves_money() {
-        true => json!(money).to_string(),
+    let money = serde_json::from_value::<MoneyRule>(tool["money"].clone()).ok();
+    let moves = match money.is_some_and(|money| money.moves_money()) {
+        true => print::word(tool, "/money"),
         false => "nothing".to_owned(),
     };
-    let pays = match *payee == PayeeRule::default() {
+    let payee = serde_json::from_value::<PayeeRule>(tool["payee"].clone()).ok();
+    let pays = match payee.unwrap_or_default() == PayeeRule::default() {
         true => "not read".to_owned(),
-        false => json!(payee).to_string(),
-    };
-    let risk = match info.risk {
-        Risk::Low => "low",
-        Risk::High => "high",
+        false => print::word(tool, "/payee"),
     };
     vec![
-        ("risk", format!("{risk} ({})", by(info.source.risk))),
-        ("moves", format!("{moves} ({})", by(info.source.money))),
-        ("pays", format!("{pays} ({})", by(info.source.payee))),
+        (
+            "risk",
+            format!("{} ({})", print::word(tool, "/risk"), by("/source/risk")),
+        ),
+        ("moves", format!("{moves} ({})", by("/source/money"))),
+        ("pays", format!("{pays} ({})", by("/source/payee"))),
     ]
 }
 
-fn standing(info: &ToolInfo) -> &'static str {
-    match info.standing {
-        Standing::Accepted => "accepted",
-        Standing::New => "new: waits for you",
-        Standing::Changed => "changed: waits for you",
-        Standing::Gone => "no longer offered",
-        Standing::Away => "accepted; its server does not answer",
-        Standing::Disabled => "disabled",
-        Standing::Unusable => "accepted; unusable as it is now",
+fn standing(code: &str) -> &str {
+    match code {
+        "new" => "new: waits for you",
+        "changed" => "changed: waits for you",
+        "gone" => "no longer offered",
+        "upstream_unavailable" => "accepted; its server does not answer",
+        "unusable" => "accepted; unusable as it is now",
+        other => other,
     }
 }
 
-fn list(infos: &[&ToolInfo], waiting: bool, out: &mut dyn Write) -> std::io::Result<()> {
-    let rows = infos.iter().map(|info| {
-        let from = match &info.upstream {
-            None => "built in".to_owned(),
-            Some((upstream, name)) if *name == info.name.as_str() => upstream.clone(),
-            Some((upstream, name)) => format!("{upstream}, where it is called {name}"),
-        };
-        vec![
-            info.name.to_string(),
-            from,
-            risk(info).to_owned(),
-            standing(info).to_owned(),
-            if info.hold { "always held" } else { "" }.to_owned(),
-            info.problem.clone().unwrap_or_default(),
-        ]
-    });
-    let empty = if waiting {
-        "no tool waits for you"
-    } else {
-        "there are no tools"
-    };
-    let heading = ["tool", "from", "risk", "standing", "hold", "problem"];
-    print::table(out, &heading, rows.collect(), empty)
-}
-
-fn show(info: &ToolInfo, json: Json, out: &mut dyn Write) -> std::io::Result<()> {
+fn show(tool: &Value, json: Json, out: &mut dyn Write) -> Result<(), Failure> {
     if json.json {
-        return print::json(out, &spell(info));
+        return Ok(print::json(out, tool)?);
     }
+    let word = |place| print::word(tool, place);
     let mut pairs = vec![
-        ("tool", info.name.to_string()),
-        ("standing", standing(info).to_owned()),
-        ("digest", info.digest.clone()),
+        ("tool", word("/name")),
+        ("standing", standing(&word("/standing")).to_owned()),
+        ("digest", word("/digest")),
     ];
-    pairs.extend(words(info));
-    if let Some((upstream, name)) = &info.upstream {
-        pairs.push(("upstream", format!("{upstream}, where it is called {name}")));
+    pairs.extend(words(tool));
+    if tool["upstream"].is_string() {
+        pairs.push(("upstream", from(tool)));
     }
-    if let Some((by, at)) = &info.accepted_by {
+    if tool["accepted_at"].is_string() {
+        let [at, by] = ["/accepted_at", "/accepted_by"].map(word);
         pairs.push(("accepted", format!("{at} by {by}")));
     }
-    if let Some(problem) = &info.problem {
-        pairs.push(("problem", problem.clone()));
-    }
-    if !info.differs.is_empty() {
-        pairs.push(("differs in", info.differs.join(", ")));
-    }
+    let rest = [
+        ("problem", "/problem"),
+        ("differs in", "/differs"),
+        ("document", "/document"),
+    ];
+    let rest = rest.map(|(name, place)| (name, word(place)));
+    pairs.extend(rest.into_iter().filter(|(_, text)| !text.is_empty()));
     print::pairs(out, &pairs)?;
-    let changed = info.accepted.as_ref().filter(|_| !info.differs.is_empty());
-    for (title, definition) in [
-        ("Accepted:", changed),
-        ("Offered now:", info.offered.as_ref()),
-    ] {
-        if let Some(definition) = definition {
+    let differs = !word("/differs").is_empty();
+    for (title, definition) in [("Accepted:", "accepted"), ("Offered now:", "offered")] {
+        if tool[definition].is_object() && (definition == "offered" || differs) {
             writeln!(out, "\n{title}")?;
-            print::pairs(out, &parts(definition))?;
+            print::pairs(out, &parts(&tool[definition]))?;
         }
     }
     Ok(())
 }
 
-fn parts(definition: &Definition) -> Vec<(&'static str, String)> {
-    let mut parts = vec![
-        ("  description", definition.description.clone()),
-        ("  arguments", definition.input_schema.to_string()),
+fn parts(definition: &Value) -> Vec<(&'static str, String)> {
+    let parts = [
+        ("  description", "/description"),
+        ("  arguments", "/input_schema"),
+        ("  result", "/output_schema"),
+        ("  hints", "/annotations"),
     ];
-    if let Some(schema) = &definition.output_schema {
-        parts.push(("  result", schema.to_string()));
-    }
-    if !definition.annotations.is_null() {
-        parts.push(("  hints", definition.annotations.to_string()));
-    }
+    let parts = parts.map(|(name, place)| (name, print::word(definition, place)));
     parts
-}
-
-fn spell(info: &ToolInfo) -> Value {
-    let (by, at) = info.accepted_by.clone().unzip();
-    json!({
-        "name": info.name,
-        "description": info.description,
-        "risk": info.risk,
-        "raised": info.raised,
-        "money": info.money,
-        "payee": info.payee,
-        "source": info.source,
-        "always_held": info.hold,
-        "standing": info.standing,
-        "upstream": info.upstream.as_ref().map(|(upstream, _)| upstream),
-        "upstream_name": info.upstream.as_ref().map(|(_, name)| name),
-        "offered": info.offered,
-        "accepted": info.accepted,
-        "differs": info.differs,
-        "digest": info.digest,
-        "accepted_by": by,
-        "accepted_at": at.map(|at| at.to_string()),
-        "problem": info.problem,
-    })
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .collect()
 }

@@ -302,13 +302,24 @@ pub fn table() -> &'static [Operation] {
     &TABLE
 }
 
-/// Asks in this process, as the command line does.
+/// Asks in this process, as the command line does where no server runs.
 pub async fn ask(
     broker: &Broker,
     who: &Principal,
     name: &str,
     input: Value,
 ) -> Result<Value, Trouble> {
+    let answer = answer(broker, who, name, input).await?;
+    Ok(answer.body.into_value())
+}
+
+/// The same, with the whole answer.
+pub async fn answer(
+    broker: &Broker,
+    who: &Principal,
+    name: &str,
+    input: Value,
+) -> Result<Answer, Trouble> {
     let operation = named(name).ok_or(Trouble::NotFound("operation"))?;
     let call = Call {
         broker: broker.clone(),
@@ -316,10 +327,7 @@ pub async fn ask(
         gone: CancellationToken::new(),
         closing: CancellationToken::new(),
     };
-    let answer = operation
-        .answer(call, input, Trouble::InvalidRequest)
-        .await?;
-    Ok(answer.body.into_value())
+    operation.answer(call, input, Trouble::InvalidRequest).await
 }
 
 fn subjects() -> [Vec<Operation>; 13] {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::agents::{NamedAgent, known};
-use super::{Call, Effect, Operation, Rest, invalid};
+use super::{Call, Effect, Nothing, Operation, Rest, invalid};
 use crate::broker::pay::policy::{PolicyVersion, PolicyView};
 use crate::broker::{Broker, Trouble};
 use crate::domain::ids::AgentId;
@@ -19,6 +19,21 @@ use crate::entry::words;
 pub(super) fn operations() -> Vec<Operation> {
     const PATH: &str = "/v1/agents/{agent}/policy";
     vec![
+        Operation::new("list_policies", list_policies)
+            .says(
+                "List policies",
+                "Every policy in force that the caller may read.",
+            )
+            .needs(&[Right::ReadOwn])
+            .rest(Rest::get("/v1/policies").answers(200, "the policies")),
+        Operation::new("seed_policies", seed_policies)
+            .says(
+                "Make sample policies",
+                "Give four sample agents a policy each, where they have none.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Sets)
+            .rest(Rest::post("/v1/policies/seed").answers(200, "the samples' policies")),
         Operation::new("get_policy", get_policy)
             .says("Read a policy", "The policy of an agent.")
             .needs(&[Right::ReadOwn])
@@ -211,6 +226,23 @@ async fn written(broker: &Broker, who: &Principal, view: PolicyView) -> Policy {
         warnings,
         ..view.into()
     }
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PolicyList {
+    policies: Vec<Policy>,
+}
+
+async fn list_policies(call: Call, _: Nothing) -> Result<PolicyList, Trouble> {
+    let policies = call.broker.pay.policies(&call.who).await?.into_iter();
+    let policies = policies.map(Policy::from).collect();
+    Ok(PolicyList { policies })
+}
+
+async fn seed_policies(call: Call, _: Nothing) -> Result<PolicyList, Trouble> {
+    let seeded = call.broker.pay.seed_policies(&call.who).await?.into_iter();
+    let policies = seeded.map(|(view, _)| view.into()).collect();
+    Ok(PolicyList { policies })
 }
 
 async fn get_policy(call: Call, named: NamedAgent) -> Result<Policy, Trouble> {

@@ -183,8 +183,9 @@ impl Operation {
             let value = left.remove(field).map(|value| text(&value))?;
             target = target.replace(&format!("{{{name}}}"), &encoded(&value));
         }
-        left.retain(|_, value| !value.is_null());
         let body = rest.takes_body().then(|| Value::Object(left.clone()));
+        // A body may say that something is nothing; a query has no word for it.
+        left.retain(|_, value| !value.is_null());
         if body.is_none() && !left.is_empty() {
             let mut query = url::form_urlencoded::Serializer::new(String::new());
             let pairs = left.iter().map(|(name, value)| (name, text(value)));

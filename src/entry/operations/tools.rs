@@ -1,6 +1,8 @@
 //! The catalogue: what can be proposed or called, and an operator's word on what an upstream offers
 //! anew.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -37,6 +39,9 @@ pub(super) fn operations() -> Vec<Operation> {
 #[derive(Serialize, JsonSchema)]
 struct ToolList {
     tools: Vec<Tool>,
+    /// What is wrong with whole upstreams, by name; for those who may read everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complaints: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// A tool and all there is to know about it.
@@ -145,7 +150,14 @@ async fn list(call: Call, _: Nothing) -> Result<ToolList, Trouble> {
     let tools = tools
         .map(|tool| Tool::of(&call.broker, &call.who.org, tool))
         .collect();
-    Ok(ToolList { tools })
+    let complaints = match call.who.may(Right::ReadSetup) {
+        true => BTreeMap::clone(&call.broker.tools.catalogue().complaints()),
+        false => BTreeMap::new(),
+    };
+    Ok(ToolList {
+        tools,
+        complaints: Some(complaints).filter(|complaints| !complaints.is_empty()),
+    })
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -16,7 +16,7 @@ use hundi::domain::tool::Standing;
 use hundi::entry::cli::doctor::Check;
 use hundi::keyring::Keyring;
 
-use crate::program::run::on_store::local_admin;
+use hundi::broker::access::owner::owner;
 
 /// A token key older than this should be rotated: it costs nothing.
 const TOKEN_KEY_DAYS: i64 = 90;
@@ -206,7 +206,7 @@ pub async fn store(broker: &Broker) -> Vec<Check> {
         }
     }
     checks.extend(unsealed(broker).await);
-    checks.extend(api_keys(broker, &local_admin()).await);
+    checks.extend(api_keys(broker, &owner()).await);
     checks
 }
 
@@ -253,7 +253,7 @@ pub async fn going_live(config: &Config, broker: &Broker) -> Vec<Check> {
     if config.sandbox_mode() {
         return checks;
     }
-    let policies = broker.pay.policies(&local_admin()).await;
+    let policies = broker.pay.policies(&owner()).await;
     if policies.is_ok_and(|policies| policies.is_empty()) {
         checks.push(Check::warn(
             "policies",
