@@ -131,6 +131,14 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
         Command::Keyring(command) => run::keyring::run(command, &load(&cli.settings)?, &mut out),
         Command::Config(args) => config(args, &load(&cli.settings)?, &mut out),
+        Command::Apply(args) => {
+            through(&args.how.actor, settings, Expects::Nothing, async |door| {
+                cli::apply::apply(args, door, &mut out).await
+            })
+        }
+        Command::Export(args) => through(&args.how.actor, settings, Expects::Store, async |door| {
+            cli::apply::export(args, door, &mut out).await
+        }),
         Command::Key(command) => {
             let expects = match command {
                 cli::key::Command::Create { .. } => Expects::Nothing,

@@ -631,7 +631,7 @@ async fn our_own_store_is_in_no_sources_reach() {
     for reach in [data.as_path(), shop.server.dir.path()] {
         let toml = format!("[sources]\nsqlite_dirs = [{reach:?}]\n");
         std::fs::write(shop.server.dir.path().join("hundi.toml"), toml).unwrap();
-        let told = shop.server.failing_command(&["tool", "list"]);
+        let told = shop.server.failing_command(&["migrate"]);
         assert!(told.contains("sources.sqlite_dirs"), "{told}");
     }
 }

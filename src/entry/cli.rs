@@ -9,6 +9,7 @@
 //! `main`, which ties this to the rest.
 
 pub mod access;
+pub mod apply;
 pub mod audit;
 pub mod bench;
 pub mod config;
@@ -238,6 +239,15 @@ pub enum Command {
     Invoke(invoke::Args),
     /// The steps of one call, and what decided
     Trace(invoke::Trace),
+    /// Make sources, tools, servers, rules, policies and payees what the files of a folder say
+    ///
+    /// DIR/{sources,tools,servers,access,policies,payees,providers}/NAME.{json,toml,yaml}, each file
+    /// the body that makes the document over REST; secrets as {"env": "NAME"} or {"file": "PATH"}.
+    /// Tells the difference first. Whole or not at all; what no file names stays.
+    #[command(verbatim_doc_comment)]
+    Apply(apply::Apply),
+    /// Write the same files of what there is, without secrets
+    Export(apply::Export),
     /// Try the bank's webhooks out on a running server
     #[command(subcommand)]
     Webhook(webhook::Command),

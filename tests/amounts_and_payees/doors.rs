@@ -58,11 +58,11 @@ async fn operators_keep_the_registry_over_rest() {
 async fn each_role_does_with_the_registry_what_is_its_own() {
     let door = Door::new().await;
     let gone = format!("/v1/payees/{ACCOUNT}");
-    //                                          agent app  aud  ops  adm  none
+    //                                          agent app  aud  ops  dev  stew adm  none
     let table = [
-        ("GET",    "/v1/payees", None,          [403, 200, 200, 200, 200, 401]),
-        ("POST",   "/v1/payees", Some(acme()),  [403, 403, 403, 200, 200, 401]),
-        ("DELETE", &gone,        None,          [403, 403, 403, 200, 200, 401]),
+        ("GET",    "/v1/payees", None,          [403, 200, 200, 200, 403, 403, 200, 401]),
+        ("POST",   "/v1/payees", Some(acme()),  [403, 403, 403, 200, 403, 403, 200, 401]),
+        ("DELETE", &gone,        None,          [403, 403, 403, 200, 403, 403, 200, 401]),
     ];
     let ops = door.fixture.key(Role::Operator, "ops").await;
     let mut keys = Vec::new();

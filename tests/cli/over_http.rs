@@ -207,3 +207,100 @@ fn documents_are_made_from_files_and_secrets_are_looked_up() {
         );
     }
 }
+
+/// A folder of files that make a source, a tool, a policy and a payee.
+fn configuration(place: &Place, database: &std::path::Path) {
+    for folder in ["sources", "tools", "policies", "payees"] {
+        std::fs::create_dir_all(place.path("conf").join(folder)).unwrap();
+    }
+    let path = database.display();
+    place.write(
+        "conf/sources/shop.toml",
+        format!("kind = \"sqlite\"\nconfig = {{ path = \"{path}\" }}\n"),
+    );
+    place.write(
+        "conf/tools/one.yaml",
+        "kind: sql\nsource: shop\nrisk: low\ndescription: the number one\n\
+         input_schema: {type: object, properties: {}, additionalProperties: false}\n\
+         exec: {query: select 1 as one}\nenabled: true\n",
+    );
+    place.write(
+        "conf/policies/agent-1.json",
+        r#"{"daily_limit":700,"per_txn_limit":70,"require_approval_above":null}"#,
+    );
+    place.write(
+        "conf/payees/acme.json",
+        r#"{"name":"Acme Ltd","fund_accounts":["fa_1"]}"#,
+    );
+}
+
+#[test]
+fn a_folder_is_applied_whole_and_twice_is_once() {
+    let place = Place::new();
+    let folder = place.path("data");
+    std::fs::create_dir(&folder).unwrap();
+    let place = place.set("HUNDI_SOURCES_SQLITE_DIRS", folder.to_str().unwrap());
+    let database = folder.join("shop.db");
+    std::fs::write(&database, b"").unwrap();
+    let _serving = place.serve();
+    configuration(&place, &database);
+    let apply = |more: &[&str]| place.run(&[&["apply", "-f", "conf", "--json"], more].concat());
+
+    let dry = apply(&["--dry-run"]).done().json();
+    assert_eq!(
+        (&dry["applied"], dry["changes"].as_array().unwrap().len()),
+        (&json!(false), 4)
+    );
+    let none = place.run(&["source", "list", "--json"]).done().json();
+    assert_eq!(none["sources"], json!([]), "a dry run does nothing");
+    apply(&[]).done();
+    let again = apply(&[]).done().json();
+    assert_eq!(again["changes"], json!([]), "applied twice is applied once");
+    let told = place
+        .run(&["invoke", "one", "--as", "agent-1", "--json"])
+        .done()
+        .json();
+    assert_eq!(told["data"]["rows"], json!([{"one": 1}]));
+
+    // One bad document, and nothing of the others stays.
+    place.write(
+        "conf/policies/agent-1.json",
+        r#"{"daily_limit":900,"per_txn_limit":70,"require_approval_above":null}"#,
+    );
+    place.write(
+        "conf/payees/bad.json",
+        r#"{"name":"Other","fund_accounts":["fa_1"]}"#,
+    );
+    let refused = apply(&[]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("payees/Other"), "{}", refused.err);
+    assert!(
+        refused.err.contains("nothing was changed"),
+        "{}",
+        refused.err
+    );
+    let policy = place
+        .run(&["policy", "get", "agent-1", "--json"])
+        .done()
+        .json();
+    assert_eq!(policy["daily_limit"], 700, "put back as it was");
+
+    // What is misspelt is told, not passed over.
+    std::fs::remove_file(place.path("conf/payees/bad.json")).unwrap();
+    std::fs::create_dir(place.path("conf/polices")).unwrap();
+    assert!(
+        apply(&[]).err.contains("the folders are"),
+        "{}",
+        apply(&[]).err
+    );
+    std::fs::remove_dir(place.path("conf/polices")).unwrap();
+    apply(&[]).done();
+
+    place.run(&["export", "--out", "kept"]).done();
+    let kept = place.run(&["apply", "-f", "kept", "--json"]).done().json();
+    assert_eq!(
+        kept["changes"],
+        json!([]),
+        "what was written is what there is"
+    );
+}

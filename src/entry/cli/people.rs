@@ -93,8 +93,8 @@ pub async fn roles(json: Json, door: &Door, out: &mut dyn Write) -> Result<(), F
     if json.json {
         print::json(out, &told)?;
     } else {
-        let rows = print::rows(&told, "roles", &["/role", "/rights"]);
-        print::table(out, &["role", "rights"], rows, "there are no roles")?;
+        let rows = print::rows(&told, "roles", &["/name", "/rights", "/about"]);
+        print::table(out, &["role", "rights", "for"], rows, "there are no roles")?;
     }
     Ok(out.flush()?)
 }

@@ -1,0 +1,555 @@
+//! `hundi apply` and `hundi export`: a folder of files as configuration that can live in git.
+//!
+//! `DIR/{sources,tools,servers,access,policies,payees,providers}/NAME.{json,toml,yaml}`, each file
+//! the body that makes the document over REST. What a file says is compared with what there is,
+//! told, and then written in an order in which nothing is missing: sources before the tools that
+//! reach them, tools before the servers that show them. What already is as its file says is not
+//! touched, so applying twice changes nothing. What no file names stays as it is: nothing is
+//! deleted.
+//!
+//! Whole or not at all: when a document is refused, those written before it are put back as they
+//! were, in the opposite order. Only a crash of this program in the middle leaves a part, and
+//! applying again completes it. A secret cannot be compared with what is kept; it is written where
+//! none is set, and again with `--secrets`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::documents::{self, How};
+use super::door::Door;
+use super::{Failure, print};
+
+/// What to apply.
+#[derive(clap::Args, Debug)]
+pub struct Apply {
+    /// The folder
+    #[arg(short = 'f', long = "folder", value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Only tell what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write the secrets of the files again, whether or not some are set
+    #[arg(long)]
+    pub secrets: bool,
+    /// As whom, where, and how to print.
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// Where to write what there is.
+#[derive(clap::Args, Debug)]
+pub struct Export {
+    /// The folder; made if it is missing
+    #[arg(long = "out", value_name = "DIR")]
+    pub folder: PathBuf,
+    /// As whom, where, and how to print.
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// One folder of files: where its documents stand on REST, and what names one of them.
+struct Shelf {
+    folder: &'static str,
+    /// Path of the list.
+    list: &'static str,
+    /// What the list is called in its answer.
+    items: &'static str,
+    /// The field that names one for people.
+    name: &'static str,
+    /// The field that names one in a path.
+    id: &'static str,
+    /// Path of one; none where the list's POST replaces the one of the same name.
+    one: Option<&'static str>,
+    /// Whether each has to be read by itself, because the list tells less or something else.
+    read: bool,
+}
+
+/// In the order in which they are applied.
+const SHELVES: [Shelf; 7] = [
+    shelf("sources", "/v1/sources", "sources", "name", "name"),
+    Shelf {
+        read: true,
+        ..shelf("tools", "/v1/tools", "tools", "name", "name")
+    },
+    shelf("servers", "/v1/servers", "servers", "name", "name"),
+    shelf("access", "/v1/access", "rules", "name", "id"),
+    Shelf {
+        one: Some("/v1/agents/{}/policy"),
+        ..shelf(
+            "policies",
+            "/v1/policies",
+            "policies",
+            "agent_id",
+            "agent_id",
+        )
+    },
+    Shelf {
+        one: None,
+        ..shelf("payees", "/v1/payees", "payees", "name", "id")
+    },
+    shelf("providers", "/v1/providers", "providers", "name", "name"),
+];
+
+const fn shelf(
+    folder: &'static str,
+    list: &'static str,
+    items: &'static str,
+    name: &'static str,
+    id: &'static str,
+) -> Shelf {
+    Shelf {
+        folder,
+        list,
+        items,
+        name,
+        id,
+        one: Some(""),
+        read: false,
+    }
+}
+
+/// What the server adds to a document of its own: not part of what a file says.
+const ADDED: [&str; 11] = [
+    "version",
+    "changed_by",
+    "changed_at",
+    "created_by",
+    "created_at",
+    "id",
+    "agent_id",
+    "warnings",
+    "keys",
+    "health",
+    "recovery",
+];
+
+impl Shelf {
+    fn one(&self) -> String {
+        match self.one {
+            Some("") => format!("{}/{{}}", self.list),
+            Some(path) => path.to_owned(),
+            None => format!("{}/{{}}", self.list),
+        }
+    }
+
+    /// What there is now, by name.
+    async fn now(&self, door: &Door) -> Result<BTreeMap<String, Value>, Failure> {
+        let told = documents::ask(door, "get", self.list, None, Map::new()).await?;
+        let items = told[self.items].as_array().cloned().unwrap_or_default();
+        let mut now = BTreeMap::new();
+        for item in items {
+            let name = print::word(&item, &format!("/{}", self.name));
+            let item = match self.read {
+                // The list has more than what people registered.
+                true => match self.get(&name, door).await {
+                    Ok(item) => item,
+                    Err(_) => continue,
+                },
+                false => item,
+            };
+            now.insert(name, item);
+        }
+        Ok(now)
+    }
+
+    async fn get(&self, name: &str, door: &Door) -> Result<Value, Failure> {
+        documents::ask(door, "get", &self.one(), Some(name), Map::new()).await
+    }
+}
+
+/// One change that is to be made.
+struct Step {
+    shelf: &'static Shelf,
+    name: String,
+    document: Map<String, Value>,
+    before: Option<Value>,
+}
+
+impl Step {
+    fn id(&self) -> String {
+        let before = self.before.as_ref();
+        let id = before.map(|before| print::word(before, &format!("/{}", self.shelf.id)));
+        id.filter(|id| !id.is_empty())
+            .unwrap_or_else(|| self.name.clone())
+    }
+
+    fn told(&self) -> Value {
+        let differs: Vec<&String> = match &self.before {
+            Some(before) => {
+                let differs = |(field, value): &(&String, &Value)| !same(value, &before[*field]);
+                let differing = self.document.iter().filter(differs);
+                differing.map(|(field, _)| field).collect()
+            }
+            None => Vec::new(),
+        };
+        json!({
+            "kind": self.shelf.folder,
+            "name": self.name,
+            "change": if self.before.is_some() { "replace" } else { "make" },
+            "fields": differs,
+        })
+    }
+
+    async fn carry_out(&self, door: &Door) -> Result<(), Failure> {
+        let shelf = self.shelf;
+        let is_policy = shelf.folder == "policies";
+        let (method, path, name) = match (&self.before, shelf.one) {
+            (_, None) => ("post", shelf.list.to_owned(), None),
+            (None, Some(_)) if !is_policy => ("post", shelf.list.to_owned(), None),
+            (_, Some(_)) => ("put", shelf.one(), Some(self.id())),
+        };
+        let input = self.document.clone();
+        documents::ask(door, method, &path, name.as_deref(), input).await?;
+        Ok(())
+    }
+
+    async fn undo(&self, door: &Door) -> Result<(), Failure> {
+        let shelf = self.shelf;
+        match &self.before {
+            None => {
+                documents::ask(door, "delete", &shelf.one(), Some(&self.name), Map::new()).await?;
+            }
+            Some(before) => {
+                let step = Step {
+                    shelf,
+                    name: self.name.clone(),
+                    document: own(before, shelf),
+                    before: Some(before.clone()),
+                };
+                step.carry_out(door).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What of an answer a file would say.
+fn own(told: &Value, shelf: &Shelf) -> Map<String, Value> {
+    let mut own = told.as_object().cloned().unwrap_or_default();
+    for field in ADDED {
+        own.remove(field);
+    }
+    // Which are set, and never one of them.
+    own.remove("secrets");
+    if shelf.folder == "policies" {
+        own.remove(shelf.name);
+    }
+    own
+}
+
+/// Applies a folder.
+pub async fn apply(args: &Apply, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+    let steps = steps(args, door).await?;
+    let told: Vec<Value> = steps.iter().map(Step::told).collect();
+    if !args.how.json.json {
+        for step in &told {
+            let [kind, name, change, fields] = ["/kind", "/name", "/change", "/fields"]
+                .map(|place| print::plain(&print::word(step, place)));
+            let fields = match fields.is_empty() {
+                true => fields,
+                false => format!(" ({fields})"),
+            };
+            writeln!(out, "{change} {kind}/{name}{fields}")?;
+        }
+        out.flush()?;
+    }
+    if !args.dry_run {
+        carry_out(&steps, door).await?;
+    }
+    if args.how.json.json {
+        print::json(out, &json!({"applied": !args.dry_run, "changes": told}))?;
+    } else {
+        match (told.len(), args.dry_run) {
+            (0, _) => writeln!(out, "everything is as the files say")?,
+            (count, true) => writeln!(out, "{count} would change; nothing was done")?,
+            (count, false) => writeln!(out, "{count} changed")?,
+        }
+    }
+    Ok(out.flush()?)
+}
+
+async fn carry_out(steps: &[Step], door: &Door) -> Result<(), Failure> {
+    for (done, step) in steps.iter().enumerate() {
+        let Err(failure) = step.carry_out(door).await else {
+            continue;
+        };
+        let mut left = Vec::new();
+        for earlier in steps[..done].iter().rev() {
+            if earlier.undo(door).await.is_err() {
+                left.push(format!("{}/{}", earlier.shelf.folder, earlier.name));
+            }
+        }
+        let what = format!("{}/{}", step.shelf.folder, print::plain(&step.name));
+        let left = match left.is_empty() {
+            true => "nothing was changed".to_owned(),
+            false => format!("these could not be put back: {}", left.join(", ")),
+        };
+        return Err(match failure {
+            Failure::Failed(why) => Failure::Failed(format!("{what}: {why}\n{left}")),
+            Failure::Usage(_) | Failure::Told | Failure::Unread => failure,
+        });
+    }
+    Ok(())
+}
+
+/// Everything that is not as its file says, in the order in which it is written.
+async fn steps(args: &Apply, door: &Door) -> Result<Vec<Step>, Failure> {
+    let mut files = files(&args.folder)?;
+    let mut steps = Vec::new();
+    for shelf in &SHELVES {
+        let wanted = files.remove(shelf.folder).unwrap_or_default();
+        if wanted.is_empty() {
+            continue;
+        }
+        let mut now = shelf.now(door).await?;
+        for (name, mut document) in wanted {
+            let before = now.remove(&name);
+            if let Some(before) = &before {
+                let set = before["secrets"].as_object();
+                let all_set = document
+                    .get("secrets")
+                    .and_then(Value::as_object)
+                    .is_none_or(|given| {
+                        given
+                            .keys()
+                            .all(|name| set.is_some_and(|set| set.contains_key(name)))
+                    });
+                if all_set && !args.secrets {
+                    document.remove("secrets");
+                }
+                if !document.contains_key("secrets") && as_said(&document, before, shelf) {
+                    continue;
+                }
+            }
+            documents::look_up(&mut document)?;
+            steps.push(Step {
+                shelf,
+                name,
+                document,
+                before,
+            });
+        }
+    }
+    Ok(steps)
+}
+
+/// Whether a document is as its file says: every field that the file has is the same, and what it
+/// has not is what nobody would write.
+fn as_said(file: &Map<String, Value>, before: &Value, shelf: &Shelf) -> bool {
+    same(
+        &Value::Object(file.clone()),
+        &Value::Object(own(before, shelf)),
+    )
+}
+
+fn same(said: &Value, there: &Value) -> bool {
+    match (said, there) {
+        (Value::Object(said), Value::Object(there)) => {
+            let named = |field: &String| said.get(field).unwrap_or(&Value::Null);
+            said.keys().chain(there.keys()).all(|field| {
+                let there = there.get(field).unwrap_or(&Value::Null);
+                same(named(field), there) || (!said.contains_key(field) && usual(field, there))
+            })
+        }
+        (Value::Array(said), Value::Array(there)) => {
+            said.len() == there.len() && said.iter().zip(there).all(|(a, b)| same(a, b))
+        }
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Null, there) => there.is_null() || usual("", there),
+        (said, there) => said == there,
+    }
+}
+
+/// What stands in a document that says nothing of it.
+fn usual(field: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty() || fields.iter().all(|(f, v)| usual(f, v)),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(on) => *on == matches!(field, "enabled" | "marker"),
+        Value::String(text) => matches!(
+            (field, text.as_str()),
+            ("disclosure", "all") | ("payees", "any") | ("then", "hold") | ("auth", "none")
+        ),
+        Value::Number(number) => {
+            number.as_u64() == Some(0)
+                || matches!(
+                    (field, number.as_u64()),
+                    ("window_secs", Some(60 | 900)) | ("max", Some(10))
+                )
+        }
+    }
+}
+
+type Files = BTreeMap<String, BTreeMap<String, Map<String, Value>>>;
+
+/// The documents of a folder, by shelf and name. What is no shelf, no file or no document is told,
+/// not passed over: a misspelt folder would be a rule that nobody applies.
+fn files(folder: &Path) -> Result<Files, Failure> {
+    let mut files = Files::new();
+    for shelf in entries(folder)? {
+        let name = file_name(&shelf);
+        if name.starts_with('.') || (shelf.is_file() && !documents_file(&shelf)) {
+            continue;
+        }
+        if !SHELVES.iter().any(|known| known.folder == name) {
+            let known: Vec<&str> = SHELVES.iter().map(|known| known.folder).collect();
+            return Err(Failure::of(format!(
+                "{}: the folders are {}",
+                print::plain(&shelf.display().to_string()),
+                known.join(", ")
+            )));
+        }
+        for path in entries(&shelf)? {
+            if file_name(&path).starts_with('.') {
+                continue;
+            }
+            let (name, document) = one_file(&name, &path)?;
+            let shelf = files.entry(file_name(&shelf)).or_default();
+            if shelf.insert(name.clone(), document).is_some() {
+                let text = format!("{}: {name} is there twice", path.display());
+                return Err(Failure::of(print::plain(&text)));
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn one_file(shelf: &str, path: &Path) -> Result<(String, Map<String, Value>), Failure> {
+    let wrong = |why: &str| {
+        let text = format!("{}: {why}", path.display());
+        Failure::of(print::plain(&text))
+    };
+    if !documents_file(path) {
+        return Err(wrong("it ends in none of .json, .toml, .yaml"));
+    }
+    let stem = path
+        .file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned());
+    let stem = stem.unwrap_or_default();
+    let Value::Object(mut document) = documents::read(path)? else {
+        return Err(wrong("it is no document: an object is expected"));
+    };
+    // An editor's word for where the schema is.
+    document.remove("$schema");
+    match shelf {
+        "policies" => Ok((stem, document)),
+        _ => {
+            let named = document.get("name").and_then(Value::as_str);
+            let name = match named {
+                Some(name) if name == stem || matches!(shelf, "payees" | "access") => {
+                    name.to_owned()
+                }
+                Some(_) => return Err(wrong("`name` is another than that of the file")),
+                None => stem,
+            };
+            document.insert("name".to_owned(), json!(name));
+            Ok((name, document))
+        }
+    }
+}
+
+fn documents_file(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    matches!(ending, Some("json" | "toml" | "yaml" | "yml"))
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_default()
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |error: std::io::Error| {
+        let text = format!("{}: {error}", folder.display());
+        Failure::of(print::plain(&text))
+    };
+    let found = fs::read_dir(folder).map_err(failed)?;
+    let paths: Result<Vec<PathBuf>, _> =
+        found.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Writes what there is, without secrets, as files that can be applied.
+pub async fn export(args: &Export, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut written = Vec::new();
+    for shelf in &SHELVES {
+        // One that this caller may not read, or this hundi does not have.
+        let now = match shelf.now(door).await {
+            Ok(now) => now,
+            Err(Failure::Failed(why)) => {
+                writeln!(
+                    std::io::stderr(),
+                    "hundi: {} are left out: {why}",
+                    shelf.folder
+                )?;
+                continue;
+            }
+            Err(other) => return Err(other),
+        };
+        for (name, document) in now {
+            let folder = args.folder.join(shelf.folder);
+            fs::create_dir_all(&folder)?;
+            let path = folder.join(format!("{}.json", safe(&name)));
+            let document = Value::Object(own(&document, shelf));
+            let text = serde_json::to_string_pretty(&document).map_err(Failure::of)?;
+            fs::write(&path, text + "\n")?;
+            written.push(path.display().to_string());
+        }
+    }
+    if args.how.json.json {
+        print::json(out, &json!({"files": written}))?;
+    } else {
+        writeln!(out, "{} files in {}", written.len(), args.folder.display())?;
+    }
+    Ok(out.flush()?)
+}
+
+/// A name as a file's.
+fn safe(name: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.' | ' ');
+    let name: String = name
+        .chars()
+        .map(|letter| if plain(letter) { letter } else { '_' })
+        .collect();
+    name.trim_start_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_leaves_out_is_the_same_as_what_nobody_would_write() {
+        let file = json!({"name": "a", "exec": {"query": "select 1"}});
+        let there = json!({
+            "name": "a", "exec": {"query": "select 1", "max_rows": null}, "enabled": true,
+            "masks": [], "limits": {},
+        });
+        assert!(same(&file, &there));
+        for (field, other) in [
+            ("name", json!("b")),
+            ("enabled", json!(false)),
+            ("masks", json!([{"path": "$.a", "do": "null"}])),
+            ("description", json!("x")),
+        ] {
+            let mut there = there.clone();
+            there[field] = other;
+            assert!(!same(&file, &there), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_folder() {
+        assert_eq!(safe("../../etc/passwd"), "_.._etc_passwd");
+        assert_eq!(safe("Acme Ltd"), "Acme Ltd");
+    }
+}
