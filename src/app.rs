@@ -321,6 +321,7 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
         weights: config.weights,
         bounds: Bounds::default(),
         masters: Vec::new(),
+        access_default: config.access_default,
         retention: config.retention,
         upstreams: config
             .upstreams

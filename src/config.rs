@@ -26,6 +26,7 @@ use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
 use crate::domain::retention::Retention;
+use crate::governance::access::rules::ByDefault;
 use crate::governance::integrity::Weights;
 use layers::{Environment, Flag, Layers};
 use secret::{ConnUrl, KeyBytes, Secret};
@@ -103,6 +104,8 @@ pub struct Config {
     pub alert_on: Vec<Reason>,
     /// What a missing integrity score means.
     pub on_missing: OnMissing,
+    /// What happens to a call of which no access rule says anything.
+    pub access_default: ByDefault,
     /// Hold what an agent proposes without the prompt behind it.
     pub require_prompt: bool,
     /// Block at or above this composite score.

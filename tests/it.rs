@@ -8,6 +8,7 @@
     reason = "a test may fail loudly, in its helpers too"
 )]
 
+mod access;
 mod amounts_and_payees;
 mod answers;
 mod architecture;

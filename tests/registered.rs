@@ -24,17 +24,17 @@ use crate::support::server::Server;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server whose sources may lie in a folder, and a database in it.
-struct Shop {
-    server: Server,
-    folder: tempfile::TempDir,
+pub struct Shop {
+    pub server: Server,
+    pub folder: tempfile::TempDir,
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         Self::open_with(&[]).await
     }
 
-    async fn open_with(env: &[(&str, &str)]) -> Self {
+    pub async fn open_with(env: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         stocked(&folder.path().join("shop.db")).await;
         let dirs = folder.path().to_str().unwrap().to_owned();
@@ -67,7 +67,7 @@ impl Shop {
             .to_owned()
     }
 
-    async fn total(&self, id: i64) -> i64 {
+    pub async fn total(&self, id: i64) -> i64 {
         number(
             &self.folder.path().join("shop.db"),
             &format!("select total from invoices where id = {id}"),
@@ -75,17 +75,17 @@ impl Shop {
         .await
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let key = &self.server.admin_key;
         self.server.post(key, path, &body).await.unwrap()
     }
 
-    async fn as_agent(&self, path: &str, body: Value) -> (u16, Value) {
+    pub async fn as_agent(&self, path: &str, body: Value) -> (u16, Value) {
         let key = &self.server.agent_key;
         self.server.post(key, path, &body).await.unwrap()
     }
 
-    async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+    pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
         let server = &self.server;
         let put = server.http.put(format!("{}{path}", server.url));
         let answer = put.bearer_auth(&server.admin_key).json(&body).send().await;
@@ -105,11 +105,11 @@ impl Shop {
     }
 
     /// The source, prepared, with a tool that reads and one that writes.
-    async fn furnished() -> Self {
+    pub async fn furnished() -> Self {
         Self::furnished_with(&[]).await
     }
 
-    async fn furnished_with(env: &[(&str, &str)]) -> Self {
+    pub async fn furnished_with(env: &[(&str, &str)]) -> Self {
         let shop = Self::open_with(env).await;
         let source = json!({"name": "shop", "kind": "sqlite", "config": {"path": shop.path()}});
         let (status, made) = shop.post("/v1/sources", source).await;
@@ -143,7 +143,7 @@ async fn number(path: &Path, query: &str) -> i64 {
     query.fetch_one(&mut connection).await.unwrap()
 }
 
-fn look() -> Value {
+pub fn look() -> Value {
     json!({
         "name": "get_invoice", "kind": "sql", "source": "shop", "risk": "low",
         "description": "Reads one invoice.",
@@ -154,7 +154,7 @@ fn look() -> Value {
     })
 }
 
-fn discount() -> Value {
+pub fn discount() -> Value {
     json!({
         "name": "lower_invoice", "kind": "sql", "source": "shop", "risk": "high",
         "description": "Lowers one invoice by 10.",

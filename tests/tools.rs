@@ -123,8 +123,8 @@ async fn open(shop: &Arc<Shop>, rules: Value) -> House {
 }
 
 fn info(broker: &Broker, name: &str) -> ToolInfo {
-    let tools = broker.tools.tools(&person(Role::Operator));
-    let found = tools.into_iter().find(|tool| tool.name.as_str() == name);
+    let tools = broker.tools.catalogue().infos(&OrgId::default());
+    let found = tools.get(name).cloned();
     found.unwrap_or_else(|| panic!("no tool {name}"))
 }
 
@@ -182,6 +182,8 @@ async fn nothing_of_an_upstream_works_until_an_operator_accepts_it() {
         broker
             .tools
             .tools(&agent_of("a"))
+            .await
+            .unwrap()
             .iter()
             .all(|tool| tool.upstream.is_none())
     );

@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `core` | ports, settings, memory, who has taken how much |
 //! | `audit` | the log, its seals and proofs |
-//! | `access` | keys and who they belong to |
+//! | `access` | keys and who they belong to, access rules |
 //! | `tools` | the catalogue, upstream servers, calls that pass through |
 //! | `pay` | proposals, policies, budgets, payees, people who decide |
 //! | `bank` | webhooks, polling, payouts that others made |
@@ -83,7 +83,7 @@ impl Broker {
         let core = core::Core::new(ports, settings);
         let audit = audit::Audit::new(core.clone());
         let access = access::Access::new(core.clone());
-        let tools = tools::Tools::new(core.clone(), tools);
+        let tools = tools::Tools::new(core.clone(), audit.clone(), access.clone(), tools);
         let pay = pay::Pay::new(core.clone(), audit.clone(), access.clone(), tools.clone());
         let bank = bank::Bank::new(core.clone(), audit.clone(), pay.clone());
         Self(Arc::new(Handles {

@@ -22,6 +22,7 @@ use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
 use crate::domain::retention::Retention;
+use crate::governance::access::rules::ByDefault;
 use crate::governance::integrity::Weights;
 
 /// Everything the layers say, and every mistake in it.
@@ -86,6 +87,7 @@ impl Reader<'_> {
             ntfy: self.ntfy(),
             alert_on: self.alert_on(),
             on_missing: self.on_missing(),
+            access_default: self.access_default(),
             require_prompt: self.switch("integrity.require_prompt"),
             block_at: self.share("integrity.block_at"),
             weights: self.weights(),
@@ -257,6 +259,13 @@ impl Reader<'_> {
             }
         }
         reasons
+    }
+
+    fn access_default(&mut self) -> ByDefault {
+        match self.one_of("access.default").as_deref() {
+            Some("deny") => ByDefault::Deny,
+            _ => ByDefault::Server,
+        }
     }
 
     fn on_missing(&mut self) -> OnMissing {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::access::Basis;
 use super::audit::names::Decision;
 use super::call::{Call, ProviderError, Receipt};
 use super::canonical::Canonical;
@@ -389,6 +390,9 @@ pub struct Fixed {
     /// Who asked, and what that changes.
     #[serde(default)]
     pub origin: Origin,
+    /// What the access rules said of it: which of them decided, and what is hidden of it.
+    #[serde(default, skip_serializing_if = "Basis::is_empty")]
+    pub access: Basis,
     /// Hash of the prompt behind it, if one was given; carried out, it may become the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_hash: Option<String>,
@@ -440,6 +444,20 @@ impl Proposal {
     /// Its id.
     pub fn id(&self) -> ProposalId {
         self.fixed.id
+    }
+
+    /// A copy for people to look at, with these arguments and this payee in the place of its own. Its
+    /// hash stays that of the true ones.
+    pub fn showing(self, args: Canonical, payee: Payee) -> Self {
+        let fixed = Arc::unwrap_or_clone(self.fixed);
+        Self {
+            fixed: Arc::new(Fixed {
+                args,
+                payee,
+                ..fixed
+            }),
+            ..self
+        }
     }
 
     /// What is known of its one attempt; nothing before the claim, and nothing in doubt.

@@ -381,6 +381,9 @@ pub fn places(trouble: &Trouble) -> Value {
             None => json!({"pointer": invalid.pointer}),
         },
         Trouble::InUse(_, tools) => json!({"tools": tools}),
+        Trouble::AccessDenied {
+            rule: Some(rule), ..
+        } => json!({"rule": rule}),
         Trouble::InvalidArguments(_)
         | Trouble::InvalidRequest(_)
         | Trouble::NameReserved(_)
@@ -391,6 +394,7 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::NameTaken(..)
         | Trouble::Unauthenticated
         | Trouble::Forbidden { .. }
+        | Trouble::AccessDenied { rule: None, .. }
         | Trouble::SelfApproval
         | Trouble::ApprovedAlready(_)
         | Trouble::NotFound(_)

@@ -64,6 +64,9 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("refresh", millis(250), |broker| async move {
             broker.refresh().await
         }),
+        Duty::new("rules", millis(250), |broker| async move {
+            broker.access.look_at_rules().await
+        }),
         // A record has to be sealed within a second. Far more often than that: what has gathered is
         // then little, and the commits beside it do not wait for a core.
         Duty::new("seal", millis(50), |broker| async move {

@@ -70,6 +70,10 @@ metrics! {
     BREAKER = "hundi_breaker_state", Gauge, "Circuit breaker by name: 0 closed, 1 half open, 2 open.";
     STORE_BATCH = "hundi_store_batch_size", Histogram, "Changes written in one store transaction.";
     AUDIT_UNSEALED = "hundi_audit_unsealed", Gauge, "Audit records not yet sealed into the log.";
+    ACCESS = "hundi_access_total", Counter, "Calls and proposals held against access rules, by decision.";
+    MASKED = "hundi_masked_total", Counter, "Values hidden of results by masks.";
+    INVOCATIONS = "hundi_invocations_total", Counter, "Calls of low-risk tools, by tool, kind and outcome.";
+    INVOCATION_SECONDS = "hundi_invocation_seconds", Histogram, "Time of such a call, by kind and step.";
     UPTIME = "hundi_uptime_seconds", Gauge, "Since the process started.";
 }
 
@@ -114,6 +118,23 @@ labels! {
         Provider = "provider",
         /// The outcome durable.
         Settle = "settle",
+    }
+    /// A step of a call of a low-risk tool.
+    CallStep {
+        /// The tool, and whether it may be used at all.
+        Tool = "tool",
+        /// Access rules, the arguments, freezes.
+        Access = "access",
+        /// The pace.
+        Rates = "rates",
+        /// The source, and that the record can be written.
+        Source = "source",
+        /// The call itself.
+        Execute = "execute",
+        /// What is hidden of its answer.
+        Mask = "mask",
+        /// The record.
+        Audit = "audit",
     }
     /// What became of a reservation that was asked for.
     BudgetCheck {
@@ -237,6 +258,35 @@ pub fn resolved(executed: bool) {
 pub fn commit_phase(phase: Phase, took: Duration) {
     recorder();
     histogram!(COMMIT_SECONDS, "phase" => phase.label()).record(took);
+}
+
+/// Access rules were asked, and said yes or no.
+pub fn access(allowed: bool) {
+    recorder();
+    counter!(ACCESS, "decision" => access_label(allowed)).increment(1);
+}
+
+fn access_label(allowed: bool) -> &'static str {
+    if allowed { "allow" } else { "deny" }
+}
+
+/// So many values of one result were hidden.
+pub fn masked(values: usize) {
+    recorder();
+    counter!(MASKED).increment(u64::try_from(values).unwrap_or(u64::MAX));
+}
+
+/// A low-risk tool of the catalogue was called. `kind` and `outcome` are of small closed lists.
+pub fn invoked(tool: &str, kind: &'static str, outcome: &'static str) {
+    recorder();
+    let tool = tool.to_owned();
+    counter!(INVOCATIONS, "tool" => tool, "kind" => kind, "outcome" => outcome).increment(1);
+}
+
+/// A step of such a call is over.
+pub fn invocation_step(kind: &'static str, step: CallStep, took: Duration) {
+    recorder();
+    histogram!(INVOCATION_SECONDS, "kind" => kind, "step" => step.label()).record(took);
 }
 
 /// A reservation was asked for.
@@ -370,6 +420,7 @@ fn with_buckets() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(full(DECISION_SECONDS), DECISION_BUCKETS)?
         .set_buckets_for_metric(full(COMMIT_SECONDS), COMMIT_BUCKETS)?
+        .set_buckets_for_metric(full(INVOCATION_SECONDS), COMMIT_BUCKETS)?
         .set_buckets_for_metric(full(STORE_BATCH), BATCH_BUCKETS)
 }
 
@@ -425,6 +476,15 @@ fn start_at_zero() {
             let (channel, result) = (channel.label(), result.label());
             counter!(NOTIFICATIONS, "channel" => channel, "result" => result).absolute(0);
         }
+    }
+    for allowed in [true, false] {
+        counter!(ACCESS, "decision" => access_label(allowed)).absolute(0);
+    }
+    counter!(MASKED).absolute(0);
+    // There is no tool yet that could have been called.
+    counter!(INVOCATIONS, "tool" => "", "kind" => "builtin", "outcome" => "ok").absolute(0);
+    for step in CallStep::ALL {
+        let _ = histogram!(INVOCATION_SECONDS, "kind" => "builtin", "step" => step.label());
     }
     counter!(POLLS).absolute(0);
     counter!(POLLED_PAYOUTS).absolute(0);

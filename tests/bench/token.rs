@@ -61,6 +61,7 @@ fn proposal(args: &Canonical) -> Option<Proposal> {
         approvals_needed: 0,
         execute_on_approval: false,
         origin: Default::default(),
+        access: hundi::domain::access::Basis::default(),
         prompt_hash: None,
     };
     let token = LiveToken {

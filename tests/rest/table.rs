@@ -47,6 +47,7 @@ impl There {
             "agent" | "agent_id" => (json!("payer"), json!("never")),
             "tool" | "name" => (json!("noop"), json!("never")),
             "source" => (json!("erp"), json!("never")),
+            "rule" => (json!("night_off"), json!("never")),
             "seq" => (json!(1), json!(99_999)),
             other => panic!("say what `{other}` names, here"),
         }
@@ -64,6 +65,7 @@ fn sample(operation: &Operation) -> Map<String, Value> {
         "create_source" | "replace_source" => {
             json!({"name": "erp", "kind": "sqlite", "config": {"path": "/x.db"}})
         }
+        "check_access" => json!({"who": {"agent": "payer"}, "tool": "noop"}),
         "invoke_tool" => json!({"arguments": {}}),
         "register_payee" => json!({"name": "Acme", "fund_accounts": ["fa_1"]}),
         "freeze" | "unfreeze" => json!({"scope": "all", "reason": "drill"}),

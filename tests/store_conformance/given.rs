@@ -89,6 +89,7 @@ pub fn proposal(n: u32) -> Proposal {
             approvals_needed: 0,
             execute_on_approval: false,
             origin: Default::default(),
+            access: hundi::domain::access::Basis::default(),
             prompt_hash: None,
         }),
         state: State::Allowed,

@@ -1,14 +1,17 @@
-//! Who may come in: keys, and whether this node holds the keys of its peers.
+//! Who may come in and what they may use: keys, access rules, and whether this node holds the keys of
+//! its peers.
 
 mod key_cache;
 pub mod keys;
 pub mod owner;
 pub mod peers;
+pub mod rules;
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use crate::broker::core::Core;
+use crate::broker::core::snapshot::Snapshot;
 use crate::domain::secret::Secret;
 
 /// The handle. Cheap to clone.
@@ -21,6 +24,7 @@ pub struct Parts {
     key_cache: key_cache::KeyCache,
     peers: peers::Peers,
     owner: OnceLock<Secret>,
+    in_force: Snapshot<rules::InForce>,
 }
 
 impl Deref for Access {
@@ -48,6 +52,7 @@ impl Access {
             key_cache: key_cache::KeyCache::default(),
             peers: peers::Peers::default(),
             owner: OnceLock::new(),
+            in_force: Snapshot::default(),
         }))
     }
 

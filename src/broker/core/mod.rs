@@ -12,6 +12,7 @@ pub mod places;
 mod ports;
 mod request;
 mod settings;
+pub(in crate::broker) mod snapshot;
 mod trouble;
 
 use std::ops::Deref;

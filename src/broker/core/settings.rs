@@ -11,6 +11,7 @@ use crate::domain::retention::Retention;
 use crate::domain::secret::Secret;
 use crate::domain::upstream::UpstreamRules;
 use crate::ephemeral::Bucket;
+use crate::governance::access::rules::ByDefault;
 use crate::governance::integrity::Weights;
 
 /// How the broker behaves where neither policy nor tool says otherwise.
@@ -59,6 +60,8 @@ pub struct Settings {
     pub bounds: Bounds,
     /// Names of this process's master keys, the newest first; empty where it has none.
     pub masters: Vec<String>,
+    /// What happens to a call of which no access rule says anything.
+    pub access_default: ByDefault,
     /// How long what may be dropped is kept.
     pub retention: Retention,
 }
@@ -161,6 +164,7 @@ impl Default for Settings {
             relist_every: Duration::from_secs(60),
             bounds: Bounds::default(),
             masters: Vec::new(),
+            access_default: ByDefault::default(),
             retention: Retention::default(),
         }
     }

@@ -45,6 +45,14 @@ pub enum Trouble {
         /// The caller's roles.
         roles: Roles,
     },
+    /// Access rules do not let the caller use the tool.
+    #[error("{why}{}", .rule.as_ref().map(|rule| format!(" (`{rule}`)")).unwrap_or_default())]
+    AccessDenied {
+        /// In words that name no rule.
+        why: &'static str,
+        /// The rule, for those who may read rules.
+        rule: Option<String>,
+    },
     /// The proposer is the approver.
     #[error("a proposal cannot be approved by its own proposer")]
     SelfApproval,
@@ -152,6 +160,7 @@ impl Trouble {
             Trouble::UpstreamUnavailable(_) => "upstream_unavailable",
             Trouble::Unauthenticated => "unauthenticated",
             Trouble::Forbidden { .. } => "forbidden",
+            Trouble::AccessDenied { .. } => "access_denied",
             Trouble::SelfApproval => "self_approval",
             Trouble::ApprovedAlready(_) => "approved_already",
             Trouble::NotFound(_) => "not_found",
@@ -186,7 +195,10 @@ impl Trouble {
             | Trouble::Invalid(_)
             | Trouble::NameReserved(_) => 400,
             Trouble::Unauthenticated => 401,
-            Trouble::Forbidden { .. } | Trouble::SelfApproval | Trouble::ToolDisabled(_) => 403,
+            Trouble::Forbidden { .. }
+            | Trouble::AccessDenied { .. }
+            | Trouble::SelfApproval
+            | Trouble::ToolDisabled(_) => 403,
             Trouble::UnknownTool(_) | Trouble::NotFound(_) => 404,
             Trouble::ToolQuarantined(_)
             | Trouble::ToolUnusable(_)
@@ -245,6 +257,7 @@ impl Trouble {
             | Trouble::OutputInvalid(..)
             | Trouble::Unauthenticated
             | Trouble::Forbidden { .. }
+            | Trouble::AccessDenied { .. }
             | Trouble::NotFound(_)
             | Trouble::Off(_) => Recovery::Stop,
         }

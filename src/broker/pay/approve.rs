@@ -58,7 +58,7 @@ impl Pay {
             })
             .await?;
         self.execute_if_asked(&approved).await;
-        Ok(shown(approved))
+        Ok(shown(self.seen_by(who, approved)))
     }
 
     /// A person says no.
@@ -134,7 +134,7 @@ impl Pay {
             })
             .await?;
         self.learn_prompt(&settled).await;
-        Ok(shown(settled))
+        Ok(shown(self.seen_by(who, settled)))
     }
 
     /// Reads, checks, writes; again if somebody else wrote in between.

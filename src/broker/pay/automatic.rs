@@ -12,7 +12,7 @@ use crate::broker::core::{CommitRequest, Committed, Trouble};
 use crate::domain::errands::Errand;
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::{Principal, Role};
-use crate::domain::proposal::{Proposal, State};
+use crate::domain::proposal::{Origin, Proposal, State};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Standing, Tool};
 
@@ -27,14 +27,7 @@ impl Pay {
         if !proposal.fixed.execute_on_approval || proposal.state != State::Allowed {
             return;
         }
-        let who = Principal {
-            id: "hundi:automatic".to_owned(),
-            name: "hundi".to_owned(),
-            org: proposal.fixed.org.clone(),
-            roles: Role::Agent.into(),
-            agent: Some(proposal.fixed.agent.clone()),
-            person: None,
-        };
+        let who = in_its_name(proposal);
         if let Err(error) = self.commit_as(&who, proposal.clone()).await {
             tracing::error!(proposal = %proposal.fixed.id, %error, "automatic commit failed");
         }
@@ -90,7 +83,11 @@ impl Pay {
         let as_proposed = |tool: &Tool| {
             tool.standing == Standing::Accepted && tool.digest == proposal.fixed.tool_digest
         };
-        Ok(refusal.is_none() && tool.as_deref().is_some_and(as_proposed))
+        let Some(tool) = tool.filter(|tool| refusal.is_none() && as_proposed(tool)) else {
+            return Ok(false);
+        };
+        let who = in_its_name(proposal);
+        Ok(proposal.fixed.origin != Origin::Agent || self.tools.usable_by(&who).await?.has(&tool))
     }
 
     /// Puts out a token and presents it, as the agent would.
@@ -110,5 +107,17 @@ impl Pay {
             arguments: renewed.fixed.args.value(),
         };
         self.commit(who, request).await
+    }
+}
+
+/// The broker, acting for the agent that proposed.
+fn in_its_name(proposal: &Proposal) -> Principal {
+    Principal {
+        id: "hundi:automatic".to_owned(),
+        name: "hundi".to_owned(),
+        org: proposal.fixed.org.clone(),
+        roles: Role::Agent.into(),
+        agent: Some(proposal.fixed.agent.clone()),
+        person: None,
     }
 }

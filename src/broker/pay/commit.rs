@@ -218,6 +218,14 @@ impl Pay {
         if let Some((refusal, detail)) = refusal {
             return Ok(Claimed::Refused(refusal, Some(detail)));
         }
+        if let Some(tool) = tool
+            .clone()
+            .filter(|_| proposal.fixed.origin == Origin::Agent)
+        {
+            // Rules that have come meanwhile hold for what was proposed before them. Nothing is
+            // spent: the token is as good as before.
+            self.tools.allowed(who, tool).await?;
+        }
         if tool
             .as_ref()
             .is_some_and(|tool| tool.standing == Standing::Away)
@@ -423,9 +431,11 @@ impl Pay {
     /// proposal as it then stands; unsettled if the store could not be told.
     pub(super) async fn settle_with(&self, proposal: &Proposal, outcome: Outcome) -> Proposal {
         let now = self.ports().ambient.now();
+        let outcome = self.masked_words(proposal, outcome);
         let change = match outcome {
             Outcome::Executed(receipt) => {
                 let news = withdrawn(proposal, &receipt);
+                let receipt = self.masked_receipt(proposal, receipt);
                 let taken_back = receipt.reversed.then(|| receipt.clone());
                 return match Change::confirm(proposal, receipt, now, "hundi") {
                     Ok((change, next)) => {

@@ -126,7 +126,7 @@ impl Pay {
         }
         let proposal = match notice.proposal {
             Some(id) => match self.ports().store.proposal(id).await {
-                Ok(proposal) => proposal,
+                Ok(proposal) => proposal.map(|proposal| self.masked(proposal)),
                 Err(_) => return Told::Failed(None),
             },
             None => None,

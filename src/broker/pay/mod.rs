@@ -23,6 +23,7 @@ pub mod query;
 pub mod reconcile;
 pub mod retention;
 mod room;
+mod seen;
 pub mod slack;
 mod slack_team;
 pub mod tokens;

@@ -12,6 +12,7 @@ use super::reconcile::notice;
 pub(in crate::broker) use crate::broker::audit::refusals::Kept;
 use crate::broker::core::measure;
 use crate::broker::core::{ProposeRequest, Proposed, Settings, Trouble};
+use crate::domain::access::Basis;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::canonical::Canonical;
 use crate::domain::change::{BudgetMove, Change, Conflict, Record};
@@ -47,6 +48,8 @@ pub(super) struct Ready {
     pub(super) effective: Effective,
     /// Who is paid, in the caller's words, or in the bank's.
     pub(super) claimed: Payee,
+    /// What the access rules said of it.
+    access: Basis,
     /// What the bank said of the payout it is about.
     pub(super) bank: BankWord,
 }
@@ -90,9 +93,10 @@ impl Pay {
         }
         let agent = who.agent.clone();
         let agent = agent.ok_or(Trouble::Forbidden { roles: who.roles })?;
-        let tool = self.proposable(who, &request.tool)?;
+        let (tool, access) = self.proposable(who, &request).await?;
         check_sizes(&request)?;
-        let mut ready = ready(agent, &tool, &request.arguments)?;
+        let ready = ready(agent, &tool, &request.arguments)?;
+        let mut ready = Ready { access, ..ready };
         if let Some(earlier) = self.replayed(who, &tool, &ready, &request).await? {
             return Ok(earlier);
         }
@@ -109,15 +113,23 @@ impl Pay {
         Err(Trouble::Changed)
     }
 
-    fn proposable(&self, who: &Principal, name: &str) -> Result<Arc<Tool>, Trouble> {
-        let tool = self
-            .tools
-            .catalogue()
-            .get(&who.org, name)
-            .filter(|tool| tool.risk == Risk::High);
-        let tool = tool.ok_or_else(|| Trouble::UnknownTool(shortened(name)))?;
-        self.tools.usable(&tool)?;
-        Ok(tool)
+    /// The tool, if it may be proposed by this caller now, and what that rests on. What others have
+    /// done at the bank is nobody's call, so no rule keeps it from being decided.
+    async fn proposable(
+        &self,
+        who: &Principal,
+        request: &ProposeRequest,
+    ) -> Result<(Arc<Tool>, Basis), Trouble> {
+        match request.origin {
+            Origin::Agent => {
+                let admitted = self.tools.admit(who, &request.tool, Risk::High).await?;
+                Ok((admitted.tool, admitted.basis))
+            }
+            Origin::Bank | Origin::Consequence => {
+                let tool = self.tools.standing(who, &request.tool, Risk::High)?;
+                Ok((tool, Basis::default()))
+            }
+        }
     }
 
     /// The earlier proposal of the same idempotency key, if there is one.
@@ -164,7 +176,7 @@ impl Pay {
         }
         let token = self.sealed(&earlier);
         Ok(Proposed {
-            proposal: earlier,
+            proposal: self.seen_by(who, earlier),
             token,
             replayed: true,
             stored: true,
@@ -236,8 +248,9 @@ impl Pay {
         }
         let reserve = self.reservation(&who.org, &asked, &gathered, proposal.state, now);
         let settings = self.settings();
+        let seen = self.masked(proposal.clone());
         let change = admission(
-            &proposal,
+            (&proposal, &seen),
             reserve.clone(),
             &gathered,
             who,
@@ -337,6 +350,7 @@ impl Pay {
             execute_on_approval: request.origin == Origin::Bank
                 || policy.is_some_and(|policy| policy.execute_on_approval),
             origin: request.origin,
+            access: ready.access.clone(),
             prompt_hash: prompt_hash(request),
         };
         let moving = Moving {
@@ -375,11 +389,19 @@ impl Pay {
         governance::budget::reserve(asked, &gathered.facts, pot)
     }
 
+    /// As its proposer is answered: a draft is shown to others as well, so it is masked.
+    fn answered(&self, proposal: Proposal) -> Proposal {
+        match proposal.state == State::Blocked {
+            true => self.masked(proposal),
+            false => proposal,
+        }
+    }
+
     /// A refusal that leaves no trace but a count.
     fn counted(&self, proposal: Proposal, gathered: &Gathered) -> Proposed {
         let limited = proposal.fixed.reason == Reason::RateLimited;
         Proposed {
-            proposal,
+            proposal: self.answered(proposal),
             token: None,
             replayed: false,
             stored: false,
@@ -397,7 +419,7 @@ impl Pay {
         let limited = fixed.reason == Reason::RateLimited;
         let retry_after_secs = limited.then_some(gathered.retry_after_secs.max(1));
         Proposed {
-            proposal,
+            proposal: self.answered(proposal),
             token,
             replayed: false,
             stored: true,
@@ -411,7 +433,8 @@ impl Pay {
     reason = "one call site, and every part is needed"
 )]
 fn admission(
-    proposal: &Proposal,
+    // As it is, and as people and records may see it.
+    (proposal, seen): (&Proposal, &Proposal),
     reserve: Option<BudgetMove>,
     gathered: &Gathered,
     who: &Principal,
@@ -433,8 +456,11 @@ fn admission(
         "findings": fixed.findings,
     });
     if !settings.unrecorded.contains(fixed.tool.as_str()) {
-        detail["arguments"] = fixed.args.value();
-        detail["payee"] = json!(fixed.payee);
+        detail["arguments"] = seen.fixed.args.value();
+        detail["payee"] = json!(seen.fixed.payee);
+    }
+    if !fixed.access.rules.is_empty() {
+        detail["access"] = json!({"rules": fixed.access.rules});
     }
     let record = Record::about(proposal, now, RecordKind::Proposed, &who.id)
         .deciding(verdict.decision(), fixed.reason.code())
@@ -442,7 +468,7 @@ fn admission(
     // What nobody wants to hear is not even written: refusals can come by the thousand.
     let told = told.filter(|_| one_by_one);
     let told = told.filter(|kind| settings.people.wants(*kind, fixed.reason.code()));
-    let told = told.map(|kind| notice(proposal, kind, now, fixed.reason.text()));
+    let told = told.map(|kind| notice(seen, kind, now, fixed.reason.text()));
     Change::admit(
         proposal.clone(),
         reserve,
@@ -482,6 +508,7 @@ fn ready(agent: AgentId, tool: &Tool, arguments: &Value) -> Result<Ready, Troubl
         value,
         effective,
         claimed,
+        access: Basis::default(),
         bank: BankWord::NotNeeded,
     })
 }
@@ -535,9 +562,4 @@ fn check_sizes(request: &ProposeRequest) -> Result<(), Trouble> {
         return bad("each of `samples` is at most 64 KiB");
     }
     Ok(())
-}
-
-/// A name as an error may repeat it.
-fn shortened(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(80).collect()
 }

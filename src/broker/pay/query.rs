@@ -90,7 +90,7 @@ impl Pay {
             filter.before = filling.last().map(Proposal::id).or(filter.before);
         };
         let without_token = |proposal| Proposed {
-            proposal,
+            proposal: self.seen_by(who, proposal),
             token: None,
             replayed: false,
             stored: true,
@@ -150,7 +150,7 @@ impl Pay {
                 .filter(|token| token.expires_at > now.secs());
         }
         Ok(Proposed {
-            proposal,
+            proposal: self.seen_by(who, proposal),
             token,
             replayed: false,
             stored: true,

@@ -317,6 +317,7 @@ impl Pay {
         actor: &str,
     ) -> Option<(Change, Proposal)> {
         let now = self.ports().ambient.now();
+        let receipt = &self.masked_receipt(proposal, receipt.clone());
         match proposal.state {
             State::Committing | State::InDoubt => {
                 Change::confirm(proposal, receipt.clone(), now, actor).ok()

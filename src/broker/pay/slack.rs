@@ -219,6 +219,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::ToolUnusable(_)
         | Trouble::UpstreamUnavailable(_)
         | Trouble::Forbidden { .. }
+        | Trouble::AccessDenied { .. }
         | Trouble::SelfApproval
         | Trouble::ApprovedAlready(_)
         | Trouble::AccountTaken { .. }

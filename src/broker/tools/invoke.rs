@@ -1,32 +1,35 @@
 //! Calling a low-risk tool: one function for every door, in nine steps.
 //!
-//! Who calls was asked by the door; what follows is the tool and its state, the arguments, freezes,
-//! the pace, the source, the call, the masks, the record, and the answer. Whatever a result says has
-//! passed the masks and is on record before anybody sees it: a call whose record cannot be written is
-//! answered as not available, and its result is dropped. What was carried out is recorded though its
-//! caller has hung up. A refusal before that leaves no record: whoever asks in vain fills nobody's
-//! log.
+//! Who calls was asked by the door; what follows is the tool and its state, the access rules and the
+//! arguments, freezes, the pace, the source, the call, the masks, the record, and the answer. Whatever
+//! a result says has passed the masks and is on record before anybody sees it. A call is not made
+//! while the store cannot be written; one whose record then cannot be written after all is answered as
+//! not available, and its result is dropped. What was carried out is recorded though its caller has
+//! hung up. A refusal before that leaves no record but the access rules' own: whoever asks in vain
+//! fills nobody's log.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Tools;
+use super::admit::{Admitted, kind_label};
+use super::hide;
 use crate::broker::core::Trouble;
-use crate::broker::core::measure::Timer;
 use crate::connector::registered;
 use crate::domain::access::Mask;
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::call::{Call, Reply, turned_away};
 use crate::domain::change::{Change, Record};
 use crate::domain::ids::{AgentId, TraceId};
-use crate::domain::principal::{Principal, Right};
+use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
 use crate::domain::schema;
 use crate::domain::tool::{Executor, Risk, Tool};
 use crate::governance;
-use crate::governance::access::masks::{self, HashKey};
+use crate::governance::access::masks::{self, Masked};
+use crate::telemetry::{self, CallStep};
 use crate::wire::Heard;
 
 /// The JSON-RPC code of arguments that a server does not take.
@@ -51,6 +54,38 @@ pub struct Invoked {
     pub duration: Duration,
 }
 
+/// How long each step of one call took, one after the other.
+struct Steps {
+    began: Instant,
+    last: Instant,
+    took: Vec<(CallStep, Duration)>,
+}
+
+impl Steps {
+    fn start() -> Self {
+        let began = Instant::now();
+        Self {
+            began,
+            last: began,
+            took: Vec::new(),
+        }
+    }
+
+    fn end(&mut self, step: CallStep) {
+        let now = Instant::now();
+        self.took.push((step, now.duration_since(self.last)));
+        self.last = now;
+    }
+
+    fn count(&self, tool: &Tool, outcome: &'static str) {
+        let kind = kind_label(tool);
+        telemetry::invoked(tool.name.as_str(), kind, outcome);
+        for (step, took) in &self.took {
+            telemetry::invocation_step(kind, *step, *took);
+        }
+    }
+}
+
 impl Tools {
     /// Calls a low-risk tool.
     pub async fn invoke(
@@ -59,15 +94,30 @@ impl Tools {
         tool: &str,
         arguments: &Value,
     ) -> Result<Invoked, Trouble> {
-        let timer = Timer::start();
-        let tool = self.callable(who, tool)?;
-        self.may_call_now(who, &tool, arguments).await?;
-        let (call, deadline) = self.call_of(&tool, arguments)?;
+        let mut steps = Steps::start();
+        let admitted = self.admit(who, tool, Risk::Low).await?;
+        steps.end(CallStep::Tool);
+        let ready = self.made_ready(who, &admitted, arguments, &mut steps);
+        let (call, deadline) = match ready.await {
+            Ok(ready) => ready,
+            Err(trouble) => {
+                steps.count(&admitted.tool, trouble.code());
+                return Err(trouble);
+            }
+        };
         let (tools, who) = (self.clone(), who.clone());
         // A task of its own: a caller that hangs up must not leave a call without its record.
         let task = self.load().tasks().spawn(async move {
             let heard = tools.ports().wire.relay(&call, deadline).await;
-            tools.answered(&who, &tool, heard, timer).await
+            steps.end(CallStep::Execute);
+            let answer = tools.answered(&who, &admitted, heard, &mut steps).await;
+            let outcome = match &answer {
+                Ok(answer) if answer.is_error => "error",
+                Ok(_) => "ok",
+                Err(trouble) => trouble.code(),
+            };
+            steps.count(&admitted.tool, outcome);
+            answer
         });
         task.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a call of a tool ended abnormally");
@@ -75,34 +125,37 @@ impl Tools {
         })
     }
 
-    /// What came back, on record and masked.
+    /// What came back, masked and on record.
     async fn answered(
         &self,
         who: &Principal,
-        tool: &Tool,
+        admitted: &Admitted,
         heard: Heard,
-        timer: Timer,
+        steps: &mut Steps,
     ) -> Result<Invoked, Trouble> {
         let trace = self.new_trace();
-        let held = self.held_to(tool, heard.reply);
+        let held = self.held_to(who, admitted, heard);
+        steps.end(CallStep::Mask);
         let outcome = match &held {
             Ok(held) if held.is_error => "error",
             Ok(_) => "ok",
             Err(trouble) => trouble.code(),
         };
-        self.record_call(who, tool, trace, outcome).await?;
+        let masked = held.as_ref().map(|held| held.masked.clone());
+        let masked = masked.unwrap_or_default();
+        telemetry::masked(masked.values);
+        self.record_call(who, admitted, trace, outcome, &masked)
+            .await?;
+        steps.end(CallStep::Audit);
         let held = held?;
         Ok(Invoked {
             content: held.content,
-            blocks: heard.blocks,
+            blocks: held.blocks,
             is_error: held.is_error,
-            masked: held.masked,
+            masked: held.masked.places,
             trace,
-            version: match &tool.executor {
-                Executor::Registered(of) => Some(of.version),
-                Executor::Upstream { .. } | Executor::Noop | Executor::Bank => None,
-            },
-            duration: timer.elapsed(),
+            version: version(&admitted.tool),
+            duration: steps.began.elapsed(),
         })
     }
 
@@ -111,28 +164,26 @@ impl Tools {
         TraceId::at(ambient.now(), ambient.bytes())
     }
 
-    /// The tool, if this caller may call it at all and it may be called now.
-    fn callable(&self, who: &Principal, name: &str) -> Result<Arc<Tool>, Trouble> {
-        if !who.may(Right::ReadOwn) {
-            return Err(Trouble::Forbidden { roles: who.roles });
-        }
-        let found = self.catalogue().get(&who.org, name);
-        let found = found.filter(|tool| tool.risk == Risk::Low);
-        let tool = found.ok_or_else(|| Trouble::UnknownTool(name.chars().take(128).collect()))?;
-        self.usable(&tool)?;
-        Ok(tool)
-    }
-
-    async fn may_call_now(
+    /// Everything that can refuse a call that rules let through, and the call itself.
+    async fn made_ready(
         &self,
         who: &Principal,
-        tool: &Tool,
+        admitted: &Admitted,
         arguments: &Value,
-    ) -> Result<(), Trouble> {
+        steps: &mut Steps,
+    ) -> Result<(Call, Duration), Trouble> {
+        let tool = &admitted.tool;
         schema::validate(tool, arguments).map_err(Trouble::InvalidArguments)?;
         self.not_frozen(who, tool, arguments).await?;
+        steps.end(CallStep::Access);
         self.pace_through(&who.org, &tool.name).await?;
-        self.pace_registered(who, tool).await
+        self.pace_registered(who, tool).await?;
+        steps.end(CallStep::Rates);
+        let ready = self.call_of(tool, arguments)?;
+        // What cannot be put on record is not done.
+        self.ports().store.ping().await?;
+        steps.end(CallStep::Source);
+        Ok(ready)
     }
 
     fn call_of(&self, tool: &Tool, arguments: &Value) -> Result<(Call, Duration), Trouble> {
@@ -156,38 +207,41 @@ impl Tools {
         }
     }
 
-    /// A reply, held to what a registered tool's document says of its results.
-    fn held_to(&self, tool: &Tool, reply: Reply) -> Result<Held, Trouble> {
-        let Executor::Registered(of) = &tool.executor else {
-            let (content, is_error) = told(reply)?;
-            return Ok(Held {
-                content,
-                is_error,
-                masked: Vec::new(),
-            });
+    /// What came back, held to what a registered tool's document says of its results, and masked.
+    fn held_to(&self, who: &Principal, admitted: &Admitted, heard: Heard) -> Result<Held, Trouble> {
+        let (tool, hidden) = (&admitted.tool, admitted.basis.hidden());
+        let (content, is_error) = match &tool.executor {
+            Executor::Registered(of) => {
+                let reply = registered::answered(of, heard.reply);
+                let content = told_by_source(tool, reply, &hidden)?;
+                if let Some(schema) = &of.def.output_schema {
+                    let name = || tool.name.to_string();
+                    schema::fits(&of.output, schema, &content)
+                        .map_err(|why| Trouble::OutputInvalid(name(), why))?;
+                }
+                (content, false)
+            }
+            Executor::Upstream { .. } | Executor::Noop | Executor::Bank => {
+                told(heard.reply, &hidden)?
+            }
         };
-        let masks = masks::united(of.def.masks.iter());
-        let reply = registered::answered(of, reply);
-        let mut content = told_by_source(tool, reply, &masks)?;
-        if let Some(schema) = &of.def.output_schema {
-            let name = || tool.name.to_string();
-            schema::fits(&of.output, schema, &content)
-                .map_err(|why| Trouble::OutputInvalid(name(), why))?;
-        }
-        let key = HashKey::of(self.ports().masters.for_masks(), &of.org);
+        let key = self.mask_key(who);
+        let shown = hide::answer(content, heard.blocks, is_error, &hidden, &key);
         Ok(Held {
-            masked: masks::apply(&mut content, &masks, &key).places,
-            content,
-            is_error: false,
+            content: shown.content,
+            blocks: shown.blocks,
+            is_error,
+            masked: shown.masked,
         })
     }
 
     async fn record_call(
         &self,
         who: &Principal,
-        tool: &Tool,
+        admitted: &Admitted,
         trace: TraceId,
         outcome: &str,
+        masked: &Masked,
     ) -> Result<(), Trouble> {
         let now = self.ports().ambient.now();
         let decision = if outcome == "ok" {
@@ -195,9 +249,17 @@ impl Tools {
         } else {
             Decision::Rejected
         };
+        let Admitted { tool, why, basis } = admitted;
+        let detail = json!({
+            "trace_id": trace,
+            "source": tool.server(),
+            "tool_version": version(tool),
+            "access": {"why": why, "rules": basis.rules},
+            "masked": {"values": masked.values, "unmatched": masked.unmatched},
+        });
         let mut record = Record::new(now, &who.org, RecordKind::ToolInvoked, &who.id)
             .deciding(decision, outcome)
-            .with(json!({"trace_id": trace, "source": tool.server()}));
+            .with(detail);
         record.agent.clone_from(&who.agent);
         record.tool = Some(tool.name.clone());
         let change = Change::documents(Vec::new(), Vec::new(), vec![record], Vec::new());
@@ -243,8 +305,17 @@ impl Tools {
 /// What may be told of a reply.
 struct Held {
     content: Value,
+    blocks: Value,
     is_error: bool,
-    masked: Vec<String>,
+    masked: Masked,
+}
+
+/// The version of a registered tool.
+fn version(tool: &Tool) -> Option<u64> {
+    match &tool.executor {
+        Executor::Registered(of) => Some(of.version),
+        Executor::Upstream { .. } | Executor::Noop | Executor::Bank => None,
+    }
 }
 
 /// What a source brought back. Its words may repeat what the masks hide.
@@ -283,24 +354,25 @@ fn told_by_source(tool: &Tool, reply: Reply, hidden: &[&Mask]) -> Result<Value, 
     }
 }
 
-/// What an upstream brought back.
-fn told(reply: Reply) -> Result<(Value, bool), Trouble> {
+/// What an upstream brought back. Its words may repeat what the masks hide.
+fn told(reply: Reply, hidden: &[&Mask]) -> Result<(Value, bool), Trouble> {
+    let why = |reply: &Reply| masks::of_source(&reply.why(), hidden).to_owned();
     match reply {
         Reply::Result { content, is_error } => Ok((content, is_error)),
         Reply::TooLarge { limit } => Err(Trouble::ResultTooLarge { limit }),
         Reply::TurnedAway { status, .. } => Err(Trouble::UpstreamRefused {
-            why: reply.why(),
+            why: why(&reply),
             recovery: turned_away(status),
         }),
         Reply::RpcError {
             code: INVALID_PARAMS,
             ..
         } => Err(Trouble::UpstreamRefused {
-            why: reply.why(),
+            why: why(&reply),
             recovery: Recovery::FixArgs,
         }),
         Reply::RpcError { .. } | Reply::NotSent(_) | Reply::Lost(_) => {
-            Err(Trouble::Upstream(reply.why()))
+            Err(Trouble::Upstream(why(&reply)))
         }
     }
 }

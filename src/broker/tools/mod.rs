@@ -2,7 +2,9 @@
 //! low-risk tools.
 
 mod accept;
+pub mod admit;
 pub mod catalogue;
+mod hide;
 pub mod invoke;
 mod listing;
 mod naming;
@@ -16,6 +18,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use crate::broker::access::Access;
+use crate::broker::audit::Audit;
 use crate::broker::core::Core;
 use crate::broker::core::Trouble;
 use crate::connector::Connector;
@@ -33,6 +37,8 @@ pub struct Tools(Arc<Parts>);
 /// What a [`Tools`] stands on, and what it keeps.
 pub struct Parts {
     core: Core,
+    audit: Audit,
+    access: Access,
     catalogue: catalogue::Catalogue,
     tending: watch::Tending,
     /// One more than the version of all documents at which the registry was read.
@@ -62,6 +68,8 @@ impl Tools {
     /// Over these.
     pub(in crate::broker) fn new(
         core: Core,
+        audit: Audit,
+        access: Access,
         tools: impl IntoIterator<Item = impl Into<Arc<Tool>>>,
     ) -> Self {
         let catalogue = catalogue::Catalogue::default();
@@ -74,6 +82,8 @@ impl Tools {
         let tending = watch::Tending::new(core.ports().wire.as_ref(), upstreams);
         Self(Arc::new(Parts {
             core,
+            audit,
+            access,
             catalogue,
             tending,
             registry_seen: AtomicU64::new(0),

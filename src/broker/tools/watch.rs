@@ -325,20 +325,22 @@ impl Tools {
         Ok(pins)
     }
 
-    /// The tools: every one with all there is to know for those who may read everything, and the
-    /// usable ones without what was accepted when for agents.
-    pub fn tools(&self, who: &Principal) -> Vec<ToolInfo> {
+    /// The tools: every one with all there is to know for those who keep or read the catalogue, and
+    /// for agents those that they may use, without what was accepted when.
+    pub async fn tools(&self, who: &Principal) -> Result<Vec<ToolInfo>, Trouble> {
         let infos = self.catalogue().infos(&who.org);
         let everything = who.may(Right::ReadSetup);
-        let shown = infos
-            .values()
-            .filter(|info| everything || info.standing == Standing::Accepted);
-        shown
+        let (tools, usable) = (self.catalogue().tools(&who.org), self.usable_by(who).await?);
+        let shown = infos.iter().filter(|(name, _)| {
+            everything || tools.get(*name).is_some_and(|tool| usable.has(tool))
+        });
+        let shown = shown.map(|(_, info)| info);
+        Ok(shown
             .map(|info| ToolInfo {
                 accepted_by: info.accepted_by.clone().filter(|_| everything),
                 ..info.clone()
             })
-            .collect()
+            .collect())
     }
 }
 

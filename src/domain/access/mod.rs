@@ -13,12 +13,14 @@
 //!   belong to the day on which they begin, so `fri` with `22:00-06:00` ends on Saturday morning.
 //! - A rule that is not enabled says nothing at all.
 
+mod basis;
 mod invalid;
 mod mask;
 mod read;
 mod rule;
 mod when;
 
+pub use basis::{Basis, RuleVersion};
 pub use invalid::Invalid;
 pub use mask::{BadPath, Mask, MaskDo, MaskPath};
 pub use rule::{Effect, Kind, Rule, RuleDef, RuleId, ToolPattern, What, Who};

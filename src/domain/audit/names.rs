@@ -134,6 +134,14 @@ listed! {
         ToolDeleted = "tool_deleted",
         /// A low-risk tool was called.
         ToolInvoked = "tool_invoked",
+        /// A low-risk call, or a proposal, was refused by access rules.
+        AccessDenied = "access_denied",
+        /// An access rule was made.
+        RuleCreated = "rule_created",
+        /// An access rule was replaced.
+        RuleChanged = "rule_changed",
+        /// An access rule was taken away.
+        RuleDeleted = "rule_deleted",
         /// A tool's definition was accepted.
         ToolAccepted = "tool_accepted",
         /// A tool's definition changed.

@@ -1,4 +1,4 @@
-//! Why a document of a source or a tool was refused: a stable code, the place, and what to do.
+//! Why a document of a source, a tool or a rule was refused: a stable code, the place, and what to do.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl fmt::Display for Position {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize)]
 #[error("{pointer}: {detail}")]
 pub struct Invalid {
-    /// `invalid_tool` or `invalid_source`. Never changes once released.
+    /// `invalid_tool`, `invalid_source` or `invalid_rule`. Never changes once released.
     pub code: &'static str,
     /// JSON Pointer to the field.
     pub pointer: String,
@@ -62,6 +62,11 @@ impl Invalid {
     /// A source's document is wrong at `pointer`.
     pub fn source(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new("invalid_source", pointer.into(), detail.into())
+    }
+
+    /// An access rule's document is wrong at `pointer`.
+    pub fn rule(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new("invalid_rule", pointer.into(), detail.into())
     }
 
     fn new(code: &'static str, pointer: String, detail: String) -> Self {

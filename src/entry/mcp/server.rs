@@ -18,7 +18,7 @@ use rmcp::model::{
     ErrorData, Implementation, ListPromptsRequestMethod, ListPromptsResult,
     ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod,
     ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
-    SubscriptionFilter,
+    SubscriptionFilter, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use rmcp::{Peer, ServerHandler};
@@ -106,6 +106,21 @@ impl Shared {
             known
         });
         surface
+    }
+
+    /// The tools that this caller may call now, in a stable order.
+    async fn list(&self, who: &Principal) -> Result<Vec<Tool>, Trouble> {
+        let usable = self.broker.tools.usable_by(who).await?;
+        let surface = self.surface(&who.org);
+        let list = surface.list(who.roles);
+        if usable.is_all() {
+            return Ok(list.to_vec());
+        }
+        let may = |listed: &&Tool| {
+            let route = surface.route(listed.name.as_ref());
+            route.is_some_and(|route| route.tool().is_none_or(|tool| usable.has(tool)))
+        };
+        Ok(list.iter().filter(may).cloned().collect())
     }
 
     /// What a tool's name leads to now.
@@ -303,8 +318,11 @@ impl ServerHandler for Door {
         if request.is_some_and(|page| page.cursor.is_some()) {
             return Err(ErrorData::invalid_params("there is one page only", None));
         }
-        let list = self.shared.surface(&who.org).list(who.roles);
-        Ok(ListToolsResult::with_all_items(list.to_vec()))
+        let list = self.shared.list(&who).await.map_err(|trouble| {
+            let data = json!({"code": trouble.code(), "recovery": trouble.recovery().code()});
+            ErrorData::internal_error(trouble.to_string(), Some(data))
+        })?;
+        Ok(ListToolsResult::with_all_items(list))
     }
 
     async fn call_tool(

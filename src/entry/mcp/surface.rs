@@ -43,13 +43,17 @@ impl Route {
         }
     }
 
-    fn is_usable(&self) -> bool {
+    /// The tool of the catalogue that it leads to, if it leads to one.
+    pub fn tool(&self) -> Option<&Arc<Tool>> {
         match self {
-            Route::Propose(tool) | Route::Commit(tool) | Route::Through(tool) => {
-                tool.standing == Standing::Accepted
-            }
-            Route::Operation(_) => true,
+            Route::Propose(tool) | Route::Commit(tool) | Route::Through(tool) => Some(tool),
+            Route::Operation(_) => None,
         }
+    }
+
+    fn is_usable(&self) -> bool {
+        let tool = self.tool();
+        tool.is_none_or(|tool| tool.standing == Standing::Accepted)
     }
 }
 

@@ -30,6 +30,7 @@ pub mod policies;
 mod proofs;
 mod registry;
 mod rest;
+mod rules;
 mod sources;
 mod step;
 mod tools;
@@ -330,7 +331,7 @@ pub async fn answer(
     operation.answer(call, input, Trouble::InvalidRequest).await
 }
 
-fn subjects() -> [Vec<Operation>; 13] {
+fn subjects() -> [Vec<Operation>; 14] {
     [
         pay::operations(),
         decisions::operations(),
@@ -338,6 +339,7 @@ fn subjects() -> [Vec<Operation>; 13] {
         registry::operations(),
         sources::operations(),
         access::operations(),
+        rules::operations(),
         agents::operations(),
         policies::operations(),
         payees::operations(),

@@ -146,7 +146,7 @@ fn fields(value: Value) -> Map<String, Value> {
 }
 
 async fn list(call: Call, _: Nothing) -> Result<ToolList, Trouble> {
-    let tools = call.broker.tools.tools(&call.who).into_iter();
+    let tools = call.broker.tools.tools(&call.who).await?.into_iter();
     let tools = tools
         .map(|tool| Tool::of(&call.broker, &call.who.org, tool))
         .collect();

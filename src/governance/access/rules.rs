@@ -108,6 +108,17 @@ impl Why {
         }
     }
 
+    /// In one word. Never changes once released.
+    pub fn code(self) -> &'static str {
+        match self {
+            Why::Denied => "denied",
+            Why::Allowed => "allowed",
+            Why::NotAmongAllowed => "not_among_allowed",
+            Why::AllowedByDefault => "allowed_by_default",
+            Why::DeniedByDefault => "denied_by_default",
+        }
+    }
+
     /// One sentence about it, which names no rule.
     pub fn text(self) -> &'static str {
         match self {

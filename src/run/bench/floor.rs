@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use hundi::ambient::Ambient;
+use hundi::domain::access::Basis;
 use hundi::domain::audit::names::{Decision, RecordKind};
 use hundi::domain::call::{Call, Receipt};
 use hundi::domain::canonical::Canonical;
@@ -259,6 +260,7 @@ fn proposal(money: bool, now: Timestamp, ambient: &Ambient) -> Result<Proposal> 
             approvals_needed: 0,
             execute_on_approval: false,
             origin: Default::default(),
+            access: Basis::default(),
             prompt_hash: None,
         }),
         state: State::Allowed,
