@@ -53,6 +53,8 @@ pub struct Config {
     pub sandbox_listen: SocketAddr,
     /// Host names clients may use besides the local ones.
     pub public_hosts: Vec<String>,
+    /// Where browsers find the console; this machine under the port it listens on if unset.
+    pub public_url: Option<String>,
     /// Folders in which SQLite files of sources may lie.
     pub sqlite_dirs: Vec<PathBuf>,
     /// The private networks that sources may reach.

@@ -52,6 +52,7 @@ impl Reader<'_> {
             listen: self.address("listen"),
             sandbox_listen: self.address("sandbox_listen"),
             public_hosts: self.list("public_hosts"),
+            public_url: self.http_url("public_url"),
             sqlite_dirs: self
                 .list("sources.sqlite_dirs")
                 .into_iter()

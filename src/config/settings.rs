@@ -138,6 +138,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("listen",        Kind::Address,  Some("127.0.0.1:8787"), "where the server answers"),
     setting("sandbox_listen", Kind::Address, Some("127.0.0.1:8788"), "where the sandbox bank answers; port 0 picks a free one"),
     setting("public_hosts",  Kind::List,     Some(""), "host names clients may use besides localhost and plain addresses"),
+    setting("public_url",    Kind::HttpUrl,  None, "where browsers find the console, as https://pay.example.com; http://localhost:PORT if unset"),
     setting("allowed_origins", Kind::List,   Some(""), "web origins (pages in a browser) that may call besides the local ones"),
     setting("tls_in_front",  Kind::Switch,   Some("false"), "a proxy in front speaks TLS: answers carry HSTS"),
 

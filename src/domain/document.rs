@@ -146,7 +146,7 @@ fn spelt(value: &impl Serialize) -> Value {
 }
 
 /// The kinds whose [`Document::CACHED`] is `false`, for stores, which see names and no types.
-pub const NEVER_CACHED: [&str; 16] = [
+pub const NEVER_CACHED: [&str; 18] = [
     "bank_payout",
     "borrowed_reference",
     "button",
@@ -155,9 +155,11 @@ pub const NEVER_CACHED: [&str; 16] = [
     "case_seen",
     "errand",
     "head",
+    "login_link",
     "payment_mark",
     "poll",
     "seal",
+    "session",
     "spool",
     "tile",
     "webhook",

@@ -35,6 +35,7 @@ pub mod roles;
 pub mod rules;
 pub mod schema;
 pub mod secret;
+pub mod statement;
 pub mod strict;
 pub mod time;
 pub mod token;

@@ -33,6 +33,28 @@ pub fn plain_json(json: &str) -> String {
     shown
 }
 
+/// A text as people check it: what hides, or turns its neighbours around, is spelled out where it
+/// stands. The joiners stay, because names in Persian and Hindi need them.
+pub fn seen(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match hides(c) {
+            true => shown.push_str(&format!("\u{2039}U+{:04X}\u{203a}", u32::from(c))),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Controls, marks of direction, what has no width, tags, and separators of lines.
+fn hides(c: char) -> bool {
+    let unseen = matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+        | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || unseen
+}
+
 /// Controls (C0, C1), and characters that change how their neighbours are read and are not seen
 /// themselves: line and paragraph separators, marks of direction, zero widths, tags.
 fn steers(c: char) -> bool {
@@ -59,6 +81,28 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(plain(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_hides_is_seen_and_names_keep_their_joiners() {
+        let cases = [
+            ("Acme", "Acme"),
+            ("می\u{200c}خواهم", "می\u{200c}خواهم"),
+            ("क\u{200d}ष", "क\u{200d}ष"),
+            ("pay\u{202e}x", "pay‹U+202E›x"),
+            (
+                "a\u{ad}b\u{200b}c\u{2060}\u{feff}",
+                "a‹U+00AD›b‹U+200B›c‹U+2060›‹U+FEFF›",
+            ),
+            (
+                "\u{e0041}\u{2028}\n\u{9b}",
+                "‹U+E0041›‹U+2028›‹U+000A›‹U+009B›",
+            ),
+            ("\u{2066}\u{2069}\u{61c}", "‹U+2066›‹U+2069›‹U+061C›"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(seen(text), expected);
         }
     }
 

@@ -33,9 +33,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use answer::{Problem, ok};
 pub use caller::Caller;
-pub use harden::harden;
+pub use harden::{OwnHeaders, harden};
 pub use openapi::{Op, Param, document};
-pub use serve::{Limits, serve};
+pub use serve::{Limits, Peer, serve};
 pub use visit::Visit;
 
 use crate::broker::Broker;

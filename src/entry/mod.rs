@@ -1,6 +1,7 @@
 //! How work arrives: a call, a click, a webhook, the clock.
 
 pub mod cli;
+pub mod console;
 pub mod gate;
 pub mod http;
 pub mod mcp;

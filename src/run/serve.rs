@@ -11,6 +11,7 @@ use hundi::broker::access::keys::FirstKeys;
 use hundi::config::Config;
 use hundi::domain::ids::hex;
 use hundi::entry::cli::{Failure, ServeArgs};
+use hundi::entry::console::{self, PublicUrl};
 use hundi::entry::http::{self, HttpOptions};
 use hundi::entry::mcp::{McpHttp, McpHttpOptions};
 use hundi::entry::origin::Names;
@@ -47,15 +48,19 @@ pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(),
         app.first_look().await?;
         let first = app.welcome().await?;
         let server = Server::start(app, config, listener)?;
+        let link = server.console_link(first.as_ref()).await?;
         if let Some(path) = &args.bootstrap {
-            write_private(path, &server.bootstrap(first.as_ref(), kept))?;
+            write_private(
+                path,
+                &server.bootstrap(first.as_ref(), link.as_deref(), kept),
+            )?;
         }
         let owner = server.app.broker.access.owners_key();
         let running = super::door::say_running(config, &server.url(), &owner)?;
         if let Err(error) = server.app.hear_from_bank(server.address).await {
             tracing::warn!(%error, "the sandbox bank will not tell of its payouts by webhook");
         }
-        server.greet(config, first.as_ref(), out)?;
+        server.greet(config, first.as_ref(), link.as_deref(), out)?;
         told_to_stop().await;
         tracing::info!("stopping: no new work; finishing what was claimed");
         server.stop().await;
@@ -70,6 +75,7 @@ pub struct Server {
     pub address: SocketAddr,
     /// What it serves.
     pub app: App,
+    public: PublicUrl,
     mcp: McpHttp,
     closing: CancellationToken,
     stop_duties: watch::Sender<bool>,
@@ -82,7 +88,15 @@ impl Server {
     pub fn start(app: App, config: &Config, listener: TcpListener) -> Result<Self, Failure> {
         let address = listener.local_addr()?;
         let closing = CancellationToken::new();
-        let names = Names::new(config.public_hosts.clone(), config.allowed_origins.clone());
+        let public = match &config.public_url {
+            Some(url) => PublicUrl::read(url).ok_or_else(|| {
+                Failure::of("public_url (HUNDI_PUBLIC_URL) is no http or https address")
+            })?,
+            None => PublicUrl::local(address.port()),
+        };
+        let hosts = config.public_hosts.iter().cloned();
+        let hosts = hosts.chain([public.host().to_owned()]);
+        let names = Names::new(hosts, config.allowed_origins.clone());
         let options = McpHttpOptions {
             names: names.clone(),
             shutdown: closing.clone(),
@@ -95,7 +109,8 @@ impl Server {
             closing: closing.clone(),
         };
         let rest = http::routes(app.broker.clone(), options.clone());
-        let routes: Router = rest.nest("/mcp", mcp.router.clone());
+        let console = console::routes(app.broker.clone(), public.clone(), closing.clone());
+        let routes: Router = rest.nest("/mcp", mcp.router.clone()).merge(console);
         let router = http::harden(routes, &options);
         let limits = limits();
         let doors = tokio::spawn(http::serve(listener, router, limits, closing.clone()));
@@ -104,6 +119,7 @@ impl Server {
         Ok(Self {
             address,
             app,
+            public,
             mcp,
             closing,
             stop_duties,
@@ -117,14 +133,32 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// The link that signs the first admin in, once; made with the first keys.
+    async fn console_link(&self, first: Option<&FirstKeys>) -> Result<Option<String>, Failure> {
+        let Some(first) = first else {
+            return Ok(None);
+        };
+        let access = &self.app.broker.access;
+        let admin = access.authenticate(&first.admin_key).await?;
+        let (text, _) = access.link_for(&admin).await?;
+        Ok(Some(format!("{}/console/sign-in?link={text}", self.public)))
+    }
+
     /// What `--bootstrap` writes: the keys that were made at this start, else the ones that the
     /// file has kept since an earlier one; and the addresses, which may be others each time.
-    fn bootstrap(&self, first: Option<&FirstKeys>, kept: Option<Map<String, Value>>) -> Value {
+    fn bootstrap(
+        &self,
+        first: Option<&FirstKeys>,
+        link: Option<&str>,
+        kept: Option<Map<String, Value>>,
+    ) -> Value {
         let kept = |name: &str| kept.as_ref().and_then(|kept| kept.get(name).cloned());
         json!({
             "admin_key": first.map(|first| json!(first.admin_key)).or(kept("admin_key")),
             "agent_key": first.map(|first| json!(first.agent_key)).or(kept("agent_key")),
             "agent_id": first.map(|first| json!(first.agent_id)).or(kept("agent_id")),
+            "console_link": link.map(Value::from).or(kept("console_link")),
+            "console_url": format!("{}/console", self.public),
             "url": self.url(),
             "mcp_url": format!("{}/mcp", self.url()),
             "sandbox_url": self.app.sandbox_url,
@@ -135,6 +169,7 @@ impl Server {
         &self,
         config: &Config,
         first: Option<&FirstKeys>,
+        link: Option<&str>,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
         let url = self.url();
@@ -144,6 +179,7 @@ impl Server {
             out,
             "  REST  {url}/v1      (description: {url}/openapi.json)"
         )?;
+        writeln!(out, "  web   {}/console", self.public)?;
         if let Some(sandbox) = &self.app.sandbox_url {
             writeln!(out, "  bank  {sandbox}   sandbox: no money moves")?;
         }
@@ -161,6 +197,10 @@ impl Server {
                 "  agent key  {}   (agent {})",
                 first.agent_key, first.agent_id
             )?;
+            if let Some(link) = link {
+                writeln!(out, "\nSign in to the console, once and within 15 minutes:")?;
+                writeln!(out, "  {link}")?;
+            }
             writeln!(out, "\nConnect an MCP client:")?;
             writeln!(
                 out,

@@ -61,6 +61,11 @@ impl Known {
         bool::from(stored.ct_eq(hash)).then(|| principal.clone())
     }
 
+    /// The holder of key `id`, for whoever has shown it before.
+    pub(super) fn standing(&self, id: &str) -> Option<Principal> {
+        self.keys.holders.get(id).map(|(_, who)| who.clone())
+    }
+
     /// Whom a Slack user acts as.
     pub(super) fn slack(&self, user: &str) -> Option<Principal> {
         self.keys.slack.get(user).cloned()

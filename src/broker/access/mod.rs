@@ -1,11 +1,12 @@
-//! Who may come in and what they may use: keys, access rules, and whether this node holds the keys of
-//! its peers.
+//! Who may come in and what they may use: keys, people in a browser, access rules, and whether this
+//! node holds the keys of its peers.
 
 mod key_cache;
 pub mod keys;
 pub mod owner;
 pub mod peers;
 pub mod rules;
+pub mod sessions;
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};

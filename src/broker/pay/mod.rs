@@ -26,6 +26,7 @@ mod room;
 mod seen;
 pub mod slack;
 mod slack_team;
+pub mod statement;
 pub mod tokens;
 mod unsent;
 pub(in crate::broker) mod withdrawn;

@@ -127,6 +127,20 @@ impl Pay {
         let _ = tokio::time::timeout(timeout, heard).await;
     }
 
+    /// Resolves when any proposal was written, here or on a node that tells of it, or after
+    /// `timeout`. Whoever waits looks again, whatever the reason.
+    pub async fn stirred(&self, timeout: Duration) {
+        let mut wakeups = self.memory().listen();
+        let mut others = self.memory().listen_to_others();
+        let heard = async {
+            tokio::select! {
+                _ = wakeups.recv() => {}
+                _ = next(&mut others) => {}
+            }
+        };
+        let _ = tokio::time::timeout(timeout, heard).await;
+    }
+
     async fn version(&self, id: ProposalId) -> Option<u64> {
         let stored = self.ports().store.proposal(id).await;
         stored.ok().flatten().map(|proposal| proposal.version)

@@ -112,6 +112,12 @@ listed! {
         KeyCreated = "key_created",
         /// An API key was ended.
         KeyRevoked = "key_revoked",
+        /// A one-time link that signs somebody in was made.
+        LinkCreated = "link_created",
+        /// Somebody signed in to the console.
+        SignedIn = "signed_in",
+        /// Somebody signed out of the console.
+        SignedOut = "signed_out",
         /// A token key was made.
         TokenKeyCreated = "token_key_created",
         /// A token key seals no more.

@@ -29,16 +29,18 @@ use crate::entry::origin::Names;
 /// (`broker::MAX_AWAIT`), so that it only ever ends what hangs.
 pub const TIME_LIMIT: Duration = Duration::from_secs(75);
 /// Where nobody has to show a key; a small pool of its own is for all of them.
-const UNSIGNED: [&str; 6] = [
+const UNSIGNED: [&str; 8] = [
     "/webhooks/razorpay",
     "/slack/actions",
     "/healthz",
     "/readyz",
     "/metrics",
     "/openapi.json",
+    "/console/sign-in",
+    "/console/language",
 ];
 
-/// On every answer. The broker shows no pages: nothing may be loaded, framed, guessed or kept.
+/// On every answer but the console's pages, which bring their own: nothing may be loaded, framed, guessed or kept.
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
@@ -53,6 +55,14 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
         HeaderValue::from_static("same-origin"),
     ),
 ];
+/// Put into an answer's extensions by a door whose pages have a content policy of their own, which
+/// then stays.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnHeaders;
+
+/// What such a door sets itself.
+const OWN: [HeaderName; 3] = [CONTENT_SECURITY_POLICY, REFERRER_POLICY, CACHE_CONTROL];
+
 /// Two years, as the preload lists ask.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
@@ -78,7 +88,7 @@ async fn pass(State(guard): State<Guard>, mut request: Request, next: Next) -> R
     let visitor = match visitors::admit(&guard.names, &request) {
         Ok(visitor) => visitor,
         Err(mut ended) => {
-            secure(ended.headers_mut(), guard.behind_tls);
+            secure(ended.headers_mut(), guard.behind_tls, false);
             return *ended;
         }
     };
@@ -92,7 +102,8 @@ async fn pass(State(guard): State<Guard>, mut request: Request, next: Next) -> R
         answer = Problem::Unread.into_response();
     }
     visitor.may_read(answer.headers_mut());
-    secure(answer.headers_mut(), guard.behind_tls);
+    let own = answer.extensions().get::<OwnHeaders>().is_some();
+    secure(answer.headers_mut(), guard.behind_tls, own);
     answer.map(|body| visiting.until_read(body))
 }
 
@@ -109,9 +120,11 @@ async fn run(request: Request, next: Next) -> Response {
     }
 }
 
-fn secure(headers: &mut HeaderMap, behind_tls: bool) {
+fn secure(headers: &mut HeaderMap, behind_tls: bool, own: bool) {
     for (name, value) in HEADERS {
-        headers.insert(name, value);
+        if !(own && OWN.contains(&name)) {
+            headers.insert(name, value);
+        }
     }
     if behind_tls {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);

@@ -4,6 +4,7 @@
 //!
 //! TLS ends in front of the broker, so there is none here.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ impl Default for Limits {
         }
     }
 }
+
+/// The address that a request came from: a proxy's, where there is one in front.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
 
 /// Most bytes of a request's head.
 const HEAD_BYTES: usize = 32 * 1024;
@@ -103,8 +108,12 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let inner = TowerToHyperService::new(router);
     let seat = sitting.seat();
+    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(seat.clone());
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         inner.call(request)
     });
     let serving = http1::Builder::new()

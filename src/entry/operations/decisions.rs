@@ -1,13 +1,20 @@
 //! What people, and proposers, say about a proposal: agree, refuse, take back, settle.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::pay::{NamedProposal, id, of_proposal};
-use super::{Call, Effect, Operation};
+use super::{Call, Effect, Operation, Rest, invalid};
+use crate::broker::pay::statement::Seen as Shown;
 use crate::broker::{Trouble, Word};
 use crate::domain::principal::Right;
+use crate::domain::statement::Verdict;
+use crate::domain::time::Timestamp;
 use crate::entry::shapes::ProposalInFull;
+use crate::entry::words;
 
 /// Longest words of a person.
 const MAX_WORDS: usize = 4096;
@@ -15,6 +22,19 @@ const MAX_WORDS: usize = 4096;
 pub(super) fn operations() -> Vec<Operation> {
     const DECIDED: &str = "the proposal as it then stands";
     vec![
+        Operation::new("get_statement", statement)
+            .says(
+                "Read a statement",
+                "What the caller would agree to: one canonical JSON document (RFC 8785) of \
+                 everything about the decision. Give `asked_at` and `digest` with the decision, and \
+                 it counts for exactly this.",
+            )
+            .needs(&[Right::ReadAll])
+            .rest(
+                Rest::get("/v1/proposals/{id}/statement")
+                    .spelt(&[("id", "proposal_id")])
+                    .answers(200, "the statement"),
+            ),
         Operation::new("approve_proposal", approve)
             .says(
                 "Approve a proposal",
@@ -50,12 +70,109 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn approve(call: Call, named: NamedProposal) -> Result<ProposalInFull, Trouble> {
-    let approved = call
-        .broker
-        .pay
-        .approve(&call.who, id(&named.proposal_id))
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AskedStatement {
+    /// A UUID, as the propose answered it.
+    proposal_id: String,
+    /// `approve` if absent.
+    decision: Option<Decision>,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Decision {
+    Approve,
+    Reject,
+}
+
+impl From<Decision> for Verdict {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Approve => Verdict::Approve,
+            Decision::Reject => Verdict::Reject,
+        }
+    }
+}
+
+/// What the caller would agree to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Statement")]
+struct StatementBody {
+    /// The document.
+    #[schemars(schema_with = "words::object")]
+    statement: Value,
+    /// Its exact bytes.
+    text: String,
+    /// SHA-256 of the bytes.
+    #[schemars(schema_with = "words::hash")]
+    digest: String,
+    /// What a passkey signs, base64url: SHA-256 of `hundi/approval/v1`, a zero byte and the bytes.
+    challenge: String,
+    /// When it was asked for; part of the document.
+    #[schemars(schema_with = "words::time")]
+    asked_at: String,
+}
+
+async fn statement(call: Call, asked: AskedStatement) -> Result<StatementBody, Trouble> {
+    let verdict = asked.decision.unwrap_or(Decision::Approve).into();
+    let id = id(&asked.proposal_id);
+    let (statement, at) = call.broker.pay.statement(&call.who, id, verdict).await?;
+    let text = statement.text();
+    Ok(StatementBody {
+        statement: serde_json::from_str(text).unwrap_or_default(),
+        text: text.to_owned(),
+        digest: statement.digest(),
+        challenge: URL_SAFE_NO_PAD.encode(statement.challenge()),
+        asked_at: at.to_string(),
+    })
+}
+
+/// The statement that the caller saw. The decision counts only if it is still what stands.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct SeenStatement {
+    /// As the statement was answered with.
+    #[serde(default)]
+    #[schemars(schema_with = "words::maybe_time")]
+    asked_at: Option<String>,
+    /// As the statement was answered with.
+    #[schemars(
+        regex(pattern = "^[0-9a-f]{64}$"),
+        title = "a SHA-256 in lower-case hex"
+    )]
+    digest: String,
+}
+
+impl SeenStatement {
+    fn read(self) -> Result<Shown, Trouble> {
+        let at = self.asked_at.as_deref().and_then(Timestamp::parse);
+        let asked_at = at.ok_or_else(|| invalid("`seen.asked_at` is the statement's own"))?;
+        Ok(Shown {
+            asked_at,
+            digest: self.digest,
+        })
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ApproveRequest {
+    /// A UUID, as the propose answered it.
+    proposal_id: String,
+    /// What was seen.
+    seen: Option<SeenStatement>,
+}
+
+async fn approve(call: Call, asked: ApproveRequest) -> Result<ProposalInFull, Trouble> {
+    let id = id(&asked.proposal_id);
+    let seen = asked.seen.map(SeenStatement::read).transpose()?;
+    let pay = &call.broker.pay;
+    pay.still_stands(&call.who, id, Verdict::Approve, seen.as_ref())
         .await?;
+    let approved = pay.approve(&call.who, id).await?;
     Ok(ProposalInFull::from(&approved))
 }
 

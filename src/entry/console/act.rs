@@ -1,0 +1,137 @@
+//! A form that was sent: one operation, with the reader's rights, under its REST names.
+
+use axum::body::Body;
+use axum::response::Response;
+use serde_json::Value;
+use subtle::ConstantTimeEq;
+
+use super::ask::Ask;
+use super::door::see;
+use super::form::Form;
+use crate::broker::Trouble;
+use crate::entry::operations::{self, Operation};
+
+/// A form that was not done.
+pub(super) struct Draft {
+    /// The operation.
+    pub op: String,
+    /// What was typed.
+    pub form: Form,
+    /// What went wrong, in words.
+    pub words: String,
+    /// For programs.
+    pub code: &'static str,
+    /// What the caller can do.
+    pub recovery: &'static str,
+    /// HTTP status of the page.
+    pub status: u16,
+}
+
+/// Does what a form asks for. The answer that sends the browser on; `None` if the page has to be
+/// shown again, with the draft or with what was made.
+pub(super) async fn act(ask: &mut Ask, body: Body) -> Option<Response> {
+    let form = match Form::read(body).await {
+        Ok(form) => form,
+        Err(trouble) => return Some(ask.failed(&trouble)),
+    };
+    match carry_out(ask, &form).await {
+        Ok(Some(made)) => {
+            ask.made = Some(made);
+            None
+        }
+        Ok(None) => {
+            let op = form.get("op").unwrap_or_default();
+            Some(see(&place(ask, form.get("next"), op)))
+        }
+        Err(trouble) => {
+            ask.draft = Some(Draft {
+                op: form.get("op").unwrap_or_default().to_owned(),
+                words: trouble.to_string(),
+                code: trouble.code(),
+                recovery: trouble.recovery().code(),
+                status: trouble.status(),
+                form,
+            });
+            None
+        }
+    }
+}
+
+/// Whether the form came out of a page of this very session.
+pub(super) fn is_ours(ask: &Ask, form: &Form) -> bool {
+    let token = ask.seat.form_token();
+    let given = form.get("token").unwrap_or_default();
+    bool::from(token.as_bytes().ct_eq(given.as_bytes()))
+}
+
+/// What was made, if it is to be shown; nothing if the page is to be looked at anew.
+async fn carry_out(ask: &Ask, form: &Form) -> Result<Option<Value>, Trouble> {
+    if !is_ours(ask, form) {
+        let words = "this form is not of this session; load the page again and repeat";
+        return Err(Trouble::InvalidRequest(words.to_owned()));
+    }
+    let name = form.get("op").unwrap_or_default();
+    let operation = operations::named(name).ok_or(Trouble::NotFound("operation"))?;
+    operation.refuse(&ask.seat.who)?;
+    let input = form.input(operation.input());
+    let input = input.map_err(Trouble::InvalidRequest)?;
+    let several: Vec<&str> = form.all("each").collect();
+    if several.is_empty() {
+        let answer = ask.ask(name, Value::Object(input)).await?;
+        return Ok((form.get("then") == Some("show")).then_some(answer));
+    }
+    for one in several {
+        let mut input = input.clone();
+        input.insert(subject(operation).to_owned(), Value::from(one));
+        ask.ask(name, Value::Object(input)).await?;
+    }
+    Ok(None)
+}
+
+/// The field that names what an operation is about: the last name of its path.
+fn subject(operation: &Operation) -> &'static str {
+    let rest = operation.rest.as_ref();
+    let last = rest.and_then(|rest| rest.names().last());
+    last.map_or("id", |(_, field)| field)
+}
+
+/// Where to look after it was done: the page itself or another of ours, with word of what was done.
+fn place(ask: &Ask, next: Option<&str>, op: &str) -> String {
+    let next = next.filter(|next| is_page(next));
+    let next = next.unwrap_or(&ask.path);
+    let mark = if next.contains('?') { '&' } else { '?' };
+    format!("{next}{mark}did={op}")
+}
+
+/// Whether a path is a page of the console: never another host, whatever browsers make of it.
+pub(super) fn is_page(path: &str) -> bool {
+    let rest = path.strip_prefix("/console");
+    let plain = |path: &str| {
+        path.bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    };
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?'])) && plain(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_elsewhere() {
+        for ours in ["/console", "/console/approvals?x=1", "/console?did=freeze"] {
+            assert!(is_page(ours), "{ours}");
+        }
+        for other in [
+            "",
+            "//evil.example",
+            "/consolex",
+            "https://evil.example/console",
+            "/console\\x",
+            "/console/a b",
+            "/console/\r\nx",
+        ] {
+            assert!(!is_page(other), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `/console/approvals`: what waits for people, the riskiest first; and one hold, rendered from the
+//! statement's bytes alone, so that what is read is what is decided on.
+
+use std::sync::Arc;
+
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ask::Ask;
+use super::frame::{Frame, Shown};
+use super::rows::{Finding, Row, payee, rows};
+use super::show;
+use crate::broker::Trouble;
+
+/// Most holds on one page.
+const PAGE: u32 = 200;
+/// Rows of a history.
+const PAST: u32 = 8;
+
+#[derive(Template)]
+#[template(path = "approvals.html", config = ".config/askama.toml")]
+struct Queue {
+    frame: Frame,
+    rows: Vec<Row>,
+    next: Option<String>,
+    may_decide: bool,
+}
+
+/// The queue: by how much speaks against it and how much it moves, then by age.
+pub(super) async fn list(ask: Arc<Ask>) -> Result<Shown, Trouble> {
+    let mut input = json!({"state": "held", "limit": PAGE});
+    if let Some(cursor) = ask.query("cursor") {
+        input["cursor"] = cursor.into();
+    }
+    let answer = ask.ask("list_proposals", input).await?;
+    let mut rows = rows(&answer, ask.lang);
+    rows.sort_by(|one, other| {
+        let risk = |row: &Row| (row.held_for, row.minor.unwrap_or(i64::MAX));
+        let riskier = risk(other).cmp(&risk(one));
+        riskier.then_with(|| one.created.cmp(&other.created))
+    });
+    Shown::of(&Queue {
+        rows,
+        next: answer["next_cursor"].as_str().map(str::to_owned),
+        may_decide: ask.may("approve_proposal"),
+        frame: ask.frame(ask.lang.t("Approvals")),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "approval.html", config = ".config/askama.toml")]
+struct Hold {
+    frame: Frame,
+    id: String,
+    state: String,
+    waits: bool,
+    may_decide: bool,
+    said: Said,
+    arguments: Vec<(String, String)>,
+    /// The exact bytes, for programs, and as they are seen.
+    bytes: String,
+    text: String,
+    digest: String,
+    asked_at: String,
+    given: Vec<String>,
+    ending: Option<Ending>,
+    of_agent: Vec<Row>,
+    of_payee: Vec<Row>,
+}
+
+/// What the statement says.
+struct Said {
+    amount: String,
+    payee: String,
+    payee_more: Vec<(String, String)>,
+    known: bool,
+    agent: String,
+    tool: String,
+    pin: String,
+    hash: String,
+    at_once: bool,
+    needed: u64,
+    policy: String,
+    findings: Vec<Finding>,
+    expires: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Ending {
+    pub by: String,
+    pub at: String,
+    pub reason: String,
+}
+
+/// One hold.
+pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
+    let id = ask.named("id").to_owned();
+    let asked = json!({"proposal_id": id});
+    let stands = ask.ask("get_proposal", asked.clone()).await?;
+    let answer = ask.ask("get_statement", asked).await?;
+    let text = answer["text"].as_str().unwrap_or_default().to_owned();
+    // From the bytes that are signed, and from nothing else.
+    let statement: Value = serde_json::from_str(&text).unwrap_or_default();
+    let said = said(&statement, &ask);
+    let past = json!({"agent": statement["agent_id"], "limit": PAST + 1});
+    let past = ask.ask("list_proposals", past).await?;
+    let others = |rows: Vec<Row>| -> Vec<Row> {
+        let others = rows.into_iter().filter(|row| row.id != id);
+        others.take(PAST as usize).collect()
+    };
+    let of_agent = others(rows(&past, ask.lang));
+    let of_payee = others(same_payee(&ask, &statement).await?);
+    let state = stands["state"].as_str().unwrap_or_default().to_owned();
+    let given = stands["approval"]["by"].as_array().into_iter().flatten();
+    Shown::of(&Hold {
+        waits: state == "held",
+        may_decide: ask.may("approve_proposal"),
+        arguments: show::leaves(&statement["arguments"]),
+        bytes: URL_SAFE_NO_PAD.encode(text.as_bytes()),
+        digest: answer["digest"].as_str().unwrap_or_default().to_owned(),
+        asked_at: answer["asked_at"].as_str().unwrap_or_default().to_owned(),
+        given: given.map(show::plain).collect(),
+        ending: Ending::deserialize(&stands["ending"])
+            .ok()
+            .map(|ending| Ending {
+                reason: show::seen(&ending.reason),
+                ..ending
+            }),
+        text: show::seen(&text),
+        frame: ask.frame(format!("{} {}", ask.lang.t("Approve"), said.amount)),
+        id,
+        state,
+        said,
+        of_agent,
+        of_payee,
+    })
+}
+
+/// What was proposed lately for the same account.
+async fn same_payee(ask: &Ask, statement: &Value) -> Result<Vec<Row>, Trouble> {
+    let paid = &statement["payee"];
+    let key = ["id", "account", "name"]
+        .into_iter()
+        .find(|key| paid[*key].is_string());
+    let Some(key) = key else {
+        return Ok(Vec::new());
+    };
+    let mut answer = ask.ask("list_proposals", json!({"limit": PAGE})).await?;
+    if let Some(all) = answer["proposals"].as_array_mut() {
+        all.retain(|one| one["payee"][key] == paid[key]);
+    }
+    Ok(rows(&answer, ask.lang))
+}
+
+fn said(statement: &Value, ask: &Ask) -> Said {
+    let text = |value: &Value| value.as_str().map(show::seen).unwrap_or_default();
+    let paid = &statement["payee"];
+    let findings = statement["findings"].as_array().into_iter().flatten();
+    let findings = findings.filter_map(|one| Finding::deserialize(one).ok());
+    let policy = statement["policy_version"].as_u64();
+    Said {
+        amount: show::amount(&statement["amount"], ask.lang),
+        payee: payee(paid),
+        payee_more: show::leaves(paid)
+            .into_iter()
+            .filter(|(_, value)| value != "—")
+            .collect(),
+        known: paid["id"].is_string(),
+        agent: text(&statement["agent_id"]),
+        tool: text(&statement["tool"]["name"]),
+        pin: text(&statement["tool"]["pin"]),
+        hash: text(&statement["arguments_hash"]),
+        at_once: statement["effect"] == "carried_out_at_once",
+        needed: statement["approvals_needed"].as_u64().unwrap_or(0),
+        policy: policy.map_or("—".to_owned(), |version| version.to_string()),
+        findings: findings
+            .map(|one| Finding {
+                detail: show::seen(&one.detail),
+                ..one
+            })
+            .collect(),
+        expires: text(&statement["expires_at"]),
+    }
+}

@@ -1,0 +1,180 @@
+//! A form as an operation's input: controls are named by the dotted path of the field, and their
+//! texts become what the published schema says the field is.
+//!
+//! Whether the input fits is then for the operation to say, in the words REST says it in.
+
+use axum::body::Body;
+use serde_json::{Map, Value};
+
+use crate::broker::Trouble;
+use crate::domain::strict;
+use crate::entry::gate;
+
+/// Controls that are no fields of the operation.
+const OWN: [&str; 5] = ["op", "token", "next", "then", "each"];
+
+/// What was sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads a form, bounded in bytes and in time.
+    pub async fn read(body: Body) -> Result<Self, Trouble> {
+        let bytes = gate::read_bytes(body).await;
+        let bytes = bytes.map_err(|error| Trouble::InvalidRequest(error.to_string()))?;
+        let pairs = url::form_urlencoded::parse(&bytes).into_owned();
+        // Browsers send line ends as the network does; what was typed has one sign.
+        let plain = |(name, value): (String, String)| (name, value.replace("\r\n", "\n"));
+        Ok(Self(pairs.map(plain).collect()))
+    }
+
+    /// The first text of this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut named = self.0.iter().filter(|(found, _)| found == name);
+        named.next().map(|(_, value)| value.as_str())
+    }
+
+    /// Every text of this name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter().filter(move |(found, _)| found == name);
+        named.map(|(_, value)| value.as_str())
+    }
+
+    /// The input that the fields make under this schema.
+    pub fn input(&self, schema: &Value) -> Result<Map<String, Value>, String> {
+        let mut input = Value::Object(Map::new());
+        let mut done: Vec<&str> = Vec::new();
+        for (name, _) in &self.0 {
+            if OWN.contains(&name.as_str()) || done.contains(&name.as_str()) {
+                continue;
+            }
+            done.push(name);
+            let texts: Vec<&str> = self.all(name).collect();
+            let place = place(schema, name);
+            if let Some(value) = read(name, place, &texts, is_needed(schema, name))? {
+                set(&mut input, name, value);
+            }
+        }
+        Ok(input.as_object().cloned().unwrap_or_default())
+    }
+}
+
+/// The schema of the field with this dotted name; what a schema leaves open is a text.
+fn place<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut here = schema;
+    for step in name.split('.') {
+        here = here.get("properties")?.get(step)?;
+    }
+    Some(here)
+}
+
+fn is_needed(schema: &Value, name: &str) -> bool {
+    let needed = schema.get("required").and_then(Value::as_array);
+    needed.is_some_and(|needed| needed.iter().any(|field| field == name))
+}
+
+fn is(schema: Option<&Value>, kind: &str) -> bool {
+    match schema.and_then(|schema| schema.get("type")) {
+        Some(Value::Array(kinds)) => kinds.iter().any(|one| one == kind),
+        Some(one) => one == kind,
+        None => false,
+    }
+}
+
+/// The value that the texts of one control say; `None` where nothing was said.
+fn read(
+    name: &str,
+    schema: Option<&Value>,
+    texts: &[&str],
+    needed: bool,
+) -> Result<Option<Value>, String> {
+    if is(schema, "array") {
+        let object = schema.and_then(|schema| schema.get("items"));
+        if is(object, "object") {
+            return json(name, texts.first().copied().unwrap_or_default());
+        }
+        let parts = texts.iter().flat_map(|text| text.split([',', '\n']));
+        let parts = parts.map(str::trim).filter(|part| !part.is_empty());
+        let list: Vec<Value> = parts.map(Value::from).collect();
+        return Ok((needed || !list.is_empty()).then_some(Value::Array(list)));
+    }
+    // The last one wins, so that a hidden `false` may stand before a box that says `true`.
+    let text = texts.last().copied().unwrap_or_default();
+    if text.trim().is_empty() {
+        let nothing = needed && is(schema, "null");
+        return Ok(nothing.then_some(Value::Null));
+    }
+    if is(schema, "integer") {
+        let plain = text.trim().replace([',', '_'], "");
+        let read = plain.parse::<i64>().map(Value::from);
+        return Ok(Some(read.unwrap_or_else(|_| Value::from(text))));
+    }
+    if is(schema, "boolean") {
+        let read = text.trim().parse::<bool>().map(Value::from);
+        return Ok(Some(read.unwrap_or_else(|_| Value::from(text))));
+    }
+    if is(schema, "number") {
+        let read = strict::parse(text.trim().as_bytes());
+        return Ok(Some(read.unwrap_or_else(|_| Value::from(text))));
+    }
+    let open = schema.is_some_and(|schema| schema.get("type").is_none());
+    if is(schema, "object") || (open && schema.is_some_and(|schema| schema.get("enum").is_none())) {
+        return json(name, text);
+    }
+    Ok(Some(Value::from(text)))
+}
+
+fn json(name: &str, text: &str) -> Result<Option<Value>, String> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let value = strict::parse(text.as_bytes());
+    value
+        .map(Some)
+        .map_err(|error| format!("`{name}` is not readable as JSON: {error}"))
+}
+
+fn set(input: &mut Value, name: &str, value: Value) {
+    let mut here = input;
+    for step in name.split('.') {
+        let Value::Object(map) = here else {
+            return;
+        };
+        here = map.entry(step).or_insert_with(|| Value::Object(Map::new()));
+    }
+    *here = value;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn texts_become_what_the_schema_says() {
+        let schema = json!({
+            "properties": {
+                "name": {"type": "string"},
+                "limit": {"type": ["integer", "null"]},
+                "other_limit": {"type": ["integer", "null"]},
+                "yes": {"type": ["boolean", "null"]},
+                "list": {"type": ["array", "null"], "items": {"type": "string"}},
+                "rows": {"type": "array", "items": {"type": "object"}},
+                "rate": {"type": "object", "properties": {"max": {"type": "integer"}}},
+                "raw": {"type": "object"},
+            },
+            "required": ["limit"],
+        });
+        let sent = "token=x&op=y&name=a+b&limit=&other_limit=&yes=false&yes=true&list=a%0D%0Ab,c\
+                    &rows=%5B%7B%7D%5D&rate.max=1,000&raw=%7B%22a%22%3A1%7D&nobody=knows";
+        let form = Form::read(Body::from(sent)).await.unwrap();
+        let input = form.input(&schema).unwrap();
+        let expected = json!({
+            "name": "a b", "limit": null, "yes": true, "list": ["a", "b", "c"],
+            "rows": [{}], "rate": {"max": 1000}, "raw": {"a": 1}, "nobody": "knows",
+        });
+        assert_eq!(Value::Object(input), expected);
+        let form = Form::read(Body::from("raw=%7B")).await.unwrap();
+        assert!(form.input(&schema).unwrap_err().contains("`raw`"));
+    }
+}

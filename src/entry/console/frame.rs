@@ -1,0 +1,213 @@
+//! What every page has around it: where one is, where one may go, who one is, and what just
+//! happened.
+
+use askama::Template;
+use axum::http::Uri;
+
+use super::act::{Draft, is_page};
+use super::ask::Ask;
+use super::words::{Lang, done};
+use super::{assets, show};
+use crate::broker::Trouble;
+use crate::domain::reason::Recovery;
+
+/// A page as text.
+pub(super) struct Shown(pub String);
+
+impl Shown {
+    /// A template with its values. It can only fail where a value does not write itself.
+    pub fn of(template: &impl Template) -> Result<Self, Trouble> {
+        template.render().map(Self).map_err(|error| {
+            tracing::error!(%error, "a page was not written");
+            Trouble::StoreUnavailable
+        })
+    }
+}
+
+/// A page to go to.
+pub(super) struct Link {
+    pub href: &'static str,
+    pub label: &'static str,
+    pub here: bool,
+}
+
+/// What just happened.
+pub(super) struct Flash {
+    pub good: bool,
+    pub words: String,
+    pub advice: &'static str,
+}
+
+/// What all pages share.
+pub(super) struct Frame {
+    pub lang: Lang,
+    pub page: &'static str,
+    pub title: String,
+    /// This page, to come back to.
+    pub here: String,
+    pub nav: Vec<Link>,
+    pub name: String,
+    pub roles: String,
+    /// What every form carries.
+    pub token: String,
+    pub flash: Option<Flash>,
+    pub signed_in: bool,
+    typed: Option<Draft>,
+}
+
+/// Pages in the order of the list, and the operation that is each one's twin. A page is there for
+/// whoever may ask that.
+const PAGES: [(&str, &str, &str, &str); 4] = [
+    ("home", "/console", "Home", "list_proposals"),
+    (
+        "approvals",
+        "/console/approvals",
+        "Approvals",
+        "get_statement",
+    ),
+    (
+        "proposals",
+        "/console/proposals",
+        "Proposals",
+        "list_proposals",
+    ),
+    ("me", "/console/me", "Me", ""),
+];
+
+impl Frame {
+    pub fn of(ask: &Ask, title: String) -> Self {
+        let open = |twin: &str| twin.is_empty() || ask.may(twin);
+        let pages = PAGES.into_iter().filter(|(.., twin)| open(twin));
+        let nav = pages.map(|(page, href, label, _)| Link {
+            href,
+            label,
+            here: page == ask.page,
+        });
+        let did = ask.query("did").and_then(done);
+        let done = did.map(|words| Flash {
+            good: true,
+            words: ask.lang.t(words).to_owned(),
+            advice: "",
+        });
+        let refused = ask.draft.as_ref().map(|draft| Flash {
+            good: false,
+            words: draft.words.clone(),
+            advice: advice(draft.recovery),
+        });
+        Self {
+            lang: ask.lang,
+            page: ask.page,
+            title,
+            here: ask.path.clone(),
+            nav: nav.collect(),
+            name: show::seen(&ask.seat.who.name),
+            roles: ask.seat.who.role.name().to_owned(),
+            token: ask.seat.form_token(),
+            flash: refused.or(done),
+            signed_in: true,
+            typed: ask.draft.as_ref().map(|draft| Draft {
+                op: draft.op.clone(),
+                form: draft.form.clone(),
+                words: String::new(),
+                code: draft.code,
+                recovery: draft.recovery,
+                status: draft.status,
+            }),
+        }
+    }
+
+    /// For whoever is not signed in.
+    pub fn outside(lang: Lang, page: &'static str, title: &str, here: &Uri) -> Self {
+        let path = here.path_and_query().map_or("", |path| path.as_str());
+        let here = if is_page(path) { path } else { "/console" };
+        Self {
+            lang,
+            page,
+            title: title.to_owned(),
+            here: here.to_owned(),
+            nav: Vec::new(),
+            name: String::new(),
+            roles: String::new(),
+            token: String::new(),
+            flash: None,
+            signed_in: false,
+            typed: None,
+        }
+    }
+
+    /// In the reader's language.
+    pub fn t<'a>(&self, english: &'a str) -> &'a str {
+        self.lang.t(english)
+    }
+
+    /// Where the style sheet is.
+    pub fn asset(&self, name: &str) -> String {
+        assets::address(name)
+    }
+
+    /// What was typed into this control of a form that was not done, else what is there.
+    pub fn typed(&self, op: &str, name: &str, otherwise: &str) -> String {
+        let draft = self.typed.as_ref().filter(|draft| draft.op == op);
+        let typed = draft.and_then(|draft| draft.form.get(name));
+        typed.unwrap_or(otherwise).to_owned()
+    }
+
+    /// A whole number in the reader's digits.
+    pub fn number(&self, number: impl std::fmt::Display) -> String {
+        show::digits(&number.to_string(), self.lang)
+    }
+
+    /// An instant as people read it, in UTC; the script shows it in the reader's zone.
+    pub fn time(&self, at: &str) -> String {
+        show::time(at, self.lang)
+    }
+
+    /// The words for a state, a role, a severity.
+    pub fn word(&self, word: &str) -> String {
+        let spaced = word.replace('_', " ");
+        match self.lang {
+            Lang::English => spaced,
+            Lang::Persian => self.lang.known(&spaced).unwrap_or(&spaced).to_owned(),
+        }
+    }
+}
+
+/// What helps, in words.
+fn advice(recovery: &str) -> &'static str {
+    match Recovery::ALL.iter().find(|known| known.code() == recovery) {
+        Some(Recovery::FixArgs) => "Nothing was done. Correct what is named and send it again.",
+        Some(Recovery::Wait) => "Nothing was done. Try again in a moment.",
+        Some(Recovery::GetApproval) => "Nothing was done. Another person has to decide.",
+        Some(Recovery::ReadOutcome) => "Look at how it stands now before you repeat anything.",
+        Some(_) | None => "Nothing was done.",
+    }
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html", config = ".config/askama.toml")]
+struct TroublePage {
+    frame: Frame,
+    words: String,
+    advice: &'static str,
+}
+
+/// A page that says what went wrong, for whoever is signed in.
+pub(super) fn failed(ask: &Ask, trouble: &Trouble) -> String {
+    trouble_page(ask.frame(ask.lang.t("Not possible")), trouble)
+}
+
+/// The same for whoever is not.
+pub(super) fn alone(lang: Lang, trouble: &Trouble) -> String {
+    let here = Uri::from_static("/console");
+    let title = lang.t("Not possible");
+    trouble_page(Frame::outside(lang, "trouble", title, &here), trouble)
+}
+
+fn trouble_page(frame: Frame, trouble: &Trouble) -> String {
+    let page = TroublePage {
+        frame,
+        words: trouble.to_string(),
+        advice: advice(trouble.recovery().code()),
+    };
+    page.render().unwrap_or_else(|_| page.words.clone())
+}
