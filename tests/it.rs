@@ -18,6 +18,7 @@ mod chaos;
 mod cli;
 mod complete;
 mod connectors;
+mod console;
 mod deploy;
 mod edges;
 mod ephemeral;

@@ -43,4 +43,5 @@ pub mod tool;
 pub mod tools;
 pub mod upstream;
 pub mod visible;
+pub mod webauthn;
 pub mod written;

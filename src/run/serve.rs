@@ -109,7 +109,12 @@ impl Server {
             closing: closing.clone(),
         };
         let rest = http::routes(app.broker.clone(), options.clone());
-        let console = console::routes(app.broker.clone(), public.clone(), closing.clone());
+        let seen = console::Options {
+            public: public.clone(),
+            settings: config.rows().iter().map(setting).collect(),
+            closing: closing.clone(),
+        };
+        let console = console::routes(app.broker.clone(), seen);
         let routes: Router = rest.nest("/mcp", mcp.router.clone()).merge(console);
         let router = http::harden(routes, &options);
         let limits = limits();
@@ -242,6 +247,21 @@ impl Server {
             tracing::error!(%error, "the duties ended abnormally");
         }
         self.app.shut_down().await;
+    }
+}
+
+/// A setting as the console shows it; secrets are masked already.
+fn setting(row: &hundi::config::Row) -> console::Setting {
+    let value = match &row.value {
+        hundi::config::Shown::Unset(()) => "—".to_owned(),
+        hundi::config::Shown::One(text) => text.clone(),
+        hundi::config::Shown::Many(all) => all.join(", "),
+    };
+    console::Setting {
+        key: row.key.clone(),
+        value,
+        source: row.source.clone(),
+        help: row.help,
     }
 }
 

@@ -65,7 +65,7 @@ where
 }
 
 /// Whoever is signed in, with what the request says; else the answer that leads to the sign-in.
-async fn admit(
+pub(super) async fn admit(
     name: &'static str,
     console: &Console,
     parts: &mut Parts,

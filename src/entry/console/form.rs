@@ -59,11 +59,15 @@ impl Form {
     }
 }
 
-/// The schema of the field with this dotted name; what a schema leaves open is a text.
+/// The schema of the field with this dotted name; nothing where a schema leaves it open.
 fn place<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
     let mut here = schema;
     for step in name.split('.') {
-        here = here.get("properties")?.get(step)?;
+        let named = here.get("properties").and_then(|all| all.get(step));
+        here = named.or_else(|| {
+            here.get("additionalProperties")
+                .filter(|any| any.is_object())
+        })?;
     }
     Some(here)
 }
@@ -117,9 +121,20 @@ fn read(
         let read = strict::parse(text.trim().as_bytes());
         return Ok(Some(read.unwrap_or_else(|_| Value::from(text))));
     }
-    let open = schema.is_some_and(|schema| schema.get("type").is_none());
-    if is(schema, "object") || (open && schema.is_some_and(|schema| schema.get("enum").is_none())) {
+    if is(schema, "object") {
         return json(name, text);
+    }
+    let open = |schema: &Value| schema.get("type").is_none() && schema.get("enum").is_none();
+    if schema.is_none_or(open) {
+        // A document may stand here, or a word.
+        return match (
+            strict::parse(text.as_bytes()),
+            text.trim().starts_with(['{', '[']),
+        ) {
+            (Ok(value), _) => Ok(Some(value)),
+            (Err(_), true) => json(name, text),
+            (Err(_), false) => Ok(Some(Value::from(text))),
+        };
     }
     Ok(Some(Value::from(text)))
 }
@@ -162,16 +177,20 @@ mod tests {
                 "rows": {"type": "array", "items": {"type": "object"}},
                 "rate": {"type": "object", "properties": {"max": {"type": "integer"}}},
                 "raw": {"type": "object"},
+                "any": {},
+                "secrets": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
             },
             "required": ["limit"],
         });
         let sent = "token=x&op=y&name=a+b&limit=&other_limit=&yes=false&yes=true&list=a%0D%0Ab,c\
-                    &rows=%5B%7B%7D%5D&rate.max=1,000&raw=%7B%22a%22%3A1%7D&nobody=knows";
+                    &rows=%5B%7B%7D%5D&rate.max=1,000&raw=%7B%22a%22%3A1%7D&nobody=knows\
+                    &any.query=SELECT+1&any.rows=5&secrets.pin=0123";
         let form = Form::read(Body::from(sent)).await.unwrap();
         let input = form.input(&schema).unwrap();
         let expected = json!({
             "name": "a b", "limit": null, "yes": true, "list": ["a", "b", "c"],
-            "rows": [{}], "rate": {"max": 1000}, "raw": {"a": 1}, "nobody": "knows",
+            "rows": [{}], "rate": {"max": 1000}, "raw": {"a": 1}, "nobody": "knows", "any": {"query": "SELECT 1", "rows": 5},
+            "secrets": {"pin": "0123"},
         });
         assert_eq!(Value::Object(input), expected);
         let form = Form::read(Body::from("raw=%7B")).await.unwrap();

@@ -47,7 +47,7 @@ pub(super) struct Frame {
     pub here: String,
     pub nav: Vec<Link>,
     pub name: String,
-    pub roles: String,
+    pub roles: Vec<String>,
     /// What every form carries.
     pub token: String,
     pub flash: Option<Flash>,
@@ -57,21 +57,18 @@ pub(super) struct Frame {
 
 /// Pages in the order of the list, and the operation that is each one's twin. A page is there for
 /// whoever may ask that.
-const PAGES: [(&str, &str, &str, &str); 4] = [
-    ("home", "/console", "Home", "list_proposals"),
-    (
-        "approvals",
-        "/console/approvals",
-        "Approvals",
-        "get_statement",
-    ),
-    (
-        "proposals",
-        "/console/proposals",
-        "Proposals",
-        "list_proposals",
-    ),
-    ("me", "/console/me", "Me", ""),
+#[rustfmt::skip]
+const PAGES: [(&str, &str, &str, &str); 10] = [
+    ("home",      "/console",           "Home",      "list_proposals"),
+    ("approvals", "/console/approvals", "Approvals", "get_statement"),
+    ("proposals", "/console/proposals", "Proposals", "list_proposals"),
+    ("agents",    "/console/agents",    "Agents",    "list_agents"),
+    ("tools",     "/console/tools",     "Tools",     "list_tools"),
+    ("sources",   "/console/sources",   "Sources",   "list_sources"),
+    ("audit",     "/console/audit",     "Audit",     "list_audit"),
+    ("keys",      "/console/keys",      "Keys",      "list_keys"),
+    ("settings",  "/console/settings",  "Settings",  "health_check"),
+    ("me",        "/console/me",        "Me",        ""),
 ];
 
 impl Frame {
@@ -101,7 +98,13 @@ impl Frame {
             here: ask.path.clone(),
             nav: nav.collect(),
             name: show::seen(&ask.seat.who.name),
-            roles: ask.seat.who.role.name().to_owned(),
+            roles: ask
+                .seat
+                .who
+                .roles
+                .iter()
+                .map(|role| role.name().to_owned())
+                .collect(),
             token: ask.seat.form_token(),
             flash: refused.or(done),
             signed_in: true,
@@ -127,7 +130,7 @@ impl Frame {
             here: here.to_owned(),
             nav: Vec::new(),
             name: String::new(),
-            roles: String::new(),
+            roles: Vec::new(),
             token: String::new(),
             flash: None,
             signed_in: false,

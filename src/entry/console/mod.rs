@@ -9,20 +9,28 @@
 //! Who may sign in, and what a session is, is `broker/access/sessions`.
 
 mod act;
+mod agents;
 mod approvals;
 mod ask;
 mod assets;
+mod audit;
+mod chart;
 mod door;
 mod form;
 mod frame;
 mod guard;
 mod home;
+mod keys;
 mod knocks;
 mod live;
+mod me;
 mod proposals;
 mod rows;
+mod settings;
 mod show;
 mod sign_in;
+mod sources;
+mod tools;
 mod words;
 
 use std::ops::Deref;
@@ -33,6 +41,7 @@ use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
 pub use guard::PublicUrl;
+pub use settings::Setting;
 
 use crate::broker::Broker;
 
@@ -44,8 +53,19 @@ pub struct Console(Arc<Inner>);
 pub struct Inner {
     broker: Broker,
     public: PublicUrl,
+    settings: Arc<[Setting]>,
     closing: CancellationToken,
     knocks: knocks::Knocks,
+}
+
+/// What the console is told of the server it is in.
+pub struct Options {
+    /// The origin that browsers see.
+    pub public: PublicUrl,
+    /// What is in force, without secrets.
+    pub settings: Vec<Setting>,
+    /// Cancelled when the server goes down, so that event streams end.
+    pub closing: CancellationToken,
 }
 
 impl Deref for Console {
@@ -56,13 +76,13 @@ impl Deref for Console {
     }
 }
 
-/// The console's routes, to be merged with those of the other doors. `public` is the origin that
-/// browsers see.
-pub fn routes(broker: Broker, public: PublicUrl, closing: CancellationToken) -> Router {
+/// The console's routes, to be merged with those of the other doors.
+pub fn routes(broker: Broker, options: Options) -> Router {
     let console = Console(Arc::new(Inner {
         broker,
-        public,
-        closing,
+        public: options.public,
+        settings: options.settings.into(),
+        closing: options.closing,
         knocks: knocks::Knocks::default(),
     }));
     Router::new()
@@ -75,6 +95,7 @@ pub fn routes(broker: Broker, public: PublicUrl, closing: CancellationToken) -> 
         )
         .route("/console/language", get(sign_in::language))
         .route("/console/live", get(live::stream))
+        .route("/console/audit/export", get(audit::export))
         .route("/console/assets/{file}", get(assets::serve))
         .layer(axum::middleware::from_fn_with_state(
             console.clone(),
@@ -92,4 +113,16 @@ fn pages() -> Router<Console> {
         .route("/console/approvals/{id}", page("approvals", approvals::one))
         .route("/console/proposals", page("proposals", proposals::list))
         .route("/console/proposals/{id}", page("proposals", proposals::one))
+        .route("/console/agents", page("agents", agents::list))
+        .route("/console/agents/{agent}", page("agents", agents::one))
+        .route("/console/tools", page("tools", tools::list))
+        .route("/console/tools/new", page("tools", tools::new))
+        .route("/console/tools/{name}", page("tools", tools::one))
+        .route("/console/tools/{name}/test", page("tools", tools::one))
+        .route("/console/tools/{name}/edit", page("tools", tools::edit))
+        .route("/console/sources", page("sources", sources::list))
+        .route("/console/audit", page("audit", audit::list))
+        .route("/console/keys", page("keys", keys::list))
+        .route("/console/me", page("me", me::show))
+        .route("/console/settings", page("settings", settings::show))
 }
