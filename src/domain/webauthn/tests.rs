@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SystemRandom;
+use ring::rand as chance;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -36,7 +36,7 @@ fn data(party: &str, flags: u8, counter: u32, credential: &[u8]) -> Vec<u8> {
 
 /// A key pair of P-256 and its COSE form.
 fn p256() -> (EcdsaKeyPair, Vec<u8>) {
-    let random = SystemRandom::new();
+    let random = chance::SystemRandom::new();
     let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
     let pair =
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, made.as_ref(), &random).unwrap();
@@ -49,7 +49,7 @@ fn p256() -> (EcdsaKeyPair, Vec<u8>) {
 fn signed(pair: &EcdsaKeyPair, client: &Value, data: &[u8]) -> Assertion {
     let client = client.to_string();
     let bytes = [data, &Sha256::digest(client.as_bytes())].concat();
-    let signature = pair.sign(&SystemRandom::new(), &bytes).unwrap();
+    let signature = pair.sign(&chance::SystemRandom::new(), &bytes).unwrap();
     Assertion {
         credential_id: encode(b"id"),
         client_data: encode(client.as_bytes()),
@@ -125,7 +125,7 @@ fn what_is_not_exactly_this_does_not_hold() {
 
 #[test]
 fn keys_of_the_three_kinds_are_read_and_no_other() {
-    let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let made = Ed25519KeyPair::generate_pkcs8(&chance::SystemRandom::new()).unwrap();
     let pair = Ed25519KeyPair::from_pkcs8(made.as_ref()).unwrap();
     let point = pair.public_key().as_ref();
     let begin: &[u8] = &[0xa4, 0x01, 0x01, 0x03, 0x27, 0x20, 0x06, 0x21, 0x58, 0x20];

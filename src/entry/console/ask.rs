@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use axum::http::Uri;
 use axum::response::Response;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -124,20 +123,6 @@ impl Ask {
     /// What an operation answers, as JSON.
     pub async fn ask(&self, operation: &str, input: Value) -> Result<Value, Trouble> {
         Ok(self.answer(operation, input).await?.body.into_value())
-    }
-
-    /// The same, read as what the page needs of it. The answer is ours, so a field that is not there
-    /// is a mistake of ours.
-    pub async fn read<T: DeserializeOwned>(
-        &self,
-        operation: &str,
-        input: Value,
-    ) -> Result<T, Trouble> {
-        let answer = self.ask(operation, input).await?;
-        serde_json::from_value(answer).map_err(|error| {
-            tracing::error!(%error, operation, "the console does not read this answer");
-            Trouble::StoreUnavailable
-        })
     }
 
     /// What all pages have around them.

@@ -34,17 +34,16 @@ pub(super) async fn stream(
     State(console): State<Console>,
     visit: MaybeVisit,
     headers: HeaderMap,
-) -> Result<Response, Response> {
-    let refused = |status: StatusCode| Err(status.into_response());
+) -> Result<Response, StatusCode> {
     let Some(session) = cookie(&headers, SESSION) else {
-        return refused(StatusCode::UNAUTHORIZED);
+        return Err(StatusCode::UNAUTHORIZED);
     };
     let Ok(Some(signed)) = console.broker.access.signed_in(&session).await else {
-        return refused(StatusCode::UNAUTHORIZED);
+        return Err(StatusCode::UNAUTHORIZED);
     };
     let places = console.broker.places();
     let Ok(place) = places.enter(&signed.who, Kind::Wait) else {
-        return refused(StatusCode::SERVICE_UNAVAILABLE);
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
     };
     if let Some(Extension(visit)) = visit {
         visit.waits(place);

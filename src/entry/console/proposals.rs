@@ -155,9 +155,12 @@ fn steps(records: &Value) -> Vec<Step> {
             decision: text("decision"),
             actor: text("actor"),
             reason: text("reason"),
-            detail: match &record["detail"] {
-                Value::Object(map) if !map.is_empty() => show::leaves(&record["detail"]),
-                _ => Vec::new(),
+            detail: match record["detail"]
+                .as_object()
+                .is_some_and(|map| !map.is_empty())
+            {
+                true => show::leaves(&record["detail"]),
+                false => Vec::new(),
             },
         }
     });

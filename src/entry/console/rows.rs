@@ -16,7 +16,6 @@ struct Told {
     effective_amount: Value,
     payee: Value,
     reason: String,
-    composite_score: Option<f64>,
     created_at: String,
     lapses_at: String,
     #[serde(default)]
@@ -40,10 +39,11 @@ pub(super) struct Row {
     pub minor: Option<i64>,
     pub payee: String,
     pub reason: String,
-    pub score: String,
     pub created: String,
     pub lapses: String,
     pub held_for: usize,
+    /// Held for one reason alone, and what it moves is known.
+    pub is_simple: bool,
 }
 
 impl Row {
@@ -53,10 +53,8 @@ impl Row {
             amount: show::amount(&told.effective_amount, lang),
             minor: told.effective_amount["minor"].as_i64(),
             payee: payee(&told.payee),
+            is_simple: held.clone().count() == 1 && told.effective_amount["minor"].is_number(),
             held_for: held.count(),
-            score: told.composite_score.map_or("—".to_owned(), |score| {
-                show::digits(&format!("{score:.2}"), lang)
-            }),
             id: told.proposal_id,
             state: told.state,
             agent: told.agent_id,
