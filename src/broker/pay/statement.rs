@@ -31,7 +31,7 @@ impl Pay {
         verdict: Verdict,
     ) -> Result<(Statement, Timestamp), Trouble> {
         needs(who, Right::ReadAll)?;
-        let proposal = self.visible(who, id).await?;
+        let proposal = self.seen_by(who, self.visible(who, id).await?);
         let now = self.ports().ambient.now();
         Ok((Statement::of(&proposal, who, verdict, now), now))
     }
@@ -49,7 +49,7 @@ impl Pay {
         let Some(seen) = seen else {
             return Ok(());
         };
-        let proposal = self.visible(who, id).await?;
+        let proposal = self.seen_by(who, self.visible(who, id).await?);
         let age = self.ports().ambient.now().secs() - seen.asked_at.secs();
         let stands = Statement::of(&proposal, who, verdict, seen.asked_at);
         match (-FRESH_SECS..SHOWN_SECS).contains(&age) && stands.digest() == seen.digest {
