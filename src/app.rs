@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
-use crate::broker::access::keys::{FirstKeys, first_agent_id};
+use crate::broker::access::first::{FirstKeys, first_agent_id};
 use crate::broker::core::load::Bounds;
 use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
 use crate::config::secret::KeyBytes;

@@ -88,6 +88,35 @@ impl Desk {
         text(&made, "key").to_owned()
     }
 
+    /// The id of a new person who may approve and keep everything.
+    async fn person(&self, name: &str, more: Value) -> String {
+        let mut body = json!({"name": name, "roles": ["approver", "admin"]});
+        for (field, value) in more.as_object().unwrap() {
+            body[field] = value.clone();
+        }
+        let made = self
+            .server
+            .post(&self.server.admin_key, "/v1/people", &body);
+        let (status, made) = made.await.unwrap();
+        assert_eq!(status, 201, "{made}");
+        text(&made, "id").to_owned()
+    }
+
+    /// A key of a person's program.
+    async fn program(&self, person: &str, role: &str, name: &str) -> String {
+        let body = json!({"role": role, "name": name, "person": person});
+        self.key(&self.server.admin_key, body).await
+    }
+
+    async fn rename(&self, person: &str, name: &str) {
+        let path = format!("/v1/people/{person}");
+        let body = json!({"name": name});
+        let (status, told) = self
+            .send("PATCH", &path, &self.server.admin_key, &body)
+            .await;
+        assert_eq!(status, 200, "{told}");
+    }
+
     async fn approver(&self, name: &str) -> String {
         let body = json!({"role": "approver", "name": name});
         self.key(&self.server.admin_key, body).await
@@ -425,78 +454,77 @@ async fn talk_is_no_history() {
 async fn one_person_with_two_keys_is_one_approver() {
     let two = json!({"require_approval_above": 10, "approvals_needed": 2});
     let desk = Desk::with(two).await;
-    let admin = desk.server.admin_key.clone();
     let held = desk.transfer(100, "acct_1").await;
-
-    let (asha, again) = (
-        desk.approver("Asha Rao").await,
-        desk.approver(" asha  RAO").await,
-    );
-    assert_eq!(desk.approve(&asha, &held).await, "approved 1");
+    let asha = desk
+        .person("Asha Rao", json!({"slack_user": "U0ASHA"}))
+        .await;
+    let laptop = desk.program(&asha, "approver", "laptop").await;
+    let desktop = desk.program(" asha  RAO", "approver", "desktop").await;
+    assert_eq!(desk.approve(&laptop, &held).await, "approved 1");
+    assert_eq!(desk.approve(&laptop, &held).await, "approved_already");
     assert_eq!(
-        desk.approve(&again, &held).await,
+        desk.approve(&desktop, &held).await,
         "approved_already",
-        "named alike"
+        "another key of theirs"
     );
-    let named = json!({"role": "approver", "name": "laptop", "person": "Asha Rao"});
-    let named = desk.key(&admin, named).await;
+    desk.rename(&asha, "Asha R.").await;
     assert_eq!(
-        desk.approve(&named, &held).await,
+        desk.approve(&desktop, &held).await,
         "approved_already",
-        "says whose it is"
+        "under another name"
     );
-    let mapped = json!({"role": "admin", "name": "ASHA RAO", "slack_user": "U0ASHA"});
-    let mapped = desk.key(&admin, mapped).await;
-    assert_eq!(
-        desk.approve(&mapped, &held).await,
-        "approved_already",
-        "an admin as well"
-    );
-    let bob = desk.approver("Bob").await;
+    let bob = desk.person("Bob", json!({})).await;
+    let bob = desk.program(&bob, "approver", "laptop").await;
     assert_eq!(desk.approve(&bob, &held).await, "approved 2");
 }
 
 #[tokio::test]
-async fn an_admin_and_the_command_line_and_what_they_make_for_nobody_are_one_approver() {
+async fn where_several_have_to_agree_a_key_of_nobody_does_not_count() {
     let two = json!({"require_approval_above": 10, "approvals_needed": 2});
     let desk = Desk::with(two).await;
     let admin = desk.server.admin_key.clone();
-    let second = desk
+    let held = desk.transfer(100, "acct_1").await;
+    for name in ["Asha", "Bob"] {
+        let nobodys = desk.approver(name).await;
+        assert_eq!(desk.approve(&nobodys, &held).await, "person_needed");
+    }
+    let spare = desk
         .key(&admin, json!({"role": "admin", "name": "spare"}))
         .await;
-    let third = desk
-        .key(
-            &second,
-            json!({"role": "admin", "name": "spare of the spare"}),
-        )
-        .await;
-    let held = desk.transfer(100, "acct_1").await;
-    assert_eq!(desk.approve(&admin, &held).await, "approved 1");
-    for (key, what) in [
-        (&admin, "again"),
-        (&second, "made by it"),
-        (&third, "made by that"),
-    ] {
-        assert_eq!(desk.approve(key, &held).await, "approved_already", "{what}");
-    }
+    assert_eq!(desk.approve(&spare, &held).await, "person_needed");
+    let mapped = json!({"role": "approver", "name": "eve", "slack_user": "U0EVE"});
+    let mapped = desk.key(&admin, mapped).await;
+    assert_eq!(desk.approve(&mapped, &held).await, "person_needed");
     let id = text(&held, "proposal_id");
     let told = desk.server.failing_command(&["proposal", "approve", id]);
-    assert!(told.contains("approved_already"), "{told}");
-    let carol = json!({"role": "admin", "name": "spare", "person": "Carol"});
-    let carol = desk.key(&admin, carol).await;
+    assert!(told.contains("person_needed"), "{told}");
+    let path = format!("/v1/proposals/{id}");
+    let still = desk.server.get(&admin, &path).await;
     assert_eq!(
-        desk.approve(&carol, &held).await,
-        "approved 2",
-        "another person's"
+        (&still["state"], &still["approval"]["given"]),
+        (&json!("held"), &json!(0))
     );
+
+    // The first admin is a person, and their key one of theirs.
+    assert_eq!(desk.approve(&admin, &held).await, "approved 1");
+    let again = desk.program("ADMIN", "admin", "again").await;
+    assert_eq!(desk.approve(&again, &held).await, "approved_already");
+    let carol = desk.person("Carol", json!({})).await;
+    let carol = desk.program(&carol, "approver", "spare").await;
+    assert_eq!(desk.approve(&carol, &held).await, "approved 2");
+    // Where one is enough, a key of nobody is one.
+    let desk = Desk::with(json!({"require_approval_above": 10})).await;
+    let held = desk.transfer(100, "acct_1").await;
+    let nobodys = desk.approver("Asha").await;
+    assert_eq!(desk.approve(&nobodys, &held).await, "approved 1");
 }
 
 #[tokio::test]
 async fn who_runs_an_agent_does_not_approve_for_it() {
     let desk = Desk::with(json!({})).await;
     let admin = desk.server.admin_key.clone();
-    let agent = json!({"role": "agent", "name": "agent-3", "person": "Asha"});
-    let agent = desk.key(&admin, agent).await;
+    let person = desk.person("Asha", json!({})).await;
+    let agent = desk.program(&person, "agent", "agent-3").await;
     let mut policy = open();
     policy["require_approval_above"] = json!(10);
     desk.send("PUT", "/v1/agents/agent-3/policy", &admin, &policy)
@@ -504,7 +532,15 @@ async fn who_runs_an_agent_does_not_approve_for_it() {
     let arguments = json!({"amount": 100, "to": "acct_1"});
     let held = desk.propose_as(&agent, "transfer_funds", arguments).await;
     let (asha, bob) = (desk.approver("asha").await, desk.approver("Bob").await);
-    assert_eq!(desk.approve(&asha, &held).await, "self_approval");
+    assert_eq!(
+        desk.approve(&asha, &held).await,
+        "self_approval",
+        "a key that is called as she is"
+    );
+    let hers = desk.program(&person, "approver", "laptop").await;
+    assert_eq!(desk.approve(&hers, &held).await, "self_approval");
+    desk.rename(&person, "Asha Rao").await;
+    assert_eq!(desk.approve(&hers, &held).await, "self_approval");
     assert_eq!(desk.approve(&bob, &held).await, "approved 1");
 }
 
@@ -518,9 +554,13 @@ async fn an_approver_named_like_the_agent_is_its_own_and_no_name_hides_a_letter(
     for name in ["be\u{200b}rt", "bert\u{202e}", "\u{feff}bert"] {
         for body in [
             json!({"role": "approver", "name": name}),
-            json!({"role": "approver", "name": "bert", "person": name}),
+            json!({"roles": ["approver"], "name": name, "email": "b@x.example"}),
         ] {
-            let (status, refused) = desk.send("POST", "/v1/keys", &admin, &body).await;
+            let path = match body.get("email") {
+                Some(_) => "/v1/people",
+                None => "/v1/keys",
+            };
+            let (status, refused) = desk.send("POST", path, &admin, &body).await;
             assert_eq!(
                 (status, text(&refused, "code")),
                 (400, "invalid_request"),
@@ -534,12 +574,14 @@ async fn an_approver_named_like_the_agent_is_its_own_and_no_name_hides_a_letter(
 async fn keys_are_listed_with_their_persons() {
     let desk = Desk::with(json!({})).await;
     let admin = &desk.server.admin_key;
-    let body = json!({"role": "approver", "name": "laptop", "person": "Asha Rao"});
-    desk.key(admin, body).await;
+    let asha = desk.person("Asha Rao", json!({})).await;
+    desk.person("Bob", json!({})).await;
+    desk.program(&asha, "approver", "laptop").await;
     let listed = desk.server.get(admin, "/v1/keys").await;
     let keys = listed["keys"].as_array().unwrap();
     let laptop = keys.iter().find(|key| key["name"] == "laptop").unwrap();
     assert_eq!(laptop["person"], "Asha Rao");
+    assert_eq!(laptop["person_id"], json!(asha));
     let made = [
         "key", "create", "--role", "approver", "--name", "desk", "--person", "Bob", "--json",
     ];

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::any;
+use hundi::broker::access::people::NewPerson;
 use hundi::broker::{Ntfy, People, Settings, Slack};
 use hundi::domain::ids::ProposalId;
 use hundi::domain::policy::Policy;
@@ -125,12 +126,14 @@ async fn scene_with(slack_on: bool) -> Scene {
     let house = House::with(plan).await;
     let admin = person(Role::Admin);
     for (name, user) in [("Asha", "U0ASHA"), ("Bala", "U0BALA")] {
-        house
-            .broker
-            .access
-            .create_key(&admin, Role::Approver, name, Some(user))
-            .await
-            .unwrap();
+        let new = NewPerson {
+            name: name.to_owned(),
+            email: None,
+            roles: Role::Approver.into(),
+            slack_user: Some(user.to_owned()),
+        };
+        let access = &house.broker.access;
+        access.create_person(&admin, new).await.unwrap();
     }
     let policy = Policy {
         require_approval_above: Some(1_000),

@@ -6,6 +6,7 @@ mod hardening;
 mod keys;
 mod openapi;
 mod outage;
+mod people;
 mod proposals;
 mod roles;
 mod table;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use super::SANDBOX_ACCOUNT;
 use crate::ambient::Ambient;
-use crate::broker::access::keys::first_agent_id;
+use crate::broker::access::first::first_agent_id;
 use crate::config::Config;
 use crate::config::secret::KeyBytes;
 use crate::domain::audit::AuditKey;

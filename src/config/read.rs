@@ -523,7 +523,7 @@ impl Reader<'_> {
 }
 
 /// Agents that there are without anybody's making: the one of the first start, and the broker itself.
-const OUR_AGENTS: [&str; 2] = [crate::broker::access::keys::FIRST_AGENT, "hundi"];
+const OUR_AGENTS: [&str; 2] = [crate::broker::access::first::FIRST_AGENT, "hundi"];
 
 pub(super) fn is_plain_http(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| {

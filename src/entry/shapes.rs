@@ -396,6 +396,7 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::Forbidden { .. }
         | Trouble::AccessDenied { rule: None, .. }
         | Trouble::SelfApproval
+        | Trouble::PersonNeeded
         | Trouble::ApprovedAlready(_)
         | Trouble::NotFound(_)
         | Trouble::AccountTaken { .. }

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hundi::app::App;
-use hundi::broker::access::keys::FirstKeys;
+use hundi::broker::access::first::FirstKeys;
 use hundi::config::layers::Flag;
 use hundi::config::{Config, environment};
 use hundi::entry::cli::{Failure, Json, print};

@@ -7,7 +7,7 @@ use std::path::Path;
 use axum::Router;
 use hundi::ambient::Ambient;
 use hundi::app::App;
-use hundi::broker::access::keys::FirstKeys;
+use hundi::broker::access::first::FirstKeys;
 use hundi::config::Config;
 use hundi::domain::ids::hex;
 use hundi::entry::cli::{Failure, ServeArgs};

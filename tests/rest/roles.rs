@@ -28,6 +28,7 @@ async fn each_role_does_its_own_and_nothing_else() {
     let settle = json!({"outcome": "failed", "reason": "x"});
     let key = json!({"role": "agent", "name": "x"});
     let freeze = json!({"scope": "tool", "id": "noop", "reason": "drill"});
+    let nobody = json!({"name": "x", "roles": ["agent"]});
     let source = json!({"name": "erp", "kind": "telepathy", "config": {}});
     let source2 = json!({"name": "none", "kind": "program", "config": {"program": "x"}});
     let tool = json!({"name": "look"});
@@ -48,6 +49,11 @@ async fn each_role_does_its_own_and_nothing_else() {
         cell("POST",   "/v1/keys",                   Some(key),         [403, 403, 403, 201, 403, 403, 201, 401]),
         cell("DELETE", "/v1/keys/{key}",             None,              [403, 403, 403, 200, 403, 403, 200, 401]),
         cell("GET",    "/v1/roles",                  None,              [200, 200, 200, 200, 200, 200, 200, 401]),
+        cell("GET",    "/v1/people",                 None,              [403, 200, 200, 200, 200, 200, 200, 401]),
+        cell("GET",    "/v1/people/pn_0000000000000000", None,          [403, 404, 404, 404, 404, 404, 404, 401]),
+        cell("POST",   "/v1/people",                 Some(nobody),      [403, 403, 403, 403, 403, 403, 400, 401]),
+        cell("PATCH",  "/v1/people/pn_0000000000000000", Some(json!({"name": "x"})), [403, 403, 403, 403, 403, 403, 404, 401]),
+        cell("DELETE", "/v1/people/pn_0000000000000000", None,          [403, 403, 403, 403, 403, 403, 404, 401]),
         cell("POST",   "/v1/sources",                Some(source),      [403, 403, 403, 403, 400, 403, 400, 401]),
         cell("GET",    "/v1/sources",                None,              [403, 200, 200, 200, 200, 200, 200, 401]),
         cell("GET",    "/v1/sources/none",           None,              [403, 404, 404, 404, 404, 404, 404, 401]),

@@ -16,6 +16,7 @@ struct There {
     proposal: String,
     key: String,
     payee: String,
+    person: String,
 }
 
 impl There {
@@ -27,11 +28,14 @@ impl There {
         let boss = door.fixture.key(Role::Admin, "boss").await;
         let payee = json!({"name": "Acme", "fund_accounts": ["fa_1"]});
         let payee = door.post("/v1/payees", &boss, payee).await.json();
+        let person = json!({"name": "Asha", "roles": ["approver"]});
+        let person = door.post("/v1/people", &boss, person).await.json();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self {
             proposal: text(&held["proposal_id"]),
             key: agent.split('_').nth(1).unwrap().to_owned(),
             payee: text(&payee["id"]),
+            person: text(&person["id"]),
         }
     }
 
@@ -48,6 +52,7 @@ impl There {
             "tool" | "name" => (json!("noop"), json!("never")),
             "source" => (json!("erp"), json!("never")),
             "rule" => (json!("night_off"), json!("never")),
+            "person" => (json!(self.person), json!("pn_ffffffffffffffff")),
             "seq" => (json!(1), json!(99_999)),
             other => panic!("say what `{other}` names, here"),
         }
@@ -62,6 +67,7 @@ fn sample(operation: &Operation) -> Map<String, Value> {
         "settle_proposal" => json!({"outcome": "failed", "reason": "x"}),
         "await_proposal" => json!({"proposal_id": "x"}),
         "create_key" => json!({"role": "agent", "name": "x"}),
+        "create_person" => json!({"name": "Bob", "roles": ["auditor"]}),
         "create_source" | "replace_source" => {
             json!({"name": "erp", "kind": "sqlite", "config": {"path": "/x.db"}})
         }

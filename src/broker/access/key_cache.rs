@@ -1,9 +1,11 @@
-//! Who holds which key, from memory: one hash and one map look-up per request.
+//! Who holds which key and what each person may, from memory: one hash and one map look-up per
+//! request.
 //!
 //! The map is a snapshot. Whoever comes [`CHECK_EVERY`] after the last look asks the store whether
 //! any document changed, and reads the keys again if so; meanwhile the others go on with the
-//! snapshot, but never with one that nobody could confirm for [`TRUSTED_FOR`]. So an ended key is
-//! refused within a second wherever it was ended, also when the store stops answering.
+//! snapshot, but never with one that nobody could confirm for [`TRUSTED_FOR`]. So an ended key, or
+//! that of a person who was removed or may less, is refused within a second wherever that was
+//! done, also when the store stops answering.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use super::keys::StoredKey;
 use crate::broker::core::Trouble;
 use crate::broker::core::documents::read as read_doc;
 use crate::domain::document::Document;
+use crate::domain::ids::OrgId;
+use crate::domain::person::{Person, PersonId};
 use crate::domain::principal::Principal;
 use crate::store::{Store, StoreError};
 
@@ -52,6 +56,13 @@ pub(super) struct Known {
 struct Keys {
     holders: HashMap<String, ([u8; 32], Principal)>,
     slack: HashMap<String, Principal>,
+    people: HashMap<OrgId, HashMap<PersonId, Principal>>,
+}
+
+impl Keys {
+    fn person(&self, org: &OrgId, id: &PersonId) -> Option<&Principal> {
+        self.people.get(org)?.get(id)
+    }
 }
 
 impl Known {
@@ -64,6 +75,11 @@ impl Known {
     /// The holder of key `id`, for whoever has shown it before.
     pub(super) fn standing(&self, id: &str) -> Option<Principal> {
         self.keys.holders.get(id).map(|(_, who)| who.clone())
+    }
+
+    /// Who this person is at a door where they prove it.
+    pub(super) fn person(&self, org: &OrgId, id: &PersonId) -> Option<Principal> {
+        self.keys.person(org, id).cloned()
     }
 
     /// Whom a Slack user acts as.
@@ -79,8 +95,28 @@ impl Known {
 impl KeyCache {
     /// A snapshot that is fresh enough to answer about key `id`.
     pub(super) async fn fresh(&self, store: &dyn Store, id: &str) -> Result<Arc<Known>, Trouble> {
+        let is_known = |keys: &Keys| keys.holders.contains_key(id);
+        self.fresh_where(store, is_known).await
+    }
+
+    /// A snapshot that is fresh enough to answer about this person.
+    pub(super) async fn fresh_person(
+        &self,
+        store: &dyn Store,
+        org: &OrgId,
+        id: &PersonId,
+    ) -> Result<Arc<Known>, Trouble> {
+        let is_known = |keys: &Keys| keys.person(org, id).is_some();
+        self.fresh_where(store, is_known).await
+    }
+
+    async fn fresh_where(
+        &self,
+        store: &dyn Store,
+        is_known: impl Fn(&Keys) -> bool,
+    ) -> Result<Arc<Known>, Trouble> {
         let known = self.known.load_full();
-        let is_known = |known: &&Arc<Known>| known.keys.holders.contains_key(id);
+        let is_known = |known: &&Arc<Known>| is_known(&known.keys);
         let Some(known) = known.as_ref().filter(is_known) else {
             return self.renew(store, self.renewal.lock().await).await;
         };
@@ -160,9 +196,22 @@ async fn read(store: &dyn Store, before: Option<&Known>) -> Result<Known, StoreE
 
 async fn read_keys(store: &dyn Store) -> Result<Keys, StoreError> {
     let mut keys = Keys::default();
+    let docs = store.docs(Person::KIND, None).await?;
+    for stored in docs.iter().flat_map(read_doc::<Person>) {
+        let (org, Ok(id)) = (stored.key.org, stored.key.id.parse()) else {
+            continue;
+        };
+        let principal = stored.value.principal(&org, &id);
+        if let Some(user) = stored.value.slack_user {
+            keys.slack.insert(user, principal.clone());
+        }
+        keys.people.entry(org).or_default().insert(id, principal);
+    }
     let docs = store.docs(StoredKey::KIND, None).await?;
     for stored in docs.iter().flat_map(read_doc::<StoredKey>) {
-        let Some((hash, principal)) = stored.value.live(&stored.key.org, &stored.key.id) else {
+        let (org, id) = (&stored.key.org, &stored.key.id);
+        let people = |id: &PersonId| Some(keys.person(org, id)?.roles);
+        let Some((hash, principal)) = stored.value.live(org, id, people) else {
             continue;
         };
         if let Some(user) = stored.value.slack_user() {

@@ -8,25 +8,27 @@
 //! Two keys with the same agent name act as the same agent: so keys are rotated. Rights beyond
 //! "who is this" are decided by `domain/principal`.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::slack_user::SlackUser;
 use super::{Access, owner};
 use crate::broker::core::{Trouble, failed, forbidden};
 use crate::connector::registry;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, DocWrite, Record};
-use crate::domain::document::{Document, Single, version};
+use crate::domain::document::{Document, Stored};
 use crate::domain::ids::{AgentId, OrgId, hex, unhex};
+use crate::domain::person::{Person, PersonId};
 use crate::domain::principal::{Principal, Right, Role};
 use crate::domain::roles::Roles;
 use crate::domain::time::Timestamp;
 use crate::domain::visible::plain;
 use crate::store::ApplyError;
 
-/// The agent that the first start makes.
-pub const FIRST_AGENT: &str = "agent-1";
 /// Longest name of a key, in characters: it stands in tables and records.
 const MAX_NAME: usize = 100;
 /// Longest part of a name that is kept in a derived agent id.
@@ -47,8 +49,10 @@ pub struct KeyInfo {
     pub agent_id: Option<AgentId>,
     /// The Slack user it is mapped to.
     pub slack_user: Option<String>,
-    /// The person it belongs to; for an agent's, who runs it.
+    /// The name of the person whose program it is; for an agent's, who runs it.
     pub person: Option<String>,
+    /// Who that is; `None` for a mere name, as keys had before there were people.
+    pub person_id: Option<PersonId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was revoked.
@@ -56,7 +60,7 @@ pub struct KeyInfo {
 }
 
 /// A key as it is stored. Named by its public half.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(in crate::broker) struct StoredKey {
     /// Spelt `role` while there could be only one.
     #[serde(alias = "role")]
@@ -64,8 +68,11 @@ pub(in crate::broker) struct StoredKey {
     name: String,
     agent_id: Option<AgentId>,
     slack_user: Option<String>,
+    /// The person's name when it was made; all there is where there were no people yet.
     #[serde(default)]
     person: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    person_id: Option<PersonId>,
     /// SHA-256 of the whole text, hex.
     hash: String,
     created_at: Timestamp,
@@ -79,57 +86,36 @@ impl Document for StoredKey {
     type Id = str;
 }
 
-/// Makes a Slack user name at most one key, over all organisations, because a click in Slack does
-/// not say which one it means. Named by the user; belongs to the default organisation.
-#[derive(Serialize, Deserialize)]
-struct SlackUser {
-    /// Where the key is.
-    org: OrgId,
-    /// The key's public half.
-    key: String,
-}
-
-impl Document for SlackUser {
-    const KIND: &'static str = "slack_user";
-    const CACHED: bool = true;
-    type Id = str;
-}
-
-/// Which keys the first start made. It names none while only doors that can show no key have been
-/// open. Belongs to the default organisation.
-#[derive(Default, Serialize, Deserialize)]
-struct Beginning {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    agent_key: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    admin_key: Option<String>,
-}
-
-impl Document for Beginning {
-    const KIND: &'static str = "meta";
-    const CACHED: bool = true;
-    type Id = str;
-}
-
-impl Single for Beginning {
-    const ID: &'static str = "first_keys";
-}
-
 impl StoredKey {
-    /// Its hash and its holder, unless it was revoked or does not read back.
-    pub(super) fn live(&self, org: &OrgId, id: &str) -> Option<([u8; 32], Principal)> {
+    /// Its hash and its holder, unless it was revoked or does not read back. A program may at most
+    /// what its person may, and nothing once they are gone: `people` says what that is.
+    pub(super) fn live(
+        &self,
+        org: &OrgId,
+        id: &str,
+        people: impl Fn(&PersonId) -> Option<Roles>,
+    ) -> Option<([u8; 32], Principal)> {
         if self.revoked_at.is_some() {
             return None;
         }
+        let roles = match &self.person_id {
+            Some(person) => self.roles.both(of_programs(people(person)?)),
+            None => self.roles,
+        };
         let principal = Principal {
             id: format!("key:{id}"),
             name: self.name.clone(),
             org: org.clone(),
-            roles: self.roles,
+            roles,
             agent: self.agent_id.clone(),
-            person: None,
+            person: self.person_id.clone(),
         };
         Some((unhex::<32>(&self.hash)?, principal))
+    }
+
+    /// Whether nobody has ended it.
+    pub(in crate::broker) fn is_live(&self) -> bool {
+        self.revoked_at.is_none()
     }
 
     /// The agent it acts as.
@@ -147,6 +133,11 @@ impl StoredKey {
         self.person.as_deref()
     }
 
+    /// That person, if it names one and not only a name.
+    pub(in crate::broker) fn person_id(&self) -> Option<&PersonId> {
+        self.person_id.as_ref()
+    }
+
     /// What its keeper calls it.
     pub(in crate::broker) fn name(&self) -> &str {
         &self.name
@@ -162,6 +153,14 @@ impl StoredKey {
         &self.created_by
     }
 
+    /// The same, ended.
+    pub(super) fn ended(&self, at: Timestamp) -> Self {
+        Self {
+            revoked_at: Some(at),
+            ..self.clone()
+        }
+    }
+
     fn info(self, id: &str) -> KeyInfo {
         KeyInfo {
             id: id.to_owned(),
@@ -170,26 +169,10 @@ impl StoredKey {
             agent_id: self.agent_id,
             slack_user: self.slack_user,
             person: self.person,
+            person_id: self.person_id,
             created_at: self.created_at,
             revoked_at: self.revoked_at,
         }
-    }
-}
-
-/// What the first start made. The texts are shown once and stored nowhere.
-#[derive(Clone, PartialEq)]
-pub struct FirstKeys {
-    /// The text of an admin's key.
-    pub admin_key: String,
-    /// The text of an agent's key.
-    pub agent_key: String,
-    /// That agent.
-    pub agent_id: AgentId,
-}
-
-impl std::fmt::Debug for FirstKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "FirstKeys(of {})", self.agent_id)
     }
 }
 
@@ -228,29 +211,56 @@ impl Access {
         if let Some(user) = slack_user {
             check_slack_user(user, roles)?;
         }
+        // Held to the person as they are now: they may be removed or changed at this moment.
+        let mut guards = Vec::new();
+        let mut parts = KeyParts {
+            slack_user: slack_user.map(str::to_owned),
+            ..KeyParts::new(roles, name)
+        };
         if let Some(person) = person {
-            check_name(person)?;
+            let (stored, id) = self.person_of_key(who, person, roles).await?;
+            guards.push(stored.key.held_to(stored.version));
+            parts.person = Some((id, stored.value.name));
         }
-        let made = self.make_key(who, roles, name, slack_user, person);
+        let made = self.make_key(who, parts);
         let mut docs = vec![made.write];
         if let Some(user) = slack_user {
-            let mapped = SlackUser {
-                org: who.org.clone(),
-                key: made.info.id.clone(),
-            };
+            let mapped = SlackUser::key(&who.org, &made.info.id);
             docs.push(mapped.write(&OrgId::default(), user, Some(0)));
         }
-        let change = Change::documents(docs, Vec::new(), vec![made.record], Vec::new());
+        let change = Change::documents(docs, guards, vec![made.record], Vec::new());
         match self.ports().store.apply(change).await {
             Ok(_) => {}
             Err(ApplyError::Conflict(Conflict::DocChanged(key))) if key.kind == SlackUser::KIND => {
-                let text = "this Slack user is mapped to another key; revoke that one first";
-                return Err(Trouble::InvalidRequest(text.to_owned()));
+                return Err(Trouble::InvalidRequest(SlackUser::TAKEN.to_owned()));
             }
             Err(error) => return Err(failed(error)),
         }
         self.key_cache().reload(&*self.ports().store).await;
         Ok((made.info, made.text))
+    }
+
+    /// Whose program a new key is to be.
+    async fn person_of_key(
+        &self,
+        who: &Principal,
+        named: &str,
+        roles: Roles,
+    ) -> Result<(Stored<Person>, PersonId), Trouble> {
+        let unknown = "`person` names nobody; make them first (`POST /v1/people`)";
+        let unknown = || Trouble::InvalidRequest(unknown.to_owned());
+        let stored = match self.stored_person(&who.org, named).await {
+            Err(Trouble::NotFound(_)) => return Err(unknown()),
+            found => found?,
+        };
+        let id = stored.key.id.parse().map_err(|_| unknown())?;
+        if roles.within(of_programs(stored.value.roles)) {
+            return Ok((stored, id));
+        }
+        Err(Trouble::InvalidRequest(format!(
+            "`roles`: a program may at most what its person may: {}",
+            stored.value.roles
+        )))
     }
 
     /// Payouts that others made at the bank are decided in the name of an agent of their own. A key
@@ -279,9 +289,9 @@ impl Access {
             .into_iter()
             .flatten()
         {
-            let (org, id) = (&stored.key.org, &stored.key.id);
-            let live = stored.value.live(org, id);
-            let agent = live.and_then(|(_, principal)| principal.agent);
+            let id = &stored.key.id;
+            let live = Some(&stored.value).filter(|key| key.is_live());
+            let agent = live.and_then(StoredKey::agent);
             if let Some(agent) = agent.filter(|agent| self.is_bank_agent(agent.as_str())) {
                 return Err(Trouble::Off(format!(
                     "the agent {agent} has an API key ({id}), and payouts that others make at the \
@@ -299,9 +309,22 @@ impl Access {
         if !who.may(Right::ReadSetup) {
             return Err(forbidden(who));
         }
+        let people = self.documents::<Person>(Some(&who.org)).await?;
+        let named: HashMap<String, String> = people
+            .into_iter()
+            .flatten()
+            .map(|stored| (stored.key.id, stored.value.name))
+            .collect();
         let stored = self.documents::<StoredKey>(Some(&who.org)).await?;
         let stored = stored.into_iter().flatten();
         let mut keys: Vec<KeyInfo> = stored.map(|key| key.value.info(&key.key.id)).collect();
+        for key in &mut keys {
+            // By the name that they have now.
+            let id = key.person_id.as_ref().map(PersonId::as_str);
+            if let Some(name) = id.and_then(|id| named.get(id)) {
+                key.person = Some(name.clone());
+            }
+        }
         keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Ok(keys)
     }
@@ -313,22 +336,16 @@ impl Access {
         }
         let found = self.document::<StoredKey>(&who.org, id).await?;
         let found = found.ok_or(Trouble::NotFound("key"))?;
-        let (version, mut stored) = (found.version, found.value);
-        may_keep(who, stored.roles)?;
-        if stored.revoked_at.is_some() {
-            return Ok(stored.info(id));
+        may_keep(who, found.value.roles)?;
+        if !found.value.is_live() {
+            return Ok(found.value.info(id));
         }
-        let now = self.ports().ambient.now();
-        stored.revoked_at = Some(now);
-        let mut docs = vec![stored.write(&who.org, id, Some(version))];
-        if let Some(user) = &stored.slack_user {
-            docs.push(SlackUser::delete(&OrgId::default(), user, None));
-        }
-        let record = record(RecordKind::KeyRevoked, who, id, &stored, now);
+        let ended = found.value.ended(self.ports().ambient.now());
+        let (docs, record) = ending(who, &found, &ended);
         let change = Change::documents(docs, Vec::new(), vec![record], Vec::new());
         self.ports().store.apply(change).await.map_err(failed)?;
         self.key_cache().reload(&*self.ports().store).await;
-        Ok(stored.info(id))
+        Ok(ended.info(id))
     }
 
     /// The principal behind a bearer text, compared in constant time. Fails with
@@ -356,125 +373,23 @@ impl Access {
         Ok(known.slack(user))
     }
 
-    /// Makes the first admin's and the first agent's key, once per store: whoever else starts at
-    /// the same time, or later, gets `None`.
-    pub async fn bootstrap_keys(&self) -> Result<Option<FirstKeys>, Trouble> {
-        let org = OrgId::default();
-        let known = self.document::<Beginning>(&org, Beginning::ID).await?;
-        if known
-            .as_ref()
-            .is_some_and(|known| known.value.agent_key.is_some())
-        {
-            return Ok(None);
-        }
-        let version = version(known.as_ref());
-        let who = Principal {
-            id: "hundi".to_owned(),
-            name: "hundi".to_owned(),
-            org: org.clone(),
-            roles: Role::Admin.into(),
-            agent: None,
-            person: None,
-        };
-        let admin = self.make_key(&who, Role::Admin.into(), "first admin", None, None);
-        let agent = self.make_key(&who, Role::Agent.into(), FIRST_AGENT, None, None);
-        let Some(agent_id) = agent.info.agent_id.clone() else {
-            return Err(Trouble::StoreUnavailable);
-        };
-        let made = Beginning {
-            agent_key: Some(agent.info.id.clone()),
-            admin_key: Some(admin.info.id.clone()),
-        };
-        let made = made.write_only(&org, Some(version));
-        let docs = vec![made, admin.write, agent.write];
-        let records = vec![admin.record, agent.record];
-        let change = Change::documents(docs, Vec::new(), records, Vec::new());
-        match self.ports().store.apply(change).await {
-            Ok(_) => {}
-            Err(ApplyError::Conflict(Conflict::DocChanged(_))) => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        }
-        self.key_cache().reload(&*self.ports().store).await;
-        Ok(Some(FirstKeys {
-            admin_key: admin.text,
-            agent_key: agent.text,
-            agent_id,
-        }))
-    }
-
-    /// Notes that the store is in use. True for the one who was first, and none of whose keys are
-    /// made by it.
-    pub async fn begin(&self) -> Result<bool, Trouble> {
-        let write = Beginning::default().write_only(&OrgId::default(), Some(0));
-        let change = Change::documents(vec![write], Vec::new(), Vec::new(), Vec::new());
-        match self.ports().store.apply(change).await {
-            Ok(_) => Ok(true),
-            Err(ApplyError::Conflict(Conflict::DocChanged(_))) => Ok(false),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// The principal that `hundi mcp` runs as when nothing else was said: the holder of the first
-    /// agent's key. A revoked key opens nothing here either. Before `hundi serve` has made that
-    /// key, which only it can show, it is the agent whom the key will belong to.
-    pub async fn first_agent(&self) -> Result<Principal, Trouble> {
-        let org = OrgId::default();
-        let begun = self.document::<Beginning>(&org, Beginning::ID).await?;
-        let Some(id) = begun.and_then(|begun| begun.value.agent_key) else {
-            return Ok(Principal {
-                id: format!("stdio:{FIRST_AGENT}"),
-                name: FIRST_AGENT.to_owned(),
-                org,
-                roles: Role::Agent.into(),
-                agent: Some(first_agent_id()?),
-                person: None,
-            });
-        };
-        let found = self.find::<StoredKey>(&org, &id).await?;
-        let live = found.and_then(Result::ok);
-        let live = live.and_then(|stored| stored.value.live(&org, &id));
-        live.map(|(_, principal)| principal).ok_or_else(|| {
-            let text = "the first agent's key was revoked; make another with `hundi key create`";
-            Trouble::Off(text.to_owned())
-        })
-    }
-
-    /// The agent that a door without keys acts as, where only such doors have been open.
-    pub(in crate::broker) async fn agent_without_key(
-        &self,
-        who: &Principal,
-    ) -> Result<Option<AgentId>, Trouble> {
-        if who.org != OrgId::default() {
-            return Ok(None);
-        }
-        let begun = self.document::<Beginning>(&who.org, Beginning::ID).await?;
-        match begun.filter(|begun| begun.value.agent_key.is_none()) {
-            Some(_) => first_agent_id().map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn make_key(
-        &self,
-        who: &Principal,
-        roles: Roles,
-        name: &str,
-        slack_user: Option<&str>,
-        person: Option<&str>,
-    ) -> MadeKey {
+    pub(super) fn make_key(&self, who: &Principal, parts: KeyParts) -> MadeKey {
         let ambient = &self.ports().ambient;
         let now = ambient.now();
         let id = hex(&ambient.bytes::<8>());
         let text = format!("hk_{id}_{}", hex(&ambient.bytes::<32>()));
+        let (person_id, person) = parts.person.unzip();
         let stored = StoredKey {
-            roles,
-            name: name.to_owned(),
-            agent_id: roles
+            roles: parts.roles,
+            agent_id: parts
+                .roles
                 .has(Role::Agent)
-                .then(|| agent_of(name, &id))
+                .then(|| agent_of(&parts.name, &id))
                 .flatten(),
-            slack_user: slack_user.map(str::to_owned),
-            person: person.map(str::to_owned),
+            name: parts.name,
+            slack_user: parts.slack_user,
+            person,
+            person_id,
             hash: hex(&Sha256::digest(text.as_bytes())),
             created_at: now,
             created_by: who.id.clone(),
@@ -489,18 +404,54 @@ impl Access {
     }
 }
 
-/// The agent that the first start makes, and its sample policy is for.
-pub fn first_agent_id() -> Result<AgentId, Trouble> {
-    // A constant that is an agent's id; were it none, nobody could act as it.
-    FIRST_AGENT.parse().map_err(|_| Trouble::NotFound("agent"))
+/// What a key is made of.
+pub(super) struct KeyParts {
+    roles: Roles,
+    name: String,
+    slack_user: Option<String>,
+    /// Whose program it is, and their name.
+    pub(super) person: Option<(PersonId, String)>,
+}
+
+impl KeyParts {
+    /// For nobody.
+    pub(super) fn new(roles: Roles, name: &str) -> Self {
+        Self {
+            roles,
+            name: name.to_owned(),
+            slack_user: None,
+            person: None,
+        }
+    }
 }
 
 /// A key that is made but not yet stored.
-struct MadeKey {
-    info: KeyInfo,
-    text: String,
-    write: DocWrite,
-    record: Record,
+pub(super) struct MadeKey {
+    pub(super) info: KeyInfo,
+    pub(super) text: String,
+    pub(super) write: DocWrite,
+    pub(super) record: Record,
+}
+
+/// What is written where a key ends, and its record.
+pub(super) fn ending(
+    who: &Principal,
+    key: &Stored<StoredKey>,
+    ended: &StoredKey,
+) -> (Vec<DocWrite>, Record) {
+    let mut docs = vec![key.replace(ended)];
+    if let Some(user) = &ended.slack_user {
+        docs.push(SlackUser::delete(&OrgId::default(), user, None));
+    }
+    let at = ended.revoked_at.unwrap_or(ended.created_at);
+    let record = record(RecordKind::KeyRevoked, who, &key.key.id, ended, at);
+    (docs, record)
+}
+
+/// What the programs of a person with these roles may: as much, and be agents, whom nobody is but
+/// somebody runs.
+fn of_programs(roles: Roles) -> Roles {
+    roles.iter().chain([Role::Agent]).collect()
 }
 
 /// Whether `who` may make or end keys of these roles.
@@ -516,7 +467,7 @@ fn may_keep(who: &Principal, roles: Roles) -> Result<(), Trouble> {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Trouble> {
+pub(super) fn check_name(name: &str) -> Result<(), Trouble> {
     let fits = name.chars().count() <= MAX_NAME && !name.trim().is_empty();
     // Characters that are not seen make two names of what people read as one.
     if fits && plain(name) == name {
@@ -533,13 +484,17 @@ fn check_slack_user(user: &str, roles: Roles) -> Result<(), Trouble> {
         let text = "a Slack user is mapped to a key that may decide: approver or admin";
         return Err(Trouble::InvalidRequest(text.to_owned()));
     }
+    check_slack_member(user)
+}
+
+pub(super) fn check_slack_member(user: &str) -> Result<(), Trouble> {
     let plain = user
         .bytes()
         .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     if (user.starts_with('U') || user.starts_with('W')) && plain && (2..=32).contains(&user.len()) {
         return Ok(());
     }
-    let text = "a Slack user is the member id, such as U012AB3CD";
+    let text = "`slack_user` is the member id, such as U012AB3CD";
     Err(Trouble::InvalidRequest(text.to_owned()))
 }
 
@@ -583,6 +538,7 @@ fn record(
         "name": stored.name,
         "slack_user": stored.slack_user,
         "person": stored.person,
+        "person_id": stored.person_id,
     }));
     record.agent.clone_from(&stored.agent_id);
     record
@@ -629,15 +585,5 @@ mod tests {
         ] {
             assert_eq!(key_id(&bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn what_the_first_start_made_does_not_show_in_debug() {
-        let keys = FirstKeys {
-            admin_key: "hk_secret_a".into(),
-            agent_key: "hk_secret_b".into(),
-            agent_id: "agent-1".parse().unwrap(),
-        };
-        assert!(!format!("{keys:?}").contains("secret"));
     }
 }

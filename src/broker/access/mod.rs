@@ -1,12 +1,15 @@
-//! Who may come in and what they may use: keys, people in a browser, access rules, and whether this
-//! node holds the keys of its peers.
+//! Who may come in and what they may use: people, keys, people in a browser, access rules, and whether
+//! this node holds the keys of its peers.
 
+pub mod first;
 mod key_cache;
 pub mod keys;
 pub mod owner;
 pub mod peers;
+pub mod people;
 pub mod rules;
 pub mod sessions;
+mod slack_user;
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};

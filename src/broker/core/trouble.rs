@@ -56,6 +56,11 @@ pub enum Trouble {
     /// The proposer is the approver.
     #[error("a proposal cannot be approved by its own proposer")]
     SelfApproval,
+    /// Several people have to agree, and this key is nobody's.
+    #[error(
+        "several people have to agree to this, and this key names none; make it with `person` (`POST /v1/people`, `POST /v1/keys`)"
+    )]
+    PersonNeeded,
     /// The same person again.
     #[error("{0} has approved this proposal already; another person has to agree")]
     ApprovedAlready(String),
@@ -162,6 +167,7 @@ impl Trouble {
             Trouble::Forbidden { .. } => "forbidden",
             Trouble::AccessDenied { .. } => "access_denied",
             Trouble::SelfApproval => "self_approval",
+            Trouble::PersonNeeded => "person_needed",
             Trouble::ApprovedAlready(_) => "approved_already",
             Trouble::NotFound(_) => "not_found",
             Trouble::AccountTaken { .. } => "account_taken",
@@ -198,6 +204,7 @@ impl Trouble {
             Trouble::Forbidden { .. }
             | Trouble::AccessDenied { .. }
             | Trouble::SelfApproval
+            | Trouble::PersonNeeded
             | Trouble::ToolDisabled(_) => 403,
             Trouble::UnknownTool(_) | Trouble::NotFound(_) => 404,
             Trouble::ToolQuarantined(_)
@@ -248,7 +255,9 @@ impl Trouble {
             Trouble::UpstreamRefused { recovery, .. } => *recovery,
             Trouble::ResultTooLarge { .. } => Recovery::ReduceScope,
             Trouble::WrongState(_) => Recovery::ReadOutcome,
-            Trouble::ApprovedAlready(_) | Trouble::SelfApproval => Recovery::GetApproval,
+            Trouble::ApprovedAlready(_) | Trouble::SelfApproval | Trouble::PersonNeeded => {
+                Recovery::GetApproval
+            }
             Trouble::ToolQuarantined(_)
             | Trouble::ToolUnusable(_)
             | Trouble::Frozen(_)

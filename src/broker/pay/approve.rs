@@ -26,9 +26,9 @@ impl Pay {
     /// that goes to the proposer alone.
     pub async fn approve(&self, who: &Principal, id: ProposalId) -> Result<Proposed, Trouble> {
         needs(who, Right::Decide)?;
-        let marks = self.marks_of(&who.org, &who.id).await?;
+        let marks = self.marks_of(who).await?;
         let proposer = self.visible(who, id).await?.fixed.proposer.clone();
-        let runs = self.runs(&who.org, &proposer, &marks).await?;
+        let runs = self.runs(who, &proposer, &marks).await?;
         let approved = self
             .decide_on(who, id, |proposal| {
                 if proposal.state != State::Held {
@@ -36,6 +36,9 @@ impl Pay {
                 }
                 if proposal.fixed.proposer == who.id || who.agent.is_some() || runs {
                     return Err(Trouble::SelfApproval);
+                }
+                if proposal.fixed.approvals_needed > 1 && who.person.is_none() {
+                    return Err(Trouble::PersonNeeded);
                 }
                 let given = &proposal.moving.approvals;
                 if given.iter().any(|one| gave(one, &who.id, &marks)) {

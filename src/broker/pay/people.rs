@@ -1,10 +1,13 @@
 //! Who is behind a principal: where several have to agree, people are counted and not keys.
 //!
-//! Until people sign in themselves, a person is known by the marks of what they act with:
+//! Whoever acts as a person is that person. Where more than one has to agree, nobody else counts.
+//! Where one is enough, and to tell whether an agent would approve its own, keys without a person
+//! are known by the marks of what they are:
 //!
 //! | who acts | marks |
 //! | --- | --- |
-//! | a key made with a person | that person, and the Slack user it is mapped to |
+//! | a person, or a program of theirs | the person |
+//! | a key made with a mere name, before there were people | that name, and the Slack user it is mapped to |
 //! | another key | its name, and the Slack user |
 //! | an admin's key with neither person nor Slack user | its name, and all marks of who made it: who makes such a key for nobody holds it |
 //! | the command line on the store; the first admin's key | the owner of the data folder |
@@ -13,27 +16,31 @@
 //! spaces. Somebody who makes a key in another person's name and keeps it is not found out here:
 //! the audit says who made which key, and when.
 
-use unicode_normalization::UnicodeNormalization;
-
 use super::Pay;
 use crate::broker::access::keys::StoredKey;
 use crate::broker::core::Trouble;
 use crate::domain::ids::OrgId;
-use crate::domain::principal::Role;
+use crate::domain::person::{Person, PersonId, folded};
+use crate::domain::principal::{Principal, Role};
 use crate::domain::proposal::Approval;
 
 /// The owner of the data folder. No name is spelt so: it would be in lower case.
 const OWNER: &str = "OWNER";
 /// Principals that the owner of the data folder acts as.
 const OWNERS: [&str; 2] = ["cli:local", "hundi"];
+/// How the principals of people begin, and the marks of people.
+const PERSON: &str = "person:";
 /// How far back makers of keys are followed.
 const GENERATIONS: usize = 16;
 
 impl Pay {
     /// The marks of the person behind a principal; at least one.
-    pub(super) async fn marks_of(&self, org: &OrgId, id: &str) -> Result<Vec<String>, Trouble> {
+    pub(super) async fn marks_of(&self, who: &Principal) -> Result<Vec<String>, Trouble> {
+        if let Some(person) = &who.person {
+            return Ok(vec![mark(person)]);
+        }
+        let (org, mut id) = (&who.org, who.id.clone());
         let mut marks = Vec::new();
-        let mut id = id.to_owned();
         for _ in 0..GENERATIONS {
             if OWNERS.contains(&id.as_str()) {
                 marks.push(OWNER.to_owned());
@@ -44,9 +51,13 @@ impl Pay {
                 break;
             };
             let slack = key.slack_user().map(|user| format!("slack:{user}"));
-            let named = key.person().map(spelt);
+            if let Some(person) = key.person_id() {
+                marks.push(mark(person));
+                break;
+            }
+            let named = key.person().map(folded);
             let passed_on = named.is_none() && slack.is_none() && key.roles().has(Role::Admin);
-            marks.push(named.unwrap_or_else(|| spelt(key.name())));
+            marks.push(named.unwrap_or_else(|| folded(key.name())));
             marks.extend(slack);
             if !passed_on {
                 break;
@@ -56,17 +67,37 @@ impl Pay {
         Ok(marks)
     }
 
-    /// Whether the key that proposed has one of these marks: the person who runs the agent, or its
-    /// own name where nobody is named.
+    /// Whether whoever has these marks is the one who runs what proposed: its person, or its own
+    /// name where nobody is named. A person is found by their name as well, so that an approver's
+    /// key without a person that is called as they are is taken for theirs.
     pub(super) async fn runs(
         &self,
-        org: &OrgId,
+        who: &Principal,
         proposer: &str,
         marks: &[String],
     ) -> Result<bool, Trouble> {
-        let key = self.stored_key(org, proposer).await?;
-        let person = key.map(|key| spelt(key.person().unwrap_or(key.name())));
-        Ok(person.is_some_and(|person| marks.contains(&person)))
+        let mut theirs = Vec::new();
+        if let Some(Ok(id)) = proposer.strip_prefix(PERSON).map(str::parse) {
+            theirs.extend(self.known_as(&who.org, &id).await?);
+        }
+        if let Some(key) = self.stored_key(&who.org, proposer).await? {
+            match key.person_id() {
+                Some(id) => theirs.extend(self.known_as(&who.org, id).await?),
+                None => theirs.push(folded(key.person().unwrap_or(key.name()))),
+            }
+        }
+        let mut mine = marks.to_vec();
+        if let Some(id) = &who.person {
+            mine.extend(self.known_as(&who.org, id).await?);
+        }
+        Ok(theirs.iter().any(|mark| mine.contains(mark)))
+    }
+
+    /// A person's mark, and their name.
+    async fn known_as(&self, org: &OrgId, id: &PersonId) -> Result<Vec<String>, Trouble> {
+        let person = self.document::<Person>(org, id).await?;
+        let name = person.map(|person| folded(&person.value.name));
+        Ok([Some(mark(id)), name].into_iter().flatten().collect())
     }
 
     async fn stored_key(&self, org: &OrgId, id: &str) -> Result<Option<StoredKey>, Trouble> {
@@ -83,27 +114,7 @@ pub(super) fn gave(approval: &Approval, by: &str, marks: &[String]) -> bool {
     approval.by == by || approval.marks.iter().any(|mark| marks.contains(mark))
 }
 
-/// A name in the one spelling that names are compared in.
-fn spelt(name: &str) -> String {
-    let folded: String = name.nfkc().flat_map(char::to_lowercase).collect();
-    folded.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_person_has_one_spelling() {
-        for spelling in [
-            "Asha Rao",
-            " asha  rao",
-            "ASHA RAO",
-            "Ａｓｈａ Rao",
-            "asha\u{a0}rao",
-        ] {
-            assert_eq!(spelt(spelling), "asha rao", "{spelling:?}");
-        }
-        assert_ne!(spelt("Asha Rao"), spelt("Asha R"));
-    }
+/// How people are marked. Who calls a key so makes one of two, and never two of one.
+fn mark(person: &PersonId) -> String {
+    format!("{PERSON}{person}")
 }

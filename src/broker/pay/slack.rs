@@ -198,8 +198,9 @@ fn is_slack_host(host: &str) -> bool {
 fn words(trouble: &Trouble) -> String {
     match trouble {
         Trouble::Unauthenticated => {
-            "You may not decide here: an operator has to map your Slack user to an approver's \
-             key (`hundi key create --role approver --slack-user ...`). Nothing was decided."
+            "You may not decide here: an admin has to name your Slack user with you \
+             (`hundi person update`) or with an approver's key (`hundi key create --role \
+             approver --slack-user ...`). Nothing was decided."
                 .to_owned()
         }
         Trouble::NotFound(_) => {
@@ -221,6 +222,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::Forbidden { .. }
         | Trouble::AccessDenied { .. }
         | Trouble::SelfApproval
+        | Trouble::PersonNeeded
         | Trouble::ApprovedAlready(_)
         | Trouble::AccountTaken { .. }
         | Trouble::IdempotencyKeyReused(_)

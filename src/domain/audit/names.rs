@@ -118,6 +118,12 @@ listed! {
         SignedIn = "signed_in",
         /// Somebody signed out of the console.
         SignedOut = "signed_out",
+        /// A person was made.
+        PersonCreated = "person_created",
+        /// A person was changed.
+        PersonChanged = "person_changed",
+        /// A person was removed.
+        PersonDeleted = "person_deleted",
         /// A token key was made.
         TokenKeyCreated = "token_key_created",
         /// A token key seals no more.

@@ -29,7 +29,8 @@ pub enum Command {
         /// The Slack user who decides with this key's rights
         #[arg(long, value_name = "U...")]
         slack_user: Option<String>,
-        /// Whose key it is: where several have to agree, persons are counted and not keys
+        /// The person whose program it is, by id or name: where several have to agree, people are
+        /// counted and not keys
         #[arg(long, value_name = "NAME")]
         person: Option<String>,
         /// As whom, and where.

@@ -79,7 +79,9 @@ pub struct Key {
     name: String,
     agent_id: Option<String>,
     slack_user: Option<String>,
+    /// The name of the person whose program it is; of an agent's, who runs it.
     person: Option<String>,
+    person_id: Option<String>,
     #[schemars(schema_with = "words::time")]
     created_at: String,
     revoked_at: Option<String>,
@@ -95,6 +97,7 @@ impl From<KeyInfo> for Key {
             agent_id: key.agent_id.map(|agent| agent.to_string()),
             slack_user: key.slack_user,
             person: key.person,
+            person_id: key.person_id.map(|id| id.to_string()),
             created_at: key.created_at.to_string(),
             revoked_at: key.revoked_at.map(|at| at.to_string()),
         }
@@ -131,7 +134,8 @@ struct NewKey {
         title = "a Slack member id, such as U012AB3CD"
     )]
     slack_user: Option<String>,
-    /// Whose key it is: where several have to agree, persons are counted.
+    /// The id or name of the person whose program it is: it may at most what they may, and where
+    /// several have to agree, they are counted. Of an agent's key, who runs it.
     #[schemars(length(min = 1, max = 100))]
     person: Option<String>,
 }

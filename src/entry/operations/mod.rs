@@ -26,6 +26,7 @@ mod decisions;
 mod input;
 mod pay;
 mod payees;
+pub mod people;
 pub mod policies;
 mod proofs;
 mod registry;
@@ -331,7 +332,7 @@ pub async fn answer(
     operation.answer(call, input, Trouble::InvalidRequest).await
 }
 
-fn subjects() -> [Vec<Operation>; 14] {
+fn subjects() -> [Vec<Operation>; 15] {
     [
         pay::operations(),
         decisions::operations(),
@@ -340,6 +341,7 @@ fn subjects() -> [Vec<Operation>; 14] {
         sources::operations(),
         access::operations(),
         rules::operations(),
+        people::operations(),
         agents::operations(),
         policies::operations(),
         payees::operations(),
