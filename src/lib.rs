@@ -14,6 +14,7 @@ pub mod ephemeral;
 pub mod governance;
 pub mod keyring;
 pub mod notify;
+pub mod pages;
 #[path = "main.rs"]
 pub mod program;
 pub mod sandbox;

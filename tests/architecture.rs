@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("governance", &["domain"]),
     ("connector", &["domain"]),
     ("notify", &["domain"]),
+    ("pages", &[]),
     ("store", &["domain", "ambient", "telemetry"]),
     ("ephemeral", &["domain", "ambient", "telemetry"]),
     ("wire", &["domain", "ambient", "telemetry"]),
@@ -390,8 +391,8 @@ fn the_wrapped_group_is_seen() {
 }
 
 #[test]
-fn the_readme_lists_every_code() {
-    let readme = include_str!("../README.md");
+fn the_page_of_codes_lists_every_code() {
+    let readme = include_str!("../src/pages/codes.md");
     let rows = Reason::ALL
         .iter()
         .map(|reason| (reason.code(), reason.text(), reason.recovery()))
@@ -406,7 +407,7 @@ fn the_readme_lists_every_code() {
         .collect();
     assert!(
         missing.is_empty(),
-        "rows missing from README.md:\n{}",
+        "rows missing from src/pages/codes.md:\n{}",
         missing.join("\n")
     );
 }

@@ -37,6 +37,7 @@ mod overload;
 mod payouts_of_others;
 mod people;
 mod razorpay_mcp;
+mod readme;
 mod recovery;
 mod registered;
 mod replay_attacks;

@@ -20,6 +20,8 @@ enum Look {
     Nothing,
     ThePayout,
     NoAnswer,
+    /// It had arrived all along.
+    FromTheFirst,
 }
 
 /// A provider that loses the first sending, refuses the second, and is then looked at again.
@@ -59,6 +61,7 @@ impl Provider {
             is_error: false,
         };
         match self.look {
+            Look::FromTheFirst => found(json!([*self.payout.lock().unwrap()])),
             _ if self.sendings() < 2 => found(json!([])),
             Look::Nothing => found(json!([])),
             Look::ThePayout => found(json!([*self.payout.lock().unwrap()])),
@@ -117,6 +120,33 @@ async fn in_doubt(house: &House) -> Proposal {
         panic!("not in doubt: {committed:?}");
     };
     *proposal
+}
+
+/// A crash leaves a doubt with a pause or a lease that nobody waits out any more.
+#[tokio::test]
+async fn what_is_open_at_a_start_is_asked_about_at_once_and_nothing_is_sent() {
+    for (look, expected, settled) in [
+        (Look::FromTheFirst, State::Executed, 1),
+        (Look::Nothing, State::InDoubt, 0),
+    ] {
+        let provider = Arc::new(Provider {
+            look,
+            heard: Mutex::default(),
+            payout: Mutex::default(),
+        });
+        let house = House::with(Plan {
+            wire: Some(provider.clone()),
+            ..Plan::default()
+        })
+        .await;
+        let id = in_doubt(&house).await.fixed.id;
+        // No time passes.
+        let seen = house.broker.pay.ask_at_start().await.unwrap();
+        assert_eq!(seen, settled, "{look:?}");
+        let now = house.store.proposal(id).await.unwrap().unwrap();
+        assert_eq!(now.state, expected, "{look:?}");
+        assert_eq!(provider.sendings(), 1, "it only asks");
+    }
 }
 
 #[tokio::test]

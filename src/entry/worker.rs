@@ -114,6 +114,15 @@ pub fn duties() -> Vec<Duty> {
     ]
 }
 
+/// What is done once, when everything else is up: a failure leaves it to the duties.
+pub async fn begin(broker: Broker) {
+    match broker.pay.ask_at_start().await {
+        Ok(0) => {}
+        Ok(settled) => tracing::info!(settled, "settled what the process before left open"),
+        Err(error) => tracing::warn!(%error, "what was left open is not asked about yet"),
+    }
+}
+
 /// Runs all duties until `stop` says true; then each ends after its present turn.
 pub async fn run(broker: Broker, duties: Vec<Duty>, stop: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();

@@ -120,6 +120,7 @@ impl Server {
         let limits = limits();
         let doors = tokio::spawn(http::serve(listener, router, limits, closing.clone()));
         let (stop_duties, stop) = watch::channel(false);
+        tokio::spawn(worker::begin(app.broker.clone()));
         let duties = tokio::spawn(worker::run(app.broker.clone(), worker::duties(), stop));
         Ok(Self {
             address,

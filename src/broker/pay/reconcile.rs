@@ -27,6 +27,8 @@ use crate::store::{ApplyError, LEASE_HORIZON_MS};
 
 /// Attempts asked about at once, so that a dead provider does not hold up everything.
 const AT_ONCE: usize = 16;
+/// Attempts asked about at a start at most; the duty takes the rest in its turns.
+const AT_START: u32 = 2_000;
 /// Longest pause between two enquiries about one doubt: doubts end within 60 s of healing.
 const LONGEST_PAUSE_MS: i64 = 10_000;
 /// Pause between looks where only a person can tell.
@@ -59,6 +61,46 @@ impl Pay {
             })
             .await;
         Ok(seen)
+    }
+
+    /// Once, at the start: everything that a crash left open is asked about now and side by side, not
+    /// when the process before meant to. It only asks. An attempt that another node is on may be
+    /// among these, so nothing is sent again; but what the provider has done is done, whoever hears
+    /// of it. Returns how many it settled.
+    pub async fn ask_at_start(&self) -> Result<usize, Trouble> {
+        let now = self.ports().ambient.now();
+        let whenever = now.plus_millis(LEASE_HORIZON_MS);
+        let open = self.ports().store.unsettled(whenever, AT_START).await?;
+        let settled = stream::iter(open)
+            .map(|proposal| async move {
+                let Some(receipt) = self.done_at_provider(&proposal).await else {
+                    return 0;
+                };
+                let settled = self
+                    .settle_with(&proposal, Outcome::Executed(receipt))
+                    .await;
+                tracing::info!(
+                    proposal = %settled.fixed.id, state = settled.state.name(), "doubt settled"
+                );
+                1
+            })
+            .buffer_unordered(AT_ONCE)
+            .fold(0, |sum, one| async move { sum + one });
+        Ok(settled.await)
+    }
+
+    /// What the provider says that it did, if it can be asked and has done it.
+    async fn done_at_provider(&self, proposal: &Proposal) -> Option<Receipt> {
+        let connector = self.tools.sent_by(proposal)?;
+        let order = proposal.order();
+        let enquiry = connector.enquiry(&order);
+        let enquiry = enquiry.filter(|_| connector.recovery().lookup)?;
+        let deadline = self.settings().call_deadline;
+        let reply = self.ports().wire.send(&enquiry, deadline).await;
+        match connector.sighting(&order, &reply) {
+            Sighting::Found(receipt) => Some(receipt),
+            Sighting::Refused(_) | Sighting::Absent | Sighting::Unclear(_) => None,
+        }
     }
 
     /// Extends the lease in our name; `None` if somebody else has it or has settled it, or if the

@@ -379,7 +379,7 @@ fn usual(field: &str, value: &Value) -> bool {
             number.as_u64() == Some(0)
                 || matches!(
                     (field, number.as_u64()),
-                    ("window_secs", Some(60 | 900)) | ("max", Some(10))
+                    ("max_rows", Some(1_000)) | ("window_secs", Some(60 | 900)) | ("max", Some(10))
                 )
         }
     }
