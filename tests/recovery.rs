@@ -20,8 +20,8 @@ enum Look {
     Nothing,
     ThePayout,
     NoAnswer,
-    /// It had arrived all along.
-    FromTheFirst,
+    /// Nothing answers to the first look; the next one finds the payout.
+    TheNextOne,
 }
 
 /// A provider that loses the first sending, refuses the second, and is then looked at again.
@@ -35,6 +35,10 @@ impl Provider {
     fn sendings(&self) -> usize {
         let heard = self.heard.lock().unwrap();
         heard.iter().filter(|tool| *tool == "create_payout").count()
+    }
+
+    fn looks(&self) -> usize {
+        self.heard.lock().unwrap().len() - self.sendings()
     }
 
     fn sent(&self, args: &Value) -> Reply {
@@ -61,7 +65,8 @@ impl Provider {
             is_error: false,
         };
         match self.look {
-            Look::FromTheFirst => found(json!([*self.payout.lock().unwrap()])),
+            Look::TheNextOne if self.looks() < 2 => Reply::Lost("no answer".to_owned()),
+            Look::TheNextOne => found(json!([*self.payout.lock().unwrap()])),
             _ if self.sendings() < 2 => found(json!([])),
             Look::Nothing => found(json!([])),
             Look::ThePayout => found(json!([*self.payout.lock().unwrap()])),
@@ -126,7 +131,7 @@ async fn in_doubt(house: &House) -> Proposal {
 #[tokio::test]
 async fn what_is_open_at_a_start_is_asked_about_at_once_and_nothing_is_sent() {
     for (look, expected, settled) in [
-        (Look::FromTheFirst, State::Executed, 1),
+        (Look::TheNextOne, State::Executed, 1),
         (Look::Nothing, State::InDoubt, 0),
     ] {
         let provider = Arc::new(Provider {
