@@ -179,7 +179,8 @@ impl Newcomer {
             .replace("8788", &bank.to_string());
         let script = format!("trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{script}");
         let bin = Path::new(HUNDI).parent().unwrap();
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        let path = format!("{}:{}", bin.display(), others.display());
         let output = Command::new("bash")
             .args(["-eu", "-c", &script])
             .current_dir(self.folder.path())
