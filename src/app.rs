@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -26,13 +26,15 @@ use tokio_util::sync::CancellationToken;
 use crate::ambient::Ambient;
 use crate::broker::access::first::{FirstKeys, first_agent_id};
 use crate::broker::core::load::Bounds;
-use crate::broker::{Broker, Ports, Sampler, Settings, Trouble};
+use crate::broker::requests::Requests;
+use crate::broker::{Broker, ModelPorts, Ports, Sampler, Settings, Trouble};
 use crate::config::secret::KeyBytes;
 use crate::config::{Config, Handshake, Transport, Upstream};
 use crate::connector::{razorpay, registry};
 use crate::domain::ids::{AgentId, OrgId, ToolName, hex};
 use crate::domain::mark::Held;
 use crate::domain::principal::{Principal, Role};
+use crate::domain::requests::provider::{Provider, USUAL_WEIGHT};
 use crate::domain::secret::Secret;
 use crate::domain::tool::Tool;
 use crate::ephemeral::local::Local;
@@ -48,6 +50,7 @@ use crate::wire::gleif::Gleif;
 use crate::wire::group::Watchdog;
 use crate::wire::guarded::Guarded;
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
+use crate::wire::model::Providers;
 use crate::wire::post::Poster;
 use crate::wire::program::ProgramSpec;
 use crate::wire::reputation::SafeBrowsing;
@@ -114,6 +117,10 @@ impl App {
         };
         let opened = open_store(config, &ambient, patience).await?;
         let (store, audience) = (opened.store, opened.instance);
+        let models = ModelPorts {
+            store: opened.requests,
+            wire: Arc::new(Providers::new().map_err(anyhow::Error::msg)?),
+        };
         // Before anything is read of the store, let alone done with it.
         let keys = mark::settle(config, &ambient, &*store, adopt).await?;
         folder::refuse_sandbox(config)?;
@@ -149,6 +156,18 @@ impl App {
             programs: programs(config),
             watchdog: Some(Watchdog::new(program)),
         }));
+        let asking = config.integrity_model.as_ref().map(|model| {
+            Arc::new(AskingModel {
+                requests: OnceLock::new(),
+                model: model.clone(),
+            })
+        });
+        let sampler = match &asking {
+            Some(asking) => Some(asking.clone() as Arc<dyn Sampler>),
+            None => config
+                .sandbox_mode()
+                .then(|| Arc::new(SandboxModel) as Arc<dyn Sampler>),
+        };
         let ports = Ports {
             ambient,
             store,
@@ -165,20 +184,24 @@ impl App {
             sources: Some(sources),
             masters: masters(&keys.masters),
             keys: Arc::new(keys.ring),
-            sampler: config
-                .sandbox_mode()
-                .then(|| Arc::new(SandboxModel) as Arc<dyn Sampler>),
+            sampler,
             reputation: reputation(config)?,
             entities: Some(Arc::new(
                 Gleif::new(&config.gleif_api_base).context("GLEIF")?,
             )),
             outbound: Some(Arc::new(Poster::new().context("the HTTP client")?)),
             audit_key: Some(keys.audit),
+            models: Some(models),
             spool: Some(spool),
         };
         let mut settings = settings(config, audience, sandbox_secret.clone());
         settings.masters = key_names.masters.clone();
+        settings.models.sandbox = sandbox_url.as_deref().map(sandbox_models);
         let broker = Broker::new(ports, settings, tools(config));
+        if let Some(asking) = asking {
+            // It is set once, here.
+            let _ = asking.requests.set(broker.requests.clone());
+        }
         // A source that is away keeps nobody from starting.
         if let Err(trouble) = broker.tools.look_at_registry().await {
             tracing::warn!(%trouble, "registered tools are not read yet");
@@ -299,6 +322,44 @@ impl Sampler for SandboxModel {
     }
 }
 
+/// The sandbox's built-in model, as a provider that is asked over HTTP like any other.
+fn sandbox_models(url: &str) -> Provider {
+    Provider {
+        name: "sandbox".to_owned(),
+        base_url: format!("{url}{}/v1", sandbox::models::PATH),
+        models: sandbox::models::NAMES.map(str::to_owned).to_vec(),
+        weight: USUAL_WEIGHT,
+        allow_private: true,
+        ..Provider::default()
+    }
+}
+
+/// A model that the operator names, as the broker's own: asked like any other, through the broker.
+struct AskingModel {
+    requests: OnceLock<Requests>,
+    model: String,
+}
+
+#[async_trait]
+impl Sampler for AskingModel {
+    async fn samples(
+        &self,
+        tool: &ToolName,
+        args: &Value,
+        prompt: Option<&str>,
+    ) -> Result<Vec<String>, String> {
+        let requests = self.requests.get().ok_or("not started yet")?;
+        let samples = requests.samples(&self.model, tool, args, prompt).await;
+        samples.map_err(|trouble| {
+            tracing::warn!(
+                code = trouble.code(),
+                "the broker's own model gave no answer"
+            );
+            trouble.to_string()
+        })
+    }
+}
+
 fn call_deadlines(config: &Config) -> BTreeMap<String, Duration> {
     let named = config.upstreams.iter().filter_map(|(name, upstream)| {
         let secs = upstream.limits.call_deadline_secs?;
@@ -323,6 +384,7 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
         masters: Vec::new(),
         access_default: config.access_default,
         retention: config.retention,
+        models: config.models.clone(),
         upstreams: config
             .upstreams
             .iter()

@@ -7,6 +7,7 @@
 //! lacks only a secret is switched off, and says so ([`Config::off`]).
 
 pub mod layers;
+mod models;
 pub mod programs;
 mod read;
 pub mod secret;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
+use crate::broker::core::models::ModelSettings;
 use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
@@ -110,6 +112,8 @@ pub struct Config {
     pub access_default: ByDefault,
     /// Hold what an agent proposes without the prompt behind it.
     pub require_prompt: bool,
+    /// The model that answers for the broker itself, so that an agent's prompt is scored.
+    pub integrity_model: Option<String>,
     /// Block at or above this composite score.
     pub block_at: f64,
     /// How much each signal of the score counts.
@@ -128,6 +132,8 @@ pub struct Config {
     pub relist_every: Duration,
     /// Upstream MCP servers, by name.
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Requests to models.
+    pub models: ModelSettings,
     /// What deserves a look and does not stop the start.
     pub warnings: Vec<String>,
     /// The configuration file that was read, if there is one.

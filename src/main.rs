@@ -126,6 +126,16 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         Command::Trace(args) => through(&args.how.actor, settings, Expects::Store, async |door| {
             cli::invoke::trace(args, door, &mut out).await
         }),
+        Command::Prices(command) => {
+            let now = Ambient::real().now().to_string();
+            let today = now.get(..10).unwrap_or_default().to_owned();
+            through(command.actor(), settings, Expects::Store, async |door| {
+                cli::prices::run(command, &today, door, &mut out).await
+            })
+        }
+        Command::Queue(args) => through(&args.how.actor, settings, Expects::Store, async |door| {
+            cli::queue::run(args, door, &mut out).await
+        }),
         Command::Doctor(args) => run::doctor::run(args, &cli.settings, &mut out),
         Command::Score(_) => score(&load(&cli.settings)?, &mut out),
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
@@ -181,6 +191,7 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         Command::Migrate(args) => run::on_store::migrate(*args, &load(&cli.settings)?, &mut out),
         Command::Retention(args) => run::on_store::retention(args, &load(&cli.settings)?, &mut out),
         Command::Serve(args) => run::serve::run(args, &load(&cli.settings)?, &mut out),
+        Command::Worker(args) => run::worker::run(args, &load(&cli.settings)?, &mut out),
         Command::Mcp(args) => run::mcp::run(args, &load(&cli.settings)?),
         Command::Sandbox(args) => run::sandbox::run(args, &load(&cli.settings)?, &mut out),
         // The child has no configuration file and no data folder: only its variables.

@@ -7,6 +7,7 @@
 
 mod lines;
 mod metrics;
+pub mod models;
 mod snapshot;
 mod traces;
 

@@ -46,7 +46,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sandbox", &["domain", "ambient", "telemetry"]),
 ];
 /// Subjects of the broker: each may call those before it, through their handles, and no other.
-const SUBJECTS: &[&str] = &["core", "audit", "access", "tools", "pay", "bank"];
+const SUBJECTS: &[&str] = &[
+    "core", "audit", "access", "tools", "pay", "bank", "requests",
+];
 const PURE: &[&str] = &["domain", "governance", "connector", "notify"];
 /// What has no place in a pure folder.
 const IMPURE: &[&str] = &[

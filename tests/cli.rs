@@ -210,7 +210,15 @@ fn every_flag_explains_itself() {
 #[test]
 fn every_command_that_prints_data_takes_json() {
     // They serve until they are told to stop, or write what a shell or `man` reads.
-    let others = ["serve", "mcp", "sandbox", "sidecar", "completions", "man"];
+    let others = [
+        "serve",
+        "worker",
+        "mcp",
+        "sandbox",
+        "sidecar",
+        "completions",
+        "man",
+    ];
     fn under(command: &clap::Command, path: &str) {
         for inner in command.get_subcommands() {
             under(inner, &format!("{path} {}", inner.get_name()));

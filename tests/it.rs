@@ -42,6 +42,7 @@ mod recovery;
 mod registered;
 mod replay_attacks;
 mod reputation;
+mod requests;
 mod rest;
 mod sandbox;
 mod secrets;

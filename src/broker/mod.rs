@@ -14,6 +14,7 @@
 //! | `tools` | the catalogue, upstream servers, calls that pass through |
 //! | `pay` | proposals, policies, budgets, payees, people who decide |
 //! | `bank` | webhooks, polling, payouts that others made |
+//! | `requests` | requests to models: taken on, queued, routed, answered, paid |
 //!
 //! What one must tell another that stands below it goes as a document with its own change, and the
 //! other's duty picks it up.
@@ -23,15 +24,16 @@ pub mod audit;
 pub mod bank;
 pub mod core;
 pub mod pay;
+pub mod requests;
 pub mod tools;
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 pub use self::core::{
-    BankSettings, CommitRequest, Committed, Keys, ListRequest, MAX_AWAIT, Ntfy, People, Ports,
-    ProposeRequest, Proposed, RecordFilter, Sampler, SealedToken, Settings, Slack, StoredRecord,
-    Trouble, Word,
+    BankSettings, CommitRequest, Committed, FoundSecret, Keys, ListRequest, MAX_AWAIT, ModelPorts,
+    NoAnswer, Ntfy, People, Ports, ProposeRequest, Proposed, RecordFilter, Sampler, SealedToken,
+    Settings, Slack, StoredRecord, Trouble, Word,
 };
 use crate::domain::tool::Tool;
 
@@ -53,6 +55,8 @@ pub struct Handles {
     pub pay: pay::Pay,
     /// The bank's side.
     pub bank: bank::Bank,
+    /// Requests to models.
+    pub requests: requests::Requests,
 }
 
 impl Deref for Broker {
@@ -86,6 +90,7 @@ impl Broker {
         let tools = tools::Tools::new(core.clone(), audit.clone(), access.clone(), tools);
         let pay = pay::Pay::new(core.clone(), audit.clone(), access.clone(), tools.clone());
         let bank = bank::Bank::new(core.clone(), audit.clone(), pay.clone());
+        let requests = requests::Requests::new(core.clone(), audit.clone());
         Self(Arc::new(Handles {
             core,
             audit,
@@ -93,6 +98,7 @@ impl Broker {
             tools,
             pay,
             bank,
+            requests,
         }))
     }
 }

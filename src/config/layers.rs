@@ -100,6 +100,10 @@ pub struct Layers {
     pub upstream: toml::Table,
     /// `[programs.*]` of the file.
     pub programs: toml::Table,
+    /// `[providers.*]` of the file.
+    pub providers: toml::Table,
+    /// `[routes.*]` of the file.
+    pub routes: toml::Table,
     /// The configuration file, if there is one.
     pub file: Option<PathBuf>,
     /// The configuration file itself holds a secret.
@@ -176,7 +180,10 @@ impl Layers {
             match value {
                 toml::Value::Table(table) if name == "tools" => self.tools = table,
                 toml::Value::Table(table) if name == "programs" => self.programs = table,
-                toml::Value::Table(table) if name == "upstream" => self.upstreams(path, table),
+                toml::Value::Table(table) if name == "routes" => self.routes = table,
+                toml::Value::Table(table) if name == "upstream" || name == "providers" => {
+                    self.named(path, &name, table);
+                }
                 toml::Value::Table(table) => {
                     for (inner, value) in table {
                         self.entry(path, &format!("{name}.{inner}"), value);
@@ -192,12 +199,18 @@ impl Layers {
         }
     }
 
-    /// One table for each server, and what holds for all of them.
-    fn upstreams(&mut self, path: &Path, table: toml::Table) {
+    /// One table for each server or provider, and what holds for all of them.
+    fn named(&mut self, path: &Path, of: &str, table: toml::Table) {
         for (name, value) in table {
-            let key = format!("upstream.{name}");
+            let key = format!("{of}.{name}");
             if !value.is_table() && Setting::find(&key).is_some() {
                 self.entry(path, &key, value);
+                continue;
+            }
+            if of == "providers" {
+                let has_key = value.get("key").is_some();
+                self.secret_in_file |= has_key;
+                self.providers.insert(name, value);
             } else {
                 self.upstream.insert(name, value);
             }

@@ -15,9 +15,10 @@ use super::layers::{Environment, Found, Layers};
 use super::secret::{self, ConnUrl, KeyBytes, Secret, Weak};
 use super::settings::{self, Kind, Setting};
 use super::{
-    Config, DATABASE_FILE, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack, programs,
-    show, upstream,
+    Config, DATABASE_FILE, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack, models,
+    programs, show, upstream,
 };
+use crate::broker::core::models::{ModelSettings, OnUnknownPrice};
 use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
@@ -90,6 +91,7 @@ impl Reader<'_> {
             on_missing: self.on_missing(),
             access_default: self.access_default(),
             require_prompt: self.switch("integrity.require_prompt"),
+            integrity_model: self.text("integrity.model"),
             block_at: self.share("integrity.block_at"),
             weights: self.weights(),
             log: self.text("log").unwrap_or_default(),
@@ -102,6 +104,7 @@ impl Reader<'_> {
             inherited: upstream::inherited(environment),
             relist_every: self.secs("upstream.relist_secs"),
             upstreams: upstream::upstreams(&layers.upstream, environment, &mut self.problems),
+            models: self.models(layers, environment),
             warnings: Vec::new(),
             file: layers.file.clone(),
             rows: Vec::new(),
@@ -169,6 +172,47 @@ impl Reader<'_> {
                 "listening on {} for other machines, and public_hosts is empty: requests under any name but localhost and plain addresses are refused",
                 config.listen
             ));
+        }
+    }
+
+    fn models(&mut self, layers: &Layers, environment: &Environment) -> ModelSettings {
+        let exceptions = self.list("secrets.exceptions");
+        let exceptions = exceptions.iter().filter_map(|text| match text.parse() {
+            Ok(exception) => Some(exception),
+            Err(why) => {
+                let place = self.place("secrets.exceptions");
+                self.problems.push(format!("{place}: each {why}"));
+                None
+            }
+        });
+        let exceptions = exceptions.collect();
+        self.one_of("secrets.mode");
+        self.one_of("prices.on_unknown");
+        let mode = self.text("secrets.mode").and_then(|text| text.parse().ok());
+        let number = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+        ModelSettings {
+            providers: models::providers(&layers.providers, environment, &mut self.problems),
+            sandbox: None,
+            routes: models::routes(&layers.routes, &mut self.problems),
+            on_unknown_price: match self.text("prices.on_unknown").as_deref() {
+                Some("free") => OnUnknownPrice::Free,
+                Some("ceiling") => OnUnknownPrice::Ceiling,
+                _ => OnUnknownPrice::Refuse,
+            },
+            secrets: mode.unwrap_or_default(),
+            exceptions,
+            lease: self.secs("requests.lease_secs"),
+            ageing: self.secs("requests.ageing_secs"),
+            share_percent: percent(self.share("requests.share")),
+            workers: number(self.number("requests.workers")),
+            max_queue: self.number("requests.max_queue").unsigned_abs(),
+            keep_days: u32::try_from(self.number("requests.keep_days")).unwrap_or(u32::MAX),
+            first_byte: self.secs("requests.first_byte_secs"),
+            stall: self.secs("requests.stall_secs"),
+            max_body_bytes: number(self.number("requests.max_body_bytes")),
+            breaker_failures: u32::try_from(self.number("providers.breaker_failures"))
+                .unwrap_or(u32::MAX),
+            breaker_open: self.secs("providers.breaker_open_secs"),
         }
     }
 
@@ -554,4 +598,15 @@ fn is_clear_to_others(base: &str) -> bool {
 fn is_open_to_others(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
+}
+
+/// A share of one in hundredths.
+#[allow(clippy::float_arithmetic, reason = "a share, not money")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is between 0 and 100"
+)]
+fn percent(share: f64) -> u8 {
+    (share * 100.0).round() as u8
 }

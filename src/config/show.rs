@@ -113,6 +113,15 @@ pub(super) fn rows(layers: &Layers, config: &Config) -> Vec<Row> {
         };
         more(format!("upstream.{name}"), value, "an upstream MCP server");
     }
+    for configured in &config.models.providers {
+        let provider = &configured.provider;
+        let value = Shown::One(provider.base_url.clone());
+        more(
+            format!("providers.{}", provider.name),
+            value,
+            "a provider of models",
+        );
+    }
     rows
 }
 

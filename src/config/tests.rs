@@ -320,3 +320,53 @@ fn an_upstream_has_a_way_to_reach_it_and_rules() {
     assert_eq!(http.headers["x-api-key"].expose(), "something-secret");
     assert!(!format!("{config:?}").contains("something-secret"));
 }
+
+#[test]
+fn a_known_service_needs_its_key_and_nothing_else() {
+    let toml = format!("[providers.openai]\nkey = \"{CANARY}\"\n[providers.ollama]\n");
+    let config = given(Some(&toml), &[], &[]).load().unwrap();
+    let [ollama, openai] = config.models.providers.as_slice() else {
+        panic!("two providers");
+    };
+    assert_eq!(openai.provider.base_url, "https://api.openai.com/v1");
+    assert!(openai.provider.completion_tokens && !openai.provider.local);
+    assert_eq!(openai.key.as_ref().unwrap().expose(), CANARY);
+    assert!(ollama.provider.local && ollama.key.is_none());
+    assert!(!format!("{config:?}").contains(CANARY));
+    let shown = serde_json::to_string(config.rows()).unwrap();
+    assert!(shown.contains("https://api.openai.com/v1") && !shown.contains(CANARY));
+    let inherited = given(
+        Some("[providers.anthropic]\n"),
+        &[("ANTHROPIC_API_KEY", CANARY)],
+        &[],
+    );
+    let config = inherited.load().unwrap();
+    assert!(config.models.providers[0].key.is_some());
+}
+
+#[test]
+#[rustfmt::skip]
+fn what_is_wrong_about_a_provider_is_told_by_name() {
+    for (toml, wanted) in [
+        ("[providers.openai]",                                        "`providers.openai.key`: the key of openai (or OPENAI_API_KEY is set) belongs here"),
+        ("[providers.mine]",                                          "`providers.mine.base_url`"),
+        ("[providers.mine]\nbase_url = \"ftp://x\"",                  "`providers.mine.base_url`"),
+        ("[providers.mine]\nbase_url = \"http://x\"\nkind = \"gpt\"", "`providers.mine.kind`"),
+        ("[providers.mine]\nbase_url = \"http://x\"\nmodles = []",    "did you mean `models`?"),
+        ("[providers.mine]\nbase_url = \"http://x\"\nprices = {input = \"x\"}", "`providers.mine.prices`"),
+        ("[routes.code]\nmodel = \"x\"",                              "`[routes.code]`"),
+        ("[providers]\nbreaker_failures = 0",                         "providers.breaker_failures"),
+        ("[secrets]\nmode = \"maybe\"",                               "secrets.mode"),
+    ] {
+        let told = given(Some(toml), &[], &[]).load().unwrap_err();
+        assert!(told.contains(wanted), "{toml}: {told}");
+    }
+}
+
+#[test]
+fn routes_are_lists_or_shares() {
+    let toml = "[routes.code]\nmodels = [\"a\", \"b\"]\n[routes.chat]\nweights = {a = 3, b = 1}\n";
+    let config = given(Some(toml), &[], &[]).load().unwrap();
+    assert_eq!(config.models.routes.len(), 2);
+    assert_eq!(config.models.share_percent, 50);
+}

@@ -251,7 +251,7 @@ impl<'a> Section<'a> {
             .push(format!("`{path}.{key}`: {wanted} belongs here"));
     }
 
-    fn switch(&mut self, key: &str) -> Option<bool> {
+    pub(super) fn switch(&mut self, key: &str) -> Option<bool> {
         let value = self.table.get(key)?;
         let switch = value.as_bool();
         if switch.is_none() {
@@ -283,7 +283,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn text(&mut self, key: &str) -> Option<String> {
+    pub(super) fn text(&mut self, key: &str) -> Option<String> {
         let value = self.table.get(key)?;
         let text = value
             .as_str()
@@ -469,29 +469,34 @@ impl<'a> Section<'a> {
     }
 
     fn token(&mut self) -> Option<Secret> {
+        self.secret("token", "token_file")
+    }
+
+    /// A secret, as itself or in a file.
+    pub(super) fn secret(&mut self, key: &str, by_file: &str) -> Option<Secret> {
         let path = self.path.clone();
-        let token = match (self.text("token"), self.text("token_file")) {
+        let text = match (self.text(key), self.text(by_file)) {
             (Some(_), Some(_)) => {
                 self.problems.push(format!(
-                    "`[{path}]` has both `token` and `token_file`: keep one"
+                    "`[{path}]` has both `{key}` and `{by_file}`: keep one"
                 ));
                 return None;
             }
-            (Some(token), None) => token,
+            (Some(text), None) => text,
             (None, Some(file)) => match std::fs::read_to_string(&file) {
                 Ok(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
                 Err(error) => {
                     self.problems.push(format!(
-                        "`{path}.token_file` names {file}, which cannot be read: {error}"
+                        "`{path}.{by_file}` names {file}, which cannot be read: {error}"
                     ));
                     return None;
                 }
             },
             (None, None) => return None,
         };
-        if let Err(weak) = secret::check(&token, secret::MIN_ISSUED) {
-            self.problems.push(format!("`{path}.token` {weak}"));
+        if let Err(weak) = secret::check(&text, secret::MIN_ISSUED) {
+            self.problems.push(format!("`{path}.{key}` {weak}"));
         }
-        Some(Secret::new(token))
+        Some(Secret::new(text))
     }
 }

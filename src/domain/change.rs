@@ -20,12 +20,13 @@ use super::audit::names::{Decided, Decision, RecordKind, Recorded};
 use super::call::{Call, ProviderError, Receipt};
 use super::document::Document;
 use super::errands::Errand;
-use super::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, ToolName};
+use super::ids::{AgentId, AttemptId, CommitId, Nonce, OrgId, ProposalId, ToolName};
 use super::money::{Currency, Effective};
 use super::notice::{Notice, NoticeKind};
 use super::proposal::{
     Approval, Doubt, Ending, Event, Execution, LiveToken, Origin, Proposal, Settled, State, Undone,
 };
+use super::requests::rows::Beside;
 use super::time::{Day, Timestamp};
 use super::token::{ACCEPTED_SKEW_SECS, Verified};
 
@@ -216,10 +217,15 @@ pub struct Rows {
     pub update: Option<Box<Proposal>>,
     /// A nonce that must never have been burned, and until when (epoch seconds) it is kept.
     pub burn: Option<(Nonce, i64)>,
-    /// What happens to the proposal's reservation (of `insert` or `update`).
+    /// What happens to the proposal's reservation (of `insert` or `update`), or to that of
+    /// `budget_of`.
     pub budget: Option<BudgetMove>,
+    /// Whose reservation it is, where no proposal is written: an attempt's at a model.
+    pub budget_of: Option<ProposalId>,
     /// Documents to write.
     pub docs: Vec<DocWrite>,
+    /// What is written beside the documents, in order.
+    pub besides: Vec<Beside>,
     /// Audit records, in order.
     pub records: Vec<Record>,
     /// Messages for the outbox.
@@ -779,6 +785,29 @@ impl Change {
                 docs,
                 records,
                 notices,
+                ..Rows::default()
+            }),
+        }
+    }
+
+    /// Moves a request to a model on: its documents, what is written beside them, what happens to
+    /// the money of one attempt, and what the audit log tells of it.
+    pub fn request(
+        guards: Vec<Guard>,
+        docs: Vec<DocWrite>,
+        besides: Vec<Beside>,
+        money: Option<(AttemptId, BudgetMove)>,
+        records: Vec<Record>,
+    ) -> Self {
+        let (budget_of, budget) = money.unzip();
+        Self {
+            rows: Arc::new(Rows {
+                guards,
+                docs,
+                besides,
+                budget,
+                budget_of: budget_of.map(|id| ProposalId::from_uuid(id.uuid())),
+                records,
                 ..Rows::default()
             }),
         }

@@ -146,7 +146,7 @@ fn spelt(value: &impl Serialize) -> Value {
 }
 
 /// The kinds whose [`Document::CACHED`] is `false`, for stores, which see names and no types.
-pub const NEVER_CACHED: [&str; 18] = [
+pub const NEVER_CACHED: [&str; 20] = [
     "bank_payout",
     "borrowed_reference",
     "button",
@@ -156,6 +156,8 @@ pub const NEVER_CACHED: [&str; 18] = [
     "errand",
     "head",
     "login_link",
+    "model_request",
+    "model_request_key",
     "payment_mark",
     "poll",
     "seal",

@@ -95,6 +95,14 @@ uuid_id! {
     /// Names the one attempt to carry a proposal out.
     CommitId
 }
+uuid_id! {
+    /// Names one request to a model, at every door.
+    RequestId
+}
+uuid_id! {
+    /// Names one attempt to have a provider answer a request: a row of the ledger.
+    AttemptId
+}
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $max:literal, $extra:literal) => {

@@ -19,6 +19,10 @@ impl Currency {
     /// ISO 4217's code for "no currency": in no policy, so nothing is allowed in it.
     pub const NONE: Self = Self(*b"XXX");
 
+    /// Billionths of a US dollar, which models are paid in. No ISO 4217 code, and so no policy's
+    /// limit on payouts: models have a pot of their own.
+    pub const NANO_USD: Self = Self(*b"QUN");
+
     /// Reads a code as other servers spell it, in any case; `None` if it is none.
     pub fn read(text: &str) -> Option<Self> {
         Self::parse(&text.trim().to_ascii_uppercase())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::document::Document;
 use super::ids::AgentId;
 use super::money::Currency;
+use super::requests::spent::LlmLimits;
 use super::time::{Timestamp, rfc_3339};
 
 /// Requests an agent may make in a sliding window.
@@ -178,6 +179,8 @@ pub struct Policy {
     /// Commit a held proposal by the broker itself once people agreed, for agents that have
     /// gone home.
     pub execute_on_approval: bool,
+    /// What the agent may spend on models; `None` is no limit.
+    pub llm: Option<LlmLimits>,
 }
 
 impl Policy {

@@ -67,14 +67,16 @@ impl Malformed {
 
 /// Reads one JSON document and nothing after it.
 pub fn parse(bytes: &[u8]) -> Result<Value, Malformed> {
-    if bytes.len() > MAX_BYTES {
+    parse_within(bytes, MAX_BYTES)
+}
+
+/// The same for documents that may be longer: questions to models hold pictures.
+pub fn parse_within(bytes: &[u8], most: usize) -> Result<Value, Malformed> {
+    if bytes.len() > most {
         return Err(Malformed {
             kind: Kind::TooLarge,
-            detail: format!(
-                "{} bytes, and at most {MAX_BYTES} are accepted",
-                bytes.len()
-            ),
-            at: MAX_BYTES,
+            detail: format!("{} bytes, and at most {most} are accepted", bytes.len()),
+            at: most,
         });
     }
     let text = std::str::from_utf8(bytes).map_err(|error| Malformed {

@@ -25,8 +25,10 @@ pub mod lines;
 pub mod payee;
 pub mod people;
 pub mod policy;
+pub mod prices;
 pub mod print;
 pub mod proposal;
+pub mod queue;
 pub mod retention;
 pub mod scan;
 pub mod score;
@@ -43,7 +45,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::broker::Trouble;
 
-pub use service::{DemoArgs, McpArgs, MigrateArgs, SandboxArgs, ServeArgs, SidecarCommand};
+pub use service::{
+    DemoArgs, McpArgs, MigrateArgs, SandboxArgs, ServeArgs, SidecarCommand, WorkerArgs,
+};
 
 /// Pay exactly what was proposed, exactly once.
 ///
@@ -143,6 +147,13 @@ pub enum Command {
     /// protocol alone, logs go to stderr. Without a key it acts as the first agent.
     #[command(verbatim_doc_comment)]
     Mcp(McpArgs),
+    /// Answer requests to models of the queue, beside a server or on a machine of its own
+    ///
+    /// Shares the server's store; on SQLite, its file. Any number may run at once: a request is in one
+    /// worker's hands at a time, and what a lost worker had in hand is taken over. Ctrl-C finishes what
+    /// is in hand, then stops.
+    #[command(verbatim_doc_comment)]
+    Worker(WorkerArgs),
     /// Play the whole story on real parts, in a folder that is thrown away
     ///
     /// Starts a broker, a sidecar and a sandbox bank, and plays through an MCP client: what is
@@ -210,6 +221,11 @@ pub enum Command {
     /// The payees that are known, and the accounts they are paid at
     #[command(subcommand)]
     Payee(payee::Command),
+    /// What models cost, and importing a table of prices
+    #[command(subcommand)]
+    Prices(prices::Command),
+    /// How many requests to models wait; and pausing, draining, going on
+    Queue(queue::Args),
     /// Stop everything, one agent, tool, vendor or server: the brake. Without a scope, show what is frozen
     ///
     /// Stops proposals, commits and low-risk calls at once and on every node. Takes the key of an

@@ -32,9 +32,9 @@ const DRAINED_BYTES: usize = 8 * MAX_BYTES;
 /// Why a body did not get through the gate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GateError {
-    /// More than [`MAX_BYTES`].
-    #[error("the body is longer than {MAX_BYTES} bytes")]
-    TooLarge,
+    /// More than so many bytes.
+    #[error("the body is longer than the {0} bytes that are read")]
+    TooLarge(usize),
     /// Not the one JSON document that every reader reads alike.
     #[error("the body is not readable as JSON: {0}")]
     Unreadable(#[from] Malformed),
@@ -58,7 +58,7 @@ impl GateError {
     /// Never changes once released.
     pub fn code(&self) -> &'static str {
         match self {
-            GateError::TooLarge => "too_large",
+            GateError::TooLarge(_) => "too_large",
             GateError::Unreadable(_) => "invalid_json",
             GateError::NotJson => "unsupported_media_type",
             GateError::BrokenOff => "body_broken_off",
@@ -71,7 +71,7 @@ impl GateError {
     pub fn cause(&self) -> Option<&'static str> {
         match self {
             GateError::Unreadable(malformed) => Some(malformed.code()),
-            GateError::TooLarge
+            GateError::TooLarge(_)
             | GateError::NotJson
             | GateError::BrokenOff
             | GateError::TooSlow
@@ -82,7 +82,7 @@ impl GateError {
     /// The HTTP status that says it best.
     pub fn status(&self) -> StatusCode {
         match self {
-            GateError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            GateError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             GateError::Unreadable(_) | GateError::BrokenOff => StatusCode::BAD_REQUEST,
             GateError::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             GateError::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -126,14 +126,20 @@ impl Growth for () {
 
 /// Reads a body whole and strictly: its bytes, and the document in them.
 pub async fn read_strict(body: Body, room: &dyn Growth) -> Result<(Bytes, Value), GateError> {
-    let bytes = in_time(BODY_DEADLINE, body, room).await?;
+    let bytes = in_time(BODY_DEADLINE, body, room, MAX_BYTES).await?;
     let value = strict::parse(&bytes)?;
     Ok((bytes, value))
 }
 
+/// The same for the doors whose bodies may be longer.
+pub async fn read_within(body: Body, room: &dyn Growth, most: usize) -> Result<Value, GateError> {
+    let bytes = in_time(BODY_DEADLINE, body, room, most).await?;
+    Ok(strict::parse_within(&bytes, most)?)
+}
+
 /// As [`read_strict`], for the requests whose body may be left out.
 pub async fn read_optional(body: Body, room: &dyn Growth) -> Result<Option<Value>, GateError> {
-    let bytes = in_time(BODY_DEADLINE, body, room).await?;
+    let bytes = in_time(BODY_DEADLINE, body, room, MAX_BYTES).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -143,23 +149,29 @@ pub async fn read_optional(body: Body, room: &dyn Growth) -> Result<Option<Value
 /// Reads a body whole, bounded in bytes and in time, and leaves its meaning to the caller: the
 /// webhooks, whose signature covers the raw bytes.
 pub async fn read_bytes(body: Body) -> Result<Bytes, GateError> {
-    in_time(UNSIGNED_DEADLINE, body, &()).await
+    in_time(UNSIGNED_DEADLINE, body, &(), MAX_BYTES).await
 }
 
-async fn in_time(deadline: Duration, body: Body, room: &dyn Growth) -> Result<Bytes, GateError> {
-    tokio::time::timeout(deadline, collect(body, room))
+async fn in_time(
+    deadline: Duration,
+    body: Body,
+    room: &dyn Growth,
+    most: usize,
+) -> Result<Bytes, GateError> {
+    tokio::time::timeout(deadline, collect(body, room, most))
         .await
         .unwrap_or(Err(GateError::TooSlow))
 }
 
-async fn collect(mut body: Body, room: &dyn Growth) -> Result<Bytes, GateError> {
+async fn collect(mut body: Body, room: &dyn Growth, most: usize) -> Result<Bytes, GateError> {
     // Nearly every body arrives in one piece and is not copied.
     let mut first = Bytes::new();
     let mut whole = Vec::new();
     let (mut seen, mut grown) = (0_usize, false);
+    let drained = most.max(DRAINED_BYTES);
     // Announced to be longer than is read on: no need to wait for it.
-    if body.size_hint().lower() > u64::try_from(DRAINED_BYTES).unwrap_or(u64::MAX) {
-        return Err(GateError::TooLarge);
+    if body.size_hint().lower() > u64::try_from(drained).unwrap_or(u64::MAX) {
+        return Err(GateError::TooLarge(most));
     }
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| GateError::BrokenOff)?;
@@ -169,10 +181,10 @@ async fn collect(mut body: Body, room: &dyn Growth) -> Result<Bytes, GateError> 
         };
         let start = seen;
         seen = seen.saturating_add(data.len());
-        if seen > DRAINED_BYTES {
-            return Err(GateError::TooLarge);
+        if seen > drained {
+            return Err(GateError::TooLarge(most));
         }
-        if seen > MAX_BYTES {
+        if seen > most {
             continue;
         }
         if seen > USUAL_BYTES && !grown {
@@ -190,8 +202,8 @@ async fn collect(mut body: Body, room: &dyn Growth) -> Result<Bytes, GateError> 
             whole.extend_from_slice(&data);
         }
     }
-    if seen > MAX_BYTES {
-        return Err(GateError::TooLarge);
+    if seen > most {
+        return Err(GateError::TooLarge(most));
     }
     Ok(if whole.is_empty() {
         first

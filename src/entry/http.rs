@@ -14,6 +14,7 @@ mod caller;
 mod events;
 mod harden;
 mod health;
+mod models;
 mod openapi;
 mod projection;
 mod schemas;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub use answer::{Problem, ok};
 pub use caller::Caller;
 pub use harden::{OwnHeaders, harden};
+pub use models::asked;
 pub use openapi::{Op, Param, document};
 pub use serve::{Limits, Peer, serve};
 pub use visit::Visit;
@@ -107,6 +109,7 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
     Router::new()
         .merge(events::routes())
         .merge(table::routes())
+        .merge(models::routes())
         .merge(slack::routes())
         .merge(webhook::routes())
         .merge(health::routes())
@@ -118,6 +121,7 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
 pub fn operations() -> impl Iterator<Item = &'static Op> {
     [
         events::OPS,
+        models::OPS,
         slack::OPS,
         webhook::OPS,
         health::OPS,

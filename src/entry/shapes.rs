@@ -376,6 +376,12 @@ pub fn problem(trouble: &Trouble) -> Value {
 /// What a problem names besides its words: the place of a mistake, or who stands in the way.
 pub fn places(trouble: &Trouble) -> Value {
     match trouble {
+        Trouble::SecretFound(found) => {
+            let found = found.iter();
+            let found = found.map(|one| json!({"type": one.rule, "pointer": one.pointer}));
+            json!({"found": found.collect::<Value>()})
+        }
+        Trouble::NotReady(status) => json!({ "request_status": status }),
         Trouble::Invalid(invalid) => match &invalid.position {
             Some(position) => json!({"pointer": invalid.pointer, "position": position}),
             None => json!({"pointer": invalid.pointer}),
@@ -406,6 +412,12 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::Overloaded { .. }
         | Trouble::RateLimited { .. }
         | Trouble::ResultTooLarge { .. }
+        | Trouble::BudgetExceeded(_)
+        | Trouble::UnknownModel(_)
+        | Trouble::PriceUnknown(_)
+        | Trouble::RequestEnded(_)
+        | Trouble::RequestLive(_)
+        | Trouble::QueueFull(_)
         | Trouble::Frozen(_) => Value::Null,
         // Who failed, so that people look in the right place.
         Trouble::StoreUnavailable | Trouble::Off(_) => json!({"origin": "broker"}),
@@ -415,6 +427,7 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::OutputInvalid(..) => json!({"origin": "source"}),
         Trouble::Upstream(_)
         | Trouble::UpstreamRefused { .. }
+        | Trouble::Provider(_)
         | Trouble::UpstreamUnavailable(_) => {
             json!({"origin": "upstream"})
         }

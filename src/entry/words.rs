@@ -9,6 +9,7 @@ use crate::domain::facts::FreezeScope;
 use crate::domain::principal::{Right, Role};
 use crate::domain::proposal::State;
 use crate::domain::reason::{Reason, Recovery, Refusal};
+use crate::domain::requests::request as requests;
 
 /// An agent's id.
 pub(super) const AGENT: &str = "^[A-Za-z0-9._:@-]{1,128}$";
@@ -82,6 +83,32 @@ pub(super) fn payees(_: &mut SchemaGenerator) -> Schema {
 /// What becomes of the same payment again.
 pub(super) fn repeat(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": ["string", "null"], "enum": ["hold", "report", "off", null]})
+}
+
+/// What becomes of a request whose worker was lost.
+pub(super) fn on_cut(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "null"], "enum": ["fail", "restart", null]})
+}
+
+/// Where a request to a model stands, to ask for.
+pub(super) fn request_state(_: &mut SchemaGenerator) -> Schema {
+    let states = requests::State::ALL.map(requests::State::name);
+    let mut states: Vec<Option<&str>> = states.into_iter().map(Some).collect();
+    states.push(None);
+    json_schema!({"type": ["string", "null"], "enum": states})
+}
+
+/// What usage is summed by.
+pub(super) fn usage_by(_: &mut SchemaGenerator) -> Schema {
+    let by = ["agent", "provider", "model", "day", "task"];
+    let mut by: Vec<Option<&str>> = by.into_iter().map(Some).collect();
+    by.push(None);
+    json_schema!({"type": ["string", "null"], "enum": by})
+}
+
+/// An instant, or none.
+pub(super) fn time_if_any(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "null"], "format": "date-time"})
 }
 
 /// Over what a sum goes.

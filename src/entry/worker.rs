@@ -108,10 +108,23 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("retention", millis(600_000), |broker| async move {
             broker.pay.drop_old().await.map(drop)
         }),
+        Duty::new("requests", millis(500), |broker| async move {
+            broker.requests.tend_requests().await
+        }),
+        Duty::new("forget", millis(600_000), |broker| async move {
+            broker.requests.forget_old().await
+        }),
         Duty::new("gauges", millis(5_000), |broker| async move {
             broker.pay.gauges().await
         }),
     ]
+}
+
+/// The duties of a process that answers requests and nothing else.
+pub fn duties_of_requests() -> Vec<Duty> {
+    let ours = ["refresh", "requests"];
+    let all = duties().into_iter();
+    all.filter(|duty| ours.contains(&duty.name)).collect()
 }
 
 /// What is done once, when everything else is up: a failure leaves it to the duties.

@@ -85,7 +85,7 @@ pub fn read(body: &Value) -> Result<Policy, String> {
         let readable = serde_json::from_value::<Policy>(Value::Object(alone)).is_ok();
         // Serde would take a list for an object, field by field.
         let listed = match key.as_str() {
-            "rate_limit" | "duplicates" => !value.is_object(),
+            "rate_limit" | "duplicates" | "llm" => !value.is_object(),
             "approval_above" => value
                 .as_array()
                 .is_some_and(|sums| !sums.iter().all(Value::is_object)),
@@ -161,6 +161,9 @@ fn misread(field: &str) -> String {
         }
         "approval_above" => {
             "has to be a list of {amount, window_secs, per}: whole numbers, and agent or payee"
+        }
+        "llm" => {
+            "has to be an object of `daily_usd` and `per_request_usd`: exact decimal dollars as text, or null for no limit"
         }
         _ => "cannot be read",
     };

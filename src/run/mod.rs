@@ -11,6 +11,7 @@ pub mod sandbox;
 pub mod serve;
 pub mod sidecar;
 pub mod watch;
+pub mod worker;
 
 use std::future::Future;
 use std::path::PathBuf;

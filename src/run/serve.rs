@@ -81,6 +81,8 @@ pub struct Server {
     stop_duties: watch::Sender<bool>,
     doors: JoinHandle<()>,
     duties: JoinHandle<()>,
+    stop_work: CancellationToken,
+    working: JoinHandle<()>,
 }
 
 impl Server {
@@ -122,6 +124,16 @@ impl Server {
         let (stop_duties, stop) = watch::channel(false);
         tokio::spawn(worker::begin(app.broker.clone()));
         let duties = tokio::spawn(worker::run(app.broker.clone(), worker::duties(), stop));
+        let stop_work = CancellationToken::new();
+        let working = {
+            let (requests, stop) = (app.broker.requests.clone(), stop_work.clone());
+            let workers = config.models.workers;
+            tokio::spawn(async move {
+                if workers > 0 {
+                    requests.work(workers, stop).await;
+                }
+            })
+        };
         Ok(Self {
             address,
             app,
@@ -131,6 +143,8 @@ impl Server {
             stop_duties,
             doors,
             duties,
+            stop_work,
+            working,
         })
     }
 
@@ -226,6 +240,7 @@ impl Server {
     /// Takes no new work, finishes what was claimed, then ends the duties and the children.
     pub async fn stop(self) {
         self.closing.cancel();
+        self.stop_work.cancel();
         if let Err(error) = self.doors.await {
             tracing::error!(%error, "the doors ended abnormally");
         }
@@ -238,6 +253,12 @@ impl Server {
             .is_err()
         {
             tracing::warn!("commits were still under way at the end; recovery settles them");
+        }
+        // What is left of requests in hand is taken over once its lease has run out.
+        if tokio::time::timeout(enough, self.working).await.is_err() {
+            tracing::warn!(
+                "requests to models were still in hand at the end; others take them over"
+            );
         }
         if let Err(error) = broker.audit.sum_refusals(true).await {
             tracing::warn!(%error, "the last sums of refusals were not written");

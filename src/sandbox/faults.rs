@@ -9,13 +9,13 @@
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `kind` | `5xx` an error answer · `reset` the connection is reset (TCP RST) · `hang` no answer · `slow` a late one · `garbage` a 200 that is not JSON · `empty` a 200 without a body · `duplicate` the answer shown twice, never a second payout · `wrong_id` an answer about another payout · `forget_keys` the idempotency keys are forgotten · `redirect` a 307 to another address |
-//! | `operation` | `create`, `fetch`, `list`, `approve`, `reject`, `cancel`, `balance`, `transfer`, `find_transfers`, `webhook` (only `slow` and `duplicate`), or `any` bank call (default) |
+//! | `kind` | `5xx` an error answer · `reset` the connection is reset (TCP RST) · `hang` no answer · `slow` a late one · `garbage` a 200 that is not JSON · `empty` a 200 without a body · `duplicate` the answer shown twice, never a second payout · `wrong_id` an answer about another payout · `forget_keys` the idempotency keys are forgotten · `redirect` a 307 to another address · of models: `cut` a stream that breaks, `malformed` a chunk that cannot be read, `stall` silence after the second piece, `drip` a pause before each piece, `rate_limited` a 429 with `Retry-After`, `rate_limited_in_body` a 200 that says 429, `error_event` an error in the stream |
+//! | `operation` | `create`, `fetch`, `list`, `approve`, `reject`, `cancel`, `balance`, `transfer`, `find_transfers`, `webhook` (only `slow` and `duplicate`), `model`, or `any` bank call (default) |
 //! | `when` | `before` (default) or `after` the request took effect. An answer that needs a payout to spoil (`duplicate`, `wrong_id`) is always after |
 //! | `count` | how often it strikes; without `count` and `probability` once, with `probability` alone for ever |
 //! | `probability` | 0 to 1, how likely it strikes each time |
 //! | `status` | of `5xx` (503) or `redirect` (307) |
-//! | `delay_ms` | of `slow` (1000) or `hang` (60000, then the connection is closed) |
+//! | `delay_ms` | of `slow` and `stall` (1000), `drip` (200) or `hang` (60000, then the connection is closed) |
 //! | `body` | of `garbage` or `5xx`, instead of the usual |
 //!
 //! The first fault that strikes is the one. The answer lists what is armed. `GET` lists, `DELETE`
@@ -27,6 +27,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::models::USUAL_PAUSE;
 use super::refusal::Refusal;
 use crate::ambient::Ambient;
 
@@ -62,6 +63,45 @@ pub(super) enum Kind {
     ForgetKeys,
     #[serde(rename = "redirect")]
     Redirect,
+    #[serde(rename = "cut")]
+    Cut,
+    #[serde(rename = "malformed", alias = "malformed_chunk")]
+    Malformed,
+    #[serde(rename = "rate_limited", alias = "429")]
+    RateLimited,
+    #[serde(rename = "rate_limited_in_body", alias = "429_in_body")]
+    RateLimitedInBody,
+    #[serde(rename = "error_event")]
+    ErrorEvent,
+    #[serde(rename = "stall")]
+    Stall,
+    #[serde(rename = "drip")]
+    Drip,
+}
+
+impl Kind {
+    /// Whether only a model fails like this.
+    fn is_a_models(self) -> bool {
+        match self {
+            Kind::Cut
+            | Kind::Malformed
+            | Kind::RateLimited
+            | Kind::RateLimitedInBody
+            | Kind::ErrorEvent
+            | Kind::Stall
+            | Kind::Drip => true,
+            Kind::Error
+            | Kind::Reset
+            | Kind::Hang
+            | Kind::Slow
+            | Kind::Garbage
+            | Kind::Empty
+            | Kind::Duplicate
+            | Kind::WrongId
+            | Kind::ForgetKeys
+            | Kind::Redirect => false,
+        }
+    }
 }
 
 /// What is being done when it fails.
@@ -89,12 +129,15 @@ pub(super) enum Operation {
     #[serde(alias = "list_transfers", alias = "fetch_transfer")]
     FindTransfers,
     Webhook,
+    #[serde(alias = "models")]
+    Model,
 }
 
 impl Operation {
     /// Whether a fault armed for `self` concerns `other`.
     fn covers(self, other: Self) -> bool {
-        self == other || (self == Self::Any && other != Self::Webhook)
+        let of_the_bank = !matches!(other, Self::Webhook | Self::Model);
+        self == other || (self == Self::Any && of_the_bank)
     }
 }
 
@@ -136,7 +179,14 @@ impl Fault {
         let given = self.delay_ms.map(Duration::from_millis);
         given.unwrap_or(match self.kind {
             Kind::Hang => DEFAULT_HANG,
+            Kind::Drip => USUAL_PAUSE,
             Kind::Slow
+            | Kind::Cut
+            | Kind::Malformed
+            | Kind::RateLimited
+            | Kind::RateLimitedInBody
+            | Kind::ErrorEvent
+            | Kind::Stall
             | Kind::Error
             | Kind::Reset
             | Kind::Garbage
@@ -151,7 +201,14 @@ impl Fault {
     pub(super) fn status(&self) -> u16 {
         self.status.unwrap_or(match self.kind {
             Kind::Redirect => DEFAULT_REDIRECT,
-            Kind::Error
+            Kind::Cut
+            | Kind::Malformed
+            | Kind::RateLimited
+            | Kind::RateLimitedInBody
+            | Kind::ErrorEvent
+            | Kind::Stall
+            | Kind::Drip
+            | Kind::Error
             | Kind::Reset
             | Kind::Hang
             | Kind::Slow
@@ -164,6 +221,15 @@ impl Fault {
     }
 
     fn check(mut self) -> Result<Self, Refusal> {
+        if self.kind.is_a_models() {
+            // Nothing else could be meant.
+            if self.operation == Operation::Any {
+                self.operation = Operation::Model;
+            }
+            if self.operation != Operation::Model {
+                return Err(Refusal::field("kind", "Only a model fails like this."));
+            }
+        }
         if self.count.is_none() && self.probability.is_none() {
             self.count = Some(1);
         }
@@ -186,6 +252,13 @@ impl Fault {
         match self.kind {
             Kind::Duplicate | Kind::WrongId => self.when = When::After,
             Kind::ForgetKeys
+            | Kind::Cut
+            | Kind::Malformed
+            | Kind::RateLimited
+            | Kind::RateLimitedInBody
+            | Kind::ErrorEvent
+            | Kind::Stall
+            | Kind::Drip
             | Kind::Error
             | Kind::Reset
             | Kind::Hang

@@ -22,6 +22,7 @@ use subtle::ConstantTimeEq;
 use super::bank::Bank;
 use super::faults::{Fault, Faults, Kind as FaultKind, Operation, When};
 use super::ledger::Kind;
+use super::models::{self, Calls};
 use super::refusal::Refusal;
 use super::request::{self, Filter};
 use super::webhooks::Webhooks;
@@ -36,6 +37,8 @@ pub(super) struct Desk {
     pub(super) faults: Arc<Faults>,
     pub(super) webhooks: Webhooks,
     pub(super) ambient: Ambient,
+    /// What reached the model.
+    pub(super) calls: Calls,
     /// The names it answers to.
     pub(super) hosts: Hostnames,
     /// `key:secret`, if only one is accepted.
@@ -96,6 +99,7 @@ pub(super) fn router(desk: Arc<Desk>) -> Router {
         )
         .route("/sandbox/transfers/{id}", get(fetch_transfer))
         .route("/sandbox/health", get(health))
+        .nest(models::PATH, models::router())
         .nest("/sandbox", controls::router())
         .fallback(async || refused(&Refusal::no_such_page()))
         .method_not_allowed_fallback(async || refused(&Refusal::no_such_page()))
@@ -151,7 +155,14 @@ async fn spoilt_before(desk: &Desk, fault: &Fault, work: impl FnOnce(&Desk) -> A
         | FaultKind::Empty
         | FaultKind::Duplicate
         | FaultKind::WrongId
-        | FaultKind::Redirect => spoil::instead(fault),
+        | FaultKind::Redirect
+        | FaultKind::Cut
+        | FaultKind::Malformed
+        | FaultKind::RateLimited
+        | FaultKind::RateLimitedInBody
+        | FaultKind::ErrorEvent
+        | FaultKind::Stall
+        | FaultKind::Drip => spoil::instead(fault),
     }
 }
 
@@ -178,7 +189,14 @@ async fn spoilt_after(desk: &Desk, fault: &Fault, answer: Answer) -> Response {
             | FaultKind::Hang
             | FaultKind::Garbage
             | FaultKind::Empty
-            | FaultKind::Redirect,
+            | FaultKind::Redirect
+            | FaultKind::Cut
+            | FaultKind::Malformed
+            | FaultKind::RateLimited
+            | FaultKind::RateLimitedInBody
+            | FaultKind::ErrorEvent
+            | FaultKind::Stall
+            | FaultKind::Drip,
             _,
         ) => spoil::instead(fault),
     }

@@ -14,6 +14,8 @@
 //! | `POST /sandbox/payouts/{id}/state` `{"status"}` | moves a payout on, say to `reversed` |
 //! | `POST /sandbox/balance` `{"account_number"?, "balance"}` | sets a balance, lets go what waited for it |
 //! | `POST`, `DELETE /sandbox/webhook` `{"url", "secret", "events"?}` | where webhooks go, or nowhere |
+//! | `/sandbox/models/v1/chat/completions`, `/v1/messages`, `/api/chat` | the model, in three formats (see `models`) |
+//! | `GET`, `DELETE /sandbox/models/calls` | what reached the model |
 //! | `POST /sandbox/transfers`, `GET /sandbox/transfers?reference_id=` | `transfer_funds`; credentials and idempotency header as for payouts |
 
 mod bank;
@@ -24,10 +26,13 @@ mod http;
 mod index;
 mod ledger;
 pub mod model;
+pub mod models;
 mod payout;
 mod refusal;
 mod request;
+mod saying;
 mod show;
+mod spelling;
 mod spoil;
 mod webhooks;
 
@@ -167,6 +172,7 @@ async fn open(options: &SandboxOptions) -> Result<Arc<Desk>, SandboxError> {
         faults,
         webhooks,
         ambient,
+        calls: models::Calls::default(),
         hosts: Hostnames::new(options.public_hosts.clone()),
         credentials: credentials.map(|(key, secret)| format!("{key}:{}", secret.as_str())),
     }))

@@ -36,9 +36,17 @@ pub(super) fn instead(fault: &Fault) -> Response {
             response.headers_mut().insert(LOCATION, elsewhere);
             response
         }
-        FaultKind::Slow | FaultKind::Duplicate | FaultKind::WrongId | FaultKind::ForgetKeys => {
-            refused(&Refusal::trouble(500))
-        }
+        FaultKind::Slow
+        | FaultKind::Duplicate
+        | FaultKind::WrongId
+        | FaultKind::ForgetKeys
+        | FaultKind::Cut
+        | FaultKind::Malformed
+        | FaultKind::RateLimited
+        | FaultKind::RateLimitedInBody
+        | FaultKind::ErrorEvent
+        | FaultKind::Stall
+        | FaultKind::Drip => refused(&Refusal::trouble(500)),
     }
 }
 

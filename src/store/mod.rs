@@ -17,6 +17,7 @@ use crate::domain::proposal::{Proposal, State};
 use crate::domain::retention::Old;
 use crate::domain::time::Timestamp;
 
+mod besides;
 mod columns;
 mod group;
 mod open;
@@ -24,6 +25,7 @@ pub mod plan;
 pub mod postgres;
 mod prepared;
 mod question;
+pub mod requests;
 pub mod spool;
 mod sql;
 pub mod sqlite;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Store;
 use super::group::MAX_BATCH;
 use super::postgres::{self, Postgres};
+use super::requests::RequestStore;
 use super::sqlite::{self, Sqlite};
 use crate::ambient::Ambient;
 use crate::domain::ids::hex;
@@ -40,6 +41,8 @@ pub struct Opening {
 pub struct Opened {
     /// The store.
     pub store: Arc<dyn Store>,
+    /// The same, for whoever reads requests to models.
+    pub requests: Arc<dyn RequestStore>,
     /// The random name that it got when it was made: the audience of its tokens, the same for
     /// everybody who shares it.
     pub instance: String,
@@ -80,13 +83,21 @@ pub async fn open(address: &Address, how: Opening, ambient: &Ambient) -> Result<
             let store = opened.map_err(|why| failed(path.clone(), why))?;
             let instance = store.instance().to_owned();
             let store = Arc::new(store);
-            Ok(Opened { store, instance })
+            Ok(Opened {
+                requests: store.clone(),
+                store,
+                instance,
+            })
         }
         Address::Server(url) => {
             let store = patiently(url.expose(), limit, how.patience, ambient).await?;
             let instance = store.instance().to_owned();
             let store = Arc::new(store);
-            Ok(Opened { store, instance })
+            Ok(Opened {
+                requests: store.clone(),
+                store,
+                instance,
+            })
         }
     }
 }

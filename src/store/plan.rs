@@ -185,6 +185,8 @@ pub struct Plan {
     /// Documents as they are afterwards: the version, and which change and which of its writes
     /// says what is in it.
     pub docs: Vec<(DocState, usize, usize)>,
+    /// Changes that write something beside their documents, in order.
+    pub besides: Vec<usize>,
     /// Changes whose records and notices are written; records are numbered from the fate's
     /// `first_seq`.
     pub told: Vec<usize>,
@@ -218,6 +220,8 @@ impl Plan {
     fn note(&mut self, rows: &Rows, index: usize) {
         self.inserts.extend(rows.insert.is_some().then_some(index));
         self.burns.extend(rows.burn.is_some().then_some(index));
+        let besides = !rows.besides.is_empty();
+        self.besides.extend(besides.then_some(index));
         self.epoch_rises |= rows.docs.iter().any(|doc| raises_docs_epoch(&doc.key.kind));
         if !rows.records.is_empty() || !rows.notices.is_empty() {
             self.told.push(index);
@@ -266,10 +270,10 @@ impl Touched {
 /// The budget rows as a change would leave them.
 type BudgetStep = Option<(ProposalId, Reservation, Budget)>;
 
-/// The proposal that a budget move is about.
+/// The proposal, or attempt, that a budget move is about.
 fn subject(rows: &Rows) -> Option<ProposalId> {
     let proposal = rows.insert.as_deref().or(rows.update.as_deref());
-    proposal.map(Proposal::id)
+    rows.budget_of.or(proposal.map(Proposal::id))
 }
 
 /// All conditions of one change, in the order of the fields of [`Rows`].

@@ -16,6 +16,8 @@ pub(super) enum Value {
     Id(Uuid),
     /// Spelt as the store keeps instants.
     Time(Timestamp),
+    /// An instant that may be none.
+    MaybeTime(Option<Timestamp>),
 }
 
 /// The words and the values.
@@ -84,6 +86,18 @@ impl From<u32> for Value {
 impl From<ProposalId> for Value {
     fn from(id: ProposalId) -> Self {
         Value::Id(id.uuid())
+    }
+}
+
+impl From<uuid::Uuid> for Value {
+    fn from(id: uuid::Uuid) -> Self {
+        Value::Id(id)
+    }
+}
+
+impl From<Option<Timestamp>> for Value {
+    fn from(at: Option<Timestamp>) -> Self {
+        Value::MaybeTime(at)
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Metric {
 
 macro_rules! metrics {
     ($($constant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
-        $(const $constant: &str = $name;)*
+        $(#[allow(dead_code, reason = "some are counted elsewhere")] const $constant: &str = $name;)*
 
         /// Every metric there is, in the order of the contract.
         pub const METRICS: &[Metric] = &[
@@ -74,6 +74,15 @@ metrics! {
     MASKED = "hundi_masked_total", Counter, "Values hidden of results by masks.";
     INVOCATIONS = "hundi_invocations_total", Counter, "Calls of low-risk tools, by tool, kind and outcome.";
     INVOCATION_SECONDS = "hundi_invocation_seconds", Histogram, "Time of such a call, by kind and step.";
+    REQUESTS = "hundi_requests_total", Counter, "Requests to models that ended, by task and outcome.";
+    REQUEST_SECONDS = "hundi_request_seconds", Histogram, "From taking a request to a model on to its end.";
+    FIRST_TOKEN = "hundi_first_token_seconds", Histogram, "From asking a provider to the first piece of its answer.";
+    TOKENS = "hundi_tokens_total", Counter, "Tokens used, by provider, model and kind.";
+    LLM_COST = "hundi_llm_cost_usd_total", Gauge, "Dollars that models cost; only rises.";
+    FALLBACKS = "hundi_fallback_total", Counter, "Times that another provider was asked, and why.";
+    QUEUE_DEPTH = "hundi_queue_depth", Gauge, "Requests to models that wait, by priority.";
+    QUEUE_OLDEST = "hundi_queue_oldest_seconds", Gauge, "Age of the oldest of those.";
+    SECRETS = "hundi_secrets_total", Counter, "Secrets found in what was to be sent, by type and action.";
     UPTIME = "hundi_uptime_seconds", Gauge, "Since the process started.";
 }
 
@@ -85,6 +94,10 @@ const DECISION_BUCKETS: &[f64] = &[
 /// Buckets of a commit and its phases, seconds: a provider may take up to the call deadline.
 const COMMIT_BUCKETS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0,
+];
+/// Buckets of a model's answer, seconds: the first word takes a fraction of one, an answer minutes.
+const ANSWER_BUCKETS: &[f64] = &[
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0,
 ];
 /// Buckets of a store transaction, changes.
 const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -421,6 +434,8 @@ fn with_buckets() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets_for_metric(full(DECISION_SECONDS), DECISION_BUCKETS)?
         .set_buckets_for_metric(full(COMMIT_SECONDS), COMMIT_BUCKETS)?
         .set_buckets_for_metric(full(INVOCATION_SECONDS), COMMIT_BUCKETS)?
+        .set_buckets_for_metric(full(REQUEST_SECONDS), ANSWER_BUCKETS)?
+        .set_buckets_for_metric(full(FIRST_TOKEN), ANSWER_BUCKETS)?
         .set_buckets_for_metric(full(STORE_BATCH), BATCH_BUCKETS)
 }
 
@@ -489,6 +504,7 @@ fn start_at_zero() {
     counter!(POLLS).absolute(0);
     counter!(POLLED_PAYOUTS).absolute(0);
     counter!(SETTLED_ABOVE).absolute(0);
+    super::models::start_at_zero();
     // Histograms exist once they are named; they count nothing yet.
     let _ = (histogram!(DECISION_SECONDS), histogram!(STORE_BATCH));
     for phase in Phase::ALL {

@@ -12,6 +12,7 @@ pub mod group;
 pub mod guarded;
 mod lines;
 pub mod mcp;
+pub mod model;
 mod offers;
 mod outline;
 mod pipes;

@@ -135,6 +135,7 @@ impl House {
             audit_key: None,
             sources: None,
             masters: hundi::domain::envelope::Masters::new(Vec::new()),
+            models: None,
             spool: None,
         };
         let mut tools = registry::tools(true);

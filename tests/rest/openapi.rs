@@ -1,6 +1,7 @@
 //! The document is true: its paths are the door's, and answers fit its schemas.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use hundi::domain::principal::Role;
 use hundi::entry::http::document;
@@ -53,8 +54,8 @@ fn the_document_has_every_route_of_the_source() {
         .filter_map(|operation| operation.rest.as_ref());
     let mut found: BTreeSet<String> = rest.map(|rest| rest.path.to_owned()).collect();
     assert!(found.is_subset(&known), "{found:?}");
-    for file in std::fs::read_dir(folder).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+    for file in files_under(folder.into()) {
+        let text = std::fs::read_to_string(file).unwrap();
         let text: String = text.split_whitespace().collect();
         for part in text.split(".route(\"").skip(1) {
             let path = part.split('"').next().unwrap();
@@ -63,6 +64,17 @@ fn the_document_has_every_route_of_the_source() {
         }
     }
     assert_eq!(found, known);
+}
+
+fn files_under(folder: PathBuf) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => files_under(path),
+            false => vec![path],
+        })
+        .collect()
 }
 
 #[test]

@@ -54,6 +54,12 @@ impl There {
             "rule" => (json!("night_off"), json!("never")),
             "person" => (json!(self.person), json!("pn_ffffffffffffffff")),
             "seq" => (json!(1), json!(99_999)),
+            "provider" => (json!("erp"), json!("never")),
+            // Of an organisation that asks no models there is none.
+            "request_id" => (
+                json!("0190a0a0-0000-7000-8000-000000000001"),
+                json!("0190a0a0-0000-7000-8000-000000000002"),
+            ),
             other => panic!("say what `{other}` names, here"),
         }
     }
@@ -84,6 +90,10 @@ fn sample(operation: &Operation) -> Map<String, Value> {
         "check_vendor_reputation" => json!({"url": "https://acme.example"}),
         "verify_vendor_entity" => json!({"vendor_name": "Acme"}),
         "handle_razorpay_webhook" => json!({"payload": "{}", "signature": "x"}),
+        "create_request" => json!({"prompt": "x"}),
+        "create_provider" => json!({"name": "openai"}),
+        "import_prices" => json!({"as_of": "2026-11-20", "prices": {}}),
+        "pause_queue" => json!({"paused": true}),
         "handle_slack_action" => json!({"body": "x", "timestamp": "1", "signature": "x"}),
         _ => json!({}),
     };

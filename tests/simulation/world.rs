@@ -302,6 +302,7 @@ impl Node {
             audit_key: None,
             sources: None,
             masters: hundi::domain::envelope::Masters::new(Vec::new()),
+            models: None,
             spool: None,
         };
         let settings = Settings {

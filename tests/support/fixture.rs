@@ -112,6 +112,7 @@ pub fn broker(store: Arc<dyn Store>, wire: Arc<Provider>) -> Broker {
         audit_key: None,
         sources: None,
         masters: hundi::domain::envelope::Masters::new(Vec::new()),
+        models: None,
         spool: None,
     };
     let settings = Settings {

@@ -277,6 +277,7 @@ impl House {
             audit_key: AuditKey::from_bytes(&[7; 32]).map(Arc::new),
             sources: None,
             masters: hundi::domain::envelope::Masters::new(Vec::new()),
+            models: None,
             spool: plan.spool,
         };
         let settings = Settings {

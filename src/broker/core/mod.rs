@@ -7,6 +7,7 @@ pub mod load;
 mod local;
 pub mod measure;
 pub mod memory;
+pub mod models;
 pub mod pages;
 pub mod places;
 mod ports;
@@ -18,12 +19,12 @@ mod trouble;
 use std::ops::Deref;
 use std::sync::Arc;
 
-pub use ports::{Keys, Ports, Sampler};
+pub use ports::{Keys, ModelPorts, Ports, Sampler};
 pub use request::{
     CommitRequest, Committed, ListRequest, MAX_AWAIT, ProposeRequest, Proposed, SealedToken, Word,
 };
 pub use settings::{BankSettings, Ntfy, People, Settings, Slack};
-pub use trouble::Trouble;
+pub use trouble::{FoundSecret, NoAnswer, Trouble};
 pub(in crate::broker) use trouble::{failed, forbidden};
 
 // The doors ask for records in the store's own words, and need no store for that.

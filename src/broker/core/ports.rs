@@ -10,7 +10,9 @@ use crate::domain::envelope::Masters;
 use crate::domain::ids::ToolName;
 use crate::domain::token::KeyRing;
 use crate::ephemeral::Ephemeral;
+use crate::store::requests::RequestStore;
 use crate::store::{Spool, Store};
+use crate::wire::model::Models;
 use crate::wire::{EntitySource, Outbound, ReputationSource, Sources, Wire};
 
 /// Where the token keys are kept. The ring is read anew whenever it changed, so that a key
@@ -30,6 +32,15 @@ pub trait Sampler: Send + Sync {
         args: &Value,
         prompt: Option<&str>,
     ) -> Result<Vec<String>, String>;
+}
+
+/// What requests to models need besides.
+#[derive(Clone)]
+pub struct ModelPorts {
+    /// Reads what is remembered of them.
+    pub store: Arc<dyn RequestStore>,
+    /// Reaches providers.
+    pub wire: Arc<dyn Models>,
 }
 
 /// What the broker is made of.
@@ -59,6 +70,8 @@ pub struct Ports {
     pub sources: Option<Arc<dyn Sources>>,
     /// Seal their secrets, the newest first; without one, none are kept.
     pub masters: Masters,
+    /// Requests to models; `None` takes none.
+    pub models: Option<ModelPorts>,
     /// Keeps records of refusals that the store could not take; `None` forgets them.
     pub spool: Option<Arc<dyn Spool>>,
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::load::Bounds;
+use super::models::ModelSettings;
 use crate::domain::facts::{BLOCK_AT, OnMissing};
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub access_default: ByDefault,
     /// How long what may be dropped is kept.
     pub retention: Retention,
+    /// Requests to models.
+    pub models: ModelSettings,
 }
 
 /// How people are told and asked.
@@ -166,6 +169,7 @@ impl Default for Settings {
             masters: Vec::new(),
             access_default: ByDefault::default(),
             retention: Retention::default(),
+            models: ModelSettings::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::domain::payee::PayeeId;
 use crate::domain::principal::Principal;
 use crate::domain::proposal::State;
 use crate::domain::reason::Recovery;
+use crate::domain::requests::failure::Why;
 use crate::domain::roles::Roles;
 use crate::domain::tools::Invalid;
 use crate::store::{ApplyError, StoreError};
@@ -150,6 +151,118 @@ pub enum Trouble {
     /// Something is not configured.
     #[error("{0}")]
     Off(String),
+    /// A request to a model would cost more than its agent may spend.
+    #[error("{0}")]
+    BudgetExceeded(String),
+    /// Something that must not leave is in it: what and where, never the value.
+    #[error(
+        "a secret was found, and nothing was sent: {}; take it out, or have an operator except the place",
+        found_words(.0)
+    )]
+    SecretFound(Vec<FoundSecret>),
+    /// No provider has a model of this name.
+    #[error("no provider here has a model named {0:?}; `GET /v1/models` lists what there is")]
+    UnknownModel(String),
+    /// A model has no price, and is not asked without one.
+    #[error(
+        "the price of {0} is not known: an operator sets it in `prices`, imports a table, or sets prices.on_unknown"
+    )]
+    PriceUnknown(String),
+    /// No provider gave an answer.
+    #[error("{}", .0.words)]
+    Provider(Box<NoAnswer>),
+    /// A request is not where it would have to be for this.
+    #[error("the request is {0}: there is no result yet")]
+    NotReady(&'static str),
+    /// A request has ended, and stays as it is.
+    #[error("the request is {0}, and that is final")]
+    RequestEnded(&'static str),
+    /// A request has not ended yet.
+    #[error("the request is {0}: cancel it first")]
+    RequestLive(&'static str),
+    /// The queue takes no more.
+    #[error("{0} requests wait already; come back when some are answered")]
+    QueueFull(u64),
+}
+
+/// A secret that was found: what it is, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundSecret {
+    /// Its type, as `hundi scan` names it.
+    pub rule: &'static str,
+    /// JSON pointer of the text it is in.
+    pub pointer: String,
+}
+
+/// Why no provider answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoAnswer {
+    /// What went wrong last.
+    pub why: Why,
+    /// In words for whoever asked.
+    pub words: String,
+    /// When to ask again, in seconds.
+    pub retry_after_secs: Option<u32>,
+}
+
+/// Finds that are named in words; the rest is in the document.
+const NAMED_FINDS: usize = 5;
+
+fn found_words(found: &[FoundSecret]) -> String {
+    let shown = found.iter().take(NAMED_FINDS);
+    let shown: Vec<String> = shown
+        .map(|found| match found.pointer.is_empty() {
+            true => found.rule.to_owned(),
+            false => format!("{} in {}", found.rule, found.pointer),
+        })
+        .collect();
+    shown.join(", ")
+}
+
+impl NoAnswer {
+    fn code(&self) -> &'static str {
+        match self.why {
+            Why::Refused => "provider_refused",
+            Why::RateLimited | Why::Cooling => "provider_rate_limited",
+            Why::Timeout => "provider_timeout",
+            Why::Open => "provider_unavailable",
+            Why::Credentials => "provider_credentials",
+            Why::Unreachable | Why::ServerError | Why::Empty | Why::Malformed | Why::Cut => {
+                "provider_failed"
+            }
+        }
+    }
+
+    fn status(&self) -> u16 {
+        match self.why {
+            Why::Refused => 400,
+            Why::RateLimited | Why::Cooling => 429,
+            Why::Timeout => 504,
+            Why::Open => 503,
+            Why::Credentials
+            | Why::Unreachable
+            | Why::ServerError
+            | Why::Empty
+            | Why::Malformed
+            | Why::Cut => 502,
+        }
+    }
+
+    fn recovery(&self) -> Recovery {
+        match self.why {
+            Why::Refused => Recovery::FixArgs,
+            Why::Credentials => Recovery::Stop,
+            Why::RateLimited
+            | Why::Cooling
+            | Why::Timeout
+            | Why::Open
+            | Why::Unreachable
+            | Why::ServerError
+            | Why::Empty
+            | Why::Malformed
+            | Why::Cut => Recovery::Wait,
+        }
+    }
 }
 
 impl Trouble {
@@ -190,6 +303,15 @@ impl Trouble {
             Trouble::Timeout(_) => "timeout",
             Trouble::OutputInvalid(..) => "output_invalid",
             Trouble::Off(_) => "not_configured",
+            Trouble::BudgetExceeded(_) => "budget_exceeded",
+            Trouble::SecretFound(_) => "secret_found",
+            Trouble::UnknownModel(_) => "model_not_found",
+            Trouble::PriceUnknown(_) => "price_unknown",
+            Trouble::Provider(no) => no.code(),
+            Trouble::NotReady(_) => "not_ready",
+            Trouble::RequestEnded(_) => "request_ended",
+            Trouble::RequestLive(_) => "request_live",
+            Trouble::QueueFull(_) => "queue_full",
         }
     }
 
@@ -199,14 +321,18 @@ impl Trouble {
             Trouble::InvalidArguments(_)
             | Trouble::InvalidRequest(_)
             | Trouble::Invalid(_)
+            | Trouble::SecretFound(_)
+            | Trouble::PriceUnknown(_)
             | Trouble::NameReserved(_) => 400,
+            Trouble::BudgetExceeded(_) => 402,
+            Trouble::Provider(no) => no.status(),
             Trouble::Unauthenticated => 401,
             Trouble::Forbidden { .. }
             | Trouble::AccessDenied { .. }
             | Trouble::SelfApproval
             | Trouble::PersonNeeded
             | Trouble::ToolDisabled(_) => 403,
-            Trouble::UnknownTool(_) | Trouble::NotFound(_) => 404,
+            Trouble::UnknownTool(_) | Trouble::NotFound(_) | Trouble::UnknownModel(_) => 404,
             Trouble::ToolQuarantined(_)
             | Trouble::ToolUnusable(_)
             | Trouble::ApprovedAlready(_)
@@ -216,6 +342,9 @@ impl Trouble {
             | Trouble::Frozen(_)
             | Trouble::NameTaken(..)
             | Trouble::InUse(..)
+            | Trouble::NotReady(_)
+            | Trouble::RequestEnded(_)
+            | Trouble::RequestLive(_)
             | Trouble::Changed => 409,
             Trouble::RateLimited { .. } => 429,
             Trouble::Upstream(_)
@@ -228,6 +357,7 @@ impl Trouble {
             | Trouble::UpstreamUnavailable(_)
             | Trouble::SourceUnavailable(_)
             | Trouble::Overloaded { .. }
+            | Trouble::QueueFull(_)
             | Trouble::Off(_) => 503,
         }
     }
@@ -242,7 +372,10 @@ impl Trouble {
             | Trouble::AccountTaken { .. }
             | Trouble::Invalid(_)
             | Trouble::NameTaken(..)
+            | Trouble::SecretFound(_)
+            | Trouble::UnknownModel(_)
             | Trouble::IdempotencyKeyReused(_) => Recovery::FixArgs,
+            Trouble::Provider(no) => no.recovery(),
             Trouble::StoreUnavailable
             | Trouble::UpstreamUnavailable(_)
             | Trouble::SourceUnavailable(_)
@@ -251,10 +384,14 @@ impl Trouble {
             | Trouble::RateLimited { .. }
             | Trouble::Upstream(_)
             | Trouble::SourceFailed(_)
+            | Trouble::NotReady(_)
+            | Trouble::QueueFull(_)
             | Trouble::Changed => Recovery::Wait,
             Trouble::UpstreamRefused { recovery, .. } => *recovery,
-            Trouble::ResultTooLarge { .. } => Recovery::ReduceScope,
-            Trouble::WrongState(_) => Recovery::ReadOutcome,
+            Trouble::ResultTooLarge { .. } | Trouble::BudgetExceeded(_) => Recovery::ReduceScope,
+            Trouble::WrongState(_) | Trouble::RequestEnded(_) | Trouble::RequestLive(_) => {
+                Recovery::ReadOutcome
+            }
             Trouble::ApprovedAlready(_) | Trouble::SelfApproval | Trouble::PersonNeeded => {
                 Recovery::GetApproval
             }
@@ -268,6 +405,7 @@ impl Trouble {
             | Trouble::Forbidden { .. }
             | Trouble::AccessDenied { .. }
             | Trouble::NotFound(_)
+            | Trouble::PriceUnknown(_)
             | Trouble::Off(_) => Recovery::Stop,
         }
     }

@@ -241,6 +241,15 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::SourceUnavailable(_)
         | Trouble::Timeout(_)
         | Trouble::OutputInvalid(..)
+        | Trouble::BudgetExceeded(_)
+        | Trouble::SecretFound(_)
+        | Trouble::UnknownModel(_)
+        | Trouble::PriceUnknown(_)
+        | Trouble::Provider(_)
+        | Trouble::NotReady(_)
+        | Trouble::RequestEnded(_)
+        | Trouble::RequestLive(_)
+        | Trouble::QueueFull(_)
         | Trouble::Off(_) => format!("Nothing was decided: {trouble}."),
     }
 }

@@ -77,6 +77,7 @@ fn part(part: &Content) -> Result<Value, Malformed> {
         Content::ToolResult { id, text, is_error } => json!({
             "type": "tool_result", "tool_use_id": id, "content": text, "is_error": is_error,
         }),
+        Content::Raw(value) => value.clone(),
     })
 }
 

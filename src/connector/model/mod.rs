@@ -22,8 +22,8 @@ pub mod vectors;
 use serde_json::Value;
 
 use super::Malformed;
-use crate::domain::requests::ask::Ask;
 pub use crate::domain::requests::ask::Format;
+use crate::domain::requests::ask::{Ask, Content};
 use crate::domain::requests::failure::{Failure, Why};
 use crate::domain::requests::piece::{Piece, Stop, Tokens};
 
@@ -92,12 +92,45 @@ impl Format {
         })
     }
 
+    /// The call that asks which models there are, without a body: whether it is answered says whether
+    /// the provider is there and lets us in.
+    pub fn probe(self, base: &str, manner: Manner) -> Outgoing {
+        let url = match self {
+            Format::OpenAi | Format::Responses => address(base, "/models", manner.bare),
+            Format::Anthropic => rooted(base, "/v1", "/models"),
+            Format::Ollama => rooted(base, "/api", "/tags"),
+        };
+        Outgoing {
+            url,
+            headers: self.headers().to_vec(),
+            auth: self.auth(),
+            body: Value::Null,
+        }
+    }
+
     fn has_words_for(self, ask: &Ask) -> Result<(), Malformed> {
         let foreign = ask.written_in != Some(self);
         if let Some(field) = ask.extra.keys().next().filter(|_| foreign) {
             let name = self.name();
             return Err(Malformed(format!(
                 "`{field}` cannot be said in the format `{name}`: leave it out, or name a model that speaks yours"
+            )));
+        }
+        let mut parts = ask.messages.iter().flat_map(|message| &message.content);
+        let raw = parts.find_map(|part| match part {
+            Content::Raw(value) if foreign => Some(value),
+            Content::Raw(_)
+            | Content::Text(_)
+            | Content::ImageUrl(_)
+            | Content::Image { .. }
+            | Content::ToolCall { .. }
+            | Content::ToolResult { .. } => None,
+        });
+        if let Some(raw) = raw {
+            let (kind, name) = (said::text(raw, "/type").unwrap_or("?"), self.name());
+            return Err(Malformed(format!(
+                "a part of `messages` of the type `{}` as it is written cannot be said in the format `{name}`: leave it out, or name a model that speaks yours",
+                kind.escape_debug()
             )));
         }
         // Of several answers one would be shown, and all be paid.

@@ -52,7 +52,8 @@ fn messages(message: &Message) -> Result<Vec<Value>, Malformed> {
         Default::default();
     for part in &message.content {
         match part {
-            Content::Text(_) => {}
+            // A part in Ollama's own words would be none of its messages.
+            Content::Text(_) | Content::Raw(_) => {}
             Content::Image { data, .. } => images.push(data.as_str().into()),
             Content::ImageUrl(_) => {
                 return Err(Malformed(

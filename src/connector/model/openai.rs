@@ -59,7 +59,7 @@ fn messages(message: &Message) -> Vec<Value> {
     };
     let only_text = message.content.iter().all(|part| match part {
         Content::Text(_) | Content::ToolCall { .. } | Content::ToolResult { .. } => true,
-        Content::ImageUrl(_) | Content::Image { .. } => false,
+        Content::ImageUrl(_) | Content::Image { .. } | Content::Raw(_) => false,
     });
     let content = match (parts.is_empty(), only_text) {
         (true, _) => Value::Null,
@@ -82,6 +82,7 @@ fn part(part: &Content) -> Option<Value> {
             let url = format!("data:{media_type};base64,{data}");
             Some(json!({"type": "image_url", "image_url": {"url": url}}))
         }
+        Content::Raw(value) => Some(value.clone()),
         Content::ToolCall { .. } | Content::ToolResult { .. } => None,
     }
 }

@@ -63,6 +63,7 @@ fn inputs(message: &Message) -> Vec<Value> {
             Content::ToolResult { id, text, .. } => items.push(json!({
                 "type": "function_call_output", "call_id": id, "output": text,
             })),
+            Content::Raw(value) => items.push(value.clone()),
         }
     }
     if !parts.is_empty() {

@@ -88,7 +88,8 @@ pub fn plain(message: &Message) -> String {
         Content::ImageUrl(_)
         | Content::Image { .. }
         | Content::ToolCall { .. }
-        | Content::ToolResult { .. } => None,
+        | Content::ToolResult { .. }
+        | Content::Raw(_) => None,
     });
     words.collect::<Vec<_>>().join("\n")
 }

@@ -172,6 +172,28 @@ listed! {
         EvidenceRefused = "evidence_refused",
         /// A payout that others made was decided, or could not be.
         ExternalPayout = "external_payout",
+        /// A request to a model was taken on.
+        RequestAccepted = "request_accepted",
+        /// A request to a model was turned away.
+        RequestRefused = "request_refused",
+        /// A request to a model was taken back while somebody was answering it.
+        RequestCancelled = "request_cancelled",
+        /// A request to a model ended.
+        RequestEnded = "request_ended",
+        /// What was said in a request is gone.
+        RequestErased = "request_erased",
+        /// The queue of requests was paused, or goes on.
+        QueuePaused = "queue_paused",
+        /// A provider of models was registered.
+        ProviderCreated = "provider_created",
+        /// A registered provider was replaced.
+        ProviderChanged = "provider_changed",
+        /// A registered provider was taken away.
+        ProviderDeleted = "provider_deleted",
+        /// What is held against a provider was forgotten.
+        ProviderReset = "provider_reset",
+        /// A table of prices was imported.
+        PricesImported = "prices_imported",
         /// A payout carries the reference of a proposal that did not make it.
         BorrowedReference = "borrowed_reference",
     }

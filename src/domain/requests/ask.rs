@@ -1,17 +1,25 @@
 //! What is asked of a model, in no provider's words.
 //!
-//! Nothing here shows itself in `Debug`: what people say to a model is theirs.
+//! Nothing here shows itself in `Debug`: what people say to a model is theirs. The stored form is
+//! sealed before it is stored.
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 /// A way to talk to models.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// OpenAI's chat completions, which most providers speak.
+    #[default]
+    #[serde(rename = "openai")]
     OpenAi,
     /// OpenAI's responses.
+    #[serde(rename = "openai_responses")]
     Responses,
     /// Anthropic's messages.
     Anthropic,
@@ -20,6 +28,19 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every one.
+    pub const ALL: [Self; 4] = [
+        Format::OpenAi,
+        Format::Responses,
+        Format::Anthropic,
+        Format::Ollama,
+    ];
+
+    /// Reads its one spelling.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
     /// Its one spelling.
     pub fn name(self) -> &'static str {
         match self {
@@ -32,7 +53,8 @@ impl Format {
 }
 
 /// One question, with everything said before it.
-#[derive(Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ask {
     /// The model, as its provider calls it.
     pub model: String,
@@ -63,7 +85,8 @@ pub struct Ask {
 }
 
 /// Who says something.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Whoever set the model up.
     System,
@@ -76,7 +99,7 @@ pub enum Role {
 }
 
 /// Something that was said.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// By whom.
     pub role: Role,
@@ -95,7 +118,8 @@ impl Message {
 }
 
 /// A part of a message.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Content {
     /// Words.
     Text(String),
@@ -126,10 +150,13 @@ pub enum Content {
         /// Whether it is a failure.
         is_error: bool,
     },
+    /// A part for which there is no word here, as it was written. It is passed on in the format it was
+    /// written in and refused in any other.
+    Raw(Value),
 }
 
 /// A tool.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolSpec {
     /// Its name.
     pub name: String,
@@ -140,7 +167,8 @@ pub struct ToolSpec {
 }
 
 /// Whether a tool is asked for.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ToolChoice {
     /// As the model likes.
     Auto,
@@ -153,7 +181,8 @@ pub enum ToolChoice {
 }
 
 /// The shape of an answer.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// Any JSON.
     Json,
@@ -180,6 +209,15 @@ impl fmt::Debug for Ask {
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} in {} parts", self.role, self.content.len())
+    }
+}
+
+impl fmt::Debug for Embed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embed")
+            .field("model", &self.model)
+            .field("texts", &self.texts.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -13,6 +13,14 @@ pub struct ServeArgs {
     pub bootstrap: Option<PathBuf>,
 }
 
+/// Flags of `hundi worker`.
+#[derive(clap::Args, Debug)]
+pub struct WorkerArgs {
+    /// Requests answered at once [default: requests.workers]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+}
+
 /// Flags of `hundi mcp`.
 #[derive(clap::Args, Debug)]
 #[command(mut_arg("key", |key| key.help(

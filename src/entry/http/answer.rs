@@ -17,6 +17,9 @@ const STORE_RETRY_SECS: u32 = 2;
 /// Seconds after which it makes sense to try again where a limit of this door was reached.
 const BUSY_RETRY_SECS: u32 = 1;
 
+/// Seconds after which a full queue may have room.
+const QUEUE_RETRY_SECS: u32 = 5;
+
 /// Why a request gets no result. Becomes `application/problem+json`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Problem {
@@ -47,7 +50,7 @@ impl Problem {
     }
 
     /// The document's parts: status, code, what to do next, words.
-    fn parts(&self) -> (u16, &'static str, Recovery, String) {
+    pub(super) fn parts(&self) -> (u16, &'static str, Recovery, String) {
         let (status, code, recovery, detail) = match self {
             Problem::Trouble(trouble) => {
                 return (
@@ -107,13 +110,35 @@ impl Problem {
         (status, code, recovery, detail.to_owned())
     }
 
-    fn retry_after(&self) -> Option<u32> {
+    /// It in words.
+    pub(super) fn words(&self) -> String {
+        self.parts().3
+    }
+
+    /// What it names besides its words.
+    pub(super) fn places(&self) -> Value {
+        match self {
+            Problem::Trouble(trouble) => shapes::places(trouble),
+            Problem::Gate(_)
+            | Problem::NotSigned(_)
+            | Problem::Foreign(_)
+            | Problem::NoSuchPath
+            | Problem::MethodNotAllowed
+            | Problem::Unread
+            | Problem::TooSlow
+            | Problem::Internal => Value::Null,
+        }
+    }
+
+    pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
             Problem::Trouble(
                 Trouble::Overloaded { retry_after_secs }
                 | Trouble::RateLimited { retry_after_secs },
             ) => Some(*retry_after_secs),
+            Problem::Trouble(Trouble::Provider(no)) => no.retry_after_secs,
             Problem::Trouble(Trouble::StoreUnavailable) => Some(STORE_RETRY_SECS),
+            Problem::Trouble(Trouble::QueueFull(_)) => Some(QUEUE_RETRY_SECS),
             Problem::Unread => Some(BUSY_RETRY_SECS),
             Problem::Trouble(_)
             | Problem::Gate(_)
@@ -148,10 +173,7 @@ impl IntoResponse for Problem {
         {
             body["cause"] = cause.into();
         }
-        if let Problem::Trouble(trouble) = &self
-            && let (Some(body), Value::Object(more)) =
-                (body.as_object_mut(), shapes::places(trouble))
-        {
+        if let (Some(body), Value::Object(more)) = (body.as_object_mut(), self.places()) {
             body.extend(more);
         }
         let mut answer = text("application/problem+json", body.to_string());

@@ -74,7 +74,7 @@ async fn events(
     Ok(answer)
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     let Some(value) = headers.get("last-event-id") else {
         return Ok(None);
     };

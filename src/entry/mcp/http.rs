@@ -429,7 +429,7 @@ impl IntoResponse for TurnedAway {
             TurnedAway::Gate(error) => {
                 let refused = match &error {
                     GateError::Unreadable(malformed) => Refused::unreadable(malformed),
-                    GateError::TooLarge
+                    GateError::TooLarge(_)
                     | GateError::NotJson
                     | GateError::BrokenOff
                     | GateError::TooSlow

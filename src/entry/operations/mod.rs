@@ -29,7 +29,9 @@ mod payees;
 pub mod people;
 pub mod policies;
 mod proofs;
+mod providers;
 mod registry;
+mod requests;
 mod rest;
 mod rules;
 mod sources;
@@ -332,7 +334,7 @@ pub async fn answer(
     operation.answer(call, input, Trouble::InvalidRequest).await
 }
 
-fn subjects() -> [Vec<Operation>; 15] {
+fn subjects() -> [Vec<Operation>; 17] {
     [
         pay::operations(),
         decisions::operations(),
@@ -349,6 +351,8 @@ fn subjects() -> [Vec<Operation>; 15] {
         proofs::operations(),
         bank::operations(),
         checks::operations(),
+        requests::operations(),
+        providers::operations(),
     ]
 }
 

@@ -152,6 +152,23 @@ struct PolicyFields {
     currency: Option<String>,
     /// Approval carries it out at once, without a commit of the agent. Null is false.
     execute_on_approval: Option<bool>,
+    /// What it may spend on models, in exact decimal dollars. Null, and what is left out of it, is no
+    /// limit.
+    #[schemars(title = "an object of `daily_usd` and `per_request_usd`, dollars as text")]
+    llm: Option<LlmLimits>,
+}
+
+#[expect(dead_code, reason = "a shape")]
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct LlmLimits {
+    /// Most that may be reserved and spent in a day.
+    #[schemars(regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"))]
+    daily_usd: Option<String>,
+    /// Most that one request may be expected to cost.
+    #[schemars(regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"))]
+    per_request_usd: Option<String>,
 }
 
 #[expect(dead_code, reason = "a shape")]

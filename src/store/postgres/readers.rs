@@ -33,9 +33,9 @@ const READERS: usize = 8;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A question as it is sent.
-type Asked = Query<'static, Postgres, PgArguments>;
+pub(super) type Asked = Query<'static, Postgres, PgArguments>;
 
-fn query(asked: &Question) -> Result<Asked, StoreError> {
+pub(super) fn query(asked: &Question) -> Result<Asked, StoreError> {
     let mut arguments = PgArguments::default();
     for value in &asked.values {
         let added = match value {
@@ -43,6 +43,7 @@ fn query(asked: &Question) -> Result<Asked, StoreError> {
             Value::Number(number) => arguments.add(number),
             Value::Id(id) => arguments.add(id),
             Value::Time(at) => arguments.add(instant(*at)),
+            Value::MaybeTime(at) => arguments.add(at.map(instant)),
         };
         // What cannot be sent is nobody's fault but the statement's.
         added.map_err(|error| StoreError::Unavailable(error.to_string()))?;

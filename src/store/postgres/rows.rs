@@ -13,9 +13,11 @@ use sqlx::{Encode, QueryBuilder, Row, Type};
 use uuid::Uuid;
 
 use super::instant;
+use super::readers::query;
 use crate::domain::change::Record;
 use crate::domain::ids::ProposalId;
 use crate::domain::proposal::{Execution, Proposal};
+use crate::store::besides;
 use crate::store::plan::Plan;
 use crate::store::prepared::Prepared;
 use crate::store::stored::{due_at, signed};
@@ -35,6 +37,10 @@ pub(super) async fn write(
     plan: &Plan,
     number: BatchNumber,
 ) -> Result<Option<i64>, sqlx::Error> {
+    for told in besides::told(batch, plan) {
+        let query = query(&told).map_err(|error| sqlx::Error::Encode(error.to_string().into()))?;
+        query.execute(&mut *conn).await?;
+    }
     let mut parts = Parts::new();
     proposals(&mut parts, batch, plan);
     burns(&mut parts, batch, plan);

@@ -92,9 +92,9 @@ impl Database for Sqlite {
     }
 }
 
-type Query = sqlx::query::Query<'static, Engine, SqliteArguments>;
+pub(super) type Query = sqlx::query::Query<'static, Engine, SqliteArguments>;
 
-fn query(asked: Question) -> Read<Query> {
+pub(super) fn query(asked: Question) -> Read<Query> {
     let mut arguments = SqliteArguments::default();
     for value in asked.values {
         let added = match value {
@@ -102,6 +102,7 @@ fn query(asked: Question) -> Read<Query> {
             Value::Number(number) => arguments.add(number),
             Value::Id(id) => arguments.add(id),
             Value::Time(at) => arguments.add(at.millis()),
+            Value::MaybeTime(at) => arguments.add(at.map(Timestamp::millis)),
         };
         added.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     }

@@ -6,9 +6,11 @@ use std::sync::LazyLock;
 use sqlx::sqlite::SqliteConnection;
 
 use super::bulk::{self, Bulk, Part, Row};
+use super::read::query;
 use crate::domain::change::{Record, Rows};
 use crate::domain::proposal::{Execution, Proposal};
 use crate::domain::time::Timestamp;
+use crate::store::besides;
 use crate::store::plan::Plan;
 use crate::store::prepared::{Json, Prepared};
 use crate::store::stored::{due_at, signed};
@@ -100,6 +102,10 @@ pub(super) async fn write(
         notices,
     ];
     bulk::run(conn, &parts).await?;
+    for told in besides::told(batch, plan) {
+        let query = query(told).map_err(|error| sqlx::Error::Encode(error.to_string().into()))?;
+        query.execute(&mut *conn).await?;
+    }
     if plan.epoch_rises {
         let raise = "UPDATE meta SET value = value + 1 WHERE name = 'docs_epoch'";
         sqlx::query(raise).execute(conn).await?;

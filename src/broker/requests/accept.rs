@@ -1,0 +1,477 @@
+//! Taking a request on: who asks, whether they may, what it may cost, and then one change that holds
+//! the money, keeps what was said and writes it down. Nothing has been sent before that is durable.
+
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::offers::{Offer, Planned, Work};
+use super::run::{Run, Told};
+use super::screen::Screened;
+use super::weight::Weight;
+use super::{Requests, owner};
+use crate::broker::core::places::{Kind, Place};
+use crate::broker::core::{Trouble, failed, forbidden};
+use crate::domain::audit::names::{Decision, RecordKind};
+use crate::domain::change::{Change, Conflict, DocWrite, Guard, Record};
+use crate::domain::document::Document;
+use crate::domain::facts::{Fact, FreezeScope, Freezes};
+use crate::domain::ids::{AgentId, AttemptId, OrgId, RequestId, hex};
+use crate::domain::principal::{Principal, Right};
+use crate::domain::requests::ask::{Ask, Embed};
+use crate::domain::requests::event::Event;
+use crate::domain::requests::price::Nanos;
+use crate::domain::requests::request::{Door, KeyOf, Open, Request, State, Wishes};
+use crate::domain::requests::rows::{Beside, Entry, Line, Part};
+use crate::domain::requests::sealing::ContentKey;
+use crate::domain::requests::spent::LlmLimits;
+use crate::domain::time::Timestamp;
+use crate::store::ApplyError;
+
+/// Pieces that wait for a caller who reads slowly, before the provider waits for him as well.
+const PIECES_AHEAD: usize = 256;
+/// How often it is decided anew because a policy or a freeze changed meanwhile.
+const DECISIONS: usize = 3;
+
+/// What a door hands in.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The question.
+    pub ask: Ask,
+    /// Texts to be turned into vectors, which are the question then.
+    pub embed: Option<Embed>,
+    /// Where it came in.
+    pub door: Door,
+    /// What kind of work it is.
+    pub task: String,
+    /// How urgent, 0 to 100.
+    pub priority: u8,
+    /// What the caller would like.
+    pub wishes: Wishes,
+    /// Whom the caller asks for, in his own words; kept as a hash alone.
+    pub user: Option<String>,
+    /// What the caller wants to find again with it.
+    pub metadata: Option<Value>,
+    /// The caller's own name for it.
+    pub idempotency_key: Option<String>,
+    /// What was looked over before.
+    pub screened: Screened,
+    /// The name that it gets, if the door has told it already.
+    pub id: Option<RequestId>,
+    /// What it weighs while somebody waits for its answer.
+    pub weight: Option<Weight>,
+}
+
+impl Asked {
+    /// SHA-256 of what is asked, in hex: the same question under the same key is the same request.
+    pub(super) fn digest(&self) -> Result<String, Trouble> {
+        let asked = (
+            &self.ask,
+            &self.task,
+            self.priority,
+            &self.wishes,
+            &self.metadata,
+        );
+        let asked = serde_json::to_vec(&asked).map_err(|_| Trouble::StoreUnavailable)?;
+        Ok(hex(&Sha256::digest(&asked)))
+    }
+}
+
+/// The document of a caller's own name for a request.
+pub(super) fn key_name(owner: &AgentId, key: &str) -> String {
+    format!("{owner}/{}", hex(&Sha256::digest(key.as_bytes())))
+}
+
+/// A request under way, for the caller who waits for it. Dropping it hangs up.
+#[derive(Debug)]
+pub struct Conversation {
+    /// The request.
+    pub id: RequestId,
+    /// What comes back.
+    pub told: mpsc::Receiver<Told>,
+    /// What was looked over, to put secrets back.
+    pub screened: Screened,
+}
+
+/// What is given back when a request whose caller waited is answered.
+pub(super) struct Held {
+    _place: Place,
+    _weight: Option<Weight>,
+}
+
+/// What governs a request, and the guards that hold a decision to it.
+pub(super) struct Mandate {
+    pub limits: LlmLimits,
+    pub guards: Vec<Guard>,
+}
+
+/// What is stored of the question, before it is sealed.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Said {
+    pub ask: Ask,
+    #[serde(default)]
+    pub metadata: Option<Value>,
+}
+
+impl Requests {
+    /// A name for a request that is about to be made.
+    pub fn new_id(&self) -> RequestId {
+        let ambient = &self.ports().ambient;
+        RequestId::at(ambient.now(), ambient.bytes())
+    }
+
+    /// Takes a request on whose caller waits, and begins to answer it.
+    pub async fn converse(&self, who: &Principal, asked: Asked) -> Result<Conversation, Trouble> {
+        let place = self.places().enter(who, Kind::Call)?;
+        let begun = self.begin(who, &asked, State::Running).await;
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(trouble) => {
+                self.refused(who, &trouble, json!({"door": asked.door.name()}))
+                    .await?;
+                return Err(trouble);
+            }
+        };
+        let (tell, told) = mpsc::channel(PIECES_AHEAD);
+        let id = begun.request.id;
+        let held = Held {
+            _place: place,
+            _weight: asked.weight,
+        };
+        let mut run = self.run(who.org.clone(), begun, asked.ask, Some(tell), Some(held));
+        run.embeds(asked.embed);
+        self.tasks.spawn(run.go());
+        Ok(Conversation {
+            id,
+            told,
+            screened: asked.screened,
+        })
+    }
+
+    pub(super) fn run(
+        &self,
+        org: OrgId,
+        begun: Begun,
+        ask: Ask,
+        tell: Option<mpsc::Sender<Told>>,
+        held: Option<Held>,
+    ) -> Run {
+        let stop = CancellationToken::new();
+        self.running().insert(begun.request.id, stop.clone());
+        Run::new(self.clone(), org, begun, ask, tell, stop, held)
+    }
+
+    /// Whether this caller may ask models at all.
+    pub(super) fn may_ask(who: &Principal) -> Result<(), Trouble> {
+        match who.may(Right::Propose) || who.may(Right::Operate) {
+            true => Ok(()),
+            false => Err(forbidden(who)),
+        }
+    }
+
+    /// Freezes and limits. What cannot be read stops everything.
+    pub(super) async fn mandate(&self, org: &OrgId, owner: &AgentId) -> Result<Mandate, Trouble> {
+        let local = self.local_facts(org, owner).await?;
+        let freezes = known(local.freezes)?;
+        if let Some(trouble) = frozen(&freezes, owner) {
+            return Err(trouble);
+        }
+        let policy = known(local.policy)?;
+        let now = self.ports().ambient.now();
+        let limits = match policy {
+            Some(policy) if !policy.in_force(now) => {
+                return Err(Trouble::BudgetExceeded(
+                    "the policy of this agent is not in force, and nothing may be spent under it"
+                        .to_owned(),
+                ));
+            }
+            Some(policy) => policy.llm.unwrap_or_default(),
+            None => LlmLimits::default(),
+        };
+        Ok(Mandate {
+            limits,
+            guards: local.guards,
+        })
+    }
+
+    /// Decides, and writes it all down. What was decided on may change meanwhile; then it is decided
+    /// anew.
+    pub(super) async fn begin(
+        &self,
+        who: &Principal,
+        asked: &Asked,
+        state: State,
+    ) -> Result<Begun, Trouble> {
+        Self::may_ask(who)?;
+        let owner = owner(who)?;
+        let key = self.content_key(&who.org).await?;
+        for _ in 0..DECISIONS {
+            let mandate = self.mandate(&who.org, &owner).await?;
+            let mut wishes = asked.wishes.clone();
+            wishes.budget_nanos = least(
+                wishes.budget_nanos,
+                mandate.limits.per_request_usd.map(|usd| usd.0.0),
+            );
+            let planned = self
+                .plan(
+                    &who.org,
+                    &Work::of(&asked.ask, asked.embed.as_ref()),
+                    &asked.task,
+                    &wishes,
+                )
+                .await?;
+            let first = planned.offers.first().cloned();
+            let first = first.ok_or(Trouble::StoreUnavailable)?;
+            let begun = self.new_request(who, &owner, asked, wishes, state, &planned, &first);
+            let mut begun = Begun {
+                request: begun,
+                version: 1,
+                key: key.clone(),
+                offers: planned.offers,
+                limits: mandate.limits,
+                events: Vec::new(),
+            };
+            let change = self.first_change(who, asked, &mut begun, mandate.guards)?;
+            match self.ports().store.apply(change).await {
+                Ok(_) => return Ok(begun),
+                Err(ApplyError::Conflict(Conflict::OverBudget { taken, limit })) => {
+                    return Err(over_budget(taken, limit, first.ceiling));
+                }
+                Err(ApplyError::Conflict(Conflict::DocChanged(key))) => {
+                    if key.kind == KeyOf::KIND {
+                        return Err(Trouble::Changed);
+                    }
+                    self.memory().forget_doc(&key);
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(Trouble::Changed)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    fn new_request(
+        &self,
+        who: &Principal,
+        owner: &AgentId,
+        asked: &Asked,
+        wishes: Wishes,
+        state: State,
+        planned: &Planned,
+        first: &Offer,
+    ) -> Request {
+        let ambient = &self.ports().ambient;
+        let now = ambient.now();
+        let waited_at = state == State::Running;
+        Request {
+            id: asked
+                .id
+                .unwrap_or_else(|| RequestId::at(now, ambient.bytes())),
+            owner: owner.clone(),
+            by: who.id.clone(),
+            door: asked.door,
+            state,
+            task: asked.task.clone(),
+            priority: asked.priority,
+            wishes,
+            routed: planned.routed.clone(),
+            idempotency_key: asked.idempotency_key.clone(),
+            user_hash: asked.user.as_deref().map(|user| self.user_hash(user)),
+            created_at: now,
+            started_at: waited_at.then_some(now),
+            ended_at: None,
+            lease_until: waited_at.then(|| self.lease_end(now)),
+            estimate_nanos: first.ceiling,
+            attempts: Vec::new(),
+            open: Some(self.opening(first, planned.input, now, waited_at)),
+            last_event: 0,
+            told: false,
+            lost_workers: 0,
+            error: None,
+            erased: false,
+        }
+    }
+
+    pub(super) fn opening(&self, offer: &Offer, input: u64, now: Timestamp, sent: bool) -> Open {
+        Open {
+            id: AttemptId::at(now, self.ports().ambient.bytes()),
+            provider: offer.entry.provider.name.clone(),
+            model: offer.model.clone(),
+            prices: offer.prices,
+            at: now,
+            held_at: now,
+            input,
+            reserved: offer.ceiling,
+            sent,
+        }
+    }
+
+    pub(super) fn lease_end(&self, now: Timestamp) -> Timestamp {
+        let lease = self.model_settings().lease.as_millis();
+        now.plus_millis(i64::try_from(lease).unwrap_or(i64::MAX))
+    }
+
+    pub(super) fn ageing_ms(&self) -> i64 {
+        let ageing = self.model_settings().ageing.as_millis();
+        i64::try_from(ageing).unwrap_or(i64::MAX)
+    }
+
+    fn first_change(
+        &self,
+        who: &Principal,
+        asked: &Asked,
+        begun: &mut Begun,
+        guards: Vec<Guard>,
+    ) -> Result<Change, Trouble> {
+        let org = &who.org;
+        let said = Said {
+            ask: asked.ask.clone(),
+            metadata: asked.metadata.clone(),
+        };
+        let said = serde_json::to_vec(&said).map_err(|_| Trouble::StoreUnavailable)?;
+        let mut parts = vec![self.part(org, &begun.key, begun.request.id, 0, &said)?];
+        let mut events = Vec::new();
+        if begun.request.state == State::Pending {
+            events.push(Event::Queued);
+        }
+        if !events.is_empty() {
+            let text = serde_json::to_vec(&events).map_err(|_| Trouble::StoreUnavailable)?;
+            parts.push(self.part(org, &begun.key, begun.request.id, 1, &text)?);
+            begun.request.last_event = 1;
+        }
+        let request = &begun.request;
+        let mut besides = vec![Beside::Line(Box::new(Line::of(
+            org,
+            request,
+            self.ageing_ms(),
+        )))];
+        besides.extend(parts.into_iter().map(Beside::Part));
+        let mut money = None;
+        if let Some(open) = &request.open {
+            let payer = self.payer(org, request, open.held_at);
+            besides.push(Beside::Entry(Box::new(Entry::open(&payer, open))));
+            let held = self.reserve(org, &request.owner, open, &begun.limits);
+            money = Some((open.id, held));
+        }
+        let mut detail = json!({
+            "request_id": request.id,
+            "door": request.door.name(),
+            "task": request.task,
+            "provider": request.open.as_ref().map(|open| &open.provider),
+            "model": request.open.as_ref().map(|open| &open.model),
+            "estimate_usd": Nanos(request.estimate_nanos).to_string(),
+        });
+        if !asked.screened.is_silent() {
+            detail["secrets"] = asked.screened.told();
+        }
+        let mut record = Record::new(
+            request.created_at,
+            org,
+            RecordKind::RequestAccepted,
+            &who.id,
+        )
+        .deciding(Decision::Approved, "")
+        .with(detail);
+        record.agent = Some(request.owner.clone());
+        let mut docs = vec![request.write(org, &request.id, Some(0))];
+        if let Some(key) = Self::key_of(org, asked, request)? {
+            docs.push(key);
+        }
+        Ok(Change::request(guards, docs, besides, money, vec![record]))
+    }
+
+    /// A text of a request, sealed for its place.
+    pub(super) fn part(
+        &self,
+        org: &OrgId,
+        key: &ContentKey,
+        request: RequestId,
+        place: u64,
+        text: &[u8],
+    ) -> Result<Part, Trouble> {
+        let nonce = self.ports().ambient.bytes();
+        let sealed = key.seal(org, request, place, text, nonce);
+        Ok(Part {
+            request,
+            place,
+            sealed: sealed.ok_or(Trouble::StoreUnavailable)?,
+        })
+    }
+
+    /// What keeps the caller's own name for a request, if there is one.
+    fn key_of(org: &OrgId, asked: &Asked, request: &Request) -> Result<Option<DocWrite>, Trouble> {
+        let Some(key) = &asked.idempotency_key else {
+            return Ok(None);
+        };
+        let named = KeyOf {
+            request: request.id,
+            asked: asked.digest()?,
+        };
+        let id = key_name(&request.owner, key);
+        Ok(Some(named.write(org, &id, Some(0))))
+    }
+
+    /// Names a caller's user without saying who that is.
+    fn user_hash(&self, user: &str) -> String {
+        let key = self.ports().masters.for_masks();
+        match Hmac::<Sha256>::new_from_slice(key) {
+            Ok(mut mac) => {
+                mac.update(b"hundi/requests/user/v1\0");
+                mac.update(user.as_bytes());
+                hex(&mac.finalize().into_bytes())
+            }
+            Err(_) => String::new(),
+        }
+    }
+}
+
+/// A request that was taken on.
+pub(super) struct Begun {
+    pub request: Request,
+    /// The version of its document.
+    pub version: u64,
+    pub key: Arc<ContentKey>,
+    pub offers: Vec<Offer>,
+    pub limits: LlmLimits,
+    /// Events that are not written yet.
+    pub events: Vec<Event>,
+}
+
+fn known<T>(fact: Fact<T>) -> Result<T, Trouble> {
+    match fact {
+        Fact::Known(value) => Ok(value),
+        Fact::Missing => Err(Trouble::StoreUnavailable),
+    }
+}
+
+fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
+    }
+}
+
+fn frozen(freezes: &Freezes, owner: &AgentId) -> Option<Trouble> {
+    let hit = freezes.0.iter().find(|freeze| match freeze.scope {
+        FreezeScope::All => true,
+        FreezeScope::Agent => freeze.id.as_deref().is_none_or(|id| id == owner.as_str()),
+        FreezeScope::Tool | FreezeScope::Vendor | FreezeScope::Server => freeze.id.is_none(),
+    })?;
+    Some(Trouble::Frozen(hit.reason.clone()))
+}
+
+/// That the pot has no room for this.
+pub(super) fn over_budget(taken: i64, limit: i64, ceiling: u64) -> Trouble {
+    let nanos = |number: i64| Nanos(u64::try_from(number).unwrap_or(0));
+    Trouble::BudgetExceeded(format!(
+        "this request may cost {} USD, and of the {} USD that this agent may spend on models in a day {} USD are taken",
+        Nanos(ceiling),
+        nanos(limit),
+        nanos(taken)
+    ))
+}

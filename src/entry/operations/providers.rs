@@ -1,0 +1,525 @@
+//! Providers of models, what models cost, and what was spent on them.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Call, Effect, Nothing, Operation, Reply, Rest};
+use crate::broker::Trouble;
+use crate::broker::requests::{
+    AskUsage, By, ModelStanding, NewProvider, Pinged, PriceTable, PriceView, ProviderView, Sum,
+};
+use crate::domain::principal::Right;
+use crate::domain::requests::price::{Nanos, Prices};
+use crate::domain::requests::provider::Provider;
+use crate::domain::requests::shipped;
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::entry::words;
+
+const SPELT: &[(&str, &str)] = &[("name", "provider")];
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new("list_providers", list)
+            .says(
+                "List providers",
+                "Every provider that requests may go to: health, breakers and latencies as this server sees them, and what it cost today.",
+            )
+            .needs(&[Right::ReadSetup])
+            .rest(Rest::get("/v1/providers").answers(200, "the providers")),
+        Operation::new("create_provider", create)
+            .says(
+                "Register a provider",
+                "Register a provider of models. Naming a known service and giving its key is enough; the key is sealed and never told again.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Acts)
+            .rest(
+                Rest::post("/v1/providers")
+                    .answers(201, "the provider")
+                    .problems(&[409]),
+            ),
+        Operation::new("delete_provider", delete)
+            .says("Delete a provider", "Delete a provider that was registered here.")
+            .needs(&[Right::Operate])
+            .does(Effect::Acts)
+            .rest(
+                Rest::delete("/v1/providers/{name}")
+                    .spelt(SPELT)
+                    .answers(200, "done"),
+            ),
+        Operation::new("reset_provider", reset)
+            .says(
+                "Reset a provider",
+                "Forget what this server holds against a provider: open breakers, rests, counts of the last minute.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Acts)
+            .rest(
+                Rest::post("/v1/providers/{name}/reset")
+                    .spelt(SPELT)
+                    .answers(200, "the provider"),
+            ),
+        Operation::new("ping_provider", ping)
+            .says("Ping a provider", "Ask a provider which models it has, to see whether it answers and lets us in.")
+            .needs(&[Right::Operate])
+            .does(Effect::Acts)
+            .rest(
+                Rest::post("/v1/providers/{name}/ping")
+                    .spelt(SPELT)
+                    .answers(200, "how it is"),
+            ),
+        Operation::new("get_usage", usage)
+            .says(
+                "Read usage",
+                "What models cost, summed from the ledger: the organisation's, or the caller's own where he may read no more.",
+            )
+            .needs(&[Right::ReadOwn])
+            .rest(Rest::get("/v1/usage").answers(200, "the sums")),
+        Operation::new("list_prices", prices)
+            .says("List prices", "What models cost, in dollars for a million tokens: imported prices before those that were shipped.")
+            .needs(&[Right::ReadOwn])
+            .rest(Rest::get("/v1/prices").answers(200, "the prices")),
+        Operation::new("import_prices", import)
+            .says("Import prices", "Put a table of prices in the place of the one that was imported before.")
+            .needs(&[Right::Administer])
+            .does(Effect::Sets)
+            .rest(Rest::post("/v1/prices").answers(200, "how many")),
+    ]
+}
+
+/// A provider as somebody writes it. What is left out is what the known service of that name has.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RegisterProvider {
+    /// 1 to 64 letters, digits, `.`, `_` or `-`; that of a known service, or one of your own.
+    name: String,
+    /// `openai`, `openai_responses`, `anthropic` or `ollama`.
+    kind: Option<String>,
+    /// Where it answers.
+    base_url: Option<String>,
+    /// Its key. Written, never read back.
+    key: Option<String>,
+    /// The models it has; left out, those of it that have a known price, and any that is named.
+    models: Option<Vec<String>>,
+    /// It runs here.
+    local: Option<bool>,
+    /// How much it is wanted; 0 only if it is named.
+    #[schemars(range(max = 10_000))]
+    weight: Option<u32>,
+    /// Requests at once.
+    #[schemars(range(min = 1))]
+    max_concurrent: Option<u32>,
+    /// Requests a minute.
+    #[schemars(range(min = 1))]
+    rpm: Option<u32>,
+    /// Tokens a minute.
+    #[schemars(range(min = 1))]
+    tpm: Option<u64>,
+    /// Longest until an answer begins.
+    #[schemars(range(min = 1, max = 600_000))]
+    timeout_ms: Option<u64>,
+    /// Addresses of this machine and its network may be reached.
+    allow_private: Option<bool>,
+    /// What its models cost, by model (`*` is any other), in dollars for a million tokens as exact
+    /// decimal text: `{"gpt-4o": {"input": "2.5", "output": "10"}}`.
+    prices: Option<BTreeMap<String, Map<String, Value>>>,
+}
+
+async fn create(call: Call, new: RegisterProvider) -> Result<Reply<ModelProvider>, Trouble> {
+    let mut prices = BTreeMap::new();
+    for (model, told) in new.prices.unwrap_or_default() {
+        let read = serde_json::from_value::<Prices>(Value::Object(told));
+        let read = read.map_err(|why| {
+            let model = model.escape_debug();
+            Trouble::InvalidRequest(format!("`prices.{model}`: {why}"))
+        })?;
+        prices.insert(model, read);
+    }
+    let provider = NewProvider {
+        name: new.name,
+        kind: new.kind,
+        base_url: new.base_url,
+        weight: new.weight,
+        local: new.local,
+        key: new.key.map(Secret::new),
+        more: Provider {
+            models: new.models.unwrap_or_default(),
+            max_concurrent: new.max_concurrent,
+            rpm: new.rpm,
+            tpm: new.tpm,
+            timeout_ms: new.timeout_ms,
+            allow_private: new.allow_private.unwrap_or(false),
+            prices,
+            ..Provider::default()
+        },
+    };
+    let made = call.broker.requests.create_provider(&call.who, provider);
+    Ok(Reply::created(made.await?.into()))
+}
+
+/// A provider, and how it is doing as this server sees it.
+#[derive(Serialize, JsonSchema)]
+struct ModelProvider {
+    name: String,
+    kind: String,
+    base_url: String,
+    /// `configuration`, `api` or `sandbox`.
+    source: String,
+    key_set: bool,
+    local: bool,
+    weight: u32,
+    models: Vec<String>,
+    /// `ok`, `resting` (it was asked too often, or its key is wrong) or `failing` (a breaker is open).
+    health: String,
+    /// When it may be asked again, in milliseconds, where it rests.
+    rests_ms: Option<u64>,
+    breakers: Vec<Breaker>,
+    limits: Limits,
+    /// What it cost the organisation today, in exact decimal dollars.
+    cost_today_usd: String,
+    cost_today_nanos: u64,
+}
+
+/// One model that was asked for.
+#[derive(Serialize, JsonSchema)]
+struct Breaker {
+    model: String,
+    /// `closed`, `open`, `half_open` or `cooling`.
+    state: String,
+    latency_p50_ms: Option<u64>,
+    latency_p95_ms: Option<u64>,
+    /// Of its latest answers, the share that failed.
+    error_rate: f64,
+}
+
+/// What a provider may be asked, and how much of that is left.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Limits {
+    max_concurrent: Option<u32>,
+    concurrent_left: Option<u32>,
+    rpm: Option<u32>,
+    rpm_left: Option<u64>,
+    tpm: Option<u64>,
+    tpm_left: Option<u64>,
+}
+
+impl From<ModelStanding> for Breaker {
+    fn from(standing: ModelStanding) -> Self {
+        Self {
+            model: standing.model,
+            state: standing.breaker.to_owned(),
+            latency_p50_ms: standing.p50_ms,
+            latency_p95_ms: standing.p95_ms,
+            error_rate: share(standing.failed),
+        }
+    }
+}
+
+#[allow(clippy::float_arithmetic, reason = "a share, not money")]
+fn share(thousandths: u32) -> f64 {
+    f64::from(thousandths) / 1_000.0
+}
+
+impl From<ProviderView> for ModelProvider {
+    fn from(view: ProviderView) -> Self {
+        let (provider, standing) = (view.provider, view.standing);
+        let open = standing.models.iter().any(|model| model.breaker == "open");
+        let health = match (standing.rests_ms, open) {
+            (Some(_), _) => "resting",
+            (None, true) => "failing",
+            (None, false) => "ok",
+        };
+        Self {
+            kind: provider.format.name().to_owned(),
+            source: view.from.to_owned(),
+            key_set: view.has_key,
+            local: provider.local,
+            weight: provider.weight,
+            models: view.models,
+            health: health.to_owned(),
+            rests_ms: standing.rests_ms,
+            limits: Limits {
+                max_concurrent: provider.max_concurrent,
+                concurrent_left: provider
+                    .max_concurrent
+                    .map(|most| most.saturating_sub(standing.running)),
+                rpm: provider.rpm,
+                rpm_left: provider
+                    .rpm
+                    .map(|most| u64::from(most).saturating_sub(standing.requests)),
+                tpm: provider.tpm,
+                tpm_left: provider
+                    .tpm
+                    .map(|most| most.saturating_sub(standing.tokens)),
+            },
+            breakers: standing.models.into_iter().map(Breaker::from).collect(),
+            cost_today_usd: Nanos(view.cost_today).to_string(),
+            cost_today_nanos: view.cost_today,
+            name: provider.name,
+            base_url: provider.base_url,
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ProviderList {
+    providers: Vec<ModelProvider>,
+}
+
+async fn list(call: Call, _: Nothing) -> Result<ProviderList, Trouble> {
+    let views = call.broker.requests.providers(&call.who).await?;
+    Ok(ProviderList {
+        providers: views.into_iter().map(ModelProvider::from).collect(),
+    })
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NamedProvider {
+    /// The provider's name.
+    provider: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct DeletedProvider {
+    name: String,
+    deleted: bool,
+}
+
+async fn delete(call: Call, named: NamedProvider) -> Result<DeletedProvider, Trouble> {
+    let name = named.provider;
+    let requests = &call.broker.requests;
+    requests.delete_provider(&call.who, &name).await?;
+    Ok(DeletedProvider {
+        name,
+        deleted: true,
+    })
+}
+
+async fn reset(call: Call, named: NamedProvider) -> Result<ModelProvider, Trouble> {
+    let requests = &call.broker.requests;
+    let view = requests.reset_provider(&call.who, &named.provider).await?;
+    Ok(view.into())
+}
+
+/// How a provider answered.
+#[derive(Serialize, JsonSchema)]
+struct ProviderPing {
+    ok: bool,
+    latency_ms: u64,
+    detail: String,
+}
+
+async fn ping(call: Call, named: NamedProvider) -> Result<ProviderPing, Trouble> {
+    let requests = &call.broker.requests;
+    let Pinged {
+        ok,
+        latency_ms,
+        detail,
+    } = requests.ping_provider(&call.who, &named.provider).await?;
+    Ok(ProviderPing {
+        ok,
+        latency_ms,
+        detail,
+    })
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct UsageQuery {
+    /// What is summed by; the day if left out.
+    #[schemars(schema_with = "words::usage_by")]
+    #[serde(default)]
+    by: Option<String>,
+    /// Attempts at this moment or after.
+    #[schemars(schema_with = "words::time_if_any")]
+    #[serde(default)]
+    since: Option<String>,
+    /// Attempts before this moment.
+    #[schemars(schema_with = "words::time_if_any")]
+    #[serde(default)]
+    until: Option<String>,
+}
+
+/// What models cost.
+#[derive(Serialize, JsonSchema)]
+struct Usage {
+    by: String,
+    usage: Vec<UsageRow>,
+    total: UsageRow,
+}
+
+/// A sum of attempts.
+#[derive(Serialize, JsonSchema)]
+struct UsageRow {
+    /// What it is the sum of: an agent, a provider, a model, a day, a kind of work.
+    key: String,
+    requests: u64,
+    attempts: u64,
+    /// Attempts that gave no answer.
+    failed: u64,
+    tokens_read: u64,
+    /// Of those, from a cache.
+    tokens_cached: u64,
+    tokens_written: u64,
+    /// Of those, thoughts.
+    tokens_reasoning: u64,
+    cost_usd: String,
+    cost_nanos: u64,
+    /// Of that, what was counted here because no provider told.
+    estimated_usd: String,
+    estimated_nanos: u64,
+}
+
+fn row(by: By, sum: &Sum) -> UsageRow {
+    let key = match by {
+        By::Day => day(&sum.key),
+        By::Agent | By::Provider | By::Model | By::Task => sum.key.clone(),
+    };
+    UsageRow {
+        key,
+        requests: sum.requests,
+        attempts: sum.attempts,
+        failed: sum.failed,
+        tokens_read: sum.input,
+        tokens_cached: sum.cached_input,
+        tokens_written: sum.output,
+        tokens_reasoning: sum.reasoning,
+        cost_usd: Nanos(sum.nanos).to_string(),
+        cost_nanos: sum.nanos,
+        estimated_usd: Nanos(sum.estimated_nanos).to_string(),
+        estimated_nanos: sum.estimated_nanos,
+    }
+}
+
+/// `20261201` as `2026-12-01`.
+fn day(number: &str) -> String {
+    match (number.get(..4), number.get(4..6), number.get(6..)) {
+        (Some(year), Some(month), Some(day)) => format!("{year}-{month}-{day}"),
+        _ => number.to_owned(),
+    }
+}
+
+fn instant(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Trouble> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let wrong = || Trouble::InvalidRequest(format!("`{field}` has to be an RFC 3339 time"));
+    Timestamp::parse(text).map(Some).ok_or_else(wrong)
+}
+
+async fn usage(call: Call, asked: UsageQuery) -> Result<Usage, Trouble> {
+    let by = asked.by.as_deref().and_then(By::parse).unwrap_or(By::Day);
+    let asked = AskUsage {
+        by,
+        since: instant("since", asked.since.as_deref())?,
+        until: instant("until", asked.until.as_deref())?,
+    };
+    let sums = call.broker.requests.usage(&call.who, asked).await?;
+    let mut total = Sum::default();
+    for sum in &sums {
+        total.add(sum);
+    }
+    total.key = "total".to_owned();
+    Ok(Usage {
+        by: by.name().to_owned(),
+        usage: sums.iter().map(|sum| row(by, sum)).collect(),
+        total: row(By::Agent, &total),
+    })
+}
+
+/// One price, in dollars for a million tokens.
+#[derive(Serialize, JsonSchema)]
+struct Price {
+    service: String,
+    model: String,
+    /// `imported` or `shipped`.
+    source: String,
+    input: String,
+    cached_input: Option<String>,
+    cache_write: Option<String>,
+    output: String,
+    reasoning: Option<String>,
+    /// Dollars for each request besides.
+    request: Option<String>,
+}
+
+impl From<PriceView> for Price {
+    fn from(view: PriceView) -> Self {
+        let prices = view.prices;
+        Self {
+            service: view.service,
+            model: view.model,
+            source: view.from.to_owned(),
+            input: prices.input.to_string(),
+            cached_input: prices.cached_input.map(|rate| rate.to_string()),
+            cache_write: prices.cache_write.map(|rate| rate.to_string()),
+            output: prices.output.to_string(),
+            reasoning: prices.reasoning.map(|rate| rate.to_string()),
+            request: prices.request.map(|rate| rate.to_string()),
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PriceList {
+    /// The day that shipped prices tell of.
+    shipped_as_of: String,
+    /// The day that imported prices tell of.
+    imported_as_of: Option<String>,
+    prices: Vec<Price>,
+}
+
+async fn prices(call: Call, _: Nothing) -> Result<PriceList, Trouble> {
+    let (prices, imported_as_of) = call.broker.requests.prices(&call.who).await?;
+    Ok(PriceList {
+        shipped_as_of: shipped::AS_OF.to_owned(),
+        imported_as_of,
+        prices: prices.into_iter().map(Price::from).collect(),
+    })
+}
+
+/// A table of prices.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewPrices {
+    /// The day that it tells of.
+    as_of: String,
+    /// Where it is from.
+    source: Option<String>,
+    /// By service (`*` is any), then by model: dollars for a million tokens as exact decimal text.
+    prices: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Imported {
+    imported: usize,
+    as_of: String,
+}
+
+async fn import(call: Call, new: NewPrices) -> Result<Imported, Trouble> {
+    let mut table = PriceTable {
+        as_of: new.as_of,
+        source: new.source.unwrap_or_default(),
+        prices: BTreeMap::new(),
+    };
+    for (service, models) in new.prices {
+        for (model, told) in models {
+            let read = serde_json::from_value::<Prices>(json!(told));
+            let read = read.map_err(|why| {
+                let (service, model) = (service.escape_debug(), model.escape_debug());
+                Trouble::InvalidRequest(format!("`prices.{service}.{model}`: {why}"))
+            })?;
+            let models = table.prices.entry(service.clone()).or_default();
+            models.insert(model, read);
+        }
+    }
+    let as_of = table.as_of.clone();
+    let imported = call.broker.requests.import_prices(&call.who, table).await?;
+    Ok(Imported { imported, as_of })
+}

@@ -1,0 +1,12 @@
+//! Requests to models, from outside: a real server, a real model of the sandbox over HTTP, and the
+//! formats that official packages speak.
+
+mod budget;
+mod crash;
+mod doors;
+mod providers;
+mod queue;
+mod secrets;
+mod store;
+mod streams;
+mod town;
