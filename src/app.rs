@@ -45,10 +45,12 @@ use crate::sandbox::{self, SandboxOptions};
 use crate::sidecar;
 use crate::store::spool::Folder;
 use crate::store::{self, Address};
+use crate::wire::IssuerDocument;
 use crate::wire::ReputationSource;
 use crate::wire::gleif::Gleif;
 use crate::wire::group::Watchdog;
 use crate::wire::guarded::Guarded;
+use crate::wire::jwks::Jwks;
 use crate::wire::mcp::{Protocol, UpstreamSpec, Upstreams};
 use crate::wire::model::Providers;
 use crate::wire::post::Poster;
@@ -189,6 +191,7 @@ impl App {
             entities: Some(Arc::new(
                 Gleif::new(&config.gleif_api_base).context("GLEIF")?,
             )),
+            issuer: issuer(config)?,
             outbound: Some(Arc::new(Poster::new().context("the HTTP client")?)),
             audit_key: Some(keys.audit),
             models: Some(models),
@@ -368,6 +371,16 @@ fn call_deadlines(config: &Config) -> BTreeMap<String, Duration> {
     named.collect()
 }
 
+/// Who tells the keys of the issuer of bearer tokens.
+fn issuer(config: &Config) -> Result<Option<Arc<dyn IssuerDocument>>> {
+    let Some(jwt) = &config.jwt else {
+        return Ok(None);
+    };
+    let issuer = Jwks::new(&jwt.expected.issuer, jwt.jwks_url.as_deref());
+    let issuer = issuer.map_err(anyhow::Error::msg).context("auth.jwt")?;
+    Ok(Some(Arc::new(issuer)))
+}
+
 fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -> Settings {
     Settings {
         token_ttl_secs: config.token_ttl_secs,
@@ -400,6 +413,7 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
             .collect(),
         tool_rules: config.tools.keys().cloned().collect(),
         relist_every: config.relist_every,
+        jwt: config.jwt.as_ref().map(|jwt| jwt.expected.clone()),
         unrecorded: config
             .tools
             .iter()

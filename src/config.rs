@@ -24,6 +24,7 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use crate::broker::core::models::ModelSettings;
+use crate::connector::jwt::Expected;
 use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
@@ -96,6 +97,8 @@ pub struct Config {
     pub poll_interval: Duration,
     /// How long what may be dropped is kept.
     pub retention: Retention,
+    /// Bearer tokens of an identity provider; `None` takes none.
+    pub jwt: Option<Jwt>,
     /// Reputation of vendor URLs.
     pub safe_browsing: SafeBrowsing,
     /// Where GLEIF answers, without a trailing slash.
@@ -221,6 +224,15 @@ impl std::fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// An identity provider whose bearer tokens are taken in place of keys.
+#[derive(Clone, Debug)]
+pub struct Jwt {
+    /// What a token has to say.
+    pub expected: Expected,
+    /// Where its keys are; found by discovery where that is not said.
+    pub jwks_url: Option<String>,
+}
 
 /// The process environment, read once.
 #[allow(

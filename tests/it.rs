@@ -51,6 +51,7 @@ mod spool;
 mod starts;
 mod store_conformance;
 mod support;
+mod tokens;
 mod tools;
 mod traces;
 mod upstream;

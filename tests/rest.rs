@@ -5,6 +5,7 @@ mod events;
 mod hardening;
 mod keys;
 mod openapi;
+mod orgs;
 mod outage;
 mod people;
 mod proposals;

@@ -15,10 +15,11 @@ use super::layers::{Environment, Found, Layers};
 use super::secret::{self, ConnUrl, KeyBytes, Secret, Weak};
 use super::settings::{self, Kind, Setting};
 use super::{
-    Config, DATABASE_FILE, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack, models,
+    Config, DATABASE_FILE, Jwt, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack, models,
     programs, show, upstream,
 };
 use crate::broker::core::models::{ModelSettings, OnUnknownPrice};
+use crate::connector::jwt::Expected;
 use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
@@ -85,6 +86,7 @@ impl Reader<'_> {
                 api_base: self.http_url("safe_browsing.api_base").unwrap_or_default(),
             },
             gleif_api_base: self.http_url("gleif.api_base").unwrap_or_default(),
+            jwt: self.jwt(),
             slack: self.slack(),
             ntfy: self.ntfy(),
             alert_on: self.alert_on(),
@@ -238,6 +240,62 @@ impl Reader<'_> {
             api_base: self.http_url("razorpay.api_base").unwrap_or_default(),
             external_agent: self.external_agent(),
         }
+    }
+
+    fn jwt(&mut self) -> Option<Jwt> {
+        const REST: [&str; 6] = [
+            "audience",
+            "jwks_url",
+            "discovery",
+            "org_claim",
+            "roles_claim",
+            "agent_claim",
+        ];
+        // The issuer is compared letter by letter, a slash at its end included.
+        let issuer = self.text("auth.jwt.issuer");
+        let Some(issuer) = issuer else {
+            let key = |name: &&str| format!("auth.jwt.{name}");
+            let lonely = REST.iter().map(key).find(|key| self.one(key).is_some());
+            if let Some(lonely) = lonely {
+                self.missing("auth.jwt.issuer", &format!("{lonely} is set"));
+            }
+            return None;
+        };
+        self.http_url("auth.jwt.issuer");
+        let audience = self.text("auth.jwt.audience");
+        if audience.is_none() {
+            self.missing("auth.jwt.audience", "auth.jwt.issuer is set");
+        }
+        let jwks_url = self.http_url("auth.jwt.jwks_url");
+        let discovers = self.one("auth.jwt.discovery").map(str::to_owned);
+        if discovers.is_some() && self.switch("auth.jwt.discovery") == jwks_url.is_some() {
+            self.problems.push(
+                "`auth.jwt`: the keys are either at `jwks_url` or found by `discovery`: set one"
+                    .to_owned(),
+            );
+        }
+        for (key, url) in [
+            ("auth.jwt.issuer", Some(&issuer)),
+            ("auth.jwt.jwks_url", jwks_url.as_ref()),
+        ] {
+            let asked = key == "auth.jwt.jwks_url" || jwks_url.is_none();
+            if asked && url.is_some_and(|url| is_clear_to_others(url)) {
+                let place = self.place(key);
+                self.problems.push(format!(
+                    "{place} is http://, and whoever is on the way could have any token taken: use https://"
+                ));
+            }
+        }
+        Some(Jwt {
+            expected: Expected {
+                issuer,
+                audience: audience?,
+                org_claim: self.text("auth.jwt.org_claim"),
+                roles_claim: self.text("auth.jwt.roles_claim"),
+                agent_claim: self.text("auth.jwt.agent_claim"),
+            },
+            jwks_url,
+        })
     }
 
     fn slack(&mut self) -> Option<Slack> {

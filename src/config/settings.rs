@@ -168,6 +168,13 @@ pub const SETTINGS: &[Setting] = &[
 
     setting("safe_browsing.key",      Kind::Secret(MIN_ISSUED), None, "Google Safe Browsing key: checks vendor URLs"),
     setting("safe_browsing.api_base", Kind::HttpUrl, Some("https://safebrowsing.googleapis.com"), "where Safe Browsing answers"),
+    setting("auth.jwt.issuer",      Kind::HttpUrl, None, "the identity provider whose bearer tokens are taken in place of keys"),
+    setting("auth.jwt.audience",    Kind::Text, None, "whom its tokens have to be for: the name it knows this server by"),
+    setting("auth.jwt.jwks_url",    Kind::HttpUrl, None, "where its keys are; found by its discovery document if unset"),
+    setting("auth.jwt.discovery",   Kind::Switch, None, "find its keys by its discovery document; true unless jwks_url is set"),
+    setting("auth.jwt.org_claim",   Kind::Text, None, "the claim that names the organisation; the default one if unset"),
+    setting("auth.jwt.roles_claim", Kind::Text, None, "the claim that lists the roles (dots lead into objects); the bearer is an agent if unset"),
+    setting("auth.jwt.agent_claim", Kind::Text, None, "the claim that names the agent; the subject if unset"),
     setting("gleif.api_base",         Kind::HttpUrl, Some("https://api.gleif.org"), "where GLEIF answers: verifies legal entities"),
 
     setting("slack.bot_token",      Kind::Secret(MIN_ISSUED), None, "Slack bot token: asks people about held proposals"),

@@ -4,6 +4,7 @@
 //! ends doubt. Each declares what may be done about a doubt (its recovery contract).
 
 pub mod bank;
+pub mod jwt;
 pub mod mcp;
 pub mod model;
 pub mod noop;

@@ -23,6 +23,7 @@ pub mod money;
 pub mod names;
 pub mod nearest;
 pub mod notice;
+pub mod organisation;
 pub mod payee;
 pub mod person;
 pub mod policy;

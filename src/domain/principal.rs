@@ -175,6 +175,12 @@ impl Principal {
         self.roles.may(right)
     }
 
+    /// Whether this principal may `right` for the whole machine: what all organisations share is
+    /// kept, and read, by those of the default one.
+    pub fn may_for_all(&self, right: Right) -> bool {
+        self.org == OrgId::default() && self.may(right)
+    }
+
     /// Whether this principal may read what is laid down for `agent` of `org`.
     pub fn may_read_setup(&self, org: &OrgId, agent: &AgentId) -> bool {
         self.org == *org && (self.may(Right::ReadSetup) || self.agent.as_ref() == Some(agent))

@@ -10,6 +10,7 @@ mod fetch;
 pub mod gleif;
 pub mod group;
 pub mod guarded;
+pub mod jwks;
 mod lines;
 pub mod mcp;
 pub mod model;
@@ -192,6 +193,13 @@ pub trait ReputationSource: Send + Sync {
 
     /// How it is doing.
     fn health(&self) -> UpstreamHealth;
+}
+
+/// Who knows the keys of the issuer whose bearer tokens are taken.
+#[async_trait]
+pub trait IssuerDocument: Send + Sync {
+    /// Its keys as it tells them now, or why they could not be had.
+    async fn keys(&self) -> Result<Value, String>;
 }
 
 /// Who knows whether a name is that of an active legal entity.

@@ -136,6 +136,7 @@ impl House {
             sources: None,
             masters: hundi::domain::envelope::Masters::new(Vec::new()),
             models: None,
+            issuer: None,
             spool: None,
         };
         let mut tools = registry::tools(true);

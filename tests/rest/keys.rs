@@ -174,12 +174,30 @@ async fn a_slack_user_is_one_person_with_their_key() {
     let (info, text) = made.unwrap();
     let by_key = broker.access.authenticate(&text).await.unwrap();
     assert_eq!(
-        broker.access.slack_principal("U1").await.unwrap(),
+        broker
+            .access
+            .slack_principal(&OrgId::default(), "U1")
+            .await
+            .unwrap(),
         Some(by_key)
     );
-    assert_eq!(broker.access.slack_principal("U2").await.unwrap(), None);
+    assert_eq!(
+        broker
+            .access
+            .slack_principal(&OrgId::default(), "U2")
+            .await
+            .unwrap(),
+        None
+    );
     broker.access.revoke_key(&boss, &info.id).await.unwrap();
-    assert_eq!(broker.access.slack_principal("U1").await.unwrap(), None);
+    assert_eq!(
+        broker
+            .access
+            .slack_principal(&OrgId::default(), "U1")
+            .await
+            .unwrap(),
+        None
+    );
     let again = broker
         .access
         .create_key(&boss, Role::Approver, "ann", Some("U1"))

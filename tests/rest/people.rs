@@ -414,7 +414,11 @@ async fn a_slack_user_is_one_person_or_one_key() {
     let asha = office
         .make(json!({"name": "Asha", "roles": ["approver"], "slack_user": "U1"}))
         .await;
-    let pressing = access.slack_principal("U1").await.unwrap().unwrap();
+    let pressing = access
+        .slack_principal(&OrgId::default(), "U1")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         pressing.person.as_ref().unwrap().as_str(),
         text(&asha["id"])
@@ -429,8 +433,20 @@ async fn a_slack_user_is_one_person_or_one_key() {
         office.change(id, json!({"slack_user": "U2"})).await.status,
         200
     );
-    assert_eq!(access.slack_principal("U1").await.unwrap(), None);
-    assert!(access.slack_principal("U2").await.unwrap().is_some());
+    assert_eq!(
+        access
+            .slack_principal(&OrgId::default(), "U1")
+            .await
+            .unwrap(),
+        None
+    );
+    assert!(
+        access
+            .slack_principal(&OrgId::default(), "U2")
+            .await
+            .unwrap()
+            .is_some()
+    );
     let free = office
         .key(json!({"name": "k", "role": "approver", "slack_user": "U1"}))
         .await;
@@ -438,7 +454,13 @@ async fn a_slack_user_is_one_person_or_one_key() {
     let taken = office.change(id, json!({"slack_user": "U1"})).await;
     assert_eq!(taken.status, 400);
     assert_eq!(office.remove(id).await.status, 200);
-    assert_eq!(access.slack_principal("U2").await.unwrap(), None);
+    assert_eq!(
+        access
+            .slack_principal(&OrgId::default(), "U2")
+            .await
+            .unwrap(),
+        None
+    );
     office
         .make(json!({"name": "Bob", "roles": ["approver"], "slack_user": "U2"}))
         .await;

@@ -73,6 +73,7 @@ fn sample(operation: &Operation) -> Map<String, Value> {
         "settle_proposal" => json!({"outcome": "failed", "reason": "x"}),
         "await_proposal" => json!({"proposal_id": "x"}),
         "create_key" => json!({"role": "agent", "name": "x"}),
+        "create_org" => json!({"name": "acme"}),
         "create_person" => json!({"name": "Bob", "roles": ["auditor"]}),
         "create_source" | "replace_source" => {
             json!({"name": "erp", "kind": "sqlite", "config": {"path": "/x.db"}})

@@ -303,6 +303,7 @@ impl Node {
             sources: None,
             masters: hundi::domain::envelope::Masters::new(Vec::new()),
             models: None,
+            issuer: None,
             spool: None,
         };
         let settings = Settings {

@@ -113,6 +113,7 @@ pub fn broker(store: Arc<dyn Store>, wire: Arc<Provider>) -> Broker {
         sources: None,
         masters: hundi::domain::envelope::Masters::new(Vec::new()),
         models: None,
+        issuer: None,
         spool: None,
     };
     let settings = Settings {

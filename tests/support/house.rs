@@ -226,6 +226,7 @@ pub struct Plan {
     pub spool: Option<Arc<dyn hundi::store::Spool>>,
     pub reputation: Option<Arc<dyn hundi::wire::ReputationSource>>,
     pub entities: Option<Arc<dyn hundi::wire::EntitySource>>,
+    pub issuer: Option<Arc<dyn hundi::wire::IssuerDocument>>,
     /// Instead of the bank in memory.
     pub wire: Option<Arc<dyn Wire>>,
 }
@@ -278,6 +279,7 @@ impl House {
             sources: None,
             masters: hundi::domain::envelope::Masters::new(Vec::new()),
             models: None,
+            issuer: plan.issuer,
             spool: plan.spool,
         };
         let settings = Settings {

@@ -6,6 +6,7 @@ pub mod complete;
 pub mod fixture;
 pub mod fragile;
 pub mod house;
+pub mod issuer;
 pub mod nasty;
 pub mod nodes;
 pub mod odd;

@@ -116,7 +116,10 @@ impl Access {
 
     /// The admin as a person; under another name where somebody has theirs already, as the command
     /// line can have made them before.
-    async fn first_person(&self, who: &Principal) -> Result<(PersonId, Person), Trouble> {
+    pub(super) async fn first_person(
+        &self,
+        who: &Principal,
+    ) -> Result<(PersonId, Person), Trouble> {
         let taken = self.document::<PersonName>(&who.org, FIRST_ADMIN).await?;
         let new = NewPerson {
             name: FIRST_ADMIN.to_owned(),

@@ -7,7 +7,7 @@
 //! that of a person who was removed or may less, is refused within a second wherever that was
 //! done, also when the store stops answering.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::broker::core::Trouble;
 use crate::broker::core::documents::read as read_doc;
 use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
+use crate::domain::organisation::Organisation;
 use crate::domain::person::{Person, PersonId};
 use crate::domain::principal::Principal;
 use crate::store::{Store, StoreError};
@@ -55,7 +56,9 @@ pub(super) struct Known {
 #[derive(Default)]
 struct Keys {
     holders: HashMap<String, ([u8; 32], Principal)>,
-    slack: HashMap<String, Principal>,
+    /// By organisation and user.
+    slack: HashMap<(OrgId, String), Principal>,
+    orgs: HashSet<OrgId>,
     people: HashMap<OrgId, HashMap<PersonId, Principal>>,
 }
 
@@ -82,9 +85,15 @@ impl Known {
         self.keys.person(org, id).cloned()
     }
 
-    /// Whom a Slack user acts as.
-    pub(super) fn slack(&self, user: &str) -> Option<Principal> {
-        self.keys.slack.get(user).cloned()
+    /// Whom a Slack user acts as in this organisation.
+    pub(super) fn slack(&self, org: &OrgId, user: &str) -> Option<Principal> {
+        let named = (org.clone(), user.to_owned());
+        self.keys.slack.get(&named).cloned()
+    }
+
+    /// Whether this organisation was made.
+    pub(super) fn has_org(&self, org: &OrgId) -> bool {
+        self.keys.orgs.contains(org)
     }
 
     fn younger_than(&self, age: Duration) -> bool {
@@ -108,6 +117,16 @@ impl KeyCache {
     ) -> Result<Arc<Known>, Trouble> {
         let is_known = |keys: &Keys| keys.person(org, id).is_some();
         self.fresh_where(store, is_known).await
+    }
+
+    /// A snapshot that is fresh enough to answer about this organisation.
+    pub(super) async fn fresh_org(
+        &self,
+        store: &dyn Store,
+        org: &OrgId,
+    ) -> Result<Arc<Known>, Trouble> {
+        self.fresh_where(store, |keys| keys.orgs.contains(org))
+            .await
     }
 
     async fn fresh_where(
@@ -196,6 +215,9 @@ async fn read(store: &dyn Store, before: Option<&Known>) -> Result<Known, StoreE
 
 async fn read_keys(store: &dyn Store) -> Result<Keys, StoreError> {
     let mut keys = Keys::default();
+    let docs = store.docs(Organisation::KIND, None).await?;
+    let orgs = docs.iter().flat_map(read_doc::<Organisation>);
+    keys.orgs.extend(orgs.map(|stored| stored.value.org));
     let docs = store.docs(Person::KIND, None).await?;
     for stored in docs.iter().flat_map(read_doc::<Person>) {
         let (org, Ok(id)) = (stored.key.org, stored.key.id.parse()) else {
@@ -203,7 +225,7 @@ async fn read_keys(store: &dyn Store) -> Result<Keys, StoreError> {
         };
         let principal = stored.value.principal(&org, &id);
         if let Some(user) = stored.value.slack_user {
-            keys.slack.insert(user, principal.clone());
+            keys.slack.insert((org.clone(), user), principal.clone());
         }
         keys.people.entry(org).or_default().insert(id, principal);
     }
@@ -215,7 +237,8 @@ async fn read_keys(store: &dyn Store) -> Result<Keys, StoreError> {
             continue;
         };
         if let Some(user) = stored.value.slack_user() {
-            keys.slack.insert(user.to_owned(), principal.clone());
+            let named = (org.clone(), user.to_owned());
+            keys.slack.insert(named, principal.clone());
         }
         keys.holders.insert(stored.key.id, (hash, principal));
     }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::slack_user::SlackUser;
 use super::{Access, owner};
 use crate::broker::core::{Trouble, failed, forbidden};
-use crate::connector::registry;
+use crate::connector::{jwt, registry};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, DocWrite, Record};
 use crate::domain::document::{Document, Stored};
@@ -226,7 +226,7 @@ impl Access {
         let mut docs = vec![made.write];
         if let Some(user) = slack_user {
             let mapped = SlackUser::key(&who.org, &made.info.id);
-            docs.push(mapped.write(&OrgId::default(), user, Some(0)));
+            docs.push(mapped.write(&who.org, user, Some(0)));
         }
         let change = Change::documents(docs, guards, vec![made.record], Vec::new());
         match self.ports().store.apply(change).await {
@@ -348,17 +348,18 @@ impl Access {
         Ok(ended.info(id))
     }
 
-    /// The principal behind a bearer text, compared in constant time. Fails with
+    /// The principal behind a bearer text: a key, compared in constant time, or a token of the
+    /// identity provider. Fails with
     /// [`Trouble::StoreUnavailable`] once nobody could ask the store about revocations for a
     /// second: an outage must not keep an ended key alive.
     pub async fn authenticate(&self, bearer: &str) -> Result<Principal, Trouble> {
         if bearer.starts_with(owner::PREFIX) {
             return self.owner(bearer).ok_or(Trouble::Unauthenticated);
         }
-        let id = key_id(bearer).ok_or(Trouble::Unauthenticated)?;
-        let known = self.key_cache().fresh(&*self.ports().store, id).await?;
-        let hash: [u8; 32] = Sha256::digest(bearer.as_bytes()).into();
-        let holder = known.holder(id, &hash).ok_or(Trouble::Unauthenticated)?;
+        let holder = match jwt::looks_so(bearer) {
+            true => self.token_bearer(bearer).await?,
+            false => self.key_holder(bearer).await?,
+        };
         // Made by somebody whose settings name another agent; ours would not have made it.
         match &holder.agent {
             Some(agent) if self.is_bank_agent(agent.as_str()) => Err(Trouble::Unauthenticated),
@@ -366,11 +367,23 @@ impl Access {
         }
     }
 
-    /// The principal whom a Slack user acts as: the very one of the mapped key, so that a person
-    /// who clicks and calls still counts once. `None` if nobody mapped this user.
-    pub async fn slack_principal(&self, user: &str) -> Result<Option<Principal>, Trouble> {
+    async fn key_holder(&self, bearer: &str) -> Result<Principal, Trouble> {
+        let id = key_id(bearer).ok_or(Trouble::Unauthenticated)?;
+        let known = self.key_cache().fresh(&*self.ports().store, id).await?;
+        let hash: [u8; 32] = Sha256::digest(bearer.as_bytes()).into();
+        known.holder(id, &hash).ok_or(Trouble::Unauthenticated)
+    }
+
+    /// The principal whom a Slack user acts as in an organisation: the person, or the very one of
+    /// the mapped key, so that whoever clicks and calls still counts once. `None` if nobody there
+    /// mapped this user.
+    pub async fn slack_principal(
+        &self,
+        org: &OrgId,
+        user: &str,
+    ) -> Result<Option<Principal>, Trouble> {
         let known = self.key_cache().fresh(&*self.ports().store, "").await?;
-        Ok(known.slack(user))
+        Ok(known.slack(org, user))
     }
 
     pub(super) fn make_key(&self, who: &Principal, parts: KeyParts) -> MadeKey {
@@ -441,7 +454,7 @@ pub(super) fn ending(
 ) -> (Vec<DocWrite>, Record) {
     let mut docs = vec![key.replace(ended)];
     if let Some(user) = &ended.slack_user {
-        docs.push(SlackUser::delete(&OrgId::default(), user, None));
+        docs.push(SlackUser::delete(&key.key.org, user, None));
     }
     let at = ended.revoked_at.unwrap_or(ended.created_at);
     let record = record(RecordKind::KeyRevoked, who, &key.key.id, ended, at);

@@ -1,9 +1,12 @@
-//! Who may come in and what they may use: people, keys, people in a browser, access rules, and whether
+//! Who may come in and what they may use: organisations, people, keys, tokens, people in a
+//! browser, access rules, and whether
 //! this node holds the keys of its peers.
 
 pub mod first;
+mod jwt;
 mod key_cache;
 pub mod keys;
+pub mod orgs;
 pub mod owner;
 pub mod peers;
 pub mod people;
@@ -26,6 +29,7 @@ pub struct Access(Arc<Parts>);
 pub struct Parts {
     core: Core,
     key_cache: key_cache::KeyCache,
+    issuer: jwt::Issuer,
     peers: peers::Peers,
     owner: OnceLock<Secret>,
     in_force: Snapshot<rules::InForce>,
@@ -54,6 +58,7 @@ impl Access {
         Self(Arc::new(Parts {
             core,
             key_cache: key_cache::KeyCache::default(),
+            issuer: jwt::Issuer::default(),
             peers: peers::Peers::default(),
             owner: OnceLock::new(),
             in_force: Snapshot::default(),

@@ -150,7 +150,11 @@ impl Access {
         let mut docs = vec![before.replace(&after)];
         docs.extend(renamed(&who.org, &id, &before.value, &after));
         let (old, new) = (&before.value.slack_user, &after.slack_user);
-        docs.extend(SlackUser::person(&who.org, &id).moved(old.as_deref(), new.as_deref()));
+        docs.extend(SlackUser::person(&who.org, &id).moved(
+            &who.org,
+            old.as_deref(),
+            new.as_deref(),
+        ));
         self.apply_person(docs, vec![record], &after).await?;
         self.person(who, id.as_str()).await
     }
@@ -166,7 +170,7 @@ impl Access {
             PersonName::delete(&who.org, &folded(&person.name), None),
         ];
         if let Some(user) = &person.slack_user {
-            docs.push(SlackUser::delete(&OrgId::default(), user, None));
+            docs.push(SlackUser::delete(&who.org, user, None));
         }
         let mut records =
             vec![self.told(who, RecordKind::PersonDeleted, &gone.id, Some(person), None)];
@@ -259,7 +263,7 @@ impl Access {
 pub(super) fn first_docs(org: &OrgId, id: &PersonId, person: &Person) -> Vec<DocWrite> {
     let mut docs = vec![person.write(org, id, Some(0)), named(org, id, person)];
     if let Some(user) = &person.slack_user {
-        docs.push(SlackUser::person(org, id).write(&OrgId::default(), user, Some(0)));
+        docs.push(SlackUser::person(org, id).write(org, user, Some(0)));
     }
     docs
 }

@@ -1,5 +1,5 @@
-//! Whom a Slack user is: one key or one person at most, over all organisations, because a click in
-//! Slack does not say which one it means.
+//! Whom a Slack user is: one key or one person at most in an organisation. That another organisation
+//! has mapped the same user is nobody's business: a button says whose hold it decides on.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
 use crate::domain::person::PersonId;
 
-/// Held by whoever the user is. Named by the user; belongs to the default organisation.
+/// Held by whoever the user is. Named by the user.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SlackUser {
     /// Where that is.
@@ -53,17 +53,17 @@ impl SlackUser {
     /// The old user let go and the new one taken, if it is another.
     pub(super) fn moved(
         &self,
+        org: &OrgId,
         before: Option<&str>,
         after: Option<&str>,
     ) -> impl Iterator<Item = DocWrite> {
         let other = before != after;
-        let home = OrgId::default();
         let gone = before
             .filter(|_| other)
-            .map(|user| Self::delete(&home, user, None));
+            .map(|user| Self::delete(org, user, None));
         let taken = after
             .filter(|_| other)
-            .map(|user| self.write(&home, user, Some(0)));
+            .map(|user| self.write(org, user, Some(0)));
         gone.into_iter().chain(taken)
     }
 }

@@ -13,7 +13,7 @@ use crate::ephemeral::Ephemeral;
 use crate::store::requests::RequestStore;
 use crate::store::{Spool, Store};
 use crate::wire::model::Models;
-use crate::wire::{EntitySource, Outbound, ReputationSource, Sources, Wire};
+use crate::wire::{EntitySource, IssuerDocument, Outbound, ReputationSource, Sources, Wire};
 
 /// Where the token keys are kept. The ring is read anew whenever it changed, so that a key
 /// retired by another process is refused at once.
@@ -62,6 +62,8 @@ pub struct Ports {
     pub reputation: Option<Arc<dyn ReputationSource>>,
     /// Who knows about legal entities, if anybody was configured.
     pub entities: Option<Arc<dyn EntitySource>>,
+    /// The issuer whose bearer tokens are taken, if one was configured.
+    pub issuer: Option<Arc<dyn IssuerDocument>>,
     /// What posts to the services that tell people; `None` tells nobody.
     pub outbound: Option<Arc<dyn Outbound>>,
     /// Signs the heads of the audit log; `None` seals nothing.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::load::Bounds;
 use super::models::ModelSettings;
+use crate::connector::jwt::Expected;
 use crate::domain::facts::{BLOCK_AT, OnMissing};
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub relist_every: Duration,
     /// How many commits are carried at once.
     pub bounds: Bounds,
+    /// What a bearer token has to say; `None` takes none.
+    pub jwt: Option<Expected>,
     /// Names of this process's master keys, the newest first; empty where it has none.
     pub masters: Vec<String>,
     /// What happens to a call of which no access rule says anything.
@@ -166,6 +169,7 @@ impl Default for Settings {
             tool_rules: BTreeSet::new(),
             relist_every: Duration::from_secs(60),
             bounds: Bounds::default(),
+            jwt: None,
             masters: Vec::new(),
             access_default: ByDefault::default(),
             retention: Retention::default(),

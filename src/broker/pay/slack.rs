@@ -79,12 +79,14 @@ impl Pay {
         if !self.is_our_teams(press).await? {
             return Err(Trouble::Unauthenticated);
         }
-        let who = self.access.slack_principal(&press.user).await?;
-        let who = who.filter(|who| who.may(Right::Decide));
-        let who = who.ok_or(Trouble::Unauthenticated)?;
         let (org, id) = (OrgId::default(), button_id(&press.value));
         let found = self.find::<StoredButton>(&org, &id).await?;
         let found = found.and_then(Result::ok);
+        // Whom the user is, the organisation of the button says; without one, ours.
+        let of = found.as_ref().map_or(&org, |found| &found.value.org);
+        let who = self.access.slack_principal(of, &press.user).await?;
+        let who = who.filter(|who| who.may(Right::Decide));
+        let who = who.ok_or(Trouble::Unauthenticated)?;
         let found = found.ok_or(Trouble::NotFound("button"))?;
         let (version, button) = (found.version, found.value);
         let named = match press.action.as_str() {

@@ -48,7 +48,7 @@ impl Tools {
         seen: Option<&str>,
     ) -> Result<ToolInfo, Trouble> {
         // Pins hold for every organisation, so only operators of the first one set them.
-        if !who.may(Right::Operate) || who.org != OrgId::default() {
+        if !who.may_for_all(Right::Operate) {
             return Err(Trouble::Forbidden { roles: who.roles });
         }
         self.tend_tool(name).await?;

@@ -118,6 +118,8 @@ listed! {
         SignedIn = "signed_in",
         /// Somebody signed out of the console.
         SignedOut = "signed_out",
+        /// An organisation was made.
+        OrgCreated = "org_created",
         /// A person was made.
         PersonCreated = "person_created",
         /// A person was changed.

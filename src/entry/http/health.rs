@@ -94,7 +94,7 @@ impl FromRequestParts<Door> for Watcher {
 
     async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Self::Rejection> {
         let watcher = match Caller::from_request_parts(parts, door).await {
-            Ok(caller) if caller.who.may(Right::ReadAll) => Self {
+            Ok(caller) if caller.who.may_for_all(Right::ReadAll) => Self {
                 sees_detail: true,
                 refused: None,
             },

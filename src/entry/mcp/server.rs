@@ -7,7 +7,7 @@
 //! tool error with `code`, `detail` and `recovery`. Only a tool that does not exist, or parameters
 //! that are none, are errors of the protocol.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -15,7 +15,7 @@ use axum::http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
     CompleteRequestParams, CompleteResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
-    ErrorData, Implementation, ListPromptsRequestMethod, ListPromptsResult,
+    ErrorData, Extensions, Implementation, ListPromptsRequestMethod, ListPromptsResult,
     ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod,
     ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
     SubscriptionFilter, Tool,
@@ -345,7 +345,7 @@ impl ServerHandler for Door {
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
         let gone = CancellationToken::new();
         if self.watching.set(gone.clone().drop_guard()).is_ok() {
-            let changes = self.shared.broker.tools.catalogue().watch();
+            let changes = self.changes(&context.extensions);
             tokio::spawn(tell_changes(changes, context.peer, gone));
         }
     }
@@ -358,12 +358,12 @@ impl ServerHandler for Door {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut changes = self.shared.broker.tools.catalogue().watch();
+        let mut changes = self.changes(&context.request_context().extensions);
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
-                changed = changes.changed() => {
-                    let told = changed.is_ok() && context.accepted().tools_list_changed == Some(true);
+                changed = changes.next() => {
+                    let told = changed && context.accepted().tools_list_changed == Some(true);
                     if !told {
                         context.cancelled().await;
                         return Ok(());
@@ -432,16 +432,53 @@ impl ServerHandler for Door {
     }
 }
 
-async fn tell_changes(
-    mut changes: tokio::sync::watch::Receiver<u64>,
-    peer: Peer<RoleServer>,
-    gone: CancellationToken,
-) {
+impl Door {
+    /// Changes of the tools of whoever sent this.
+    fn changes(&self, extensions: &Extensions) -> Changes {
+        let from_http = extensions.get::<Parts>();
+        let admitted = match from_http {
+            Some(parts) => parts.extensions.get::<Admitted>(),
+            None => extensions.get::<Admitted>(),
+        };
+        let org = admitted.map(|admitted| admitted.who.org.clone());
+        let (broker, org) = (self.shared.broker.clone(), org.unwrap_or_default());
+        Changes {
+            changed: broker.tools.catalogue().watch(),
+            seen: broker.tools.catalogue().tools(&org),
+            broker,
+            org,
+        }
+    }
+}
+
+/// Changes of one organisation's tools: those of another one are not heard.
+struct Changes {
+    changed: tokio::sync::watch::Receiver<u64>,
+    seen: Arc<BTreeMap<String, Arc<crate::domain::tool::Tool>>>,
+    broker: Broker,
+    org: OrgId,
+}
+
+impl Changes {
+    /// Waits for the next one; false once there are no more.
+    async fn next(&mut self) -> bool {
+        while self.changed.changed().await.is_ok() {
+            let now = self.broker.tools.catalogue().tools(&self.org);
+            if !Arc::ptr_eq(&now, &self.seen) {
+                self.seen = now;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+async fn tell_changes(mut changes: Changes, peer: Peer<RoleServer>, gone: CancellationToken) {
     loop {
         tokio::select! {
             () = gone.cancelled() => return,
-            changed = changes.changed() => {
-                if changed.is_err() || peer.notify_tool_list_changed().await.is_err() {
+            changed = changes.next() => {
+                if !changed || peer.notify_tool_list_changed().await.is_err() {
                     return;
                 }
             }

@@ -173,8 +173,9 @@ struct Health {
 
 async fn health(call: Call, _: Nothing) -> Result<Health, Trouble> {
     let store = call.broker.ports().store.ping().await.is_ok();
+    let detail = call.who.may_for_all(Right::ReadAll);
     Ok(Health {
-        readiness: readiness::told(&call.broker, store, true),
+        readiness: readiness::told(&call.broker, store, detail),
         uptime_seconds: telemetry::uptime().as_secs(),
     })
 }
@@ -192,6 +193,11 @@ struct MetricsFields {
 }
 
 async fn metrics(call: Call, _: Nothing) -> Result<Metrics, Trouble> {
+    // They count what everybody does.
+    if !call.who.may_for_all(Right::ReadAll) {
+        let roles = call.who.roles;
+        return Err(Trouble::Forbidden { roles });
+    }
     call.broker.pay.fresh_gauges().await;
     Ok(Metrics(telemetry::snapshot_json()))
 }

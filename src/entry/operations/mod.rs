@@ -24,6 +24,7 @@ mod bank;
 mod checks;
 mod decisions;
 mod input;
+mod orgs;
 mod pay;
 mod payees;
 pub mod people;
@@ -334,8 +335,8 @@ pub async fn answer(
     operation.answer(call, input, Trouble::InvalidRequest).await
 }
 
-fn subjects() -> [Vec<Operation>; 17] {
-    [
+fn subjects() -> Vec<Vec<Operation>> {
+    vec![
         pay::operations(),
         decisions::operations(),
         tools::operations(),
@@ -343,6 +344,7 @@ fn subjects() -> [Vec<Operation>; 17] {
         sources::operations(),
         access::operations(),
         rules::operations(),
+        orgs::operations(),
         people::operations(),
         agents::operations(),
         policies::operations(),
