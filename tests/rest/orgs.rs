@@ -69,7 +69,7 @@ async fn admins_of_the_default_one_make_organisations_and_their_admins_are_peopl
 async fn no_list_count_or_metric_tells_of_another_organisation() {
     let door = Door::new().await;
     let boss = door.fixture.key(Role::Admin, "boss").await;
-    let busy = made(&door, &boss, "busy").await;
+    let busy = made(&door, &boss, "zanzibar").await;
     let quiet = made(&door, &boss, "quiet").await;
     let before = walk(&door, &quiet).await;
 
@@ -101,7 +101,6 @@ async fn no_list_count_or_metric_tells_of_another_organisation() {
     for ((path, then), (_, now)) in before.iter().zip(&after) {
         assert_eq!(then, now, "{path}");
         assert!(!now.to_lowercase().contains("zanzibar"), "{path}");
-        assert!(!now.contains("busy"), "{path}");
     }
     // The same Slack user, name and payee are free: a refusal would tell.
     assert_eq!(door.post("/v1/people", &quiet, person).await.status, 201);
