@@ -3,6 +3,7 @@
 
 mod api;
 mod apis;
+mod effects;
 mod programs;
 
 use std::collections::BTreeMap;
@@ -341,19 +342,7 @@ async fn what_nobody_holds_to_is_refused_when_it_is_saved() {
     );
     let mut shown = discount();
     shown["name"] = json!("shown");
-    for (field, value) in [
-        ("masks", json!([{"path": "$.x", "do": "hash"}])),
-        ("output_schema", json!({"type": "object"})),
-        ("rate_limit", json!({"per_min": 1, "by": "tool"})),
-        ("timeout_ms", json!(1)),
-    ] {
-        let mut tool = shown.clone();
-        tool[field] = value;
-        let (status, refused) = shop.post("/v1/tools", tool).await;
-        let place = json!(format!("/{field}"));
-        assert_eq!((status, &refused["pointer"]), (400, &place), "{refused}");
-    }
-    shown["exec"]["preview"] = json!("select total from invoices where id = :id");
+    shown["exec"]["preview"] = json!("update invoices set total = 0 where id = :id");
     let (status, refused) = shop.post("/v1/tools", shown).await;
     assert_eq!(
         (status, &refused["pointer"]),

@@ -3,18 +3,21 @@
 //! What the wire brings back is already told apart by whoever ran it, so reading it guesses nothing:
 //! a result is done, an error is a clear no, and anything else is unknown.
 
+use std::time::Duration;
+
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::rest::Rest;
+use super::rest::{Failure, Rest};
 use super::{Connector, Malformed, program, sql};
 use crate::domain::call::{
     Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
 };
-use crate::domain::tool::Risk;
+use crate::domain::tools::effect::Effect;
 use crate::domain::tools::http::Heard;
 use crate::domain::tools::statement::Dialect;
 use crate::domain::tools::work::{Registered, Task, Work};
-use crate::domain::tools::{Exec, Invalid, Source, SourceKind, ToolDef};
+use crate::domain::tools::{Exec, Invalid, RestExec, Source, SourceKind, ToolDef};
 
 /// Why no source of this kind is taken, if none is: nobody carries its tools out yet.
 pub fn unserved(source: &Source) -> Option<Invalid> {
@@ -28,15 +31,9 @@ pub fn unserved(source: &Source) -> Option<Invalid> {
     }
 }
 
-/// What a tool does at this source, or why it cannot be done there. What a document asks for and
-/// nobody does yet is refused: a rule that is kept and not held to would be worse than none.
+/// What a tool does at this source, or why it cannot be done there.
 pub fn work(def: &ToolDef, source: &Source) -> Result<Work, Invalid> {
     let wrong = |pointer: &str, detail: String| Err(Invalid::tool(pointer, detail));
-    if def.risk == Risk::High
-        && let Some((pointer, why)) = not_held_to(def)
-    {
-        return wrong(pointer, why.to_owned());
-    }
     let dialect = match source.kind() {
         SourceKind::Postgres => Some(Dialect::Postgres),
         SourceKind::Sqlite => Some(Dialect::Sqlite),
@@ -67,42 +64,116 @@ pub fn work(def: &ToolDef, source: &Source) -> Result<Work, Invalid> {
     }
 }
 
-/// What the document of a tool that writes says, and what nobody would hold it to.
-fn not_held_to(def: &ToolDef) -> Option<(&'static str, &'static str)> {
-    let previews = match &def.exec {
-        Exec::SqlHigh(exec) => exec.preview.is_some(),
-        Exec::Rest(exec) => exec.preview.is_some(),
-        Exec::SqlLow(_) | Exec::Program(_) | Exec::Mcp(_) => false,
+/// The longest that a call may take, where its tool says so.
+pub fn timeout(call: &Call) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Timed {
+        timeout_ms: Option<u64>,
+    }
+    if !call.upstream.starts_with(Registered::PREFIX) {
+        return None;
+    }
+    let timed: Timed = serde_json::from_str(&call.arguments).ok()?;
+    timed.timeout_ms.map(Duration::from_millis)
+}
+
+/// What a tool would work on, as its source shows it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Shown {
+    /// In words.
+    pub summary: String,
+    /// What is shown.
+    pub document: Value,
+    /// How many rows, where there are rows.
+    pub rows: Option<u64>,
+    /// What is compared later.
+    pub basis: String,
+    /// The version of what is shown, where the source has versions.
+    pub version: Option<String>,
+}
+
+/// The call that shows what a tool would work on; `None` where it cannot tell.
+pub fn preview(tool: &Registered, args: &Value) -> Option<Result<Call, Malformed>> {
+    let task = match &tool.work {
+        Work::Write(write) => Task::Preview {
+            preview: write.preview.clone()?,
+            args: args.clone(),
+        },
+        Work::Request(exec) => {
+            exec.preview.as_ref()?;
+            match Rest::again(exec).map(|rest| rest.preview(args)) {
+                Err(malformed) => return Some(Err(malformed)),
+                Ok(None) => return None,
+                Ok(Some(Err(malformed))) => return Some(Err(malformed)),
+                Ok(Some(Ok(request))) => Task::Ask { request },
+            }
+        }
+        Work::Read(_) | Work::Run(_) => return None,
     };
-    let said = [
-        (
-            previews,
-            "/exec/preview",
-            "previews are not shown and bound yet; leave it out",
-        ),
-        (
-            !def.masks.is_empty(),
-            "/masks",
-            "results of tools that write are not masked yet; return only what may be seen",
-        ),
-        (
-            def.output_schema.is_some(),
-            "/output_schema",
-            "results of tools that write are not held to a schema yet; leave it out",
-        ),
-        (
-            def.rate_limit.is_some(),
-            "/rate_limit",
-            "proposals are paced by the agent's policy (`rate_limit`), not by the tool",
-        ),
-        (
-            def.timeout_ms.is_some(),
-            "/timeout_ms",
-            "a commit may take `call_deadline_secs`; leave it out",
-        ),
-    ];
-    let found = said.into_iter().find(|(is_said, _, _)| *is_said);
-    found.map(|(_, pointer, why)| (pointer, why))
+    Some(Ok(AtSource::of(tool).call(&task)))
+}
+
+/// What the answer to [`preview`] shows; else the reply, as of a tool that only reads.
+pub fn shown(tool: &Registered, reply: Reply) -> Result<Shown, Reply> {
+    match &tool.work {
+        Work::Request(exec) => requested(exec, reply),
+        Work::Write(_) | Work::Read(_) | Work::Run(_) => rows(tool, reply),
+    }
+}
+
+fn rows(tool: &Registered, reply: Reply) -> Result<Shown, Reply> {
+    let Reply::Result {
+        content,
+        is_error: false,
+    } = &reply
+    else {
+        return Err(reply);
+    };
+    let rows = content.get("rows").and_then(Value::as_array);
+    let state = content.get("state").and_then(Value::as_str);
+    let (Some(rows), Some(state)) = (rows, state) else {
+        return Err(Reply::Lost("what it showed does not read".to_owned()));
+    };
+    let count = rows.len();
+    let name = &tool.def.name;
+    let what = if count == 1 { "row" } else { "rows" };
+    Ok(Shown {
+        summary: format!("{name} works on {count} {what} as they are now"),
+        document: json!({"rows": rows, "row_count": count, "truncated": false}),
+        rows: u64::try_from(count).ok(),
+        basis: state.to_owned(),
+        version: None,
+    })
+}
+
+fn requested(exec: &RestExec, reply: Reply) -> Result<Shown, Reply> {
+    let rest = Rest::again(exec).map_err(|malformed| Reply::Lost(malformed.to_string()))?;
+    let heard = Heard::of(&reply);
+    if let Heard::TooLarge { limit, .. } = heard {
+        return Err(Reply::TooLarge { limit });
+    }
+    let shown = rest.shown(&heard).map_err(failed)?;
+    let method = exec.method.as_str();
+    let version = shown.etag.as_ref();
+    let version = version.map(|etag| format!(", on the version {etag}"));
+    Ok(Shown {
+        summary: format!("{method} {}{}", exec.path, version.unwrap_or_default()),
+        document: shown.before,
+        rows: None,
+        basis: shown.state,
+        version: shown.etag,
+    })
+}
+
+/// Nothing that only reads leaves a doubt behind.
+fn failed(failure: Failure) -> Reply {
+    match failure.code {
+        "source_unavailable" => Reply::NotSent(failure.detail),
+        code => Reply::Result {
+            content: json!({"code": code, "description": failure.detail}),
+            is_error: true,
+        },
+    }
 }
 
 /// What a call of a tool that only reads asks its source for.
@@ -118,6 +189,7 @@ pub fn asked(tool: &Registered, arguments: &Value) -> Result<Call, Malformed> {
         },
         Work::Run(exec) => Task::Run {
             input: program::input(exec, arguments, ""),
+            timeout_ms: None,
         },
         Work::Write(_) => return Err(Malformed("the tool writes: propose it".into())),
     };
@@ -142,12 +214,7 @@ pub fn answered(tool: &Registered, reply: Reply) -> Reply {
             content,
             is_error: false,
         },
-        // Nothing that only reads leaves a doubt behind.
-        Err(failure) if failure.code == "source_unavailable" => Reply::NotSent(failure.detail),
-        Err(failure) => Reply::Result {
-            content: json!({"code": failure.code, "description": failure.detail}),
-            is_error: true,
-        },
+        Err(failure) => failed(failure),
     }
 }
 
@@ -156,6 +223,9 @@ pub struct AtSource {
     upstream: String,
     tool: String,
     work: Work,
+    timeout_ms: Option<u64>,
+    /// What was shown: the state, and its version.
+    shown: Option<(String, Option<String>)>,
 }
 
 impl AtSource {
@@ -165,7 +235,15 @@ impl AtSource {
             upstream: tool.upstream(),
             tool: tool.def.name.clone(),
             work: tool.work.clone(),
+            timeout_ms: tool.def.timeout_ms,
+            shown: None,
         }
+    }
+
+    /// The same, to be done only as long as it finds what was shown.
+    pub fn shown_for(self, effect: Option<&Effect>) -> Self {
+        let shown = effect.map(|effect| (effect.basis.clone(), effect.version.clone()));
+        Self { shown, ..self }
     }
 
     /// As the tool was when this was sent; `None` if it was sent to no source.
@@ -178,6 +256,8 @@ impl AtSource {
             upstream: call.upstream.clone(),
             tool: call.tool.clone(),
             work: task.work()?,
+            timeout_ms: None,
+            shown: None,
         })
     }
 
@@ -188,7 +268,9 @@ impl AtSource {
 
 impl Connector for AtSource {
     fn call(&self, order: &Order) -> Result<Call, Malformed> {
-        let (args, proposal) = (order.args.value().clone(), order.proposal);
+        let (args, proposal) = (order.args.value(), order.proposal);
+        let (state, version) = self.shown.clone().unzip();
+        let timeout_ms = self.timeout_ms;
         let task = match &self.work {
             Work::Read(_) => {
                 return Err(Malformed(
@@ -199,14 +281,20 @@ impl Connector for AtSource {
                 proposal,
                 write: write.clone(),
                 args,
-                state: None,
+                state,
+                timeout_ms,
             },
-            Work::Request(exec) => Task::Act {
-                request: Rest::again(exec)?.request(&args, &proposal.to_string(), None)?,
-                exec: exec.clone(),
-            },
+            Work::Request(exec) => {
+                let (rest, version) = (Rest::again(exec)?, version.flatten());
+                Task::Act {
+                    request: rest.request(&args, &proposal.to_string(), version.as_deref())?,
+                    exec: exec.clone(),
+                    timeout_ms,
+                }
+            }
             Work::Run(exec) => Task::Run {
                 input: program::input(exec, &args, &proposal.to_string()),
+                timeout_ms,
             },
         };
         Ok(self.call(&task))

@@ -177,15 +177,30 @@ pub struct ProviderError {
 
 /// How the code of what a server turned away begins; its HTTP status follows.
 pub const HTTP_CODE: &str = "http_";
+/// The code where the state that a proposal was shown for is another by now.
+pub const PRECONDITION: &str = "precondition_failed";
+/// The code where more or fewer rows would have been touched than was said.
+pub const UNEXPECTED_ROWS: &str = "unexpected_rows";
 /// The code where what an order would decide has been decided meanwhile.
 pub const MOVED_ON: &str = "payout_state";
 
 impl ProviderError {
+    /// The code where it is one of ours: nobody's refusal, but a condition that was set.
+    pub fn condition(&self) -> Option<&'static str> {
+        match self.code.as_str() {
+            PRECONDITION => Some(PRECONDITION),
+            UNEXPECTED_ROWS => Some(UNEXPECTED_ROWS),
+            _ => None,
+        }
+    }
+
     /// What the caller can do about it. Most of what a provider refuses is in the arguments; a
     /// server that turns hundi itself away is the operator's to mend, and what is over is over.
     pub fn recovery(&self) -> Recovery {
-        if self.code == MOVED_ON {
-            return Recovery::Stop;
+        match self.code.as_str() {
+            MOVED_ON => return Recovery::Stop,
+            PRECONDITION => return Recovery::ProposeAgain,
+            _ => {}
         }
         let status = self.code.strip_prefix(HTTP_CODE);
         status.map_or(Recovery::FixArgs, |status| {

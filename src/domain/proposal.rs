@@ -18,6 +18,7 @@ use super::money::Effective;
 use super::reason::{Finding, Reason};
 use super::time::{Day, Timestamp};
 use super::tool::Payee;
+use super::tools::effect::Effect;
 
 /// Where a proposal stands. Terminal states have no arm in [`State::after`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -396,6 +397,9 @@ pub struct Fixed {
     /// Hash of the prompt behind it, if one was given; carried out, it may become the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_hash: Option<String>,
+    /// What it was shown for, where its tool can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
 }
 
 /// Who asked for a proposal, and what that changes. Only the broker itself can be anything but an
@@ -472,6 +476,15 @@ impl Proposal {
             .as_ref()
             .is_some_and(|attempt| attempt.unsent);
         self.state == State::InDoubt && unsent
+    }
+
+    /// The same, shown for this.
+    pub fn shown_for(self, effect: Option<Effect>) -> Self {
+        let fixed = Arc::unwrap_or_clone(self.fixed);
+        Self {
+            fixed: Arc::new(Fixed { effect, ..fixed }),
+            ..self
+        }
     }
 
     /// The order a connector translates.

@@ -42,6 +42,8 @@ pub struct Claims {
     pub audience: String,
     /// The integrity score at the time; `None` where nothing could be scored.
     pub composite_score: Option<f64>,
+    /// The state that the proposal was shown for, where it was shown for one.
+    pub effect_state: Option<String>,
     /// Epoch seconds; expired means `expires_at <= now`.
     pub expires_at: i64,
     /// Epoch seconds.
@@ -273,7 +275,7 @@ impl KeyRing {
 
 impl Claims {
     fn to_value(&self) -> Value {
-        json!({
+        let mut claims = json!({
             "agent_id": self.agent_id.as_str(),
             "audience": self.audience,
             "composite_score": self.composite_score,
@@ -284,17 +286,25 @@ impl Claims {
             "token_id": self.token_id.to_string(),
             "tool_args_hash": self.tool_args_hash.to_string(),
             "tool_name": self.tool_name.as_str(),
-        })
+        });
+        if let Some(state) = &self.effect_state {
+            claims["effect_state"] = json!(state);
+        }
+        claims
     }
 
-    /// Exactly the ten fields, in RFC 8785 form.
+    /// Exactly the ten fields, and the one that not every token has, in RFC 8785 form.
     fn from_payload(payload: &[u8]) -> Option<Self> {
         let value = strict::parse(payload).ok()?;
         if Canonical::of(&value).as_str().as_bytes() != payload {
             return None;
         }
-        let map: &Map<String, Value> = value.as_object().filter(|map| map.len() == 10)?;
+        let map: &Map<String, Value> = value.as_object()?;
         let text = |name: &str| map.get(name)?.as_str();
+        let effect_state = text("effect_state").map(str::to_owned);
+        if map.len() != 10 + usize::from(effect_state.is_some()) {
+            return None;
+        }
         let score = map.get("composite_score")?;
         let composite_score = if score.is_null() {
             None
@@ -305,6 +315,7 @@ impl Claims {
             agent_id: text("agent_id")?.parse().ok()?,
             audience: text("audience")?.to_owned(),
             composite_score,
+            effect_state,
             expires_at: map.get("expires_at")?.as_i64()?,
             issued_at: map.get("issued_at")?.as_i64()?,
             nonce: text("nonce")?.parse().ok()?,
@@ -321,6 +332,7 @@ impl Claims {
             agent_id: proposal.fixed.agent.clone(),
             audience: audience.to_owned(),
             composite_score: proposal.fixed.score.composite,
+            effect_state: shown_for(proposal).map(str::to_owned),
             expires_at: live.expires_at,
             issued_at: live.issued_at,
             nonce: live.nonce,
@@ -343,13 +355,19 @@ impl Claims {
             return Err(Refusal::UnknownProposal);
         }
         let sealed = (&self.tool_name, &self.tool_args_hash);
-        let same_as_stored = sealed == (&stored.fixed.tool, &stored.fixed.args_hash);
+        let same_as_stored = sealed == (&stored.fixed.tool, &stored.fixed.args_hash)
+            && self.effect_state.as_deref() == shown_for(stored);
         if same_as_stored && sealed == (tool, args) {
             Ok(Verified { claims: self })
         } else {
             Err(Refusal::ArgsHashMismatch)
         }
     }
+}
+
+fn shown_for(proposal: &Proposal) -> Option<&str> {
+    let effect = proposal.fixed.effect.as_ref()?;
+    Some(&effect.state)
 }
 
 #[cfg(test)]
@@ -367,6 +385,7 @@ mod tests {
             agent_id: "agent".parse().unwrap(),
             audience: "here".into(),
             composite_score: Some(0.1679),
+            effect_state: None,
             expires_at: 1_060,
             issued_at: 1_000,
             nonce: Nonce::from_bits([9; 16]),

@@ -19,6 +19,7 @@ use crate::domain::proposal::{self, Execution, Proposal, State};
 use crate::domain::reason::{Finding, Recovery};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::Payee;
+use crate::domain::tools::effect::Effect;
 use crate::entry::words;
 
 /// Answer to a propose (contract section 6).
@@ -71,6 +72,10 @@ pub struct ProposedAnswer {
     draft: Option<Draft>,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<Approval>,
+    /// What it is shown for: `{summary, before, after?, rows?, state}`, masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "words::object")]
+    effect: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "words::recovery")]
     recovery: Option<&'static str>,
@@ -158,6 +163,7 @@ impl From<&Proposed> for ProposedAnswer {
                 arguments: fixed.args.value(),
             }),
             approval: held.then(|| Approval::from(&answer.proposal)),
+            effect: fixed.effect.as_ref().map(Effect::told),
             recovery: match state {
                 State::Blocked => Some(fixed.reason.recovery().code()),
                 State::Held => Some(Recovery::GetApproval.code()),
@@ -242,6 +248,10 @@ pub struct ProposalInFull {
     created_at: String,
     #[schemars(schema_with = "words::time")]
     lapses_at: String,
+    /// What it was shown for: `{summary, before, after?, rows?, state}`, masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "words::object")]
+    effect: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Approval")]
     approval: Option<Approval>,
@@ -313,6 +323,7 @@ impl From<&Proposed> for ProposalInFull {
             policy_version: fixed.policy_version,
             created_at: fixed.created_at.to_string(),
             lapses_at: fixed.lapses_at.to_string(),
+            effect: fixed.effect.as_ref().map(Effect::told),
             approval: (fixed.approvals_needed > 0).then(|| Approval::from(proposal)),
             ending: ending.map(|ending| Ending {
                 by: ending.by.clone(),
@@ -325,6 +336,17 @@ impl From<&Proposed> for ProposalInFull {
                 .map(|attempt| Attempt::of(proposal, attempt)),
             token: Token::of(answer),
         }
+    }
+}
+
+impl ProposalInFull {
+    /// The same for a list of them, without the long parts.
+    pub fn listed(mut self) -> Self {
+        if let Some(effect) = self.effect.as_mut().and_then(Value::as_object_mut) {
+            effect.remove("before");
+            effect.remove("after");
+        }
+        self
     }
 }
 

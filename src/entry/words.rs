@@ -230,6 +230,8 @@ pub(super) fn effect(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn failure(_: &mut SchemaGenerator) -> Schema {
     one_of([
         "provider_refused",
+        "precondition_failed",
+        "unexpected_rows",
         "provider_unreachable",
         "settled_by_operator",
     ])

@@ -15,6 +15,7 @@ fn claims(now: Timestamp) -> Claims {
         agent_id: "agent".parse::<AgentId>().unwrap(),
         audience: "here".into(),
         composite_score: None,
+        effect_state: None,
         expires_at: now.secs() + 60,
         issued_at: now.secs(),
         nonce: Nonce::from_bits([1; 16]),

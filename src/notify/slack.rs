@@ -68,6 +68,11 @@ pub fn message(
     if let Some(proposal) = proposal {
         let args = shown(proposal.fixed.args.as_str(), MAX_SECTION - 20);
         blocks.push(section(&format!("Arguments: {args}")));
+        if let Some(effect) = &proposal.fixed.effect {
+            let before = shown(&effect.before.to_string(), MAX_SECTION / 2);
+            let summary = shown(&effect.summary, MAX_SECTION / 4);
+            blocks.push(section(&format!("Effect: {summary}\nBefore: {before}")));
+        }
     }
     if let Some(buttons) = buttons {
         blocks.push(json!({"type": "actions", "elements": [

@@ -63,6 +63,7 @@ fn proposal(args: &Canonical) -> Option<Proposal> {
         origin: Default::default(),
         access: hundi::domain::access::Basis::default(),
         prompt_hash: None,
+        effect: None,
     };
     let token = LiveToken {
         token_id: TokenId::at(NOW, [2; 10]),

@@ -59,6 +59,17 @@ impl Api {
         self.memory.lock().unwrap().orders.clone()
     }
 
+    pub fn account(&self) -> i64 {
+        self.memory.lock().unwrap().account
+    }
+
+    /// Another hand changes the account.
+    pub fn set_account(&self, balance: i64) {
+        let mut memory = self.memory.lock().unwrap();
+        memory.account = balance;
+        memory.version += 1;
+    }
+
     /// Makes an order, once for each key where there is one.
     fn make(&self, asked: &Asked) -> Value {
         let body: Value = serde_json::from_str(&asked.body).unwrap_or_default();

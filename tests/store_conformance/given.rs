@@ -91,6 +91,7 @@ pub fn proposal(n: u32) -> Proposal {
             origin: Default::default(),
             access: hundi::domain::access::Basis::default(),
             prompt_hash: None,
+            effect: None,
         }),
         state: State::Allowed,
         version: 1,

@@ -252,8 +252,12 @@ impl Pay {
                 return Ok(Claimed::Refused(refusal, Some(why.to_owned())));
             }
         };
+        if let Some(why) = self.tools.differs(&tool, &proposal).await? {
+            let refusal = Refusal::PreconditionFailed;
+            return Ok(Claimed::Refused(refusal, Some(why.to_owned())));
+        }
         let order = proposal.order();
-        let call = match self.tools.connector(&tool).call(&order) {
+        let call = match self.tools.bound(&tool, &proposal).call(&order) {
             Ok(call) => call,
             Err(error) => {
                 let detail = Some(error.to_string());
@@ -431,6 +435,7 @@ impl Pay {
     /// proposal as it then stands; unsettled if the store could not be told.
     pub(super) async fn settle_with(&self, proposal: &Proposal, outcome: Outcome) -> Proposal {
         let now = self.ports().ambient.now();
+        let outcome = self.tools.promised(proposal, outcome);
         let outcome = self.masked_words(proposal, outcome);
         let change = match outcome {
             Outcome::Executed(receipt) => {

@@ -35,7 +35,7 @@ impl Pay {
         call: &Call,
         late: Late,
     ) -> (Proposal, Heard) {
-        let deadline = self.tools.deadline_of(&call.upstream);
+        let deadline = self.tools.deadline_of(call);
         let usual = self.settings().call_deadline;
         let mut sending = self.ports().wire.send_and_mind(call, deadline, late);
         if deadline <= usual {

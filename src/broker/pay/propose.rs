@@ -100,6 +100,7 @@ impl Pay {
         if let Some(earlier) = self.replayed(who, &tool, &ready, &request).await? {
             return Ok(earlier);
         }
+        self.tools.pace_registered(who, &tool).await?;
         let mut counted = None;
         for _ in 0..TRIES {
             self.hear_bank(who, &tool, &mut ready, &request, &mut counted)
@@ -228,12 +229,21 @@ impl Pay {
         let Some(verdict) = with_bank(verdict, &ready.bank) else {
             return Ok(None);
         };
+        let effect = match verdict {
+            Verdict::Allow(_) | Verdict::Hold(_) => {
+                let hidden = ready.access.hidden();
+                self.tools.effect_of(tool, &ready.value, &hidden).await?
+            }
+            // Whoever is refused is shown nothing.
+            Verdict::Block(_) => None,
+        };
         // Let go of: a payout that is added while somebody still looks costs a copy of it all.
         (gathered.facts.history, gathered.facts.history_hours) = (Fact::Missing, Arc::default());
         if matches!(verdict, Verdict::Allow(_) | Verdict::Hold(_)) {
             gathered.docs.extend(lately.marks.iter().cloned());
         }
-        let proposal = self.drafted(id, who, &asked, ready, request, &gathered, &verdict)?;
+        let drafted = self.drafted(id, who, &asked, ready, request, &gathered, &verdict)?;
+        let proposal = drafted.shown_for(effect);
         self.dry_run(tool, &proposal)?;
         let mut told = true;
         if matches!(verdict, Verdict::Block(_)) && request.origin == Origin::Agent {
@@ -352,6 +362,7 @@ impl Pay {
             origin: request.origin,
             access: ready.access.clone(),
             prompt_hash: prompt_hash(request),
+            effect: None,
         };
         let moving = Moving {
             token,
@@ -461,6 +472,11 @@ fn admission(
     }
     if !fixed.access.rules.is_empty() {
         detail["access"] = json!({"rules": fixed.access.rules});
+    }
+    if let Some(effect) = &fixed.effect {
+        detail["effect"] = json!({
+            "summary": effect.summary, "rows": effect.rows, "state": effect.state,
+        });
     }
     let record = Record::about(proposal, now, RecordKind::Proposed, &who.id)
         .deciding(verdict.decision(), fixed.reason.code())

@@ -23,6 +23,7 @@ use crate::domain::ids::ProposalId;
 use crate::domain::notice::{Notice, NoticeKind};
 use crate::domain::proposal::{Doubt, Ending, Proposal, Settled, State};
 use crate::domain::time::Timestamp;
+use crate::governance::access::masks::of_source;
 use crate::store::{ApplyError, LEASE_HORIZON_MS};
 
 /// Attempts asked about at once, so that a dead provider does not hold up everything.
@@ -286,7 +287,7 @@ impl Pay {
         }
         // Twice the deadline: once for our own call to give up, once for what the provider may
         // still have been working on then. Also waits if the clock stepped back.
-        let quiet = millis(self.tools.deadline_of(&execution.call.upstream) * 2);
+        let quiet = millis(self.tools.deadline_of(&execution.call) * 2);
         if now >= execution.last_sent.plus_millis(quiet) {
             Replay::Now
         } else {
@@ -306,6 +307,8 @@ impl Pay {
             false => pause_ms(proposal.execution.as_ref().map_or(0, |e| e.attempts)),
         };
         let ask_at = now.plus_millis(pause);
+        let why = of_source(&doubt.why, &proposal.fixed.access.hidden()).to_owned();
+        let doubt = Doubt { why, ..doubt };
         if let Ok((change, next)) = Change::doubt(proposal, doubt, now, ask_at, notice)
             && self.ports().store.apply(change).await.is_ok()
         {

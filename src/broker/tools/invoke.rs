@@ -192,10 +192,11 @@ impl Tools {
                 upstream,
                 tool: name,
                 ..
-            } => Ok((
-                Call::new(upstream, name, arguments),
-                self.deadline_of(upstream),
-            )),
+            } => {
+                let call = Call::new(upstream, name, arguments);
+                let deadline = self.deadline_of(&call);
+                Ok((call, deadline))
+            }
             Executor::Registered(of) => {
                 let call = registered::asked(of, arguments);
                 let call = call.map_err(|error| Trouble::InvalidArguments(error.to_string()))?;
@@ -295,9 +296,10 @@ impl Tools {
         }
     }
 
-    /// The longest that one call to this upstream may take.
-    pub(in crate::broker) fn deadline_of(&self, upstream: &str) -> Duration {
-        let own = self.settings().call_deadlines.get(upstream).copied();
+    /// The longest that one call may take: as its upstream or its tool says, or as usual.
+    pub(in crate::broker) fn deadline_of(&self, call: &Call) -> Duration {
+        let of_upstream = self.settings().call_deadlines.get(&call.upstream).copied();
+        let own = of_upstream.or_else(|| registered::timeout(call));
         own.unwrap_or(self.settings().call_deadline)
     }
 }
@@ -319,7 +321,11 @@ fn version(tool: &Tool) -> Option<u64> {
 }
 
 /// What a source brought back. Its words may repeat what the masks hide.
-fn told_by_source(tool: &Tool, reply: Reply, hidden: &[&Mask]) -> Result<Value, Trouble> {
+pub(super) fn told_by_source(
+    tool: &Tool,
+    reply: Reply,
+    hidden: &[&Mask],
+) -> Result<Value, Trouble> {
     let name = || tool.name.to_string();
     match reply {
         Reply::Result {

@@ -4,6 +4,7 @@
 mod accept;
 pub mod admit;
 pub mod catalogue;
+mod effects;
 mod hide;
 pub mod invoke;
 mod listing;

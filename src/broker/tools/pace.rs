@@ -79,7 +79,7 @@ impl Tools {
     }
 
     /// The pace that a registered tool's own document sets, for all callers or for each.
-    pub(super) async fn pace_registered(
+    pub(in crate::broker) async fn pace_registered(
         &self,
         who: &Principal,
         tool: &Tool,

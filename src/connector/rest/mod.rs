@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use serde_json_path::JsonPath;
 
 use super::Malformed;
-use crate::domain::call::{Outcome, ProviderError, RecoveryContract, Sighting};
+use crate::domain::call::{Outcome, PRECONDITION, ProviderError, RecoveryContract, Sighting};
 use crate::domain::canonical::Canonical;
 use crate::domain::tool::Risk;
 use crate::domain::tools::http::{Answer, Heard, Request};
@@ -34,7 +34,7 @@ const TURNED_AWAY: [u16; 13] = [
     307, 308, 400, 401, 403, 404, 405, 411, 413, 414, 415, 422, 431,
 ];
 /// The version that was asked for is not the one that is there.
-const PRECONDITION: [u16; 2] = [412, 428];
+const OUTDATED: [u16; 2] = [412, 428];
 /// A REST tool that was understood.
 #[derive(Clone, Debug)]
 pub struct Rest {
@@ -226,7 +226,7 @@ impl Rest {
             Outcome::Refused(ProviderError { code, description })
         };
         match status {
-            status if PRECONDITION.contains(&status) => refused("precondition_failed".to_owned()),
+            status if OUTDATED.contains(&status) => refused(PRECONDITION.to_owned()),
             status if TURNED_AWAY.contains(&status) => refused(format!("http_{status}")),
             _ => Outcome::Unknown(said(answer)),
         }

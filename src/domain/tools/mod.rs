@@ -9,6 +9,7 @@
 //! connectors make and wires send.
 
 mod def;
+pub mod effect;
 mod exec;
 mod headers;
 pub mod http;

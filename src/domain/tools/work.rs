@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::http::Request;
-use super::statement::{Read, Write};
+use super::statement::{Preview, Read, Write};
 use super::{ProgramExec, RestExec, ToolDef};
 use crate::domain::ids::{OrgId, ProposalId};
 use crate::domain::schema::Checker;
@@ -84,6 +84,16 @@ pub enum Task {
         /// What its preview has to show still.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         state: Option<String>,
+        /// Longest that it may take, where its tool says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    /// Shows what a write would work on.
+    Preview {
+        /// The query.
+        preview: Preview,
+        /// The arguments.
+        args: Value,
     },
     /// Asks whether the write of this proposal was done.
     Look {
@@ -101,11 +111,17 @@ pub enum Task {
         request: Request,
         /// How its answer is read and how it is asked about.
         exec: Box<RestExec>,
+        /// As above.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
     },
     /// Runs a program.
     Run {
         /// What it reads.
         input: Value,
+        /// As above.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
     },
 }
 
@@ -116,7 +132,7 @@ impl Task {
             Task::Write { write, .. } => Some(Work::Write(write)),
             Task::Act { exec, .. } => Some(Work::Request(exec)),
             Task::Run { .. } => Some(Work::Run(ProgramExec::default())),
-            Task::Read { .. } | Task::Look { .. } | Task::Ask { .. } => None,
+            Task::Read { .. } | Task::Preview { .. } | Task::Look { .. } | Task::Ask { .. } => None,
         }
     }
 }

@@ -199,6 +199,7 @@ mod tests {
             agent_id: "agent-1".parse().unwrap(),
             audience: "here".into(),
             composite_score: Some(0.25),
+            effect_state: None,
             expires_at: 1_060,
             issued_at: 1_000,
             nonce: Nonce::from_bits([9; 16]),

@@ -311,7 +311,11 @@ async fn list(call: Call, asked: ListFilter) -> Result<ProposalPage, Trouble> {
     let last = page.rows.last().filter(|_| page.more);
     Ok(ProposalPage {
         next_cursor: last.map(|last| last.proposal.id().to_string()),
-        proposals: page.rows.iter().map(ProposalInFull::from).collect(),
+        proposals: page
+            .rows
+            .iter()
+            .map(|row| ProposalInFull::from(row).listed())
+            .collect(),
     })
 }
 

@@ -185,7 +185,7 @@ impl Outcome {
 
     fn refused(proposal: &Proposal, error: &ProviderError) -> Self {
         Self {
-            reason: Some("provider_refused"),
+            reason: Some(error.condition().unwrap_or("provider_refused")),
             provider: Some(Provider {
                 code: error.code.clone(),
                 description: error.description.clone(),

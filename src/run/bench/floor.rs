@@ -262,6 +262,7 @@ fn proposal(money: bool, now: Timestamp, ambient: &Ambient) -> Result<Proposal> 
             origin: Default::default(),
             access: Basis::default(),
             prompt_hash: None,
+            effect: None,
         }),
         state: State::Allowed,
         version: 1,

@@ -64,12 +64,12 @@ impl Door {
         match (self, task) {
             (
                 Door::Database(database),
-                Task::Read { .. } | Task::Write { .. } | Task::Look { .. },
+                Task::Read { .. } | Task::Preview { .. } | Task::Write { .. } | Task::Look { .. },
             ) => in_database(database, task, deadline).await,
             (Door::Api(api), Task::Ask { request } | Task::Act { request, .. }) => {
                 at_api(api, request, deadline).await
             }
-            (Door::Program(program), Task::Run { input }) => program.run(input, deadline).await,
+            (Door::Program(program), Task::Run { input, .. }) => program.run(input, deadline).await,
             (Door::Database(_) | Door::Api(_) | Door::Program(_), _) => {
                 Reply::NotSent("its source is of another kind by now".to_owned())
             }
@@ -188,6 +188,7 @@ async fn in_database(database: &Database, task: &Task, deadline: Duration) -> Re
             write,
             args,
             state,
+            timeout_ms: _,
         } => {
             let order = sql::Order {
                 proposal: *proposal,
@@ -197,6 +198,10 @@ async fn in_database(database: &Database, task: &Task, deadline: Duration) -> Re
             };
             as_reply(database.write(&order, deadline).await.outcome())
         }
+        Task::Preview { preview, args } => match database.preview(preview, args, deadline).await {
+            Ok(shown) => done(json!({"rows": shown.rows, "state": shown.state})),
+            Err(trouble) => not_read(trouble),
+        },
         Task::Look { proposal } => match database.settle(*proposal, deadline).await {
             Ok(mark) => seen(mark.sighting()),
             Err(trouble) => Reply::Lost(trouble.to_string()),

@@ -22,7 +22,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::domain::call::{Outcome, ProviderError, Receipt, Sighting};
+use crate::domain::call::{
+    Outcome, PRECONDITION, ProviderError, Receipt, Sighting, UNEXPECTED_ROWS,
+};
 use crate::domain::ids::ProposalId;
 use crate::domain::secret::Secret;
 use crate::domain::tools::statement::{Dialect, Preview, Read, Write};
@@ -147,11 +149,11 @@ impl Written {
             Written::Before(at) => Outcome::Executed(receipt(json!({"done_at": at}))),
             Written::Changed => {
                 let words = "what the proposal was shown for has changed; nothing was done";
-                no("precondition_failed", words.to_owned())
+                no(PRECONDITION, words.to_owned())
             }
             Written::UnexpectedRows(rows) => {
                 let words = format!("it would have touched {rows} rows; nothing was done");
-                no("unexpected_rows", words)
+                no(UNEXPECTED_ROWS, words)
             }
             Written::Refused(why) => no("database_error", why),
             Written::NotDone(why) => Outcome::NotSent(why),
