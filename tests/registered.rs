@@ -4,7 +4,10 @@
 mod api;
 mod apis;
 mod effects;
+mod examples;
+mod importing;
 mod programs;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -331,15 +334,8 @@ async fn a_tools_own_masks_and_pace_hold() {
 }
 
 #[tokio::test]
-async fn what_nobody_holds_to_is_refused_when_it_is_saved() {
+async fn a_preview_that_is_no_read_is_refused() {
     let shop = Shop::furnished().await;
-    let api = json!({"name": "crm", "kind": "mcp", "config": {"url": "https://crm.example/mcp"}});
-    let (status, refused) = shop.post("/v1/sources", api).await;
-    assert_eq!(
-        (status, &refused["pointer"]),
-        (400, &json!("/kind")),
-        "{refused}"
-    );
     let mut shown = discount();
     shown["name"] = json!("shown");
     shown["exec"]["preview"] = json!("update invoices set total = 0 where id = :id");
@@ -420,12 +416,13 @@ async fn what_was_begun_at_one_database_is_not_settled_by_another() {
     };
     let place = source_at(&first, 2).source.place(&BTreeMap::new());
     let call = |task: &Task| Call::new(&upstream(&org, "shop", &place), "lower", &json!(task));
-    let (args, state) = (json!({}), None);
+    let (args, state, timeout_ms) = (json!({}), None, None);
     let task = Task::Write {
         proposal,
         write,
         args,
         state,
+        timeout_ms,
     };
     let done = sources.carry_out(&call(&task), PATIENCE).await;
     assert!(

@@ -3,6 +3,9 @@
 //! What the wire brings back is already told apart by whoever ran it, so reading it guesses nothing:
 //! a result is done, an error is a clear no, and anything else is unknown.
 
+mod server;
+mod shown;
+
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -13,23 +16,16 @@ use super::{Connector, Malformed, program, sql};
 use crate::domain::call::{
     Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
 };
+use crate::domain::tool::Risk;
 use crate::domain::tools::effect::Effect;
 use crate::domain::tools::http::Heard;
 use crate::domain::tools::statement::Dialect;
 use crate::domain::tools::work::{Registered, Task, Work};
-use crate::domain::tools::{Exec, Invalid, RestExec, Source, SourceKind, ToolDef};
+use crate::domain::tools::{Exec, Invalid, Source, SourceKind, ToolDef};
+pub use shown::{Shown, preview, shown};
 
-/// Why no source of this kind is taken, if none is: nobody carries its tools out yet.
-pub fn unserved(source: &Source) -> Option<Invalid> {
-    match source.kind() {
-        SourceKind::Postgres | SourceKind::Sqlite | SourceKind::Rest | SourceKind::Program => None,
-        kind @ SourceKind::Mcp => {
-            let kind = kind.code();
-            let detail = format!("no tools of an {kind} source are carried out yet");
-            Some(Invalid::source("/kind", detail))
-        }
-    }
-}
+/// Most characters that are kept of a server that says no.
+const MAX_WORDS: usize = 500;
 
 /// What a tool does at this source, or why it cannot be done there.
 pub fn work(def: &ToolDef, source: &Source) -> Result<Work, Invalid> {
@@ -51,6 +47,9 @@ pub fn work(def: &ToolDef, source: &Source) -> Result<Work, Invalid> {
         (Exec::Program(exec), _, SourceKind::Program) => {
             program::check(exec, schema, def.risk).map(|()| Work::Run(exec.clone()))
         }
+        (Exec::Mcp(exec), _, SourceKind::Mcp) => {
+            server::check(def, exec).map(|()| Work::Call(exec.clone()))
+        }
         (
             Exec::SqlLow(_) | Exec::SqlHigh(_) | Exec::Rest(_) | Exec::Program(_) | Exec::Mcp(_),
             _,
@@ -62,6 +61,21 @@ pub fn work(def: &ToolDef, source: &Source) -> Result<Work, Invalid> {
             wrong("/source", detail)
         }
     }
+}
+
+/// How an unknown outcome of a tool is settled, in a word; `None` for tools that only read.
+pub fn settled_by(def: &ToolDef) -> Option<&'static str> {
+    let word = match &def.exec {
+        Exec::SqlHigh(exec) if exec.marker => "marker",
+        Exec::Rest(exec) if exec.lookup.is_some() => "lookup",
+        Exec::Rest(exec) if exec.idempotency_header.is_some() => "idempotency_header",
+        Exec::Mcp(exec) if exec.rule.readback.is_some() => "lookup",
+        Exec::Mcp(exec) if exec.rule.replay_secs.is_some() => "replay",
+        Exec::SqlLow(_) | Exec::SqlHigh(_) | Exec::Rest(_) | Exec::Program(_) | Exec::Mcp(_) => {
+            "none"
+        }
+    };
+    (def.risk == Risk::High).then_some(word)
 }
 
 /// The longest that a call may take, where its tool says so.
@@ -77,91 +91,26 @@ pub fn timeout(call: &Call) -> Option<Duration> {
     timed.timeout_ms.map(Duration::from_millis)
 }
 
-/// What a tool would work on, as its source shows it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Shown {
-    /// In words.
-    pub summary: String,
-    /// What is shown.
-    pub document: Value,
-    /// How many rows, where there are rows.
-    pub rows: Option<u64>,
-    /// What is compared later.
-    pub basis: String,
-    /// The version of what is shown, where the source has versions.
-    pub version: Option<String>,
-}
-
-/// The call that shows what a tool would work on; `None` where it cannot tell.
-pub fn preview(tool: &Registered, args: &Value) -> Option<Result<Call, Malformed>> {
-    let task = match &tool.work {
-        Work::Write(write) => Task::Preview {
-            preview: write.preview.clone()?,
-            args: args.clone(),
-        },
-        Work::Request(exec) => {
-            exec.preview.as_ref()?;
-            match Rest::again(exec).map(|rest| rest.preview(args)) {
-                Err(malformed) => return Some(Err(malformed)),
-                Ok(None) => return None,
-                Ok(Some(Err(malformed))) => return Some(Err(malformed)),
-                Ok(Some(Ok(request))) => Task::Ask { request },
-            }
-        }
-        Work::Read(_) | Work::Run(_) => return None,
+/// A server's result that is an error, in the words of all sources.
+fn said_no(reply: Reply) -> Reply {
+    let is_ours = |content: &Value| content.get("code").is_some_and(|code| code == "timeout");
+    let content = match &reply {
+        Reply::Result {
+            content,
+            is_error: true,
+        } if !is_ours(content) => content,
+        Reply::Result { .. }
+        | Reply::RpcError { .. }
+        | Reply::TurnedAway { .. }
+        | Reply::NotSent(_)
+        | Reply::TooLarge { .. }
+        | Reply::Lost(_) => return reply,
     };
-    Some(Ok(AtSource::of(tool).call(&task)))
-}
-
-/// What the answer to [`preview`] shows; else the reply, as of a tool that only reads.
-pub fn shown(tool: &Registered, reply: Reply) -> Result<Shown, Reply> {
-    match &tool.work {
-        Work::Request(exec) => requested(exec, reply),
-        Work::Write(_) | Work::Read(_) | Work::Run(_) => rows(tool, reply),
-    }
-}
-
-fn rows(tool: &Registered, reply: Reply) -> Result<Shown, Reply> {
-    let Reply::Result {
-        content,
-        is_error: false,
-    } = &reply
-    else {
-        return Err(reply);
-    };
-    let rows = content.get("rows").and_then(Value::as_array);
-    let state = content.get("state").and_then(Value::as_str);
-    let (Some(rows), Some(state)) = (rows, state) else {
-        return Err(Reply::Lost("what it showed does not read".to_owned()));
-    };
-    let count = rows.len();
-    let name = &tool.def.name;
-    let what = if count == 1 { "row" } else { "rows" };
-    Ok(Shown {
-        summary: format!("{name} works on {count} {what} as they are now"),
-        document: json!({"rows": rows, "row_count": count, "truncated": false}),
-        rows: u64::try_from(count).ok(),
-        basis: state.to_owned(),
-        version: None,
-    })
-}
-
-fn requested(exec: &RestExec, reply: Reply) -> Result<Shown, Reply> {
-    let rest = Rest::again(exec).map_err(|malformed| Reply::Lost(malformed.to_string()))?;
-    let heard = Heard::of(&reply);
-    if let Heard::TooLarge { limit, .. } = heard {
-        return Err(Reply::TooLarge { limit });
-    }
-    let shown = rest.shown(&heard).map_err(failed)?;
-    let method = exec.method.as_str();
-    let version = shown.etag.as_ref();
-    let version = version.map(|etag| format!(", on the version {etag}"));
-    Ok(Shown {
-        summary: format!("{method} {}{}", exec.path, version.unwrap_or_default()),
-        document: shown.before,
-        rows: None,
-        basis: shown.state,
-        version: shown.etag,
+    let words = content.as_str().map(str::to_owned);
+    let words = words.unwrap_or_else(|| content.to_string());
+    failed(Failure {
+        code: "upstream_failed",
+        detail: words.chars().take(MAX_WORDS).collect(),
     })
 }
 
@@ -191,6 +140,7 @@ pub fn asked(tool: &Registered, arguments: &Value) -> Result<Call, Malformed> {
             input: program::input(exec, arguments, ""),
             timeout_ms: None,
         },
+        Work::Call(exec) => server::ask(exec, arguments),
         Work::Write(_) => return Err(Malformed("the tool writes: propose it".into())),
     };
     Ok(AtSource::of(tool).call(&task))
@@ -198,8 +148,10 @@ pub fn asked(tool: &Registered, arguments: &Value) -> Result<Call, Malformed> {
 
 /// What its source brought back, as the tool's own result.
 pub fn answered(tool: &Registered, reply: Reply) -> Reply {
-    let Work::Request(exec) = &tool.work else {
-        return reply;
+    let exec = match &tool.work {
+        Work::Request(exec) => exec,
+        Work::Call(_) => return said_no(reply),
+        Work::Read(_) | Work::Write(_) | Work::Run(_) => return reply,
     };
     let rest = match Rest::again(exec) {
         Ok(rest) => rest,
@@ -296,6 +248,7 @@ impl Connector for AtSource {
                 input: program::input(exec, &args, &proposal.to_string()),
                 timeout_ms,
             },
+            Work::Call(exec) => server::act(exec, order, timeout_ms)?,
         };
         Ok(self.call(&task))
     }
@@ -311,27 +264,30 @@ impl Connector for AtSource {
                     request: request.ok()?,
                 }))
             }
+            Work::Call(exec) => server::enquire(exec, order).map(|task| self.call(&task)),
             Work::Run(_) | Work::Read(_) => None,
         }
     }
 
-    fn outcome(&self, _: &Order, reply: &Reply) -> Outcome {
+    fn outcome(&self, order: &Order, reply: &Reply) -> Outcome {
         match &self.work {
             Work::Request(exec) => match Rest::again(exec) {
                 Ok(rest) => rest.outcome(&Heard::of(reply)),
                 Err(malformed) => Outcome::Unknown(malformed.to_string()),
             },
             Work::Run(_) => program::outcome(reply),
+            Work::Call(exec) => server::upstream(exec).outcome(order, reply),
             Work::Write(_) | Work::Read(_) => proven(reply),
         }
     }
 
-    fn sighting(&self, _: &Order, reply: &Reply) -> Sighting {
+    fn sighting(&self, order: &Order, reply: &Reply) -> Sighting {
         match &self.work {
             Work::Request(exec) => match Rest::again(exec) {
                 Ok(rest) => rest.sighting(&Heard::of(reply)),
                 Err(malformed) => Sighting::Unclear(malformed.to_string()),
             },
+            Work::Call(exec) => server::upstream(exec).sighting(order, reply),
             Work::Write(_) | Work::Read(_) | Work::Run(_) => seen(reply),
         }
     }
@@ -347,6 +303,7 @@ impl Connector for AtSource {
                 Rest::again(exec).map_or(RecoveryContract::NONE, |rest| rest.recovery())
             }
             Work::Run(_) => program::recovery(),
+            Work::Call(exec) => server::upstream(exec).recovery(),
             Work::Write(_) | Work::Read(_) => RecoveryContract::NONE,
         }
     }

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::broker::Broker;
+use crate::domain::ids::OrgId;
 
 /// How it stands.
 #[derive(Serialize, JsonSchema)]
@@ -73,7 +74,13 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Readiness {
         lacks.unwrap_or("those of its peers".to_owned()),
     );
     let keys = ("keys".to_owned(), agree, seen);
-    for (name, ok, seen) in redis.chain([keys]).chain(others).chain(tools) {
+    let sources = sources(broker);
+    for (name, ok, seen) in redis
+        .chain([keys])
+        .chain(others)
+        .chain(tools)
+        .chain(sources)
+    {
         all &= ok;
         let detail = detail.then_some(seen);
         checks.push(Check { name, ok, detail });
@@ -84,4 +91,28 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Readiness {
         (true, true) => Status::Ready,
     };
     Readiness { status, checks }
+}
+
+/// The sources of registered tools: those of the first organisation by name, those of others, whose
+/// names are theirs to know, in one sum.
+fn sources(broker: &Broker) -> Vec<(String, bool, String)> {
+    let all = broker.ports().sources.as_ref();
+    let all = all.map_or_else(Vec::new, |sources| sources.health());
+    let (ours, others): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|(org, _)| *org == OrgId::default());
+    let mut told: Vec<(String, bool, String)> = ours
+        .into_iter()
+        .map(|(_, health)| {
+            let name = health.name.split_once('/').map_or("", |(_, name)| name);
+            (format!("source {name}"), health.ok, health.detail)
+        })
+        .collect();
+    told.sort();
+    if !others.is_empty() {
+        let away = others.iter().filter(|(_, health)| !health.ok).count();
+        let seen = format!("{away} of {} do not answer", others.len());
+        told.push(("sources of other organisations".to_owned(), away == 0, seen));
+    }
+    told
 }

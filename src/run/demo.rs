@@ -2,6 +2,8 @@
 //! sandbox bank are started in a folder that is thrown away; an MCP client plays an agent over
 //! HTTP, and people decide over REST. At the end the bank's own ledger has to agree.
 
+mod rows;
+
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -31,8 +33,9 @@ const TXN_LIMIT: i64 = 200_000;
 
 /// Plays the story; `Err` unless every step went as it should.
 pub fn run(json: Json, out: &mut dyn Write) -> Result<(), Failure> {
-    let folder = TempFolder::new()?;
-    let config = config(&folder)?;
+    let folder = TempFolder::new("")?;
+    let sources = TempFolder::new("-sources")?;
+    let config = config(&folder, &sources)?;
     let program = program()?;
     let played = block_on(async {
         let listener = TcpListener::bind(config.listen).await?;
@@ -42,11 +45,11 @@ pub fn run(json: Json, out: &mut dyn Write) -> Result<(), Failure> {
         let first = app.welcome().await?;
         let first = first.ok_or_else(|| Failure::of("the demo's store was not empty"))?;
         let server = Server::start(app, &config, listener)?;
-        let played = play(&server, &first, json, out).await;
+        let played = play(&server, &first, &sources, json, out).await;
         server.stop().await;
         played
     });
-    drop(folder);
+    drop((folder, sources));
     played
 }
 
@@ -54,8 +57,8 @@ pub fn run(json: Json, out: &mut dyn Write) -> Result<(), Failure> {
 struct TempFolder(std::path::PathBuf);
 
 impl TempFolder {
-    fn new() -> Result<Self, Failure> {
-        let name = format!("hundi-demo-{}", std::process::id());
+    fn new(what: &str) -> Result<Self, Failure> {
+        let name = format!("hundi-demo-{}{what}", std::process::id());
         let path = std::env::temp_dir().join(name);
         // Ours alone from the start: a data folder that others can look into is not used.
         let mut folder = std::fs::DirBuilder::new();
@@ -74,7 +77,7 @@ impl Drop for TempFolder {
 }
 
 /// Defaults only: the demo plays the same story whatever is configured around it.
-fn config(folder: &TempFolder) -> Result<Config, Failure> {
+fn config(folder: &TempFolder, sources: &TempFolder) -> Result<Config, Failure> {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).to_string();
     let flag = |key: &str, value: &str| Flag {
         key: key.to_owned(),
@@ -86,6 +89,7 @@ fn config(folder: &TempFolder) -> Result<Config, Failure> {
         flag("listen", &anywhere),
         flag("sandbox_listen", &anywhere),
         flag("token_ttl_secs", TOKEN_TTL_SECS),
+        flag("sources.sqlite_dirs", &sources.0.to_string_lossy()),
     ];
     let ours = |name: &String| name.starts_with("HUNDI_");
     let environment = environment()
@@ -117,6 +121,7 @@ struct Story<'a> {
 async fn play(
     server: &Server,
     first: &FirstKeys,
+    sources: &TempFolder,
     json: Json,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -145,6 +150,7 @@ async fn play(
     story.blocked_by_score().await?;
     story.over_limit().await?;
     story.held_and_approved().await?;
+    story.a_row_as_it_was_shown(sources).await?;
     story.the_bank_agrees(server).await?;
     story.close()
 }

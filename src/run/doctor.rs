@@ -81,6 +81,7 @@ async fn examine(config: &Config) -> Vec<Check> {
             checks.extend(outside::sidecar(config, &*wire, bank_runs).await);
             checks.extend(outside::upstreams(config, &*wire).await);
             checks.extend(local::waiting_tools(config, &app.broker).await);
+            checks.extend(local::settled_by_people(&app.broker).await);
             app.shut_down().await;
         }
         None => {

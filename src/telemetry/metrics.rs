@@ -67,6 +67,7 @@ metrics! {
     POLLS = "hundi_polls_total", Counter, "Times the bank was asked for payouts.";
     POLLED_PAYOUTS = "hundi_polled_payouts_total", Counter, "Payouts seen by asking.";
     SETTLED_ABOVE = "hundi_settled_above_reserved_total", Counter, "Settlements of more than was reserved for them.";
+    SOURCE_UP = "hundi_source_up", Gauge, "Whether a source of registered tools works, by `organisation/name`: 1 or 0.";
     BREAKER = "hundi_breaker_state", Gauge, "Circuit breaker by name: 0 closed, 1 half open, 2 open.";
     STORE_BATCH = "hundi_store_batch_size", Histogram, "Changes written in one store transaction.";
     AUDIT_UNSEALED = "hundi_audit_unsealed", Gauge, "Audit records not yet sealed into the log.";
@@ -355,6 +356,12 @@ pub fn breaker(name: &'static str, state: Breaker) {
         Breaker::Open => 2.0,
     };
     gauge!(BREAKER, "name" => name).set(level);
+}
+
+/// Whether a source that somebody registered works. `source` is `organisation/name`.
+pub fn source_up(source: &str, up: bool) {
+    recorder();
+    gauge!(SOURCE_UP, "source" => source.to_owned()).set(if up { 1.0 } else { 0.0 });
 }
 
 /// So many changes were written in one store transaction.

@@ -83,6 +83,15 @@ impl Breaker {
         }
     }
 
+    /// The same for a service that has no name in the source, and no metric of its breaker.
+    pub fn unnamed(pauses: Pauses) -> Self {
+        Self {
+            name: "",
+            pauses,
+            state: Mutex::new(State::Closed { failures: 0 }),
+        }
+    }
+
     /// Lets a call through, or `None` while the service is left alone.
     pub fn pass(&self) -> Option<Pass<'_>> {
         let mut state = self.lock();
@@ -151,7 +160,9 @@ impl Breaker {
             State::Probing { .. } => telemetry::Breaker::HalfOpen,
             State::Open { .. } => telemetry::Breaker::Open,
         };
-        telemetry::breaker(self.name, shown);
+        if !self.name.is_empty() {
+            telemetry::breaker(self.name, shown);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -23,6 +23,7 @@ use super::group::Watchdog;
 use super::supervisor::Supervisor;
 use super::{Heard, Late, Offered, UpstreamHealth, Wire};
 use crate::domain::call::{Call, Reply};
+use crate::domain::tools::reach::Reach;
 
 /// The upstream that is answered in process: the load test's.
 pub const NOOP: &str = "noop";
@@ -86,8 +87,17 @@ impl UpstreamSpec {
         let transport = Transport::Http {
             url: url.to_owned(),
             headers,
+            reach: None,
         };
         Self::over(name, transport)
+    }
+
+    /// The same, connecting only to addresses that `reach` permits.
+    pub fn within(mut self, permitted: Reach) -> Self {
+        if let Transport::Http { reach, .. } = &mut self.transport {
+            *reach = Some(permitted);
+        }
+        self
     }
 
     fn over(name: &str, transport: Transport) -> Self {
@@ -129,6 +139,8 @@ pub enum Transport {
         url: String,
         /// Headers of every request, such as `authorization`.
         headers: Vec<(String, String)>,
+        /// Which addresses may be connected to; any where nobody says so.
+        reach: Option<Reach>,
     },
 }
 
@@ -144,7 +156,7 @@ impl fmt::Debug for Transport {
                 .field("command", command)
                 .field("env", &names(env))
                 .finish_non_exhaustive(),
-            Transport::Http { url, headers } => f
+            Transport::Http { url, headers, .. } => f
                 .debug_struct("Http")
                 .field("url", &url.split('?').next())
                 .field("headers", &names(headers))

@@ -91,6 +91,21 @@ pub trait Sources: Send + Sync {
     /// Makes what a database needs so that writes can be settled after a crash.
     async fn prepare(&self, org: &OrgId, name: &str, deadline: Duration) -> SourceAnswer;
 
+    /// How each source is doing, by the organisation that registered it.
+    fn health(&self) -> Vec<(OrgId, UpstreamHealth)>;
+
+    /// Asks those again, in the background, that were not well and that nobody has asked since.
+    fn look_after(&self);
+
+    /// Fetches a text, for a source and within its reach, without its credentials.
+    async fn fetch(
+        &self,
+        org: &OrgId,
+        name: &str,
+        url: &str,
+        deadline: Duration,
+    ) -> Result<String, FetchTrouble>;
+
     /// What the configuration does not let a source reach, as far as its document tells.
     fn refuses(&self, source: &Source) -> Option<Invalid>;
 }
@@ -105,6 +120,29 @@ pub struct OpenSource {
     pub source: Source,
     /// What opens it.
     pub secrets: BTreeMap<String, Secret>,
+}
+
+/// Why a text was not fetched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FetchTrouble {
+    /// The address is none that may be asked.
+    pub refused: bool,
+    /// In words.
+    pub why: String,
+}
+
+impl FetchTrouble {
+    fn refused(why: &str) -> Self {
+        let why = why.to_owned();
+        Self { refused: true, why }
+    }
+
+    fn failed(why: String) -> Self {
+        Self {
+            refused: false,
+            why,
+        }
+    }
 }
 
 /// What a source answered when it was asked how it is.

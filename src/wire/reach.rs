@@ -75,6 +75,20 @@ pub fn check(reach: &Reach, url: &Url) -> Result<(), String> {
     }
 }
 
+/// An error in words, without its URL, which may carry a key. The innermost says the most.
+pub fn words(error: reqwest::Error) -> String {
+    use std::error::Error;
+    let error = error.without_url();
+    let mut innermost: &dyn Error = &error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    match innermost.to_string() {
+        same if same == error.to_string() => same,
+        inner => format!("{error}: {inner}"),
+    }
+}
+
 fn refused() -> String {
     "this host has a private address, which the configuration does not allow to be reached \
      (sources.private_allowed)"

@@ -6,6 +6,8 @@
 //! addresses together, and none of them is in what it answers.
 
 mod door;
+mod fetching;
+mod health;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -19,15 +21,21 @@ use tokio::sync::Semaphore;
 
 use super::group::Watchdog;
 use super::program::ProgramSpec;
-use super::{Heard, Late, Offered, OpenSource, SourceAnswer, Sources, UpstreamHealth, Wire};
+use super::{
+    FetchTrouble, Heard, Late, Offered, OpenSource, SourceAnswer, Sources, UpstreamHealth, Wire,
+};
 use crate::domain::call::{Call, Reply};
 use crate::domain::ids::OrgId;
+use crate::domain::tools::reach::Reach;
 use crate::domain::tools::work::{Registered, Task, upstream};
 use crate::domain::tools::{Invalid, Source};
 use door::Door;
+use health::Health;
 
 /// Calls at one source at a time, where it names no bound of its own.
 const AT_ONCE: u32 = 64;
+/// How long a look at a source that is not well may take.
+const LOOK: Duration = Duration::from_secs(5);
 /// What is said of a source that is known and not open, because it could not be unsealed.
 const NOT_OPEN: &str = "it is not open here";
 
@@ -51,9 +59,12 @@ pub struct Registry {
 }
 
 struct Opened {
+    org: OrgId,
     version: u64,
     room: Semaphore,
     deadline: Option<Duration>,
+    reach: Reach,
+    health: Health,
     door: Result<Door, String>,
 }
 
@@ -69,11 +80,19 @@ impl Registry {
     fn opened(&self, source: &OpenSource) -> Opened {
         let limits = &source.source.limits;
         let room = limits.max_concurrent.unwrap_or(AT_ONCE);
+        let door = Door::open(&source.source, &source.secrets, &self.allowed);
+        let health = Health::new(format!("{}/{}", source.org, source.source.name));
+        if let Err(why) = &door {
+            health.is(Some(why.clone()));
+        }
         Opened {
+            org: source.org.clone(),
             version: source.version,
             room: Semaphore::new(usize::try_from(room).unwrap_or(usize::MAX)),
             deadline: limits.timeout_ms.map(Duration::from_millis),
-            door: Door::open(&source.source, &source.secrets, &self.allowed),
+            reach: door::reach_of(&source.source, &self.allowed),
+            health,
+            door,
         }
     }
 
@@ -96,10 +115,17 @@ impl Registry {
         let Ok(Ok(_room)) = room else {
             return Reply::NotSent("its source has no room for another call".to_owned());
         };
-        match &source.door {
-            Ok(door) => door.carry_out(&task, deadline).await,
-            Err(why) => Reply::NotSent(why.clone()),
-        }
+        let door = match &source.door {
+            Ok(door) => door,
+            Err(why) => return Reply::NotSent(why.clone()),
+        };
+        let Some(asking) = source.health.pass() else {
+            let why = "its source failed several times in a row and is left alone for a moment";
+            return Reply::NotSent(why.to_owned());
+        };
+        let reply = door.carry_out(&task, deadline).await;
+        source.health.heard(asking, &task, &reply);
+        reply
     }
 }
 
@@ -124,10 +150,25 @@ impl Sources for Registry {
     }
 
     async fn ping(&self, org: &OrgId, name: &str, deadline: Duration) -> SourceAnswer {
-        match self.named(org, name).as_deref().map(|open| &open.door) {
-            Some(Ok(door)) => door.ping(deadline).await,
-            Some(Err(why)) => SourceAnswer::not(why),
+        match self.named(org, name) {
+            Some(open) => open.ping(deadline).await,
             None => SourceAnswer::not(NOT_OPEN),
+        }
+    }
+
+    fn health(&self) -> Vec<(OrgId, UpstreamHealth)> {
+        let all = self.open.load();
+        all.values()
+            .map(|open| (open.org.clone(), open.health.told()))
+            .collect()
+    }
+
+    fn look_after(&self) {
+        for open in self.open.load().values() {
+            if open.health.wants_a_look() {
+                let open = open.clone();
+                tokio::spawn(async move { open.ping(LOOK).await });
+            }
         }
     }
 
@@ -139,8 +180,33 @@ impl Sources for Registry {
         }
     }
 
+    async fn fetch(
+        &self,
+        org: &OrgId,
+        name: &str,
+        url: &str,
+        deadline: Duration,
+    ) -> Result<String, FetchTrouble> {
+        match self.named(org, name) {
+            Some(open) => fetching::fetch(&open.reach, url, deadline).await,
+            None => Err(FetchTrouble::failed(NOT_OPEN.to_owned())),
+        }
+    }
+
     fn refuses(&self, source: &Source) -> Option<Invalid> {
         door::refuses(source, &self.allowed)
+    }
+}
+
+impl Opened {
+    async fn ping(&self, deadline: Duration) -> SourceAnswer {
+        let answer = match &self.door {
+            Ok(door) => door.ping(deadline).await,
+            Err(why) => SourceAnswer::not(why),
+        };
+        let trouble = (!answer.ok).then(|| answer.detail.clone());
+        self.health.is(trouble);
+        answer
     }
 }
 

@@ -27,6 +27,7 @@ use super::direct::{Conversation, Direct};
 use super::mcp::{MAX_IN_FLIGHT, Protocol, Transport, UpstreamSpec};
 use super::pipes::{id_of, ticket_of};
 use super::posting::{Envelope, replaced};
+use super::reach::{self, Redirects};
 use super::session::{Listener, NotOpened, Session};
 
 /// Longest that making a connection may take.
@@ -40,16 +41,28 @@ pub(super) async fn start(
     over: CancellationToken,
     until: Instant,
 ) -> Result<Arc<Session>, NotOpened> {
-    let Transport::Http { url, headers } = &spec.transport else {
+    let Transport::Http {
+        url,
+        headers,
+        reach,
+    } = &spec.transport
+    else {
         return Err(NotOpened::Failed("it is not reached over HTTP".to_owned()));
     };
     // Installing it twice is no error: whoever came first chose the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT)
-        .build()
-        .map_err(|error| NotOpened::Failed(error.to_string()))?;
+    let client = match reach {
+        None => reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .build()
+            .map_err(|error| error.to_string()),
+        Some(reach) => url::Url::parse(url)
+            .map_err(|error| error.to_string())
+            .and_then(|url| reach::check(reach, &url))
+            .and_then(|()| reach::client(reach, Redirects::Never)),
+    };
+    let client = client.map_err(NotOpened::Failed)?;
     let mut custom = HashMap::new();
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes());

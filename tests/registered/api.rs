@@ -40,7 +40,11 @@ pub struct Api {
 
 impl Api {
     pub async fn start() -> Self {
-        let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub async fn start_at(address: std::net::SocketAddr) -> Self {
+        let door = tokio::net::TcpListener::bind(address).await.unwrap();
         let api = Self {
             url: format!("http://{}", door.local_addr().unwrap()),
             memory: Arc::default(),
@@ -160,7 +164,30 @@ async fn answer(
             (StatusCode::NOT_FOUND, axum::Json(words)).into_response()
         }
         ("GET", "/fails") => (StatusCode::INTERNAL_SERVER_ERROR, "it broke").into_response(),
+        ("GET", "/openapi.yaml") => serde_yaml_ng::to_string(&description())
+            .unwrap()
+            .into_response(),
         (_, "/") => ok(json!({"name": "shop"})),
         _ => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+/// The API's description of a part of itself.
+pub fn description() -> Value {
+    json!({
+        "openapi": "3.1.0", "info": {"title": "shop", "version": "1"},
+        "paths": {
+            "/people": {
+                "get": {"operationId": "people", "summary": "Lists people.", "responses": {}},
+                "head": {"operationId": "peek", "responses": {}},
+            },
+            "/orders": {"post": {
+                "operationId": "order", "summary": "Makes an order.", "responses": {},
+                "requestBody": {"required": true, "content": {"application/json": {"schema": {
+                    "type": "object", "properties": {"item": {"type": "string"}},
+                    "required": ["item"],
+                }}}},
+            }},
+        },
+    })
 }

@@ -163,7 +163,7 @@ async fn of_two_writes_shown_the_same_state_one_is_done() {
     }
     let shop = Shop::open().await;
     let source = json!({"name": "shop", "kind": "postgres", "config": {"tls": "disable"},
-        "secrets": {"url": url}});
+        "secrets": {"url": url.as_str()}});
     let (status, made) = shop.post("/v1/sources", source).await;
     assert_eq!(status, 201, "{made}");
     let (_, said) = shop.post("/v1/sources/shop/prepare", json!({})).await;
@@ -179,11 +179,12 @@ async fn of_two_writes_shown_the_same_state_one_is_done() {
         committed(&shop, &first, &arguments),
         committed(&shop, &second, &arguments),
     );
-    let done = [&one, &other]
+    let both = [&one, &other];
+    let done = both
         .iter()
         .filter(|answer| answer["status"] == "committed")
         .count();
-    let stopped = [&one, &other]
+    let stopped = both
         .iter()
         .filter(|answer| answer["reason"] == "precondition_failed");
     assert_eq!((done, stopped.count()), (1, 1), "{one} {other}");

@@ -79,7 +79,8 @@ fn sample(operation: &Operation) -> Map<String, Value> {
             json!({"name": "erp", "kind": "sqlite", "config": {"path": "/x.db"}})
         }
         "check_access" => json!({"who": {"agent": "payer"}, "tool": "noop"}),
-        "invoke_tool" => json!({"arguments": {}}),
+        "invoke_tool" | "test_tool" => json!({"arguments": {}}),
+        "import_tools" => json!({"openapi": {"openapi": "3.1.0"}, "source": "erp"}),
         "register_payee" => json!({"name": "Acme", "fund_accounts": ["fa_1"]}),
         "freeze" | "unfreeze" => json!({"scope": "all", "reason": "drill"}),
         "set_policy" => {

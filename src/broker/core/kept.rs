@@ -132,6 +132,41 @@ impl Core {
         }
     }
 
+    /// Writes documents under names that nothing has yet: all of them, or none.
+    pub(in crate::broker) async fn make_all<T: Keepable>(
+        &self,
+        who: &Principal,
+        all: Vec<(String, T)>,
+    ) -> Result<Vec<Kept<T>>, Trouble> {
+        let others = self.ports().store.docs(T::KIND, Some(&who.org)).await?;
+        if others.len() + all.len() > MOST {
+            let text = format!("there would be more than {MOST} of these; delete some first");
+            return Err(Trouble::InvalidRequest(text));
+        }
+        let now = self.ports().ambient.now();
+        let (mut docs, mut records, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, value) in all {
+            let kept = Kept {
+                value,
+                version: 1,
+                changed_by: who.id.clone(),
+                changed_at: now,
+            };
+            let detail = json!({
+                "name": name, "version": 1, "before": null, "after": kept.value.told(),
+            });
+            records.push(self.record(who, T::RECORDS.created, detail));
+            docs.push(kept.write(&who.org, &name, Some(0)));
+            names.push(name);
+        }
+        self.apply_kept(docs, records).await?;
+        let mut made = Vec::new();
+        for name in names {
+            made.push(self.found(&who.org, &name).await?);
+        }
+        Ok(made)
+    }
+
     /// Writes a document in the place of `before`. If the caller named a version, it has to be that
     /// of `before`.
     pub(in crate::broker) async fn replace<T: Keepable>(
@@ -162,7 +197,7 @@ impl Core {
             json!({"name": name, "before": before.value.told()}),
         );
         let gone = Kept::<T>::delete(&who.org, name, Some(before.version));
-        self.apply_kept(vec![gone], record).await
+        self.apply_kept(vec![gone], vec![record]).await
     }
 
     async fn put<T: Keepable>(
@@ -196,7 +231,7 @@ impl Core {
             let id = version_id(name, version);
             docs.push(Earlier(before).write(&who.org, &id, None));
         }
-        self.apply_kept(docs, record).await?;
+        self.apply_kept(docs, vec![record]).await?;
         // A name that was used before goes on counting.
         match self.kept(&who.org, name).await? {
             Some(now) => Ok(now),
@@ -210,9 +245,9 @@ impl Core {
         record.with(detail)
     }
 
-    async fn apply_kept(&self, docs: Vec<DocWrite>, record: Record) -> Result<(), Trouble> {
+    async fn apply_kept(&self, docs: Vec<DocWrite>, records: Vec<Record>) -> Result<(), Trouble> {
         let keys: Vec<DocKey> = docs.iter().map(|doc| doc.key.clone()).collect();
-        let change = Change::documents(docs, Vec::new(), vec![record], Vec::new());
+        let change = Change::documents(docs, Vec::new(), records, Vec::new());
         match self.ports().store.apply(change).await {
             Ok(_) => {
                 keys.iter().for_each(|key| self.memory().forget_doc(key));

@@ -272,7 +272,7 @@ impl Tools {
 
     /// Fails if the caller, this tool or its server is frozen: for calls that pass through and are
     /// decided by nobody else.
-    async fn not_frozen(
+    pub(super) async fn not_frozen(
         &self,
         who: &Principal,
         tool: &Tool,

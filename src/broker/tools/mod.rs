@@ -6,6 +6,7 @@ pub mod admit;
 pub mod catalogue;
 mod effects;
 mod hide;
+pub mod import;
 pub mod invoke;
 mod listing;
 mod naming;
@@ -13,6 +14,7 @@ mod offer;
 pub(in crate::broker) mod pace;
 pub mod registry;
 pub mod sources;
+pub mod trial;
 pub mod watch;
 
 use std::ops::Deref;

@@ -28,6 +28,7 @@ use crate::domain::principal::Principal;
 use crate::domain::schema::{self, Checker};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Executor, PayeeRule, Standing, Tool};
+use crate::domain::tools::difference::{Difference, differences};
 use crate::domain::tools::work::{Registered as AtSource, Work};
 use crate::domain::tools::{Invalid, Source, ToolDef};
 
@@ -69,6 +70,11 @@ pub struct ToolView {
     pub changed_by: String,
     /// And when.
     pub changed_at: Timestamp,
+    /// How an unknown outcome is settled: by a `marker` in the same database, a `lookup`, the
+    /// `idempotency_header`, or by nobody but a person (`none`). Of tools that only read, nothing.
+    pub recovery_contract: Option<&'static str>,
+    /// What this version changed; empty where it is the first, or was not asked for.
+    pub changes: Vec<Difference>,
 }
 
 impl Tools {
@@ -79,18 +85,28 @@ impl Tools {
         document: &Value,
     ) -> Result<ToolView, Trouble> {
         self.may_develop(who)?;
-        let def = self.checked(&who.org, document).await?;
+        let def = self.may_be_made(&who.org, document).await?;
         let name = def.name.clone();
-        // Also while the server of the tool of that name is away.
-        let given = self.find::<Names>(&OrgId::default(), Names::ID).await?;
-        let given = given.transpose()?;
-        let is_given = given.is_some_and(|names| names.value.owner(&name).is_some());
-        if is_given || self.catalogue().shared(&name).is_some() {
-            return Err(Trouble::NameTaken("tool", name));
-        }
         let kept = self.make(who, &name, Registered(def.document())).await?;
         self.reload().await?;
         Ok(view(kept))
+    }
+
+    /// A document that may be saved under a name that no tool of another kind has.
+    pub(super) async fn may_be_made(
+        &self,
+        org: &OrgId,
+        document: &Value,
+    ) -> Result<ToolDef, Trouble> {
+        let def = self.checked(org, document).await?;
+        // Also while the server of the tool of that name is away.
+        let given = self.find::<Names>(&OrgId::default(), Names::ID).await?;
+        let given = given.transpose()?;
+        let is_given = given.is_some_and(|names| names.value.owner(&def.name).is_some());
+        match is_given || self.catalogue().shared(&def.name).is_some() {
+            true => Err(Trouble::NameTaken("tool", def.name)),
+            false => Ok(def),
+        }
     }
 
     /// Replaces a registered tool.
@@ -182,7 +198,11 @@ impl Tools {
             let found = self.find::<Earlier<Registered>>(&who.org, &id).await?;
             if let Some(Ok(earlier)) = found {
                 let Earlier(kept) = earlier.value;
-                versions.push(view(Kept { version, ..kept }));
+                let earlier = view(Kept { version, ..kept });
+                if let Some(later) = versions.last_mut() {
+                    later.changes = differences(&earlier.document, &later.document);
+                }
+                versions.push(earlier);
             }
         }
         Ok(versions)
@@ -274,6 +294,16 @@ impl Tools {
         Ok(())
     }
 
+    /// Registered tools that may be called, whose doubts nobody but a person can settle.
+    pub async fn settled_by_people(&self) -> Result<Vec<String>, Trouble> {
+        let all = self.readable::<Registered>().await?;
+        let defs = all
+            .iter()
+            .filter_map(|(_, kept)| ToolDef::read(&kept.value.0).ok());
+        let alone = defs.filter(|def| def.enabled && registered::settled_by(def) == Some("none"));
+        Ok(alone.map(|def| def.name).collect())
+    }
+
     async fn readable<T: Keepable>(&self) -> Result<Vec<(DocKey, Kept<T>)>, Trouble> {
         let read = self.documents::<Kept<T>>(None).await?;
         let read = read.into_iter().filter_map(Result::ok);
@@ -349,8 +379,11 @@ fn tool_of(
     }))
 }
 
-fn view(kept: Kept<Registered>) -> ToolView {
+pub(super) fn view(kept: Kept<Registered>) -> ToolView {
+    let def = ToolDef::read(&kept.value.0).ok();
     ToolView {
+        recovery_contract: def.as_ref().and_then(registered::settled_by),
+        changes: Vec::new(),
         document: kept.value.0,
         version: kept.version,
         changed_by: kept.changed_by,

@@ -15,7 +15,6 @@ use super::Tools;
 use super::registry::Registered;
 use crate::broker::core::kept::{Keepable, Kept, Records};
 use crate::broker::core::{Trouble, failed, forbidden};
-use crate::connector::registered;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, DocKey, Record};
 use crate::domain::envelope::{self, Envelope, Place};
@@ -310,12 +309,11 @@ impl Tools {
         sealed.map_err(|why| Trouble::Off(why.to_string()))
     }
 
-    /// A source as somebody wrote it, of a kind that is served, that reaches what the configuration
-    /// allows.
+    /// A source as somebody wrote it, that reaches what the configuration allows.
     fn read(&self, document: &Value) -> Result<Source, Trouble> {
         let source = Source::read(document).map_err(Trouble::invalid)?;
-        let refused = registered::unserved(&source);
-        match refused.or_else(|| self.ports().sources.as_ref()?.refuses(&source)) {
+        let wire = self.ports().sources.as_ref();
+        match wire.and_then(|wire| wire.refuses(&source)) {
             None => Ok(source),
             Some(invalid) => Err(Trouble::invalid(invalid)),
         }

@@ -121,6 +121,9 @@ impl Tools {
     pub async fn tend_tools_in_turn(&self) -> Result<(), Trouble> {
         self.start_listings(None);
         let looked = self.look_at_registry().await;
+        if let Some(sources) = &self.ports().sources {
+            sources.look_after();
+        }
         self.take_in().await?;
         looked
     }

@@ -9,6 +9,7 @@
 //! connectors make and wires send.
 
 mod def;
+pub mod difference;
 pub mod effect;
 mod exec;
 mod headers;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::http::Request;
 use super::statement::{Preview, Read, Write};
-use super::{ProgramExec, RestExec, ToolDef};
+use super::{McpExec, ProgramExec, RestExec, ToolDef};
 use crate::domain::ids::{OrgId, ProposalId};
 use crate::domain::schema::Checker;
 
@@ -59,6 +59,8 @@ pub enum Work {
     Request(Box<RestExec>),
     /// A run of a program.
     Run(ProgramExec),
+    /// A call of another MCP server.
+    Call(Box<McpExec>),
 }
 
 /// One task for a source: all that the wire needs besides the credentials. It is what the intent
@@ -123,6 +125,28 @@ pub enum Task {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
     },
+    /// Asks another MCP server something; nothing is changed.
+    Tell {
+        /// The tool there.
+        tool: String,
+        /// Its arguments.
+        arguments: Value,
+        /// It asks what became of something else, so its silence proves nothing.
+        #[serde(default)]
+        enquiry: bool,
+    },
+    /// Has another MCP server do something.
+    Call {
+        /// The tool there.
+        tool: String,
+        /// Its arguments.
+        arguments: Value,
+        /// How its answer is read and how it is asked about.
+        exec: Box<McpExec>,
+        /// As above.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
 }
 
 impl Task {
@@ -132,7 +156,12 @@ impl Task {
             Task::Write { write, .. } => Some(Work::Write(write)),
             Task::Act { exec, .. } => Some(Work::Request(exec)),
             Task::Run { .. } => Some(Work::Run(ProgramExec::default())),
-            Task::Read { .. } | Task::Preview { .. } | Task::Look { .. } | Task::Ask { .. } => None,
+            Task::Call { exec, .. } => Some(Work::Call(exec)),
+            Task::Read { .. }
+            | Task::Preview { .. }
+            | Task::Look { .. }
+            | Task::Ask { .. }
+            | Task::Tell { .. } => None,
         }
     }
 }

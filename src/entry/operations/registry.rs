@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Call, Effect, Operation, Reply, Rest};
 use crate::broker::Trouble;
+use crate::broker::tools::import;
 use crate::broker::tools::invoke::Invoked;
 use crate::broker::tools::registry::ToolView;
 use crate::domain::principal::Right;
@@ -87,6 +88,31 @@ pub(super) fn operations() -> Vec<Operation> {
                     .answers(200, "the tool")
                     .problems(&[409]),
             ),
+        Operation::new("import_tools", import_tools)
+            .says(
+                "Import tools from OpenAPI",
+                "Make disabled tools of an OpenAPI description, given or fetched, at a REST source; \
+                 a GET is of low risk, all else of high. Says what it left out, and why.",
+            )
+            .needs(&[Right::Develop])
+            .does(Effect::Acts)
+            .rest(
+                Rest::post("/v1/tools/import")
+                    .answers(201, "the tools, and what was left out")
+                    .problems(&[409, 502]),
+            ),
+        Operation::new("test_tool", test)
+            .says(
+                "Try a registered tool",
+                "Call a tool that reads, enabled or not. One that does more is not carried out: its \
+                 arguments and its call are checked, and its preview is read.",
+            )
+            .needs(&[Right::Develop])
+            .rest(
+                named(Rest::post("/v1/tools/{name}/test"))
+                    .answers(200, "what came of it")
+                    .problems(&[409, 429, 502, 504]),
+            ),
         Operation::new("invoke_tool", invoke)
             .says(
                 "Call a low-risk tool",
@@ -113,6 +139,11 @@ struct RegisteredTool {
     version: u64,
     changed_by: String,
     changed_at: String,
+    /// How an unknown outcome is settled: by a `marker` in the same database, a `lookup`, the
+    /// `idempotency_header`, a `replay`, or by nobody but a person (`none`). Of tools that only
+    /// read, nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_contract: Option<&'static str>,
 }
 
 impl From<ToolView> for RegisteredTool {
@@ -122,6 +153,7 @@ impl From<ToolView> for RegisteredTool {
             version: view.version,
             changed_by: view.changed_by,
             changed_at: view.changed_at.to_string(),
+            recovery_contract: view.recovery_contract,
         }
     }
 }
@@ -188,6 +220,9 @@ struct Document {
     /// As an answer told it; it is not read.
     #[serde(skip_serializing)]
     changed_at: Option<String>,
+    /// As an answer told it; it is not read.
+    #[serde(skip_serializing)]
+    recovery_contract: Option<String>,
 }
 
 impl Document {
@@ -253,13 +288,32 @@ async fn delete(call: Call, named: NamedTool) -> Result<Deleted, Trouble> {
 
 #[derive(Serialize, JsonSchema)]
 struct ToolVersions {
-    versions: Vec<RegisteredTool>,
+    versions: Vec<ToolVersion>,
+}
+
+/// A version, and what it changed.
+#[derive(Serialize, JsonSchema)]
+struct ToolVersion {
+    #[serde(flatten)]
+    tool: RegisteredTool,
+    /// The places at which it differs from the version before: `{pointer, before?, after?}`.
+    changes: Vec<Value>,
+}
+
+impl From<ToolView> for ToolVersion {
+    fn from(view: ToolView) -> Self {
+        let changes = view.changes.iter().map(|change| serde_json::json!(change));
+        Self {
+            changes: changes.collect(),
+            tool: view.into(),
+        }
+    }
 }
 
 async fn versions(call: Call, named: NamedTool) -> Result<ToolVersions, Trouble> {
     let tools = &call.broker.tools;
     let versions = tools.tool_versions(&call.who, &named.tool).await?;
-    let versions = versions.into_iter().map(RegisteredTool::from).collect();
+    let versions = versions.into_iter().map(ToolVersion::from).collect();
     Ok(ToolVersions { versions })
 }
 
@@ -315,4 +369,85 @@ async fn invoke(call: Call, asked: Invocation) -> Result<Answered, Trouble> {
         .invoke(&call.who, &asked.tool, &arguments)
         .await?
         .into())
+}
+
+/// A description to make tools of: one of `openapi` and `url`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    /// An OpenAPI description (3.0 or 3.1): the document, or its text as JSON or YAML.
+    openapi: Option<Value>,
+    /// Where it is fetched, without credentials.
+    url: Option<String>,
+    /// The REST source that the tools work on.
+    source: String,
+    /// What their names begin with.
+    prefix: Option<String>,
+}
+
+/// What was made of a description.
+#[derive(Serialize, JsonSchema)]
+struct ImportedTools {
+    /// The tools, disabled.
+    tools: Vec<RegisteredTool>,
+    /// What is not among them: `{operation, part?, why}`.
+    left_out: Vec<Value>,
+}
+
+async fn import_tools(call: Call, asked: Description) -> Result<Reply<ImportedTools>, Trouble> {
+    let description = match (asked.openapi, asked.url) {
+        (Some(document), None) => import::Description::Given(document),
+        (None, Some(url)) => import::Description::At(url),
+        (Some(_), Some(_)) | (None, None) => {
+            let text = "give one of `openapi` and `url`";
+            return Err(Trouble::InvalidRequest(text.to_owned()));
+        }
+    };
+    let prefix = asked.prefix.unwrap_or_default();
+    let made = call
+        .broker
+        .tools
+        .import_tools(&call.who, description, &asked.source, &prefix)
+        .await?;
+    let left_out = made.left_out.iter().map(|left| serde_json::json!(left));
+    Ok(Reply::created(ImportedTools {
+        left_out: left_out.collect(),
+        tools: made.tools.into_iter().map(RegisteredTool::from).collect(),
+    }))
+}
+
+/// What came of a trial.
+#[derive(Serialize, JsonSchema)]
+struct Trial {
+    /// It went as it should.
+    ok: bool,
+    /// Whether it was really carried out: only what reads is.
+    executed: bool,
+    /// What a tool that reads brought back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+    /// What was hidden of it.
+    masked: Vec<String>,
+    /// What a tool that does more would work on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effect: Option<Value>,
+    /// The version that was tried.
+    tool_version: u64,
+    /// How long it took.
+    duration_ms: u64,
+}
+
+async fn test(call: Call, asked: Invocation) -> Result<Trial, Trouble> {
+    let arguments = Value::Object(asked.arguments);
+    let tools = &call.broker.tools;
+    let tried = tools.test_tool(&call.who, &asked.tool, &arguments).await?;
+    Ok(Trial {
+        ok: true,
+        executed: tried.executed,
+        data: tried.data,
+        masked: tried.masked,
+        effect: tried.effect,
+        tool_version: tried.version,
+        duration_ms: u64::try_from(tried.duration.as_millis()).unwrap_or(u64::MAX),
+    })
 }

@@ -288,6 +288,15 @@ async fn api_keys(broker: &Broker, who: &Principal) -> Option<Check> {
     Some(Check::warn("API keys", seen, advice))
 }
 
+/// Registered tools whose doubts only a person can end.
+pub async fn settled_by_people(broker: &Broker) -> Option<Check> {
+    let alone = broker.tools.settled_by_people().await.ok()?;
+    let advice = "give them a `lookup`, an `idempotency_header` or a `marker`, or be there when \
+                  an outcome is unknown";
+    let seen = format!("nobody can be asked about {}", alone.join(", "));
+    (!alone.is_empty()).then(|| Check::warn("recovery", seen, advice))
+}
+
 /// Tools of upstreams that nobody can use until an operator has looked at them.
 pub async fn waiting_tools(config: &Config, broker: &Broker) -> Option<Check> {
     if config.upstreams.is_empty() && config.tools.is_empty() {

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::reach::{self, Redirects};
+use super::reach::{self, Redirects, words};
 use crate::domain::secret::Secret;
 use crate::domain::tools::http::{Answer, Heard, Request};
 use crate::domain::tools::reach::Reach;
@@ -328,20 +328,6 @@ fn fixed(headers: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
         fixed.insert(parsed, value);
     }
     Ok(fixed)
-}
-
-/// An error in words, without its URL, which may carry a key. The innermost says the most.
-fn words(error: reqwest::Error) -> String {
-    use std::error::Error;
-    let error = error.without_url();
-    let mut innermost: &dyn Error = &error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    match innermost.to_string() {
-        same if same == error.to_string() => same,
-        inner => format!("{error}: {inner}"),
-    }
 }
 
 #[cfg(test)]

@@ -5,27 +5,36 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use url::Url;
 
 use super::Allowed;
-use crate::domain::call::{Outcome, Reply, Sighting};
+use crate::domain::call::{Call, Outcome, Reply, Sighting};
 use crate::domain::secret::Secret;
 use crate::domain::tools::http::Request;
 use crate::domain::tools::reach::Reach;
 use crate::domain::tools::work::Task;
 use crate::domain::tools::{Invalid, Source, SourceConfig};
-use crate::wire::SourceAnswer;
+use crate::wire::mcp::{UpstreamSpec, Upstreams};
 use crate::wire::program::Program;
 use crate::wire::reach;
 use crate::wire::rest::Api;
 use crate::wire::sql::{self, Database};
+use crate::wire::{Offered, SourceAnswer, Wire};
+
+/// Most names of tools that a ping tells.
+const MAX_NAMES: usize = 50;
 
 /// What answers for a source.
 pub(super) enum Door {
     Database(Database),
     Api(Box<Api>),
     Program(Box<Program>),
+    Server(Box<Upstreams>),
 }
+
+/// The name of the one server that [`Door::Server`] knows.
+const SERVER: &str = "server";
 
 impl Door {
     /// Opens a source without connecting yet. The error is for people.
@@ -56,7 +65,23 @@ impl Door {
                 let program = Program::new(spec, allowed.watchdog.clone());
                 Ok(Door::Program(Box::new(program)))
             }
-            SourceConfig::Mcp(_) => Err("its tools are not carried out here yet".to_owned()),
+            SourceConfig::Mcp(server) => {
+                let reach = reach_of(source, allowed);
+                let url = Url::parse(&server.url).map_err(|error| error.to_string())?;
+                reach::check(&reach, &url)?;
+                let token = secrets.get("token");
+                let token = token.map(|token| format!("Bearer {}", token.expose()));
+                let token = token.map(|token| ("authorization".to_owned(), token));
+                let fixed = server.headers.clone().into_iter();
+                let headers = fixed.chain(token).collect();
+                let mut spec = UpstreamSpec::http(SERVER, &server.url, headers).within(reach);
+                let bytes = source
+                    .limits
+                    .max_bytes
+                    .and_then(|most| usize::try_from(most).ok());
+                spec.max_answer_bytes = bytes.unwrap_or(spec.max_answer_bytes);
+                Ok(Door::Server(Box::new(Upstreams::new(vec![spec]))))
+            }
         }
     }
 
@@ -70,7 +95,27 @@ impl Door {
                 at_api(api, request, deadline).await
             }
             (Door::Program(program), Task::Run { input, .. }) => program.run(input, deadline).await,
-            (Door::Database(_) | Door::Api(_) | Door::Program(_), _) => {
+            (
+                Door::Server(server),
+                Task::Tell {
+                    tool,
+                    arguments,
+                    enquiry: false,
+                },
+            ) => told_by(server, tool, arguments, deadline).await,
+            (
+                Door::Server(server),
+                Task::Tell {
+                    tool, arguments, ..
+                }
+                | Task::Call {
+                    tool, arguments, ..
+                },
+            ) => {
+                let call = Call::new(SERVER, tool, arguments);
+                server.send(&call, deadline).await
+            }
+            (Door::Database(_) | Door::Api(_) | Door::Program(_) | Door::Server(_), _) => {
                 Reply::NotSent("its source is of another kind by now".to_owned())
             }
         }
@@ -104,6 +149,18 @@ impl Door {
                 },
                 Err(why) => SourceAnswer::not(why),
             },
+            Door::Server(server) => {
+                let began = Instant::now();
+                match server.offered(SERVER, deadline).await {
+                    Ok(tools) => SourceAnswer {
+                        ok: true,
+                        latency_ms: millis(began.elapsed()),
+                        detail: offers(&tools),
+                        advice: Vec::new(),
+                    },
+                    Err(why) => SourceAnswer::not(why),
+                }
+            }
         }
     }
 
@@ -118,7 +175,9 @@ impl Door {
                 Ok(()) => ready("hundi_effects is there"),
                 Err(trouble) => SourceAnswer::not(trouble.to_string()),
             },
-            Door::Api(_) | Door::Program(_) => ready("only databases are prepared"),
+            Door::Api(_) | Door::Program(_) | Door::Server(_) => {
+                ready("only databases are prepared")
+            }
         }
     }
 }
@@ -132,7 +191,7 @@ pub(super) fn refuses(source: &Source, allowed: &Allowed) -> Option<Invalid> {
             sql::refused(file, &allowed.sqlite_dirs).and_then(|why| wrong("/config/path", why))
         }
         SourceConfig::Rest(api) => {
-            let reach = reach_of(api.allow_private, allowed);
+            let reach = reach_of(source, allowed);
             let refused =
                 |at: &str, url: &str| forbidden(&reach, url).and_then(|why| wrong(at, why));
             refused("/config/base_url", &api.base_url).or_else(|| {
@@ -141,7 +200,7 @@ pub(super) fn refuses(source: &Source, allowed: &Allowed) -> Option<Invalid> {
             })
         }
         SourceConfig::Mcp(server) => {
-            let reach = reach_of(server.allow_private, allowed);
+            let reach = reach_of(source, allowed);
             forbidden(&reach, &server.url).and_then(|why| wrong("/config/url", why))
         }
         SourceConfig::Program(named) => match allowed.programs.contains_key(&named.program) {
@@ -152,7 +211,12 @@ pub(super) fn refuses(source: &Source, allowed: &Allowed) -> Option<Invalid> {
 }
 
 /// What a source may reach that does, or does not, ask for private addresses.
-pub(super) fn reach_of(asks_for_private: bool, allowed: &Allowed) -> Reach {
+pub(super) fn reach_of(source: &Source, allowed: &Allowed) -> Reach {
+    let asks_for_private = match &source.config {
+        SourceConfig::Rest(api) => api.allow_private,
+        SourceConfig::Mcp(server) => server.allow_private,
+        SourceConfig::Postgres(_) | SourceConfig::Sqlite(_) | SourceConfig::Program(_) => false,
+    };
     match asks_for_private {
         true => Reach::with_private(&allowed.private),
         false => Reach::public(),
@@ -171,6 +235,33 @@ fn no_program(name: &str) -> String {
 
 fn millis(latency: Duration) -> Option<u64> {
     u64::try_from(latency.as_millis()).ok()
+}
+
+/// What a server offers, for whoever writes tools for it.
+fn offers(tools: &[Offered]) -> String {
+    let names = tools.iter().take(MAX_NAMES).map(|tool| tool.name.as_str());
+    let names = names.collect::<Vec<_>>().join(", ");
+    let names: String = names.chars().filter(|c| !c.is_control()).collect();
+    match tools.len() {
+        0 => "it offers no tools".to_owned(),
+        count => format!("it offers {count} tools: {names}"),
+    }
+}
+
+/// Where nothing but time was missing, a call that only reads is told so.
+async fn told_by(server: &Upstreams, tool: &str, arguments: &Value, deadline: Duration) -> Reply {
+    let until = Instant::now() + deadline;
+    let call = Call::new(SERVER, tool, arguments);
+    let reply = server.send(&call, deadline).await;
+    match &reply {
+        Reply::Lost(why) if Instant::now() >= until => refused("timeout", why),
+        Reply::Result { .. }
+        | Reply::RpcError { .. }
+        | Reply::TurnedAway { .. }
+        | Reply::NotSent(_)
+        | Reply::TooLarge { .. }
+        | Reply::Lost(_) => reply,
+    }
 }
 
 async fn at_api(api: &Api, request: &Request, deadline: Duration) -> Reply {
@@ -206,9 +297,11 @@ async fn in_database(database: &Database, task: &Task, deadline: Duration) -> Re
             Ok(mark) => seen(mark.sighting()),
             Err(trouble) => Reply::Lost(trouble.to_string()),
         },
-        Task::Ask { .. } | Task::Act { .. } | Task::Run { .. } => {
-            Reply::NotSent("a database does not do this".to_owned())
-        }
+        Task::Ask { .. }
+        | Task::Act { .. }
+        | Task::Run { .. }
+        | Task::Tell { .. }
+        | Task::Call { .. } => Reply::NotSent("a database does not do this".to_owned()),
     }
 }
 
