@@ -1,6 +1,9 @@
 //! The console over HTTP: who gets in, what a form needs, and that a decision is about what was seen.
 //! What only a browser shows is in `console/browser.rs`.
 
+mod browser;
+mod driver;
+mod passkeys;
 mod visitor;
 
 use reqwest::StatusCode;
@@ -10,7 +13,7 @@ use crate::support::server::Server;
 use visitor::Visitor;
 
 /// A held payment of the first agent.
-pub(super) async fn held(server: &Server, amount: i64, to: &str) -> String {
+async fn held(server: &Server, amount: i64, to: &str) -> String {
     let admin = &server.admin_key;
     let policy = json!({"require_approval_above": 1_000});
     let path = "/v1/agents/agent-1/policy";
@@ -24,6 +27,22 @@ pub(super) async fn held(server: &Server, amount: i64, to: &str) -> String {
     let answer: Value = sent.await.unwrap().json().await.unwrap();
     assert_eq!(answer["status"], "held", "{answer}");
     answer["proposal_id"].as_str().unwrap().to_owned()
+}
+
+/// What the first admin is answered over REST.
+async fn admin(server: &Server, method: reqwest::Method, path: &str, body: Value) -> Value {
+    let sent = server
+        .http
+        .request(method.clone(), format!("{}{path}", server.url));
+    let sent = sent.bearer_auth(&server.admin_key);
+    let sent = match method == reqwest::Method::DELETE {
+        true => sent,
+        false => sent.json(&body),
+    };
+    let answer = sent.send().await.unwrap();
+    let (status, text) = (answer.status(), answer.text().await.unwrap());
+    assert!(status.is_success(), "{path}: {text}");
+    serde_json::from_str(&text).unwrap()
 }
 
 async fn state(server: &Server, id: &str) -> String {
@@ -169,7 +188,7 @@ async fn what_is_signed_off_is_what_was_seen() {
 }
 
 #[tokio::test]
-async fn a_session_ends_when_its_holder_says_so_and_when_the_key_ends() {
+async fn a_session_ends_when_its_holder_says_so_and_when_the_person_is_gone() {
     let server = Server::start().await;
     let visitor = Visitor::signed_in(&server).await;
     let token = visitor.token("/console").await;
@@ -182,19 +201,39 @@ async fn a_session_ends_when_its_holder_says_so_and_when_the_key_ends() {
     assert_eq!(out.status, StatusCode::SEE_OTHER);
     assert_eq!(visitor.get("/console").await.status, StatusCode::SEE_OTHER);
 
-    let server = Server::start().await;
-    let visitor = Visitor::signed_in(&server).await;
-    let key = server.admin_key.split('_').nth(1).unwrap();
-    let ended = server.http.delete(format!("{}/v1/keys/{key}", server.url));
+    // Whoever is removed is out, and until then may do what their roles say.
+    let id = held(&server, 5_000, "acct_1").await;
+    let ravi = json!({"name": "Ravi", "roles": ["auditor"]});
+    let ravi = admin(&server, reqwest::Method::POST, "/v1/people", ravi).await;
+    let path = format!("/v1/people/{}", ravi["id"].as_str().unwrap());
+    let link = admin(
+        &server,
+        reqwest::Method::POST,
+        &format!("{path}/link"),
+        json!({}),
+    )
+    .await;
+    let visitor = Visitor::by(&server, link["link"].as_str().unwrap()).await;
+    let hold = format!("/console/approvals/{id}");
+    let page = visitor.get(&hold).await;
+    assert_eq!(page.status, StatusCode::OK);
     assert!(
-        ended
-            .bearer_auth(&server.admin_key)
-            .send()
-            .await
-            .unwrap()
-            .status()
-            .is_success()
+        !page.text.contains("value=\"approve_proposal\""),
+        "no button for what is refused"
     );
+    let token = visitor.token(&hold).await;
+    let approve = [
+        ("op", "approve_proposal"),
+        ("proposal_id", &id),
+        ("token", &token),
+    ];
+    assert_eq!(
+        visitor.post(&hold, &approve).await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(state(&server, &id).await, "held");
+    admin(&server, reqwest::Method::DELETE, &path, json!({})).await;
+    // The node that removed them knows at once.
     assert_eq!(visitor.get("/console").await.status, StatusCode::SEE_OTHER);
 }
 

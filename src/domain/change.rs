@@ -518,6 +518,19 @@ impl Change {
         self
     }
 
+    /// The same change, whose last record tells one thing more.
+    pub fn telling(mut self, name: &str, value: Value) -> Self {
+        if let Some(record) = Arc::make_mut(&mut self.rows).records.last_mut() {
+            if record.detail.is_null() {
+                record.detail = Value::Object(serde_json::Map::new());
+            }
+            if let Some(detail) = record.detail.as_object_mut() {
+                detail.insert(name.to_owned(), value);
+            }
+        }
+        self
+    }
+
     /// A clear yes: posts what the provider settled.
     pub fn confirm(
         proposal: &Proposal,

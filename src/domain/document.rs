@@ -147,21 +147,25 @@ fn spelt(value: &impl Serialize) -> Value {
 
 /// The kinds whose [`Document::CACHED`] is `false`, for stores, which see names and no types.
 pub const NEVER_CACHED: [&str; 20] = [
+pub const NEVER_CACHED: [&str; 21] = [
     "bank_payout",
     "borrowed_reference",
     "button",
     "card",
     "case",
     "case_seen",
+    "challenge",
     "errand",
     "head",
     "login_link",
     "model_request",
     "model_request_key",
+    "passkey",
     "payment_mark",
     "poll",
     "seal",
     "session",
+    "signed_statement",
     "spool",
     "tile",
     "webhook",

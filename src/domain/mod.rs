@@ -36,6 +36,7 @@ pub mod roles;
 pub mod rules;
 pub mod schema;
 pub mod secret;
+pub mod signed;
 pub mod statement;
 pub mod strict;
 pub mod time;

@@ -89,12 +89,17 @@ impl Statement {
     /// What a passkey signs: bound to this kind of document, so that nothing else that is ever
     /// signed can be taken for an approval.
     pub fn challenge(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(KIND.as_bytes());
-        hash.update([0]);
-        hash.update(self.text().as_bytes());
-        hash.finalize().into()
+        challenge_of(self.text())
     }
+}
+
+/// What a passkey signs for a statement of this text.
+pub fn challenge_of(text: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(KIND.as_bytes());
+    hash.update([0]);
+    hash.update(text.as_bytes());
+    hash.finalize().into()
 }
 
 fn amount(effective: &Effective) -> Value {

@@ -111,6 +111,7 @@ impl Server {
             closing: closing.clone(),
         };
         let rest = http::routes(app.broker.clone(), options.clone());
+        app.broker.set_public_origin(public.origin());
         let seen = console::Options {
             public: public.clone(),
             settings: config.rows().iter().map(setting).collect(),
@@ -160,7 +161,7 @@ impl Server {
         };
         let access = &self.app.broker.access;
         let admin = access.authenticate(&first.admin_key).await?;
-        let (text, _) = access.link_for(&admin).await?;
+        let (text, _) = access.link_for(&admin, first.admin.as_str()).await?;
         Ok(Some(format!("{}/console/sign-in?link={text}", self.public)))
     }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::support::server::Server;
 
 /// Every page that needs no name in its address.
-pub const PAGES: [&str; 12] = [
+pub const PAGES: [&str; 14] = [
     "/console",
     "/console/approvals",
     "/console/proposals",
@@ -19,8 +19,10 @@ pub const PAGES: [&str; 12] = [
     "/console/tools",
     "/console/tools/new",
     "/console/sources",
+    "/console/access",
     "/console/audit",
     "/console/keys",
+    "/console/people",
     "/console/me",
     "/console/settings",
 ];
@@ -71,7 +73,18 @@ impl Visitor {
 
     /// Whoever the first start's link is for.
     pub async fn signed_in(server: &Server) -> Self {
+        Self::new(server).inside().await
+    }
+
+    /// Whoever this link is for.
+    pub async fn by(server: &Server, link: &str) -> Self {
         let mut visitor = Self::new(server);
+        visitor.link = link.strip_prefix(&visitor.origin).unwrap().to_owned();
+        visitor.inside().await
+    }
+
+    async fn inside(self) -> Self {
+        let mut visitor = self;
         let entered = visitor.enter().await;
         let cookie = entered.cookie.expect(&entered.text);
         visitor.cookie = Some(cookie.split(';').next().unwrap().to_owned());
@@ -85,6 +98,10 @@ impl Visitor {
             .no_proxy()
             .redirect(redirect::Policy::none());
         client.build().unwrap()
+    }
+
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     pub fn link(&self) -> String {

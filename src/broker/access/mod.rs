@@ -8,6 +8,7 @@ mod key_cache;
 pub mod keys;
 pub mod orgs;
 pub mod owner;
+pub mod passkeys;
 pub mod peers;
 pub mod people;
 pub mod rules;

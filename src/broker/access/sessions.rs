@@ -10,12 +10,13 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::Access;
-use crate::broker::core::{Trouble, failed};
+use crate::broker::core::{Trouble, failed, forbidden};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, DocWrite, Record};
 use crate::domain::document::{Document, Stored};
 use crate::domain::ids::{OrgId, hex, unhex};
-use crate::domain::principal::Principal;
+use crate::domain::person::PersonId;
+use crate::domain::principal::{Principal, Right};
 use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
 
@@ -36,6 +37,8 @@ const MAX_BROWSER: usize = 120;
 pub enum Holder {
     /// The holder of this API key, by its public half.
     Key(String),
+    /// This person.
+    Person(PersonId),
 }
 
 /// A link that was not used yet. Named by its hash; belongs to the default organisation, because
@@ -112,18 +115,23 @@ struct Fresh {
 }
 
 impl Access {
-    /// Makes a link that signs in as `who`, the holder of a key: the text that opens it, and when
-    /// it ends.
-    pub async fn link_for(&self, who: &Principal) -> Result<(String, Timestamp), Trouble> {
-        let key = who
-            .id
-            .strip_prefix("key:")
-            .ok_or(Trouble::NotFound("key"))?;
+    /// Makes a link that signs in as this person, by id or name: for whoever administers. The text
+    /// that opens it, and when it ends.
+    pub async fn link_for(
+        &self,
+        who: &Principal,
+        named: &str,
+    ) -> Result<(String, Timestamp), Trouble> {
+        if !who.may(Right::Administer) {
+            return Err(forbidden(who));
+        }
+        let person = self.person(who, named).await?.id;
+        let holder = Holder::Person(person);
         let now = self.ports().ambient.now();
         let fresh = self.fresh();
         let link = Link {
             org: who.org.clone(),
-            holder: Holder::Key(key.to_owned()),
+            holder,
             made_by: who.id.clone(),
             expires_at: now.plus_secs(LINK_SECS),
         };
@@ -164,7 +172,7 @@ impl Access {
     }
 
     /// Begins a session, with what else is written. `None` where somebody else did at that moment.
-    async fn let_in(
+    pub(super) async fn let_in(
         &self,
         who: Principal,
         org: OrgId,
@@ -280,12 +288,17 @@ impl Access {
     }
 
     /// Whom this stands for now, if anybody.
-    async fn standing(&self, org: &OrgId, holder: &Holder) -> Result<Option<Principal>, Trouble> {
+    pub(super) async fn standing(
+        &self,
+        org: &OrgId,
+        holder: &Holder,
+    ) -> Result<Option<Principal>, Trouble> {
         match holder {
             Holder::Key(id) => {
                 let known = self.key_cache().fresh(&*self.ports().store, id).await?;
                 Ok(known.standing(id).filter(|who| who.org == *org))
             }
+            Holder::Person(id) => self.person_now(org, id).await,
         }
     }
 
@@ -295,7 +308,7 @@ impl Access {
         Fresh { text, name }
     }
 
-    async fn apply_documents(
+    pub(super) async fn apply_documents(
         &self,
         docs: Vec<DocWrite>,
         records: Vec<Record>,
@@ -310,10 +323,19 @@ impl Access {
 }
 
 impl Holder {
+    /// As whom somebody is known here; nobody where they can have no session.
+    pub(super) fn of(who: &Principal) -> Option<Self> {
+        match who.id.strip_prefix("key:") {
+            Some(key) => Some(Holder::Key(key.to_owned())),
+            None => who.person.clone().map(Holder::Person),
+        }
+    }
+
     /// What records call it.
     fn principal(&self) -> String {
         match self {
             Holder::Key(id) => format!("key:{id}"),
+            Holder::Person(id) => format!("person:{id}"),
         }
     }
 }

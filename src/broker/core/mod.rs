@@ -17,7 +17,7 @@ pub(in crate::broker) mod snapshot;
 mod trouble;
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use ports::{Keys, ModelPorts, Ports, Sampler};
 pub use request::{
@@ -43,6 +43,7 @@ pub struct State {
     memory: memory::Memory,
     load: load::Load,
     places: places::Places,
+    origin: OnceLock<String>,
 }
 
 impl Deref for Core {
@@ -65,7 +66,19 @@ impl Core {
             memory,
             load,
             places,
+            origin: OnceLock::new(),
         }))
+    }
+
+    /// Says under which origin browsers find the console. Known once the server listens; the first
+    /// word counts.
+    pub fn set_public_origin(&self, origin: &str) {
+        self.origin.get_or_init(|| origin.to_owned());
+    }
+
+    /// That origin, where there is a console.
+    pub fn public_origin(&self) -> Option<&str> {
+        self.origin.get().map(String::as_str)
     }
 
     /// The ports it was built from.

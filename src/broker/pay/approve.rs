@@ -6,6 +6,7 @@
 use super::Pay;
 use super::people::gave;
 use super::reconcile::notice;
+use super::statement::{Proof, Seen};
 use crate::broker::core::measure::{self, Timer};
 use crate::broker::core::{Proposed, Trouble, Word};
 use crate::domain::call::Receipt;
@@ -14,6 +15,9 @@ use crate::domain::ids::ProposalId;
 use crate::domain::notice::NoticeKind;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::proposal::{Approval, Ending, Proposal, State};
+use crate::domain::signed::FIELD;
+use crate::domain::statement::Verdict;
+use crate::domain::webauthn::Assertion;
 use crate::store::ApplyError;
 
 /// How often a decision is tried when others write the same proposal.
@@ -25,6 +29,27 @@ impl Pay {
     /// One more person agrees. The answer shows the proposal as it then stands, without a token:
     /// that goes to the proposer alone.
     pub async fn approve(&self, who: &Principal, id: ProposalId) -> Result<Proposed, Trouble> {
+        self.approve_with(who, id, None).await
+    }
+
+    /// The same, signed with a passkey: what was signed is in the record of it.
+    pub async fn approve_signed(
+        &self,
+        who: &Principal,
+        id: ProposalId,
+        seen: &Seen,
+        given: &Assertion,
+    ) -> Result<Proposed, Trouble> {
+        let proof = self.proof(who, id, Verdict::Approve, seen, given).await?;
+        self.approve_with(who, id, Some(&proof)).await
+    }
+
+    async fn approve_with(
+        &self,
+        who: &Principal,
+        id: ProposalId,
+        proof: Option<&Proof>,
+    ) -> Result<Proposed, Trouble> {
         needs(who, Right::Decide)?;
         let marks = self.marks_of(who).await?;
         let proposer = self.visible(who, id).await?.fixed.proposer.clone();
@@ -57,7 +82,10 @@ impl Pay {
                 };
                 let words = format!("approved by {}", who.name);
                 let told = notice(proposal, NoticeKind::Decided, now, &words);
-                Change::approve(proposal, approval, Some(told)).map_err(wrong_state)
+                let approved = Change::approve(proposal, approval, Some(told));
+                approved
+                    .map(|(change, next)| (proven(change, proof), next))
+                    .map_err(wrong_state)
             })
             .await?;
         self.execute_if_asked(&approved).await;
@@ -71,12 +99,38 @@ impl Pay {
         id: ProposalId,
         reason: &str,
     ) -> Result<Proposed, Trouble> {
+        self.reject_with(who, id, reason, None).await
+    }
+
+    /// The same, signed with a passkey.
+    pub async fn reject_signed(
+        &self,
+        who: &Principal,
+        id: ProposalId,
+        reason: &str,
+        seen: &Seen,
+        given: &Assertion,
+    ) -> Result<Proposed, Trouble> {
+        let proof = self.proof(who, id, Verdict::Reject, seen, given).await?;
+        self.reject_with(who, id, reason, Some(&proof)).await
+    }
+
+    async fn reject_with(
+        &self,
+        who: &Principal,
+        id: ProposalId,
+        reason: &str,
+        proof: Option<&Proof>,
+    ) -> Result<Proposed, Trouble> {
         needs(who, Right::Decide)?;
         self.decide_on(who, id, |proposal| {
             let ending = self.ending(who, reason);
             let words = format!("rejected by {}", who.name);
             let told = notice(proposal, NoticeKind::Decided, ending.at, &words);
-            Change::reject(proposal, ending, Some(told)).map_err(wrong_state)
+            let rejected = Change::reject(proposal, ending, Some(told));
+            rejected
+                .map(|(change, next)| (proven(change, proof), next))
+                .map_err(wrong_state)
         })
         .await
         .map(shown)
@@ -181,6 +235,16 @@ pub fn needs(who: &Principal, right: Right) -> Result<(), Trouble> {
         Ok(())
     } else {
         Err(Trouble::Forbidden { roles: who.roles })
+    }
+}
+
+/// A change that tells of the signature it was made with, and uses it up.
+fn proven(change: Change, proof: Option<&Proof>) -> Change {
+    match proof {
+        Some(proof) => change
+            .noting(proof.used.clone())
+            .telling(FIELD, serde_json::json!(proof.signed)),
+        None => change,
     }
 }
 

@@ -126,6 +126,10 @@ listed! {
         PersonChanged = "person_changed",
         /// A person was removed.
         PersonDeleted = "person_deleted",
+        /// Somebody added a passkey.
+        PasskeyAdded = "passkey_added",
+        /// Somebody took a passkey away.
+        PasskeyRemoved = "passkey_removed",
         /// A token key was made.
         TokenKeyCreated = "token_key_created",
         /// A token key seals no more.

@@ -25,6 +25,7 @@ pub fn verify(text: &[u8], pins: &[PublicKey]) -> Option<Report> {
     let mut report = Report {
         records: 0,
         heads: 0,
+        approvals: 0,
         head: None,
         key: None,
         pinned: !pins.is_empty(),

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::super::canonical::Canonical;
 use super::super::merkle::{Frontier, NodeHash};
+use super::super::signed;
 use super::super::strict;
 use super::export::FORMAT;
 use super::log::Leaf;
@@ -24,6 +25,9 @@ use super::{PublicKey, SignedHead};
 
 /// Longest line read, its end included; ours stay far below. More is not one of our files.
 const MAX_LINE: usize = strict::MAX_BYTES + 2;
+
+/// Stands in every record with a signed decision.
+const MAY_BE_SIGNED: &str = "\"signed\"";
 
 /// Every field of a line that names a key.
 const KEY_FIELDS: [&str; 4] = ["format", "key_id", "org", "public_key"];
@@ -59,6 +63,8 @@ pub enum Damage {
     UnknownLine,
     /// Nothing in the file is signed.
     NoHead,
+    /// A decision that says it was signed with a passkey was not, or says something else.
+    BadApproval,
 }
 
 impl Damage {
@@ -74,6 +80,7 @@ impl Damage {
             Damage::BadSignature => "bad_signature",
             Damage::UnknownLine => "unknown_line",
             Damage::NoHead => "no_head",
+            Damage::BadApproval => "bad_approval",
         }
     }
 }
@@ -98,6 +105,8 @@ pub struct Report {
     pub records: u64,
     /// Heads whose signature and root were checked.
     pub heads: u64,
+    /// Decisions signed with a passkey, each checked.
+    pub approvals: u64,
     /// The newest head that holds.
     pub head: Option<SignedHead>,
     /// The key that signed it.
@@ -161,6 +170,7 @@ pub struct Verifier {
     missing: Option<Leaf>,
     /// The file spells records in its own way; then each is brought into canonical form first.
     respelled: bool,
+    approvals: u64,
     bad: Option<Bad>,
 }
 
@@ -193,6 +203,7 @@ impl Verifier {
             stranger: None,
             missing: None,
             respelled: false,
+            approvals: 0,
             bad: None,
         }
     }
@@ -209,6 +220,7 @@ impl Verifier {
             if as_sealed && self.stranger.is_none() {
                 self.expected.pop_front();
                 self.records += 1;
+                self.approval(text);
                 return;
             }
         }
@@ -220,7 +232,27 @@ impl Verifier {
             }
             Some(Line::Key(value)) => self.key(&value),
             Some(Line::Head(head, leaves)) => self.head(head, leaves),
-            Some(Line::Record { seq, hash }) => self.record(seq, hash),
+            Some(Line::Record { seq, hash }) => {
+                self.record(seq, hash);
+                self.approval(text);
+            }
+        }
+    }
+
+    /// Checks a record's signature, where it may have one: most do not, and are not even parsed.
+    fn approval(&mut self, text: &[u8]) {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        if !text.contains(MAY_BE_SIGNED) {
+            return;
+        }
+        let record = strict::parse(text.as_bytes()).unwrap_or_default();
+        match signed::check(&record) {
+            Ok(true) => self.approvals += 1,
+            Ok(false) => {}
+            Err(why) => {
+                let seq = record["seq"].as_i64();
+                self.fail(Damage::BadApproval, seq, self.line, why);
+            }
         }
     }
 
@@ -239,6 +271,7 @@ impl Verifier {
         Report {
             records: self.records,
             heads: self.heads,
+            approvals: self.approvals,
             key: key.copied(),
             head: self.best,
             pinned: !self.pins.is_empty(),

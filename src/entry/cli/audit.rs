@@ -400,6 +400,7 @@ fn tell(report: &Report, json: Json, out: &mut dyn Write) -> Result<(), Failure>
                 "ok": report.ok(),
                 "records": report.records,
                 "heads": report.heads,
+                "signed_approvals": report.approvals,
                 "tree_size": head.map(|head| head.tree_size),
                 "root_hash": head.map(|head| head.root_hash),
                 "key_id": report.key.map(|key| key.id()),

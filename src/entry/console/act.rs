@@ -1,12 +1,14 @@
 //! A form that was sent: one operation, with the reader's rights, under its REST names.
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::response::Response;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
+use super::Console;
 use super::ask::Ask;
-use super::door::see;
+use super::door::{admit, see};
 use super::form::Form;
 use crate::broker::Trouble;
 use crate::entry::operations::{self, Operation};
@@ -64,11 +66,35 @@ pub(super) fn is_ours(ask: &Ask, form: &Form) -> bool {
     bool::from(token.as_bytes().ct_eq(given.as_bytes()))
 }
 
+/// Who asks and what was sent, where a form goes to an address of its own; else the answer that ends
+/// it.
+pub(super) async fn own_form(
+    console: &Console,
+    request: Request,
+    page: &'static str,
+) -> Result<(Ask, Form), Box<Response>> {
+    let (mut parts, body) = request.into_parts();
+    let ask = admit(page, console, &mut parts).await?;
+    let form = match Form::read(body).await {
+        Ok(form) if is_ours(&ask, &form) => Ok(form),
+        Ok(_) => Err(not_ours()),
+        Err(trouble) => Err(trouble),
+    };
+    match form {
+        Ok(form) => Ok((ask, form)),
+        Err(trouble) => Err(Box::new(ask.failed(&trouble))),
+    }
+}
+
+fn not_ours() -> Trouble {
+    let words = "this form is not of this session; load the page again and repeat";
+    Trouble::InvalidRequest(words.to_owned())
+}
+
 /// What was made, if it is to be shown; nothing if the page is to be looked at anew.
 async fn carry_out(ask: &Ask, form: &Form) -> Result<Option<Value>, Trouble> {
     if !is_ours(ask, form) {
-        let words = "this form is not of this session; load the page again and repeat";
-        return Err(Trouble::InvalidRequest(words.to_owned()));
+        return Err(not_ours());
     }
     let name = form.get("op").unwrap_or_default();
     let operation = operations::named(name).ok_or(Trouble::NotFound("operation"))?;

@@ -14,6 +14,7 @@ use super::frame::{Frame, Shown};
 use super::rows::{Finding, Row, payee, rows};
 use super::show;
 use crate::broker::Trouble;
+use crate::broker::access::passkeys::Page;
 
 /// Most holds on one page.
 const PAGE: u32 = 200;
@@ -65,7 +66,13 @@ struct Hold {
     text: String,
     digest: String,
     asked_at: String,
+    challenge: String,
+    rp_id: String,
+    /// The reader's own, by id.
+    passkeys: String,
     given: Vec<String>,
+    /// The reader wrote the policy that decided.
+    own_rule: bool,
     ending: Option<Ending>,
     of_agent: Vec<Row>,
     of_payee: Vec<Row>,
@@ -113,6 +120,8 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
     };
     let of_agent = others(rows(&past, ask.lang));
     let of_payee = others(same_payee(&ask, &statement).await?);
+    let passkeys = ask.broker().access.passkeys(&ask.seat.who).await?;
+    let passkeys: Vec<String> = passkeys.into_iter().map(|one| one.id).collect();
     let state = stands["state"].as_str().unwrap_or_default().to_owned();
     let given = stands["approval"]["by"].as_array().into_iter().flatten();
     Shown::of(&Hold {
@@ -122,7 +131,11 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         bytes: URL_SAFE_NO_PAD.encode(text.as_bytes()),
         digest: answer["digest"].as_str().unwrap_or_default().to_owned(),
         asked_at: answer["asked_at"].as_str().unwrap_or_default().to_owned(),
+        challenge: answer["challenge"].as_str().unwrap_or_default().to_owned(),
+        rp_id: Page::of(ask.seat.console.public.origin()).party.to_owned(),
+        passkeys: passkeys.join(" "),
         given: given.map(show::plain).collect(),
+        own_rule: own_rule(&ask, &statement).await?,
         ending: Ending::deserialize(&stands["ending"])
             .ok()
             .map(|ending| Ending {
@@ -137,6 +150,20 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         of_agent,
         of_payee,
     })
+}
+
+/// Whether the reader wrote the version of the policy that decided: then two of the three parts
+/// are played by one person, and they should know.
+async fn own_rule(ask: &Ask, statement: &Value) -> Result<bool, Trouble> {
+    let named = json!({"agent": statement["agent_id"]});
+    let told = match ask.ask("policy_versions", named).await {
+        Ok(told) => told,
+        Err(Trouble::NotFound(_)) => return Ok(false),
+        Err(trouble) => return Err(trouble),
+    };
+    let mut versions = told["versions"].as_array().into_iter().flatten();
+    let decided = versions.find(|one| one["version"] == statement["policy_version"]);
+    Ok(decided.is_some_and(|one| one["by"] == ask.seat.who.id.as_str()))
 }
 
 /// What was proposed lately for the same account.

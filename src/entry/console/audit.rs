@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::ask::Ask;
@@ -18,6 +19,7 @@ use super::proposals::next_page;
 use super::{Console, frame, show};
 use crate::broker::Trouble;
 use crate::domain::audit::names::Decision;
+use crate::domain::audit::verify::Verifier;
 use crate::entry::operations::Body as Told;
 
 const PAGE: u32 = 100;
@@ -37,6 +39,16 @@ struct List {
     query: String,
     head: Option<Head>,
     proof: Option<Proof>,
+    checked: Option<Checked>,
+}
+
+/// What looking over the whole log found.
+struct Checked {
+    ok: bool,
+    records: u64,
+    heads: u64,
+    approvals: u64,
+    detail: String,
 }
 
 impl List {
@@ -94,6 +106,10 @@ pub(super) async fn list(ask: Arc<Ask>) -> Result<Shown, Trouble> {
     let given = given.map(|name| (*name, ask.query(name).unwrap_or_default().to_owned()));
     let given: Vec<_> = given.collect();
     let proof = proof(&ask).await?;
+    let checked = match ask.query("verify") {
+        Some(_) if ask.may("audit_head") => Some(check(&ask).await?),
+        Some(_) | None => None,
+    };
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(given.iter().filter(|(_, value)| !value.is_empty()));
     Shown::of(&List {
@@ -102,6 +118,7 @@ pub(super) async fn list(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         next: next_page(&ask, &FILTERS, "before", &answer["next_before"]),
         query: query.finish(),
         proof,
+        checked,
         head: head.as_ref().map(|head| Head {
             size: show::plain(&head["tree_size"]),
             root: show::plain(&head["root_hash"]),
@@ -130,6 +147,32 @@ fn read(record: &Value, ask: &Ask) -> Record {
             _ => String::new(),
         },
     }
+}
+
+/// Looks over the whole sealed log as `hundi audit verify` does, with the key of this server.
+async fn check(ask: &Ask) -> Result<Checked, Trouble> {
+    let answer = ask.answer("list_audit", json!({"format": "jsonl"})).await?;
+    let key = ask.broker().audit.audit_public_key();
+    let mut verifier = Verifier::new(&key.into_iter().collect::<Vec<_>>());
+    let mut rest = String::new();
+    if let Told::Stream(_, mut chunks) = answer.body {
+        while let Some(chunk) = chunks.next().await {
+            rest.push_str(&chunk.map_err(|_| Trouble::StoreUnavailable)?);
+            while let Some(end) = rest.find('\n') {
+                verifier.line(&rest.as_bytes()[..end]);
+                rest.drain(..=end);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let report = verifier.finish();
+    Ok(Checked {
+        ok: report.ok(),
+        records: report.records,
+        heads: report.heads,
+        approvals: report.approvals,
+        detail: report.first_bad.map(|bad| bad.detail).unwrap_or_default(),
+    })
 }
 
 /// The proof of one record, where one was asked for.

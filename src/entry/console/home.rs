@@ -10,6 +10,7 @@ use super::ask::Ask;
 use super::frame::{Frame, Shown};
 use super::rows::{Row, rows};
 use super::show;
+use super::today::{self, Need, Today};
 use crate::broker::Trouble;
 use crate::domain::facts::FreezeScope;
 
@@ -25,6 +26,8 @@ struct Home {
     doubts: Vec<Row>,
     frozen: Vec<Frozen>,
     scopes: [&'static str; 5],
+    today: Today,
+    needs: Vec<Need>,
     may_freeze: bool,
     may_unfreeze: bool,
 }
@@ -49,6 +52,8 @@ pub(super) async fn show(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         more_held: held["next_cursor"].is_string(),
         doubts: rows(&doubts, ask.lang),
         frozen: frozen(&ask).await?,
+        today: today::read(&ask).await?,
+        needs: today::needs(&ask).await?,
         scopes: FreezeScope::ALL.map(FreezeScope::name),
         may_freeze: ask.may("freeze"),
         may_unfreeze: ask.may("unfreeze"),

@@ -17,6 +17,14 @@ struct Me {
     id: String,
     org: String,
     sessions: Vec<Line>,
+    passkeys: Vec<Passkey>,
+}
+
+struct Passkey {
+    id: String,
+    name: String,
+    made: String,
+    used: Option<String>,
 }
 
 struct Line {
@@ -42,7 +50,15 @@ pub(super) async fn show(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         seen: session.seen_at.to_string(),
         id: session.id,
     };
+    let passkeys = ask.broker().access.passkeys(&ask.seat.who).await?;
+    let passkeys = passkeys.into_iter().map(|one| Passkey {
+        name: show::seen(&one.name),
+        made: one.created_at.to_string(),
+        used: one.used_at.map(|at| at.to_string()),
+        id: one.id,
+    });
     Shown::of(&Me {
+        passkeys: passkeys.collect(),
         sessions: sessions.into_iter().map(line).collect(),
         id: show::seen(&ask.seat.who.id),
         org: ask.seat.who.org.to_string(),

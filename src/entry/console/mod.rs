@@ -8,6 +8,7 @@
 //!
 //! Who may sign in, and what a session is, is `broker/access/sessions`.
 
+mod access;
 mod act;
 mod agents;
 mod approvals;
@@ -24,12 +25,15 @@ mod keys;
 mod knocks;
 mod live;
 mod me;
+mod passkeys;
+mod people;
 mod proposals;
 mod rows;
 mod settings;
 mod show;
 mod sign_in;
 mod sources;
+mod today;
 mod tools;
 mod words;
 
@@ -56,6 +60,8 @@ pub struct Inner {
     settings: Arc<[Setting]>,
     closing: CancellationToken,
     knocks: knocks::Knocks,
+    /// Who asks for challenges, which anybody may.
+    asking: knocks::Knocks,
 }
 
 /// What the console is told of the server it is in.
@@ -83,11 +89,17 @@ pub fn routes(broker: Broker, options: Options) -> Router {
         public: options.public,
         settings: options.settings.into(),
         closing: options.closing,
-        knocks: knocks::Knocks::default(),
+        knocks: knocks::Knocks::new(knocks::WRONG),
+        asking: knocks::Knocks::new(knocks::ASKED),
     }));
     Router::new()
         .merge(pages())
         .route("/console/sign-in", get(sign_in::show).post(sign_in::enter))
+        .route("/console/sign-in/challenge", post(passkeys::begin_sign_in))
+        .route("/console/sign-in/passkey", post(passkeys::sign_in))
+        .route("/console/passkeys", post(passkeys::add))
+        .route("/console/passkeys/challenge", post(passkeys::begin_adding))
+        .route("/console/passkeys/remove", post(passkeys::remove))
         .route("/console/sign-out", post(sign_in::leave))
         .route(
             "/console/sign-out-everywhere",
@@ -121,8 +133,10 @@ fn pages() -> Router<Console> {
         .route("/console/tools/{name}/test", page("tools", tools::one))
         .route("/console/tools/{name}/edit", page("tools", tools::edit))
         .route("/console/sources", page("sources", sources::list))
+        .route("/console/access", page("access", access::list))
         .route("/console/audit", page("audit", audit::list))
         .route("/console/keys", page("keys", keys::list))
+        .route("/console/people", page("people", people::list))
         .route("/console/me", page("me", me::show))
         .route("/console/settings", page("settings", settings::show))
 }

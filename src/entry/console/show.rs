@@ -146,6 +146,12 @@ pub(super) fn plain(value: &Value) -> String {
     }
 }
 
+/// A document over several lines, with what hides as JSON escapes.
+pub(super) fn pretty(value: &Value) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    visible::plain_json(&text)
+}
+
 /// The leaves of a document, each with its dotted path.
 pub(super) fn leaves(value: &Value) -> Vec<(String, String)> {
     let mut out = Vec::new();

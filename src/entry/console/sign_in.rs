@@ -12,13 +12,11 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::Console;
-use super::act::{is_ours, is_page};
-use super::ask::{Ask, Seat};
+use super::act::{is_page, own_form};
 use super::door::{LANGUAGE, SESSION, html, see, signed_in};
 use super::form::Form;
 use super::frame::{Flash, Frame, alone};
 use super::words::Lang;
-use crate::broker::Trouble;
 use crate::broker::access::sessions::LIFE_SECS;
 use crate::entry::http::Peer;
 
@@ -70,6 +68,11 @@ fn page(
     }
 }
 
+/// The page again, with what was wrong.
+pub(super) fn refused(lang: Lang, uri: &Uri, words: &str, status: u16) -> Response {
+    page(lang, uri, String::new(), String::new(), Some(words), status)
+}
+
 /// The button was pressed: the link is used up.
 pub(super) async fn enter(State(console): State<Console>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -77,14 +80,7 @@ pub(super) async fn enter(State(console): State<Console>, request: Request) -> R
     let from = peer(parts.extensions.get::<Peer>());
     if console.knocks.is_barred(from) {
         let words = "Too many attempts. Wait a minute.";
-        return page(
-            lang,
-            &parts.uri,
-            String::new(),
-            String::new(),
-            Some(words),
-            429,
-        );
+        return refused(lang, &parts.uri, words, 429);
     }
     let form = match Form::read(body).await {
         Ok(form) => form,
@@ -100,14 +96,7 @@ pub(super) async fn enter(State(console): State<Console>, request: Request) -> R
         Ok(None) => {
             console.knocks.failed(from);
             let words = "This link does not work any more. Links work once, for 15 minutes.";
-            page(
-                lang,
-                &parts.uri,
-                String::new(),
-                String::new(),
-                Some(words),
-                403,
-            )
+            refused(lang, &parts.uri, words, 403)
         }
         Err(trouble) => html(trouble.status(), alone(lang, &trouble)),
     }
@@ -124,39 +113,17 @@ pub(super) async fn leave_everywhere(State(console): State<Console>, request: Re
 }
 
 async fn end(console: &Console, request: Request, everywhere: bool) -> Response {
-    let (parts, body) = request.into_parts();
-    let lang = Lang::of(&parts.headers);
-    let ended = async {
-        let Some((token, signed)) = signed_in(console, &parts.headers).await? else {
-            return Ok(());
-        };
-        let form = Form::read(body).await?;
-        let seat = Seat {
-            console: console.clone(),
-            who: signed.who,
-            session: signed.session,
-            token,
-        };
-        let ask = Ask::new(
-            seat,
-            "me",
-            lang,
-            &parts.uri,
-            std::collections::BTreeMap::new(),
-        );
-        if !is_ours(&ask, &form) {
-            let words = "this form is not of this session; load the page again and repeat";
-            return Err(Trouble::InvalidRequest(words.to_owned()));
-        }
-        // Another session of the same person may be named, where only one is to end.
-        let named = form.get("session").unwrap_or(&ask.seat.session);
-        let one = (!everywhere).then_some(named);
-        let access = &console.broker.access;
-        access.sign_out(&ask.seat.who, one).await.map(|_| ())
+    let (ask, form) = match own_form(console, request, "me").await {
+        Ok(own) => own,
+        Err(answer) => return *answer,
     };
-    match ended.await {
-        Ok(()) => with_cookie(see("/console/sign-in"), SESSION, "", 0),
-        Err(trouble) => html(trouble.status(), alone(lang, &trouble)),
+    // Another session of the same person may be named, where only one is to end.
+    let named = form.get("session").unwrap_or(&ask.seat.session);
+    let one = (!everywhere).then_some(named);
+    match console.broker.access.sign_out(&ask.seat.who, one).await {
+        Ok(_) if one.is_some_and(|one| one != ask.seat.session) => see("/console/me"),
+        Ok(_) => with_cookie(see("/console/sign-in"), SESSION, "", 0),
+        Err(trouble) => ask.failed(&trouble),
     }
 }
 
@@ -179,12 +146,12 @@ fn query(uri: &Uri) -> impl Fn(&str) -> Option<String> {
     }
 }
 
-fn peer(peer: Option<&Peer>) -> IpAddr {
+pub(super) fn peer(peer: Option<&Peer>) -> IpAddr {
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0)
 }
 
 /// What the browser says of itself, in short.
-fn browser(headers: &HeaderMap) -> String {
+pub(super) fn browser(headers: &HeaderMap) -> String {
     let told = headers.get(USER_AGENT).and_then(|told| told.to_str().ok());
     let told = told.unwrap_or("unknown browser");
     let name = ["Edg/", "Firefox/", "Chrome/", "Safari/"];
@@ -199,7 +166,7 @@ fn browser(headers: &HeaderMap) -> String {
 }
 
 /// Sets a cookie for so many seconds; 0 takes it away.
-fn with_cookie(answer: Response, name: &str, value: &str, secs: i64) -> Response {
+pub(super) fn with_cookie(answer: Response, name: &str, value: &str, secs: i64) -> Response {
     let cookie = format!("{name}={value}; Path=/; Max-Age={secs}; Secure; HttpOnly; SameSite=Lax");
     match HeaderValue::from_str(&cookie) {
         Ok(cookie) => ([(SET_COOKIE, cookie)], answer).into_response(),

@@ -128,7 +128,7 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
             "risk": told["risk"], "money": told["money"], "payee": told["payee"],
             "source": source, "accepted_by": told["accepted_by"],
         })),
-        schema: pretty(&told["input_schema"]),
+        schema: show::pretty(&told["input_schema"]),
         version: document
             .as_ref()
             .map_or(String::new(), |tool| show::plain(&tool["version"])),
@@ -181,19 +181,14 @@ fn written(tool: &Value) -> String {
             fields.remove(told);
         }
     }
-    pretty(&tool)
-}
-
-fn pretty(value: &Value) -> String {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    crate::domain::visible::plain_json(&text)
+    show::pretty(&tool)
 }
 
 fn brought(answer: &Value) -> Answer {
     let masked = answer["masked"].as_array().into_iter().flatten();
     Answer {
         ok: answer["ok"] == true,
-        data: pretty(&answer["data"]),
+        data: show::pretty(&answer["data"]),
         masked: masked.map(show::plain).collect(),
         trace: show::plain(&answer["trace_id"]),
         took: show::plain(&answer["duration_ms"]),
@@ -213,7 +208,7 @@ fn sample(schema: &Value) -> String {
         };
         (name.clone(), empty)
     });
-    pretty(&Value::Object(fields.collect()))
+    show::pretty(&Value::Object(fields.collect()))
 }
 
 #[derive(Template)]
@@ -252,7 +247,7 @@ pub(super) async fn edit(ask: Arc<Ask>) -> Result<Shown, Trouble> {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
             Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                pretty(&told[*part])
+                show::pretty(&told[*part])
             }
         };
         (*part, *words, text)

@@ -87,13 +87,18 @@ pub(super) fn done(op: &str) -> Option<&'static str> {
         "settle_proposal" => "Settled.",
         "freeze" => "Frozen. Nothing in this scope goes through until it is lifted.",
         "unfreeze" => "Unfrozen.",
-        "set_policy" | "change_policy" | "replace_source" | "replace_tool" => "Saved.",
-        "create_source" | "create_tool" | "create_person" | "create_server" => "Created.",
+        "set_policy" | "change_policy" | "change_person" | "replace_source" | "replace_tool" => {
+            "Saved."
+        }
+        "create_rule" | "create_source" | "create_tool" | "create_person" | "create_server" => {
+            "Created."
+        }
+        "add_passkey" => "The passkey is added.",
+        "remove_passkey" => "The passkey is taken away.",
         "revoke_key" => "The key is ended.",
         "accept_tool" => "Accepted.",
-        "delete_policy" | "delete_source" | "delete_tool" | "delete_person" | "delete_server" => {
-            "Deleted."
-        }
+        "delete_policy" | "delete_rule" | "delete_source" | "delete_tool" | "delete_person"
+        | "delete_server" => "Deleted.",
         other if crate::entry::operations::named(other).is_some() => "Done.",
         _ => return None,
     })

@@ -13,6 +13,7 @@ use crate::broker::{Trouble, Word};
 use crate::domain::principal::Right;
 use crate::domain::statement::Verdict;
 use crate::domain::time::Timestamp;
+use crate::domain::webauthn::Assertion;
 use crate::entry::shapes::ProposalInFull;
 use crate::entry::words;
 
@@ -164,6 +165,44 @@ struct ApproveRequest {
     proposal_id: String,
     /// What was seen.
     seen: Option<SeenStatement>,
+    /// A passkey's signature over the statement that was seen.
+    assertion: Option<GivenAssertion>,
+}
+
+/// What `navigator.credentials.get` answered, base64url.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct GivenAssertion {
+    credential_id: String,
+    client_data: String,
+    authenticator_data: String,
+    signature: String,
+}
+
+impl From<GivenAssertion> for Assertion {
+    fn from(given: GivenAssertion) -> Self {
+        Self {
+            credential_id: given.credential_id,
+            client_data: given.client_data,
+            authenticator_data: given.authenticator_data,
+            signature: given.signature,
+        }
+    }
+}
+
+/// A signature is over something that was seen.
+fn signed(
+    seen: &Option<Shown>,
+    assertion: Option<GivenAssertion>,
+) -> Result<Option<(Shown, Assertion)>, Trouble> {
+    match (seen, assertion) {
+        (Some(seen), Some(given)) => Ok(Some((seen.clone(), given.into()))),
+        (None, Some(_)) => Err(invalid(
+            "`assertion` signs a statement, so `seen` belongs with it",
+        )),
+        (_, None) => Ok(None),
+    }
 }
 
 async fn approve(call: Call, asked: ApproveRequest) -> Result<ProposalInFull, Trouble> {
@@ -172,7 +211,10 @@ async fn approve(call: Call, asked: ApproveRequest) -> Result<ProposalInFull, Tr
     let pay = &call.broker.pay;
     pay.still_stands(&call.who, id, Verdict::Approve, seen.as_ref())
         .await?;
-    let approved = pay.approve(&call.who, id).await?;
+    let approved = match signed(&seen, asked.assertion)? {
+        Some((seen, given)) => pay.approve_signed(&call.who, id, &seen, &given).await?,
+        None => pay.approve(&call.who, id).await?,
+    };
     Ok(ProposalInFull::from(&approved))
 }
 
@@ -184,11 +226,25 @@ struct RejectRequest {
     /// Why, in your words.
     #[schemars(length(max = MAX_WORDS))]
     reason: Option<String>,
+    /// What was seen: the statement of the rejection.
+    seen: Option<SeenStatement>,
+    /// A passkey's signature over the statement that was seen.
+    assertion: Option<GivenAssertion>,
 }
 
 async fn reject(call: Call, asked: RejectRequest) -> Result<ProposalInFull, Trouble> {
     let (id, reason) = (id(&asked.proposal_id), asked.reason.unwrap_or_default());
-    let rejected = call.broker.pay.reject(&call.who, id, &reason).await?;
+    let seen = asked.seen.map(SeenStatement::read).transpose()?;
+    let pay = &call.broker.pay;
+    pay.still_stands(&call.who, id, Verdict::Reject, seen.as_ref())
+        .await?;
+    let rejected = match signed(&seen, asked.assertion)? {
+        Some((seen, given)) => {
+            pay.reject_signed(&call.who, id, &reason, &seen, &given)
+                .await?
+        }
+        None => pay.reject(&call.who, id, &reason).await?,
+    };
     Ok(ProposalInFull::from(&rejected))
 }
 

@@ -50,6 +50,18 @@ pub(super) fn operations() -> Vec<Operation> {
                     .problems(&[409]),
             )
             .null_matters(),
+        Operation::new("create_person_link", link)
+            .says(
+                "Make a sign-in link",
+                "Make a link that signs a person in to the console, once and within 15 minutes.",
+            )
+            .needs(&[Right::Administer])
+            .does(Effect::Acts)
+            .rest(
+                one(Rest::post("/v1/people/{id}/link"))
+                    .answers(201, "the link")
+                    .problems(&[503]),
+            ),
         Operation::new("delete_person", delete)
             .says(
                 "Remove a person",
@@ -67,6 +79,30 @@ pub(super) fn operations() -> Vec<Operation> {
 
 fn one(rest: Rest) -> Rest {
     rest.spelt(SPELT)
+}
+
+/// A link that signs somebody in.
+#[derive(Serialize, JsonSchema)]
+struct SignInLink {
+    /// Opens the console as this person: once, by its button.
+    link: String,
+    #[schemars(schema_with = "words::time")]
+    expires_at: String,
+}
+
+async fn link(call: Call, named: NamedPerson) -> Result<Reply<SignInLink>, Trouble> {
+    let access = &call.broker.access;
+    // Whoever is unknown is so wherever the console is.
+    access.person(&call.who, &named.person).await?;
+    let origin = call.broker.public_origin().ok_or_else(|| {
+        let text = "links need the address of the console (HUNDI_PUBLIC_URL)";
+        Trouble::Off(text.to_owned())
+    })?;
+    let (text, at) = access.link_for(&call.who, &named.person).await?;
+    Ok(Reply::created(SignInLink {
+        link: format!("{origin}/console/sign-in?link={text}"),
+        expires_at: at.to_string(),
+    }))
 }
 
 /// Somebody in the organisation.

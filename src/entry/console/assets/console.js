@@ -5,12 +5,17 @@
 const lang = document.documentElement.lang;
 
 function localTimes(root) {
-  const format = new Intl.DateTimeFormat(lang === "fa" ? "fa-IR" : "en-GB", {
-    year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit",
-  });
+  const style = (parts) => new Intl.DateTimeFormat(lang === "fa" ? "fa-IR" : "en-GB", parts);
+  const clock = { hour: "2-digit", minute: "2-digit" };
+  const whole = style({ year: "numeric", month: "short", day: "numeric", ...clock });
+  const short = style(clock);
+  const today = new Date().toDateString();
   for (const time of root.querySelectorAll("time[datetime]")) {
     const at = new Date(time.dateTime);
-    if (!Number.isNaN(at.getTime())) time.textContent = format.format(at);
+    if (Number.isNaN(at.getTime())) continue;
+    // In lists, the day is said only where it is another one.
+    const brief = time.closest("td") && at.toDateString() === today;
+    time.textContent = (brief ? short : whole).format(at);
   }
 }
 
@@ -69,5 +74,70 @@ document.addEventListener("click", async (event) => {
   button.dataset.copied = "";
 });
 
+// Passkeys: the browser asks the authenticator, and the form carries the answer.
+const raw = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+const url = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer)))
+  .replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+
+async function asked(path, form) {
+  const answer = await fetch(path, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.json();
+}
+
+async function create(form) {
+  const told = await asked("/console/passkeys/challenge", form);
+  const made = await navigator.credentials.create({ publicKey: {
+    challenge: raw(told.challenge),
+    rp: { id: told.rp_id, name: "hundi" },
+    user: { id: raw(told.user_id), name: told.user_name, displayName: told.user_name },
+    pubKeyCredParams: told.algorithms.map((alg) => ({ type: "public-key", alg })),
+    excludeCredentials: told.known.map((id) => ({ type: "public-key", id: raw(id) })),
+    authenticatorSelection: { residentKey: "required", userVerification: "required" },
+    attestation: "none", timeout: 300000,
+  } });
+  form.elements.client_data.value = url(made.response.clientDataJSON);
+  form.elements.attestation.value = url(made.response.attestationObject);
+}
+
+async function sign(form, challenge, rpId, known) {
+  const given = await navigator.credentials.get({ publicKey: {
+    challenge: raw(challenge), rpId, userVerification: "required", timeout: 300000,
+    allowCredentials: known.map((id) => ({ type: "public-key", id: raw(id) })),
+  } });
+  const put = (name, buffer) => { form.elements[`assertion.${name}`].value = url(buffer); };
+  put("credential_id", given.rawId);
+  put("client_data", given.response.clientDataJSON);
+  put("authenticator_data", given.response.authenticatorData);
+  put("signature", given.response.signature);
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  const place = form.closest("[data-passkey]");
+  if (!place) return;
+  event.preventDefault();
+  try {
+    if (place.dataset.passkey === "create") {
+      await create(form);
+    } else if (place.dataset.passkey === "enter") {
+      const told = await asked("/console/sign-in/challenge", form);
+      await sign(form, told.challenge, told.rp_id, []);
+    } else {
+      await sign(form, place.dataset.challenge, place.dataset.rp, place.dataset.known.split(" "));
+    }
+    form.submit();
+  } catch (error) {
+    const words = document.createElement("p");
+    words.className = "flash bad";
+    words.setAttribute("role", "alert");
+    words.textContent = error.message;
+    form.append(words);
+  }
+});
+
+if (window.PublicKeyCredential) {
+  for (const part of document.querySelectorAll("[data-needs-script]")) part.hidden = false;
+}
 localTimes(document);
 if (document.querySelector("[data-live]") && "locks" in navigator) listen();
