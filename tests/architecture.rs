@@ -290,7 +290,7 @@ fn stores_know_which_documents_nobody_caches() {
     );
     let never = found.iter().filter(|(_, cached, _)| !cached);
     let never: BTreeSet<&str> = never.map(|(kind, ..)| kind.as_str()).collect();
-    assert_eq!(never, BTreeSet::from(NEVER_CACHED));
+    assert_eq!(never, NEVER_CACHED.iter().copied().collect::<BTreeSet<_>>());
 }
 
 #[test]
