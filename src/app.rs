@@ -272,6 +272,7 @@ impl App {
                 roles: Role::Admin.into(),
                 agent: None,
                 person: None,
+                server: None,
             };
             self.broker
                 .pay

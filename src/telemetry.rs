@@ -16,7 +16,7 @@ pub use metrics::{
     Phase, RateCheck, ReputationCheck, WebhookResult, access, audit_unsealed, breaker,
     budget_check, commit_phase, committed, decided, frozen, invocation_step, invoked, masked,
     notification, polled, rate_check, render, reputation_check, resolved, settled_above, source_up,
-    standings, store_batch, uptime, webhook,
+    standings, store_batch, tainted, uptime, webhook,
 };
 pub use snapshot::snapshot_json;
 pub use traces::{NoTraces, Part, Step, TraceSender, trace, tracing_on};

@@ -3,6 +3,8 @@
 mod doors;
 mod mcp;
 mod rules;
+mod servers;
+mod traces;
 mod upstreams;
 
 use serde_json::{Value, json};

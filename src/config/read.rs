@@ -15,8 +15,8 @@ use super::layers::{Environment, Found, Layers};
 use super::secret::{self, ConnUrl, KeyBytes, Secret, Weak};
 use super::settings::{self, Kind, Setting};
 use super::{
-    Config, DATABASE_FILE, Jwt, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack, models,
-    programs, show, upstream,
+    Config, DATABASE_FILE, Jwt, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack,
+    models, programs, show, upstream,
 };
 use crate::broker::core::models::{ModelSettings, OnUnknownPrice};
 use crate::connector::jwt::Expected;

@@ -228,6 +228,8 @@ pub struct Facts {
     pub history: Fact<Arc<Vec<PastPayout>>>,
     /// The first payment within the policy's window that this one would repeat.
     pub earlier: Fact<Option<Earlier>>,
+    /// The latest reading of other people's text that the policy's `taint` counts.
+    pub tainted: Fact<Option<TaintedRead>>,
     /// What each sum of the policy's `approval_above` holds without this request, in its order, in
     /// minor units.
     pub sums: Fact<Vec<i64>>,
@@ -257,6 +259,7 @@ impl Facts {
             entity: Fact::Missing,
             history: Fact::Missing,
             earlier: Fact::Missing,
+            tainted: Fact::Missing,
             sums: Fact::Missing,
             hour_of_week: 0,
             history_hours: Arc::default(),
@@ -264,6 +267,15 @@ impl Facts {
             integrity: Integrity::missing(),
         }
     }
+}
+
+/// An agent read what a tool brought back: somebody else's text.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TaintedRead {
+    /// The tool.
+    pub tool: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What was learned about the agent's own answers.

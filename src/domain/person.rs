@@ -109,6 +109,7 @@ impl Person {
             roles: self.roles,
             agent: None,
             person: Some(id.clone()),
+            server: None,
         }
     }
 

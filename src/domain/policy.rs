@@ -96,6 +96,58 @@ pub enum Per {
     Payee,
 }
 
+/// What follows once an agent has read what somebody else wrote.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Taint {
+    /// Sources and upstream servers whose tools bring such text.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// Tools that do, by name or by how names begin: `web_*`.
+    #[serde(default)]
+    pub tools: Vec<String>,
+    /// What becomes of proposals after that.
+    pub then: Then,
+    /// For how long, in seconds.
+    pub for_secs: u32,
+    /// How far it reaches.
+    #[serde(default)]
+    pub by: TaintBy,
+}
+
+impl Taint {
+    /// Whether what this tool tells, out of this source, counts.
+    pub fn names(&self, tool: &str, source: Option<&str>) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => tool.starts_with(start),
+            None => tool == pattern,
+        };
+        let listed = |source: &str| self.sources.iter().any(|named| named == source);
+        self.tools.iter().any(fits) || source.is_some_and(listed)
+    }
+}
+
+/// What becomes of a proposal that something speaks against.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// A person decides.
+    Hold,
+    /// It is refused.
+    Block,
+}
+
+/// How far what an agent has read reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaintBy {
+    /// To everything that the agent does.
+    #[default]
+    Agent,
+    /// To the conversation that the client names, which a hostile agent can choose.
+    Conversation,
+}
+
 /// An agent's policy as it is stored. `None` is one that was taken away: it stays as an empty
 /// version, because a version number that was used twice would make old decisions unreadable.
 impl Document for Option<Policy> {
@@ -164,6 +216,8 @@ pub struct Policy {
     pub duplicates: Duplicates,
     /// Sums above which people have to agree.
     pub approval_above: Vec<SumLimit>,
+    /// Whose text taints what the agent proposes after reading it; `None` is nobody's.
+    pub taint: Option<Taint>,
     /// Hold payees that GLEIF does not know as active legal entities.
     pub require_verified_entity: bool,
     /// In force from, inclusive. RFC 3339 or epoch seconds.

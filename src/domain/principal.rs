@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::access::Entrance;
 use super::ids::{AgentId, OrgId};
 use super::person::PersonId;
 use super::roles::Roles;
@@ -167,6 +168,8 @@ pub struct Principal {
     pub agent: Option<AgentId>,
     /// The person who acts, or whose program this is.
     pub person: Option<PersonId>,
+    /// The virtual server through which it came in, if it came through one.
+    pub server: Option<Entrance>,
 }
 
 impl Principal {

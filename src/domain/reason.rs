@@ -72,6 +72,7 @@ codes! {
         ReputationUnavailable = "REPUTATION_UNAVAILABLE", GetApproval, "The vendor's reputation could not be learned in time.";
         EntityUnverified = "ENTITY_UNVERIFIED", Stop, "The vendor is not a verified legal entity.";
         PossibleDuplicate = "POSSIBLE_DUPLICATE", GetApproval, "The same payment was asked for a moment ago.";
+        TaintedContext = "TAINTED_CONTEXT", GetApproval, "The agent has read other people's text a moment ago, which its policy does not let it act on alone.";
         AnomalyDetected = "ANOMALY_DETECTED", GetApproval, "The request is far outside this agent's history.";
         LowIntegrity = "low_integrity", FixArgs, "The agent's own answers disagree with each other.";
         IntegrityUnknown = "INTEGRITY_UNKNOWN", GetApproval, "The integrity of the agent's answers could not be scored.";

@@ -2,10 +2,13 @@
 //!
 //! For each high-risk tool of the catalogue the pair `T_propose` and `T_commit`; low-risk tools
 //! under their own name; and a few tools of its own to read, await, list and withdraw proposals.
+//! At `/mcp/{name}` the tools of one virtual server, and nothing else.
 //! Whoever speaks is authenticated before anything is read, and everything is read strictly before
 //! the MCP library sees it. What a call decides or does is the broker's business.
 
+mod finder;
 mod http;
+mod lists;
 mod message;
 mod plain;
 mod schemas;

@@ -408,6 +408,16 @@ pub fn places(trouble: &Trouble) -> Value {
             Some(position) => json!({"pointer": invalid.pointer, "position": position}),
             None => json!({"pointer": invalid.pointer}),
         },
+        Trouble::Traced { trace, cause } => {
+            let mut more = places(cause);
+            match more.as_object_mut() {
+                Some(fields) => {
+                    fields.insert("trace_id".to_owned(), json!(trace));
+                    more
+                }
+                None => json!({"trace_id": trace}),
+            }
+        }
         Trouble::InUse(_, tools) => json!({"tools": tools}),
         Trouble::AccessDenied {
             rule: Some(rule), ..

@@ -46,7 +46,7 @@ fn covers(freeze: &Freeze, request: &Request<'_>, known: Option<&RegisteredPayee
         FreezeScope::Vendor => {
             is_vendor(id, request) || known.is_some_and(|payee| is_known(id, payee))
         }
-        FreezeScope::Server => request.tool.server() == Some(id),
+        FreezeScope::Server => request.tool.server() == Some(id) || request.server == Some(id),
     }
 }
 

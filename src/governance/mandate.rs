@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::domains;
 use crate::domain::ids::ToolName;
 use crate::domain::nearest::nearest;
-use crate::domain::policy::{Policy, Repeat};
+use crate::domain::policy::{Policy, Repeat, Taint};
 use crate::domain::strict::MAX_SAFE_INTEGER;
 
 /// Most entries of one list. A decision looks at all of them.
@@ -27,6 +27,8 @@ const MAX_RATE: u32 = 10_000;
 const MAX_WINDOW_SECS: u32 = 24 * 60 * 60;
 /// Longest time over which payments are compared or added up: every decision reads them.
 const MAX_LOOK_BACK_SECS: u32 = 31 * 24 * 60 * 60;
+/// Longest name of a tool or a source.
+const MAX_TAINTING: usize = 120;
 /// Most sums of one policy, for the same reason.
 const MAX_SUMS: usize = 8;
 /// The limits that a policy as a whole has to name.
@@ -85,7 +87,7 @@ pub fn read(body: &Value) -> Result<Policy, String> {
         let readable = serde_json::from_value::<Policy>(Value::Object(alone)).is_ok();
         // Serde would take a list for an object, field by field.
         let listed = match key.as_str() {
-            "rate_limit" | "duplicates" | "llm" => !value.is_object(),
+            "rate_limit" | "duplicates" | "llm" | "taint" => !value.is_object(),
             "approval_above" => value
                 .as_array()
                 .is_some_and(|sums| !sums.iter().all(Value::is_object)),
@@ -159,6 +161,10 @@ fn misread(field: &str) -> String {
         "duplicates" => {
             "has to be an object of `window_secs`, a whole number, and `then`: hold, report or off"
         }
+        "taint" => {
+            "has to be an object of `sources` or `tools`, lists of names, `then`: hold or block, \
+             `for_secs`, a whole number, and perhaps `by`: agent or conversation"
+        }
         "approval_above" => {
             "has to be a list of {amount, window_secs, per}: whole numbers, and agent or payee"
         }
@@ -226,6 +232,9 @@ pub fn checked(mut policy: Policy) -> Result<Policy, String> {
             ));
         }
     }
+    if let Some(taint) = &policy.taint {
+        tainting(taint)?;
+    }
     if let (Some(from), Some(until)) = (policy.valid_from, policy.valid_until)
         && from >= until
     {
@@ -237,6 +246,26 @@ pub fn checked(mut policy: Policy) -> Result<Policy, String> {
         policy.allowed_tools = Some(each(tools, "allowed_tools", tool)?);
     }
     Ok(policy)
+}
+
+/// Whether what taints an agent is named, and for how long.
+fn tainting(taint: &Taint) -> Result<(), String> {
+    let listed = taint.sources.len() + taint.tools.len();
+    if listed == 0 || listed > MAX_ENTRIES {
+        return Err(format!(
+            "`taint` names 1 to {MAX_ENTRIES} `sources` or `tools` whose text taints"
+        ));
+    }
+    let mut names = taint.sources.iter().chain(&taint.tools);
+    if names.any(|name| name.is_empty() || name.len() > MAX_TAINTING) {
+        return Err(format!(
+            "`taint` names things by 1 to {MAX_TAINTING} bytes each"
+        ));
+    }
+    match (1..=MAX_LOOK_BACK_SECS).contains(&taint.for_secs) {
+        true => Ok(()),
+        false => Err(format!("`taint.for_secs` is 1 to {MAX_LOOK_BACK_SECS}")),
+    }
 }
 
 /// Every entry in its one spelling, each once, in the order they were given.
@@ -344,6 +373,9 @@ mod tests {
             (json!({"duplicates": {"window_secs": 0}}),             "duplicates.window_secs"),
             (json!({"duplicates": {"window_secs": 2_678_401}}),     "duplicates.window_secs"),
             (json!({"duplicates": {"then": "allow"}}),              "`duplicates` has to be"),
+            (json!({"taint": {"then": "hold", "for_secs": 60}}),    "`taint` names 1 to"),
+            (json!({"taint": {"tools": ["x"], "then": "hold", "for_secs": 0}}), "taint.for_secs"),
+            (json!({"taint": {"tools": ["x"], "then": "report", "for_secs": 9}}), "`taint` has to be"),
             (json!({"duplicates": [900, "off"]}),                   "`duplicates` has to be"),
             (json!({"approval_above": [{"amount": 1, "window_secs": 1}]}), "`approval_above` has to be"),
             (json!({"approval_above": [[1, 1, "agent"]]}),          "`approval_above` has to be"),

@@ -15,6 +15,7 @@
 //! | reputation | `REPUTATION_UNAVAILABLE`, held, if there is a URL to ask about |
 //! | entity | `ENTITY_UNVERIFIED`, if the policy asks; held if the register is silent |
 //! | the same payment before | `POSSIBLE_DUPLICATE`, as the policy's `duplicates` say |
+//! | what the agent has read | `TAINTED_CONTEXT`, as the policy's `taint` says, if it has one |
 //! | history | `ANOMALY_DETECTED`, held, if money moves |
 //! | sums of the last while | `APPROVAL_REQUIRED`, held, if the policy has any |
 //! | integrity | `INTEGRITY_UNKNOWN`, as `integrity.on_missing` says |
@@ -41,6 +42,7 @@ pub mod risk;
 pub mod routing;
 pub mod secrets;
 pub mod simulate;
+pub mod taint;
 
 use serde_json::Value;
 
@@ -65,6 +67,8 @@ pub struct Request<'a> {
     pub effective: Effective,
     /// Whom they pay.
     pub payee: &'a Payee,
+    /// The virtual server through which the request came, if it came through one.
+    pub server: Option<&'a str>,
 }
 
 /// One check. `None` is no complaint.
@@ -86,6 +90,7 @@ pub const CHECKS: &[Check] = &[
     reputation::risk,
     reputation::entity,
     repeat::repeated,
+    taint::tainted,
     anomaly::unusual,
     integrity::low,
     integrity::unknown,
@@ -238,6 +243,7 @@ pub(crate) mod testing {
                 args: &self.args,
                 effective: self.effective,
                 payee: &self.payee,
+                server: None,
             }
         }
     }
@@ -307,6 +313,7 @@ pub(crate) mod testing {
             entity: Fact::Known(Entity::Verified),
             history: Fact::Known(std::sync::Arc::default()),
             earlier: Fact::Known(None),
+            tainted: Fact::Known(None),
             sums: Fact::Known(Vec::new()),
             integrity: Integrity {
                 score,

@@ -78,6 +78,7 @@ impl Case {
             args: &self.args,
             effective: self.effective,
             payee: &self.payee,
+            server: None,
         }
     }
 

@@ -73,6 +73,7 @@ metrics! {
     AUDIT_UNSEALED = "hundi_audit_unsealed", Gauge, "Audit records not yet sealed into the log.";
     ACCESS = "hundi_access_total", Counter, "Calls and proposals held against access rules, by decision.";
     MASKED = "hundi_masked_total", Counter, "Values hidden of results by masks.";
+    TAINTED = "hundi_tainted_total", Counter, "Proposals held or refused because their agent had read other people's text.";
     INVOCATIONS = "hundi_invocations_total", Counter, "Calls of low-risk tools, by tool, kind and outcome.";
     INVOCATION_SECONDS = "hundi_invocation_seconds", Histogram, "Time of such a call, by kind and step.";
     REQUESTS = "hundi_requests_total", Counter, "Requests to models that ended, by task and outcome.";
@@ -113,7 +114,8 @@ macro_rules! labels {
             impl $name {
                 const ALL: &[$name] = &[$($name::$variant),*];
 
-                pub(super) fn label(self) -> &'static str {
+                /// Its one spelling.
+                pub fn label(self) -> &'static str {
                     match self { $($name::$variant => $label),* }
                 }
             }
@@ -288,6 +290,12 @@ fn access_label(allowed: bool) -> &'static str {
 pub fn masked(values: usize) {
     recorder();
     counter!(MASKED).increment(u64::try_from(values).unwrap_or(u64::MAX));
+}
+
+/// A proposal was made by an agent that had read other people's text.
+pub fn tainted() {
+    recorder();
+    counter!(TAINTED).increment(1);
 }
 
 /// A low-risk tool of the catalogue was called. `kind` and `outcome` are of small closed lists.
@@ -503,6 +511,7 @@ fn start_at_zero() {
         counter!(ACCESS, "decision" => access_label(allowed)).absolute(0);
     }
     counter!(MASKED).absolute(0);
+    counter!(TAINTED).absolute(0);
     // There is no tool yet that could have been called.
     counter!(INVOCATIONS, "tool" => "", "kind" => "builtin", "outcome" => "ok").absolute(0);
     for step in CallStep::ALL {

@@ -38,6 +38,7 @@ fn decided(bencher: divan::Bencher<'_, '_>, rules: &[Rule]) {
             roles: Role::Agent.into(),
             agent: Some(&agent),
             person: None,
+            person_id: None,
             server: None,
         },
         tool: "billing_read_42",

@@ -178,6 +178,7 @@ async fn holder(broker: &Broker, role: Role, name: &str) -> Holder {
         roles: Role::Admin.into(),
         agent: None,
         person: None,
+        server: None,
     };
     let (_, key) = broker
         .access

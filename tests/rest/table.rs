@@ -51,8 +51,14 @@ impl There {
             "agent" | "agent_id" => (json!("payer"), json!("never")),
             "tool" | "name" => (json!("noop"), json!("never")),
             "source" => (json!("erp"), json!("never")),
+            "server" => (json!("desk"), json!("never")),
+            "server_key" => (json!("0123456789abcdef"), json!("f".repeat(16))),
             "rule" => (json!("night_off"), json!("never")),
             "person" => (json!(self.person), json!("pn_ffffffffffffffff")),
+            "trace_id" => (
+                json!("0191d8a0-0000-7000-8000-000000000001"),
+                json!("0191d8a0-0000-7000-8000-000000000002"),
+            ),
             "seq" => (json!(1), json!(99_999)),
             "provider" => (json!("erp"), json!("never")),
             // Of an organisation that asks no models there is none.
@@ -78,6 +84,7 @@ fn sample(operation: &Operation) -> Map<String, Value> {
         "create_source" | "replace_source" => {
             json!({"name": "erp", "kind": "sqlite", "config": {"path": "/x.db"}})
         }
+        "replace_server" => json!({"tools": []}),
         "check_access" => json!({"who": {"agent": "payer"}, "tool": "noop"}),
         "invoke_tool" | "test_tool" => json!({"arguments": {}}),
         "import_tools" => json!({"openapi": {"openapi": "3.1.0"}, "source": "erp"}),
@@ -127,6 +134,7 @@ fn who(role: Role) -> Principal {
         roles: role.into(),
         agent: (role == Role::Agent).then(|| "payer".parse().unwrap()),
         person: None,
+        server: None,
     }
 }
 

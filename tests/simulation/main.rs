@@ -95,6 +95,7 @@ fn agent() -> Principal {
         roles: Role::Agent.into(),
         agent: Some("sim-agent".parse().unwrap()),
         person: None,
+        server: None,
     }
 }
 

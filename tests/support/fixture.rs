@@ -134,6 +134,7 @@ pub fn admin(org: &OrgId) -> Principal {
         roles: Role::Admin.into(),
         agent: None,
         person: None,
+        server: None,
     }
 }
 

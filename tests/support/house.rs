@@ -351,6 +351,7 @@ pub fn agent_of(agent: &str) -> Principal {
         roles: Role::Agent.into(),
         agent: Some(agent.parse().unwrap()),
         person: None,
+        server: None,
     }
 }
 
@@ -363,5 +364,6 @@ pub fn person(role: Role) -> Principal {
         roles: role.into(),
         agent: None,
         person: None,
+        server: None,
     }
 }

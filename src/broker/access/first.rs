@@ -81,6 +81,7 @@ impl Access {
             roles: Role::Admin.into(),
             agent: None,
             person: None,
+            server: None,
         };
         let (person, boss) = self.first_person(&who).await?;
         let mut admin = KeyParts::new(Role::Admin.into(), "first admin");
@@ -160,6 +161,7 @@ impl Access {
                 roles: Role::Agent.into(),
                 agent: Some(first_agent_id()?),
                 person: None,
+                server: None,
             });
         };
         let found = self.find::<StoredKey>(&org, &id).await?;

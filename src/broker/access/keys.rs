@@ -109,6 +109,7 @@ impl StoredKey {
             roles,
             agent: self.agent_id.clone(),
             person: self.person_id.clone(),
+            server: None,
         };
         Some((unhex::<32>(&self.hash)?, principal))
     }
@@ -265,7 +266,7 @@ impl Access {
 
     /// Payouts that others made at the bank are decided in the name of an agent of their own. A key
     /// of that name would act as it: see its proposals, and commit them.
-    fn check_agent_name(&self, name: &str) -> Result<(), Trouble> {
+    pub(super) fn check_agent_name(&self, name: &str) -> Result<(), Trouble> {
         match self.is_bank_agent(name) {
             true => Err(Trouble::NameReserved(name.to_owned())),
             false => Ok(()),

@@ -1,8 +1,8 @@
-//! Who may come in and what they may use: organisations, people, keys, tokens, people in a
-//! browser, access rules, and whether
-//! this node holds the keys of its peers.
+//! Who may come in and what they may use: organisations, people, keys, tokens, people in a browser,
+//! access rules, virtual servers, and whether this node holds the keys of its peers.
 
 pub mod first;
+mod in_force;
 mod jwt;
 mod key_cache;
 pub mod keys;
@@ -12,6 +12,8 @@ pub mod passkeys;
 pub mod peers;
 pub mod people;
 pub mod rules;
+pub mod server_keys;
+pub mod servers;
 pub mod sessions;
 mod slack_user;
 
@@ -33,7 +35,7 @@ pub struct Parts {
     issuer: jwt::Issuer,
     peers: peers::Peers,
     owner: OnceLock<Secret>,
-    in_force: Snapshot<rules::InForce>,
+    in_force: Snapshot<in_force::InForce>,
 }
 
 impl Deref for Access {

@@ -54,6 +54,7 @@ impl Access {
             roles: Role::Admin.into(),
             agent: None,
             person: None,
+            server: None,
         };
         let (person, boss) = self.first_person(&ours).await?;
         let mut admin = KeyParts::new(Role::Admin.into(), "first admin");

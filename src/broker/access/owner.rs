@@ -60,5 +60,6 @@ pub fn owner() -> Principal {
         roles: Role::Admin.into(),
         agent: None,
         person: None,
+        server: None,
     }
 }

@@ -5,7 +5,6 @@
 //! force on all of them within a second; who cannot learn the rules of an organisation, because the
 //! store does not answer or one does not read back, is let through nowhere.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,20 +12,19 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Access;
-use crate::broker::core::documents::read as read_doc;
+use super::in_force::InForce;
 use crate::broker::core::kept::{Keepable, Kept, Records};
-use crate::broker::core::snapshot::Readable;
 use crate::broker::core::{Trouble, forbidden};
-use crate::domain::access::{Basis, Kind, Mask, Rule, RuleDef, RuleId, RuleVersion};
+use crate::domain::access::{Basis, Kind, Mask, Rule, RuleDef, RuleId, RuleVersion, Server};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::ids::{OrgId, hex};
+use crate::domain::person::PersonId;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::roles::Roles;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Executor, Tool};
 use crate::domain::tools::{Invalid, ToolKind};
 use crate::governance::access::rules::{self, Asked, ByDefault, Caller, Why};
-use crate::store::{Store, StoreError};
 
 /// Most characters of a rule's name that are kept in an id that is made of it.
 const MAX_SLUG: usize = 40;
@@ -35,6 +33,13 @@ const MAX_SLUG: usize = 40;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(in crate::broker) struct StoredRule(Value);
+
+impl StoredRule {
+    /// What it says.
+    pub(super) fn document(&self) -> &Value {
+        &self.0
+    }
+}
 
 impl Keepable for StoredRule {
     const KIND: &'static str = "access_rule";
@@ -66,58 +71,14 @@ pub struct RuleView {
     pub changed_at: Timestamp,
 }
 
-/// The rules of every organisation, compiled. `Err` where one does not read back.
-#[derive(Default, PartialEq)]
-pub(super) struct InForce(BTreeMap<OrgId, Result<Arc<Vec<Rule>>, ()>>);
-
-#[async_trait::async_trait]
-impl Readable for InForce {
-    async fn read(store: &dyn Store, before: Option<&Self>) -> Result<Self, StoreError> {
-        let mut all: BTreeMap<OrgId, Result<Vec<Rule>, ()>> = BTreeMap::new();
-        for doc in store.docs(StoredRule::KIND, None).await? {
-            let known =
-                before.and_then(|before| before.compiled(&doc.key.org, &doc.key.id, doc.version));
-            let rule = known.or_else(|| {
-                let stored = read_doc::<Kept<StoredRule>>(&doc).ok()?;
-                Some(Rule {
-                    id: doc.key.id.parse().ok()?,
-                    version: stored.version,
-                    says: RuleDef::read(&stored.value.value.0).ok()?,
-                })
-            });
-            let rules = all
-                .entry(doc.key.org.clone())
-                .or_insert_with(|| Ok(Vec::new()));
-            match (rule, rules.as_mut()) {
-                (Some(rule), Ok(rules)) => rules.push(rule),
-                (Some(_), Err(())) => {}
-                (None, _) => {
-                    tracing::error!(org = %doc.key.org, rule = %doc.key.id, "a rule does not read back: nobody of its organisation is let through");
-                    *rules = Err(());
-                }
-            }
-        }
-        let all = all
-            .into_iter()
-            .map(|(org, rules)| (org, rules.map(Arc::new)));
-        Ok(Self(all.collect()))
-    }
-}
-
-impl InForce {
-    fn compiled(&self, org: &OrgId, id: &str, version: u64) -> Option<Rule> {
-        let rules = self.0.get(org)?.as_ref().ok()?;
-        let known = rules.iter().find(|rule| rule.id.as_str() == id)?;
-        (known.version == version).then(|| known.clone())
-    }
-}
-
 /// The rules of one organisation at one moment, and who asks: what they say of each tool.
 pub struct Say<'w> {
     rules: Arc<Vec<Rule>>,
     default: ByDefault,
     at: Timestamp,
     who: &'w Principal,
+    /// What the caller's person is called.
+    name: Option<Arc<str>>,
 }
 
 /// What the rules say of one tool.
@@ -133,11 +94,10 @@ pub struct Told {
 impl Told {
     /// For records and proposals.
     pub fn basis(self, who: &Principal) -> Basis {
-        let _ = who;
         Basis {
             rules: self.by.into_iter().map(|(rule, _)| rule).collect(),
             masks: self.masks,
-            server: None,
+            server: own_server(who).map(|server| server.name.clone()),
         }
     }
 }
@@ -145,9 +105,10 @@ impl Told {
 impl Say<'_> {
     /// Whether this caller may use this tool now.
     pub fn of(&self, tool: &Tool) -> Told {
+        let caller = caller(self.who, self.name.as_deref(), tool);
         told(
             &self.rules,
-            &asked(caller(self.who), tool, self.at),
+            &asked(caller, tool, self.at),
             tool,
             self.default,
         )
@@ -155,7 +116,8 @@ impl Say<'_> {
 
     /// The same, as yes or no.
     pub fn allows(&self, tool: &Tool) -> bool {
-        let asked = asked(caller(self.who), tool, self.at);
+        let caller = caller(self.who, self.name.as_deref(), tool);
+        let asked = asked(caller, tool, self.at);
         rules::decide(&self.rules, &asked, self.default).allowed()
     }
 
@@ -195,7 +157,7 @@ impl Access {
             true => Trouble::NameTaken(StoredRule::NOUN, def.name.clone()),
             false => trouble,
         })?;
-        self.reload_rules().await;
+        self.reload_in_force().await;
         Ok(view(id, kept))
     }
 
@@ -232,7 +194,7 @@ impl Access {
         self.name_is_free(&who.org, &def.name, Some(id)).await?;
         let value = StoredRule(json!(def));
         let kept = self.replace(who, id, before, version, value).await?;
-        self.reload_rules().await;
+        self.reload_in_force().await;
         Ok(view(id.to_owned(), kept))
     }
 
@@ -241,14 +203,17 @@ impl Access {
         may_keep(who)?;
         let before: Kept<StoredRule> = self.found(&who.org, id).await?;
         self.take_away(who, id, &before).await?;
-        self.reload_rules().await;
+        self.reload_in_force().await;
         Ok(())
     }
 
     /// What the rules say to this caller now.
     pub(in crate::broker) async fn say<'w>(&self, who: &'w Principal) -> Result<Say<'w>, Trouble> {
+        let known = self.in_force().await?;
+        let rules = known.rules(&who.org);
         Ok(Say {
-            rules: self.in_force(&who.org).await?,
+            rules: rules.map_err(|()| Trouble::StoreUnavailable)?,
+            name: who.person.as_ref().and_then(|person| known.name(person)),
             default: self.settings().access_default,
             at: self.ports().ambient.now(),
             who,
@@ -263,12 +228,26 @@ impl Access {
         tool: &Tool,
     ) -> Result<Told, Trouble> {
         may_read(who)?;
-        let rules = self.in_force(&who.org).await?;
+        let known = self.in_force().await?;
+        let rules = known
+            .rules(&who.org)
+            .map_err(|()| Trouble::StoreUnavailable)?;
+        let server = somebody.server.as_deref();
+        let server = server.map(|name| rules::Server {
+            name,
+            offers_tool: known
+                .server(&who.org, name)
+                .is_some_and(|server| server.enabled && server.offers(tool.name.as_str())),
+        });
+        // A person is named by name or by id; a name that is no id stands for itself.
+        let id = somebody.person.as_deref();
+        let name = id.and_then(|id| known.name(&id.parse().ok()?));
         let caller = Caller {
             roles: somebody.roles,
             agent: somebody.agent.as_ref(),
-            person: somebody.person.as_deref(),
-            server: None,
+            person: name.as_deref().or(id),
+            person_id: id,
+            server,
         };
         let asked = asked(caller, tool, self.ports().ambient.now());
         Ok(told(&rules, &asked, tool, self.settings().access_default))
@@ -277,10 +256,7 @@ impl Access {
     /// Looks whether anybody has changed a rule. A duty of the worker, so that whoever watches hears
     /// of it.
     pub async fn look_at_rules(&self) -> Result<(), Trouble> {
-        self.in_force
-            .fresh(self.ports().store.as_ref())
-            .await
-            .map(drop)
+        self.in_force().await.map(drop)
     }
 
     /// Wakes after each change of any rule.
@@ -288,16 +264,11 @@ impl Access {
         self.in_force.watch()
     }
 
-    async fn in_force(&self, org: &OrgId) -> Result<Arc<Vec<Rule>>, Trouble> {
-        let all = self.in_force.fresh(self.ports().store.as_ref()).await?;
-        match all.0.get(org) {
-            None => Ok(Arc::default()),
-            Some(Ok(rules)) => Ok(rules.clone()),
-            Some(Err(())) => Err(Trouble::StoreUnavailable),
-        }
+    async fn in_force(&self) -> Result<Arc<InForce>, Trouble> {
+        self.in_force.fresh(self.ports().store.as_ref()).await
     }
 
-    async fn reload_rules(&self) {
+    pub(super) async fn reload_in_force(&self) {
         self.in_force.reload(self.ports().store.as_ref()).await;
     }
 
@@ -371,13 +342,24 @@ fn view(id: String, kept: Kept<StoredRule>) -> RuleView {
     }
 }
 
+/// The server whose own key the caller showed. Whoever comes through a server's door with a key that
+/// opens more is not taken for one whom the server's keeper let in.
+fn own_server(who: &Principal) -> Option<&Server> {
+    let entrance = who.server.as_ref().filter(|entrance| entrance.own_key);
+    entrance.map(|entrance| entrance.server.as_ref())
+}
+
 /// Who asks, as rules see it.
-fn caller(who: &Principal) -> Caller<'_> {
+fn caller<'a>(who: &'a Principal, name: Option<&'a str>, tool: &Tool) -> Caller<'a> {
     Caller {
         roles: who.roles,
         agent: who.agent.as_ref(),
-        person: None,
-        server: None,
+        person: name,
+        person_id: who.person.as_ref().map(PersonId::as_str),
+        server: own_server(who).map(|server| rules::Server {
+            name: &server.name,
+            offers_tool: server.offers(tool.name.as_str()),
+        }),
     }
 }
 

@@ -235,6 +235,7 @@ mod tests {
             roles: Role::Agent.into(),
             agent: None,
             person: None,
+            server: None,
         }
     }
 

@@ -371,6 +371,7 @@ impl Bank {
             roles: Role::Agent.into(),
             agent: Some(self.settings().bank.external_agent.clone()),
             person: None,
+            server: None,
         }
     }
 }

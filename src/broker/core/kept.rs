@@ -191,13 +191,25 @@ impl Core {
         name: &str,
         before: &Kept<T>,
     ) -> Result<(), Trouble> {
+        self.take_away_with(who, name, before, Vec::new()).await
+    }
+
+    /// The same, with `more` that goes or changes with it.
+    pub(in crate::broker) async fn take_away_with<T: Keepable>(
+        &self,
+        who: &Principal,
+        name: &str,
+        before: &Kept<T>,
+        more: Vec<DocWrite>,
+    ) -> Result<(), Trouble> {
         let record = self.record(
             who,
             T::RECORDS.deleted,
             json!({"name": name, "before": before.value.told()}),
         );
-        let gone = Kept::<T>::delete(&who.org, name, Some(before.version));
-        self.apply_kept(vec![gone], vec![record]).await
+        let mut docs = vec![Kept::<T>::delete(&who.org, name, Some(before.version))];
+        docs.extend(more);
+        self.apply_kept(docs, vec![record]).await
     }
 
     async fn put<T: Keepable>(

@@ -65,6 +65,10 @@ pub fn decision(proposal: &Proposal, timer: &Timer) {
     } else if fixed.effective.moves_money() && decision != Decision::Rejected {
         telemetry::budget_check(BudgetCheck::Reserved);
     }
+    let tainted = |finding: &Finding| finding.reason == Reason::TaintedContext;
+    if fixed.findings.iter().any(tainted) {
+        telemetry::tainted();
+    }
     trace(proposal, Step::Propose, timer);
 }
 

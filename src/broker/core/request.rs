@@ -21,6 +21,8 @@ pub struct ProposeRequest {
     pub samples: Vec<String>,
     /// The caller's name for this request.
     pub idempotency_key: Option<String>,
+    /// What the client calls the conversation that it belongs to.
+    pub conversation: Option<String>,
     /// Who asks; doors leave it at `Agent`.
     pub origin: Origin,
 }

@@ -17,6 +17,9 @@ use crate::store::{Store, StoreError};
 
 /// How old it may be before somebody asks whether it still holds.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
+/// How old it may be where it lacks what is asked for: a flood of made-up names should not become a
+/// flood of reads.
+const CHECK_LACKING_EVERY: Duration = Duration::from_millis(20);
 /// How old it may be at most, whatever happens.
 const TRUSTED_FOR: Duration = Duration::from_millis(900);
 /// How long the store may take to say whether anything changed.
@@ -64,17 +67,32 @@ impl<T> Default for Snapshot<T> {
 impl<T: Readable> Snapshot<T> {
     /// It, as of less than a second ago.
     pub(in crate::broker) async fn fresh(&self, store: &dyn Store) -> Result<Arc<T>, Trouble> {
-        let Some(known) = self.known.load_full() else {
-            return self.renew(store, self.renewal.lock().await).await;
+        self.fresh_where(store, |_| true).await
+    }
+
+    /// It, as of less than a second ago; as of this very moment, or nearly, where it lacks what is
+    /// asked for: what another process has just made should work.
+    pub(in crate::broker) async fn fresh_where(
+        &self,
+        store: &dyn Store,
+        has: impl Fn(&T) -> bool + Send,
+    ) -> Result<Arc<T>, Trouble> {
+        let known = self.known.load_full();
+        let Some(known) = known.filter(|known| has(&known.value)) else {
+            let turn = self.renewal.lock().await;
+            return self.renew(store, turn, CHECK_LACKING_EVERY).await;
         };
         if known.younger_than(CHECK_EVERY) {
             return Ok(known.value.clone());
         }
         match self.renewal.try_lock() {
-            Ok(turn) => self.renew(store, turn).await,
+            Ok(turn) => self.renew(store, turn, CHECK_EVERY).await,
             // Somebody is asking already: no reason to wait for the answer yet.
             Err(_) if known.younger_than(TRUSTED_FOR) => Ok(known.value.clone()),
-            Err(_) => self.renew(store, self.renewal.lock().await).await,
+            Err(_) => {
+                let turn = self.renewal.lock().await;
+                self.renew(store, turn, CHECK_EVERY).await
+            }
         }
     }
 
@@ -98,9 +116,10 @@ impl<T: Readable> Snapshot<T> {
         &self,
         store: &dyn Store,
         mut last_failure: MutexGuard<'_, Option<Instant>>,
+        unless_younger: Duration,
     ) -> Result<Arc<T>, Trouble> {
         let known = self.known.load_full();
-        if let Some(known) = known.as_ref().filter(|it| it.younger_than(CHECK_EVERY)) {
+        if let Some(known) = known.as_ref().filter(|it| it.younger_than(unless_younger)) {
             return Ok(known.value.clone());
         }
         let usable = known.as_ref().filter(|it| it.younger_than(TRUSTED_FOR));

@@ -1,6 +1,7 @@
 //! Why a request could not be answered at all: the code, the status and the advice of each reason.
 
-use crate::domain::ids::ProposalId;
+use crate::domain::access::RuleVersion;
+use crate::domain::ids::{ProposalId, TraceId};
 use crate::domain::payee::PayeeId;
 use crate::domain::principal::Principal;
 use crate::domain::proposal::State;
@@ -8,6 +9,7 @@ use crate::domain::reason::Recovery;
 use crate::domain::requests::failure::Why;
 use crate::domain::roles::Roles;
 use crate::domain::tools::Invalid;
+use crate::governance::access::rules;
 use crate::store::{ApplyError, StoreError};
 
 /// Why a request could not be answered at all. The text is for people, [`Trouble::code`] for
@@ -47,12 +49,14 @@ pub enum Trouble {
         roles: Roles,
     },
     /// Access rules do not let the caller use the tool.
-    #[error("{why}{}", .rule.as_ref().map(|rule| format!(" (`{rule}`)")).unwrap_or_default())]
+    #[error("{text}{}", .rule.as_ref().map(|rule| format!(" (`{rule}`)")).unwrap_or_default(), text = .why.text())]
     AccessDenied {
-        /// In words that name no rule.
-        why: &'static str,
+        /// Why; its words name no rule.
+        why: rules::Why,
         /// The rule, for those who may read rules.
         rule: Option<String>,
+        /// Every rule that decided, for the trace of the call; no answer tells these.
+        by: Vec<RuleVersion>,
     },
     /// The proposer is the approver.
     #[error("a proposal cannot be approved by its own proposer")]
@@ -148,6 +152,14 @@ pub enum Trouble {
     /// A result breaks the tool's own output schema.
     #[error("the result of the tool {0} is not what its output schema says: {1}")]
     OutputInvalid(String, String),
+    /// A call of a tool came to nothing, and is named in traces.
+    #[error("{cause}")]
+    Traced {
+        /// Names the call.
+        trace: TraceId,
+        /// Why.
+        cause: Box<Trouble>,
+    },
     /// Something is not configured.
     #[error("{0}")]
     Off(String),
@@ -302,6 +314,7 @@ impl Trouble {
             Trouble::SourceUnavailable(_) => "source_unavailable",
             Trouble::Timeout(_) => "timeout",
             Trouble::OutputInvalid(..) => "output_invalid",
+            Trouble::Traced { cause, .. } => cause.code(),
             Trouble::Off(_) => "not_configured",
             Trouble::BudgetExceeded(_) => "budget_exceeded",
             Trouble::SecretFound(_) => "secret_found",
@@ -352,6 +365,7 @@ impl Trouble {
             | Trouble::UpstreamRefused { .. }
             | Trouble::ResultTooLarge { .. }
             | Trouble::OutputInvalid(..) => 502,
+            Trouble::Traced { cause, .. } => cause.status(),
             Trouble::Timeout(_) => 504,
             Trouble::StoreUnavailable
             | Trouble::UpstreamUnavailable(_)
@@ -387,6 +401,7 @@ impl Trouble {
             | Trouble::NotReady(_)
             | Trouble::QueueFull(_)
             | Trouble::Changed => Recovery::Wait,
+            Trouble::Traced { cause, .. } => cause.recovery(),
             Trouble::UpstreamRefused { recovery, .. } => *recovery,
             Trouble::ResultTooLarge { .. } | Trouble::BudgetExceeded(_) => Recovery::ReduceScope,
             Trouble::WrongState(_) | Trouble::RequestEnded(_) | Trouble::RequestLive(_) => {
@@ -412,6 +427,14 @@ impl Trouble {
 }
 
 impl Trouble {
+    /// The trouble itself, whatever it is told with.
+    pub fn cause(&self) -> &Trouble {
+        if let Trouble::Traced { cause, .. } = self {
+            return cause.cause();
+        }
+        self
+    }
+
     pub(in crate::broker) fn invalid(invalid: Invalid) -> Self {
         Trouble::Invalid(Box::new(invalid))
     }

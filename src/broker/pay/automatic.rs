@@ -27,7 +27,10 @@ impl Pay {
         if !proposal.fixed.execute_on_approval || proposal.state != State::Allowed {
             return;
         }
-        let who = in_its_name(proposal);
+        let who = match self.in_its_name(proposal).await {
+            Ok(Some(who)) => who,
+            Ok(None) | Err(_) => return,
+        };
         if let Err(error) = self.commit_as(&who, proposal.clone()).await {
             tracing::error!(proposal = %proposal.fixed.id, %error, "automatic commit failed");
         }
@@ -86,7 +89,9 @@ impl Pay {
         let Some(tool) = tool.filter(|tool| refusal.is_none() && as_proposed(tool)) else {
             return Ok(false);
         };
-        let who = in_its_name(proposal);
+        let Some(who) = self.in_its_name(proposal).await? else {
+            return Ok(false);
+        };
         Ok(proposal.fixed.origin != Origin::Agent || self.tools.usable_by(&who).await?.has(&tool))
     }
 
@@ -108,16 +113,22 @@ impl Pay {
         };
         self.commit(who, request).await
     }
-}
 
-/// The broker, acting for the agent that proposed.
-fn in_its_name(proposal: &Proposal) -> Principal {
-    Principal {
-        id: "hundi:automatic".to_owned(),
-        name: "hundi".to_owned(),
-        org: proposal.fixed.org.clone(),
-        roles: Role::Agent.into(),
-        agent: Some(proposal.fixed.agent.clone()),
-        person: None,
+    /// The broker, acting for the agent that proposed, through the server that it came by; `None` if
+    /// that lets nobody in any more.
+    async fn in_its_name(&self, proposal: &Proposal) -> Result<Option<Principal>, Trouble> {
+        let fixed = &proposal.fixed;
+        let who = Principal {
+            id: "hundi:automatic".to_owned(),
+            name: "hundi".to_owned(),
+            org: fixed.org.clone(),
+            roles: Role::Agent.into(),
+            agent: Some(fixed.agent.clone()),
+            person: None,
+            server: None,
+        };
+        self.access
+            .through(who, fixed.access.server.as_deref())
+            .await
     }
 }

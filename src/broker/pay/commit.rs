@@ -551,6 +551,7 @@ impl Pay {
             args: &args,
             effective: fixed.effective,
             payee: &paid.payee,
+            server: fixed.access.server.as_deref(),
         };
         if fixed.origin == Origin::Consequence {
             let facts = Facts {

@@ -198,7 +198,11 @@ impl Pay {
             ),
             FreezeScope::Server => {
                 let ours = id == registry::bank().name();
-                (ours || self.settings().upstreams.contains_key(id), "server")
+                let known = ours || self.settings().upstreams.contains_key(id);
+                (
+                    known || self.access.has_server(&who.org, id).await?,
+                    "server",
+                )
             }
         };
         if there {
@@ -256,7 +260,9 @@ fn target(scope: FreezeScope, id: Option<&str>) -> Result<Option<String>, Troubl
         (FreezeScope::Server, Some(id)) if id.chars().count() <= MAX_VENDOR => {
             Ok(Some(id.to_owned()))
         }
-        (FreezeScope::Server, _) => bad("the scope `server` takes the name of an upstream as `id`"),
+        (FreezeScope::Server, _) => {
+            bad("the scope `server` takes the name of an upstream or of a virtual server as `id`")
+        }
         (FreezeScope::Agent, _) => bad("the scope `agent` takes the `id` of an agent"),
         (FreezeScope::Tool, _) => bad("the scope `tool` takes the name of a tool as `id`"),
         (FreezeScope::Vendor, _) => bad(

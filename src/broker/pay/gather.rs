@@ -46,6 +46,8 @@ pub(super) struct Answers<'a> {
     pub(super) samples: &'a [String],
     /// There is no agent, so there is nothing to score and nothing missing.
     pub(super) nobody: bool,
+    /// What the client calls the conversation.
+    pub(super) conversation: Option<&'a str>,
 }
 
 impl Pay {
@@ -105,6 +107,14 @@ impl Pay {
             }
         };
         *counted = Some(pace.clone());
+        let taint = policy.and_then(|policy| policy.taint.as_ref());
+        let tainted = match taint {
+            None => Fact::Known(None),
+            Some(taint) => {
+                let within = answers.conversation;
+                self.tools.tainted(org, request.agent, taint, within).await
+            }
+        };
         let zone = &self.settings().zone;
         let asks = self.outside_questions(request, policy);
         let mut facts = Facts {
@@ -122,6 +132,7 @@ impl Pay {
             history: Fact::Known(history.past),
             // Looked at last, and in turn: see `lately`.
             earlier: Fact::Missing,
+            tainted,
             sums: Fact::Missing,
             anomaly: None,
             integrity,

@@ -50,6 +50,8 @@ pub(super) struct Ready {
     pub(super) claimed: Payee,
     /// What the access rules said of it.
     access: Basis,
+    /// The virtual server through which it came.
+    server: Option<String>,
     /// What the bank said of the payout it is about.
     pub(super) bank: BankWord,
 }
@@ -63,6 +65,7 @@ impl Ready {
             args: &self.value,
             effective: self.effective,
             payee,
+            server: self.server.as_deref(),
         }
     }
 }
@@ -96,7 +99,12 @@ impl Pay {
         let (tool, access) = self.proposable(who, &request).await?;
         check_sizes(&request)?;
         let ready = ready(agent, &tool, &request.arguments)?;
-        let mut ready = Ready { access, ..ready };
+        let server = who.server.as_ref().map(|it| it.server.name.clone());
+        let mut ready = Ready {
+            access,
+            server,
+            ..ready
+        };
         if let Some(earlier) = self.replayed(who, &tool, &ready, &request).await? {
             return Ok(earlier);
         }
@@ -202,6 +210,7 @@ impl Pay {
             prompt_hash: prompt_hash(request),
             samples: &request.samples,
             nobody: request.origin != Origin::Agent,
+            conversation: request.conversation.as_deref(),
         };
         let mut gathered = match request.origin {
             Origin::Agent | Origin::Bank => {
@@ -525,6 +534,7 @@ fn ready(agent: AgentId, tool: &Tool, arguments: &Value) -> Result<Ready, Troubl
         effective,
         claimed,
         access: Basis::default(),
+        server: None,
         bank: BankWord::NotNeeded,
     })
 }

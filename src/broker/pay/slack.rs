@@ -252,6 +252,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::RequestEnded(_)
         | Trouble::RequestLive(_)
         | Trouble::QueueFull(_)
+        | Trouble::Traced { .. }
         | Trouble::Off(_) => format!("Nothing was decided: {trouble}."),
     }
 }

@@ -85,5 +85,6 @@ fn ours() -> Result<Principal, Trouble> {
         roles: Role::Agent.into(),
         agent: Some(agent),
         person: None,
+        server: None,
     })
 }

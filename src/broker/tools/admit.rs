@@ -14,7 +14,7 @@ use super::{Tools, hide};
 use crate::broker::access::rules::{Say, Somebody, Told, kind, may_read_rules};
 use crate::broker::audit::refusals::Kept;
 use crate::broker::core::Trouble;
-use crate::domain::access::{Basis, Kind, Mask};
+use crate::domain::access::{Basis, Kind, Mask, RuleVersion};
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::Record;
 use crate::domain::principal::{Principal, Right};
@@ -53,17 +53,21 @@ pub struct Checked {
 }
 
 /// Which tools one caller may use at one moment.
-pub struct Usable<'w>(Say<'w>);
+pub struct Usable<'w> {
+    say: Say<'w>,
+    who: &'w Principal,
+}
 
 impl Usable<'_> {
     /// Whether rules and state let this caller use it.
     pub fn has(&self, tool: &Tool) -> bool {
-        tool.standing == Standing::Accepted && self.0.allows(tool)
+        let offered = offers(self.who, tool);
+        tool.standing == Standing::Accepted && offered && self.say.allows(tool)
     }
 
     /// Whether rules say nothing at all, so that whatever stands is usable.
     pub fn is_all(&self) -> bool {
-        self.0.is_silent()
+        self.say.is_silent() && self.who.server.is_none()
     }
 }
 
@@ -94,6 +98,7 @@ impl Tools {
         risk: Risk,
     ) -> Result<Arc<Tool>, Trouble> {
         let found = self.catalogue().get(&who.org, name);
+        let found = found.filter(|tool| offers(who, tool));
         let unknown = || {
             let plain = name.chars().filter(|c| !c.is_control());
             Trouble::UnknownTool(plain.take(MAX_SAID).collect())
@@ -109,19 +114,21 @@ impl Tools {
         who: &Principal,
         tool: Arc<Tool>,
     ) -> Result<Admitted, Trouble> {
+        // A commit comes here without having looked the tool up for this caller.
+        if !offers(who, &tool) {
+            return Err(Trouble::UnknownTool(tool.name.to_string()));
+        }
         let told = self.access.say(who).await?.of(&tool);
         telemetry::access(told.why.allows());
         let why = told.why;
         if !why.allows() {
             self.note_denied(who, &tool, &told).await;
-            let rule = told
-                .by
-                .into_iter()
-                .next()
-                .map(|(rule, _)| rule.id.to_string());
+            let by: Vec<RuleVersion> = told.by.into_iter().map(|(rule, _)| rule).collect();
+            let first = by.first().map(|rule| rule.id.to_string());
             return Err(Trouble::AccessDenied {
-                why: why.text(),
-                rule: rule.filter(|_| may_read_rules(who)),
+                why,
+                rule: first.filter(|_| may_read_rules(who)),
+                by,
             });
         }
         Ok(Admitted {
@@ -152,7 +159,8 @@ impl Tools {
 
     /// What this caller may use now, for lists.
     pub async fn usable_by<'w>(&self, who: &'w Principal) -> Result<Usable<'w>, Trouble> {
-        Ok(Usable(self.access.say(who).await?))
+        let say = self.access.say(who).await?;
+        Ok(Usable { say, who })
     }
 
     /// What the rules would say of a call, and make of a sample of its data.
@@ -208,6 +216,12 @@ impl Tools {
     pub(in crate::broker) fn mask_key(&self, who: &Principal) -> HashKey {
         HashKey::of(self.ports().masters.for_masks(), &who.org)
     }
+}
+
+/// Whether the server through which the caller came in offers a tool, if it came through one.
+fn offers(who: &Principal, tool: &Tool) -> bool {
+    let server = who.server.as_ref().map(|entrance| &entrance.server);
+    server.is_none_or(|server| server.offers(tool.name.as_str()))
 }
 
 /// How a tool is carried out, as metrics call it.

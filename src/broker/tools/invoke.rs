@@ -11,17 +11,17 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::Tools;
 use super::admit::{Admitted, kind_label};
 use super::hide;
+use super::traces::{Calling, Trace};
 use crate::broker::core::Trouble;
 use crate::connector::registered;
 use crate::domain::access::Mask;
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::call::{Call, Reply, turned_away};
-use crate::domain::change::{Change, Record};
+use crate::domain::change::{Change, DocWrite, Record};
 use crate::domain::ids::{AgentId, TraceId};
 use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
@@ -54,34 +54,21 @@ pub struct Invoked {
     pub duration: Duration,
 }
 
-/// How long each step of one call took, one after the other.
-struct Steps {
-    began: Instant,
-    last: Instant,
-    took: Vec<(CallStep, Duration)>,
+/// A call that came to nothing, and its name in traces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failed {
+    /// Names the call.
+    pub trace: TraceId,
+    /// Why.
+    pub trouble: Trouble,
 }
 
-impl Steps {
-    fn start() -> Self {
-        let began = Instant::now();
-        Self {
-            began,
-            last: began,
-            took: Vec::new(),
-        }
-    }
-
-    fn end(&mut self, step: CallStep) {
-        let now = Instant::now();
-        self.took.push((step, now.duration_since(self.last)));
-        self.last = now;
-    }
-
-    fn count(&self, tool: &Tool, outcome: &'static str) {
-        let kind = kind_label(tool);
-        telemetry::invoked(tool.name.as_str(), kind, outcome);
-        for (step, took) in &self.took {
-            telemetry::invocation_step(kind, *step, *took);
+impl From<Failed> for Trouble {
+    /// With the name of the call.
+    fn from(failed: Failed) -> Self {
+        Trouble::Traced {
+            trace: failed.trace,
+            cause: Box::new(failed.trouble),
         }
     }
 }
@@ -94,35 +81,59 @@ impl Tools {
         tool: &str,
         arguments: &Value,
     ) -> Result<Invoked, Trouble> {
-        let mut steps = Steps::start();
-        let admitted = self.admit(who, tool, Risk::Low).await?;
-        steps.end(CallStep::Tool);
-        let ready = self.made_ready(who, &admitted, arguments, &mut steps);
-        let (call, deadline) = match ready.await {
+        let called = self.call(who, tool, arguments, None).await;
+        called.map_err(|failed| failed.trouble)
+    }
+
+    /// The same in a conversation that the caller has given a name, telling which call failed.
+    pub async fn call(
+        &self,
+        who: &Principal,
+        tool: &str,
+        arguments: &Value,
+        conversation: Option<&str>,
+    ) -> Result<Invoked, Failed> {
+        let ambient = &self.ports().ambient;
+        let now = ambient.now();
+        let mut calling = Calling::start(TraceId::at(now, ambient.bytes()), now);
+        let trace = calling.trace;
+        let failed = |trouble| Failed { trace, trouble };
+        let ready = self.made_ready(who, tool, arguments, &mut calling).await;
+        let (admitted, call, deadline) = match ready {
             Ok(ready) => ready,
             Err(trouble) => {
-                steps.count(&admitted.tool, trouble.code());
-                return Err(trouble);
+                let mut told = calling.told(who, tool, trouble.code());
+                if let Trouble::AccessDenied { why, by, .. } = &trouble {
+                    told.why = Some(why.code().to_owned());
+                    told.rules.clone_from(by);
+                }
+                self.refused(&who.org, told);
+                return Err(failed(trouble));
             }
         };
         let (tools, who) = (self.clone(), who.clone());
+        let conversation = conversation.map(str::to_owned);
         // A task of its own: a caller that hangs up must not leave a call without its record.
         let task = self.load().tasks().spawn(async move {
             let heard = tools.ports().wire.relay(&call, deadline).await;
-            steps.end(CallStep::Execute);
-            let answer = tools.answered(&who, &admitted, heard, &mut steps).await;
+            calling.end(CallStep::Execute);
+            let within = conversation.as_deref();
+            let answer = tools
+                .answered(&who, &admitted, heard, &mut calling, within)
+                .await;
             let outcome = match &answer {
                 Ok(answer) if answer.is_error => "error",
                 Ok(_) => "ok",
                 Err(trouble) => trouble.code(),
             };
-            steps.count(&admitted.tool, outcome);
+            calling.count(&admitted.tool, outcome);
             answer
         });
-        task.await.unwrap_or_else(|error| {
+        let answer = task.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a call of a tool ended abnormally");
             Err(Trouble::StoreUnavailable)
-        })
+        });
+        answer.map_err(failed)
     }
 
     /// What came back, masked and on record.
@@ -131,11 +142,11 @@ impl Tools {
         who: &Principal,
         admitted: &Admitted,
         heard: Heard,
-        steps: &mut Steps,
+        calling: &mut Calling,
+        conversation: Option<&str>,
     ) -> Result<Invoked, Trouble> {
-        let trace = self.new_trace();
         let held = self.held_to(who, admitted, heard);
-        steps.end(CallStep::Mask);
+        calling.end(CallStep::Mask);
         let outcome = match &held {
             Ok(held) if held.is_error => "error",
             Ok(_) => "ok",
@@ -144,45 +155,71 @@ impl Tools {
         let masked = held.as_ref().map(|held| held.masked.clone());
         let masked = masked.unwrap_or_default();
         telemetry::masked(masked.values);
-        self.record_call(who, admitted, trace, outcome, &masked)
+        let mut docs = self.marks(who, &admitted.tool, conversation).await?;
+        let Admitted { tool, why, basis } = admitted;
+        let trace = Trace {
+            kind: Some(kind_label(tool).to_owned()),
+            tool_version: version(tool),
+            why: Some(why.code().to_owned()),
+            rules: basis.rules.clone(),
+            masked: masked.values,
+            ..calling.told(who, tool.name.as_str(), outcome)
+        };
+        docs.push(trace.placed(&who.org));
+        self.record_call(who, admitted, (calling.trace, docs), outcome, &masked)
             .await?;
-        steps.end(CallStep::Audit);
+        calling.end(CallStep::Audit);
         let held = held?;
         Ok(Invoked {
             content: held.content,
             blocks: held.blocks,
             is_error: held.is_error,
             masked: held.masked.places,
-            trace,
+            trace: calling.trace,
             version: version(&admitted.tool),
-            duration: steps.began.elapsed(),
+            duration: calling.elapsed(),
         })
     }
 
-    fn new_trace(&self) -> TraceId {
-        let ambient = &self.ports().ambient;
-        TraceId::at(ambient.now(), ambient.bytes())
-    }
-
-    /// Everything that can refuse a call that rules let through, and the call itself.
+    /// Everything that can refuse a call, and the call itself.
     async fn made_ready(
         &self,
         who: &Principal,
-        admitted: &Admitted,
+        tool: &str,
         arguments: &Value,
-        steps: &mut Steps,
+        calling: &mut Calling,
+    ) -> Result<(Admitted, Call, Duration), Trouble> {
+        let admitted = self.admit(who, tool, Risk::Low).await?;
+        calling.end(CallStep::Tool);
+        match self
+            .let_through(who, &admitted.tool, arguments, calling)
+            .await
+        {
+            Ok((call, deadline)) => Ok((admitted, call, deadline)),
+            Err(trouble) => {
+                calling.count(&admitted.tool, trouble.code());
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn let_through(
+        &self,
+        who: &Principal,
+        tool: &Tool,
+        arguments: &Value,
+        calling: &mut Calling,
     ) -> Result<(Call, Duration), Trouble> {
-        let tool = &admitted.tool;
         schema::validate(tool, arguments).map_err(Trouble::InvalidArguments)?;
         self.not_frozen(who, tool, arguments).await?;
-        steps.end(CallStep::Access);
+        calling.end(CallStep::Access);
         self.pace_through(&who.org, &tool.name).await?;
         self.pace_registered(who, tool).await?;
-        steps.end(CallStep::Rates);
+        calling.end(CallStep::Rates);
         let ready = self.call_of(tool, arguments)?;
         // What cannot be put on record is not done.
         self.ports().store.ping().await?;
-        steps.end(CallStep::Source);
+        calling.end(CallStep::Source);
         Ok(ready)
     }
 
@@ -240,7 +277,7 @@ impl Tools {
         &self,
         who: &Principal,
         admitted: &Admitted,
-        trace: TraceId,
+        (trace, docs): (TraceId, Vec<DocWrite>),
         outcome: &str,
         masked: &Masked,
     ) -> Result<(), Trouble> {
@@ -263,7 +300,7 @@ impl Tools {
             .with(detail);
         record.agent.clone_from(&who.agent);
         record.tool = Some(tool.name.clone());
-        let change = Change::documents(Vec::new(), Vec::new(), vec![record], Vec::new());
+        let change = Change::documents(docs, Vec::new(), vec![record], Vec::new());
         match self.ports().store.apply(change).await {
             Ok(_) => Ok(()),
             Err(error) => Err(crate::broker::core::failed(error)),
@@ -287,6 +324,7 @@ impl Tools {
             args,
             effective: tool.effective(args),
             payee: &payee,
+            server: who.server.as_ref().map(|it| it.server.name.as_str()),
         };
         let mut facts = crate::domain::facts::Facts::missing(self.ports().ambient.now());
         facts.freezes = self.local_facts(&who.org, agent).await?.freezes;

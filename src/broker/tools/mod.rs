@@ -13,7 +13,10 @@ mod naming;
 mod offer;
 pub(in crate::broker) mod pace;
 pub mod registry;
+mod servers;
 pub mod sources;
+mod taint;
+pub mod traces;
 pub mod trial;
 pub mod watch;
 
@@ -44,6 +47,7 @@ pub struct Parts {
     access: Access,
     catalogue: catalogue::Catalogue,
     tending: watch::Tending,
+    refused: traces::Refused,
     /// One more than the version of all documents at which the registry was read.
     registry_seen: AtomicU64,
     /// The versions of what the catalogue and the wire were given last.
@@ -89,6 +93,7 @@ impl Tools {
             access,
             catalogue,
             tending,
+            refused: traces::Refused::default(),
             registry_seen: AtomicU64::new(0),
             registry_known: tokio::sync::Mutex::default(),
         }))

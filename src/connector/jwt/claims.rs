@@ -57,6 +57,7 @@ impl Bearer {
             roles: self.roles,
             agent: self.agent,
             person: None,
+            server: None,
         }
     }
 }

@@ -18,12 +18,14 @@ mod invalid;
 mod mask;
 mod read;
 mod rule;
+mod server;
 mod when;
 
 pub use basis::{Basis, RuleVersion};
 pub use invalid::Invalid;
 pub use mask::{BadPath, Mask, MaskDo, MaskPath};
 pub use rule::{Effect, Kind, Rule, RuleDef, RuleId, ToolPattern, What, Who};
+pub use server::{Disclosure, Entrance, Server};
 pub use when::{Clock, Days, Hours, Weekly, When, Zone};
 
 #[cfg(test)]

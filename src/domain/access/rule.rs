@@ -155,6 +155,11 @@ impl ToolPattern {
         })
     }
 
+    /// Whether it stands for whatever begins so.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Whether a tool of this name is meant.
     pub fn fits(&self, tool: &str) -> bool {
         match self.open {

@@ -160,6 +160,18 @@ listed! {
         RuleChanged = "rule_changed",
         /// An access rule was taken away.
         RuleDeleted = "rule_deleted",
+        /// A virtual server was made.
+        ServerCreated = "server_created",
+        /// A virtual server was replaced.
+        ServerChanged = "server_changed",
+        /// A virtual server was taken away, with its keys.
+        ServerDeleted = "server_deleted",
+        /// A key of a server was made.
+        ServerKeyCreated = "server_key_created",
+        /// A key of a server got another text.
+        ServerKeyRotated = "server_key_rotated",
+        /// A key of a server was ended.
+        ServerKeyRevoked = "server_key_revoked",
         /// A tool's definition was accepted.
         ToolAccepted = "tool_accepted",
         /// A tool's definition changed.

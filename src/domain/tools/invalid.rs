@@ -42,7 +42,7 @@ impl fmt::Display for Position {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize)]
 #[error("{pointer}: {detail}")]
 pub struct Invalid {
-    /// `invalid_tool`, `invalid_source` or `invalid_rule`. Never changes once released.
+    /// `invalid_tool`, `invalid_source`, `invalid_rule` or `invalid_server`. Never changes once released.
     pub code: &'static str,
     /// JSON Pointer to the field.
     pub pointer: String,
@@ -67,6 +67,11 @@ impl Invalid {
     /// An access rule's document is wrong at `pointer`.
     pub fn rule(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new("invalid_rule", pointer.into(), detail.into())
+    }
+
+    /// A server's document is wrong at `pointer`.
+    pub fn server(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new("invalid_server", pointer.into(), detail.into())
     }
 
     fn new(code: &'static str, pointer: String, detail: String) -> Self {

@@ -114,6 +114,7 @@ impl Ask {
         let call = Call {
             broker: self.broker().clone(),
             who: self.seat.who.clone(),
+            conversation: None,
             gone: CancellationToken::new(),
             closing: self.seat.console.closing.clone(),
         };

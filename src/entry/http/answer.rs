@@ -131,14 +131,16 @@ impl Problem {
     }
 
     pub(super) fn retry_after(&self) -> Option<u32> {
-        match self {
-            Problem::Trouble(
+        if let Problem::Trouble(trouble) = self {
+            return match trouble.cause() {
                 Trouble::Overloaded { retry_after_secs }
-                | Trouble::RateLimited { retry_after_secs },
-            ) => Some(*retry_after_secs),
-            Problem::Trouble(Trouble::Provider(no)) => no.retry_after_secs,
-            Problem::Trouble(Trouble::StoreUnavailable) => Some(STORE_RETRY_SECS),
-            Problem::Trouble(Trouble::QueueFull(_)) => Some(QUEUE_RETRY_SECS),
+                | Trouble::RateLimited { retry_after_secs } => Some(*retry_after_secs),
+                Trouble::Provider(no) => no.retry_after_secs,
+                Trouble::QueueFull(_) => Some(QUEUE_RETRY_SECS),
+                cause => (*cause == Trouble::StoreUnavailable).then_some(STORE_RETRY_SECS),
+            };
+        }
+        match self {
             Problem::Unread => Some(BUSY_RETRY_SECS),
             Problem::Trouble(_)
             | Problem::Gate(_)

@@ -25,7 +25,7 @@ impl FromRequestParts<Door> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
         let bearer = bearer(parts).ok_or(Trouble::Unauthenticated)?;
-        let who = door.broker.access.authenticate(bearer).await?;
+        let who = door.broker.access.enter(bearer).await?;
         if let Some(visit) = parts.extensions.get::<Visit>() {
             visit.charge(door.broker.places(), &who)?;
         }

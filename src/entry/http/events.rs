@@ -125,7 +125,7 @@ impl Telling {
 
     /// Fetches what is new. Returns the version that was seen.
     async fn look(&mut self) -> Result<u64, Trouble> {
-        let now = self.door.broker.access.authenticate(&self.bearer).await?;
+        let now = self.door.broker.access.enter(&self.bearer).await?;
         if now != self.who {
             return Err(Trouble::Unauthenticated);
         }

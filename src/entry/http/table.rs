@@ -23,6 +23,9 @@ use crate::broker::Trouble;
 use crate::entry::gate::{self, Growth};
 use crate::entry::operations::{self, Answer, Call, Operation};
 
+/// Names the conversation that a request belongs to.
+const CONVERSATION: &str = "hundi-conversation";
+
 pub(super) fn routes() -> Router<Door> {
     let mut router = Router::new();
     for operation in operations::table() {
@@ -57,6 +60,7 @@ async fn serve(
     let call = Call {
         broker: door.broker.clone(),
         who,
+        conversation: conversation(&parts)?,
         gone: CancellationToken::new(),
         closing: door.options.closing.clone(),
     };
@@ -98,6 +102,21 @@ async fn read(
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(Problem::invalid("the body must be a JSON object"))
         }
+    }
+}
+
+/// What the client calls the conversation that this belongs to.
+fn conversation(parts: &Parts) -> Result<Option<String>, Problem> {
+    let mut given = parts.headers.get_all(CONVERSATION).iter();
+    let Some(name) = given.next() else {
+        return Ok(None);
+    };
+    let text = name.to_str().ok().filter(|text| !text.is_empty());
+    match text.filter(|_| given.next().is_none()) {
+        Some(text) => Ok(Some(text.to_owned())),
+        None => Err(Problem::invalid(
+            "`Hundi-Conversation` is one name of printable characters",
+        )),
     }
 }
 

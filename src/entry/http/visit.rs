@@ -203,6 +203,7 @@ mod tests {
             roles: Role::Agent.into(),
             agent: None,
             person: None,
+            server: None,
         }
     }
 

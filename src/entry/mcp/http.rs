@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{self, Message, Refused};
 use super::plain;
-use super::server::{Admitted, Door, Shared};
+use super::server::{Admitted, Door, Shared, conversation};
 use super::sessions::{Full, Sessions};
 use super::surface::Route;
 use crate::broker::core::places::Kind;
@@ -142,17 +142,20 @@ async fn let_in(State(porter): State<Arc<Porter>>, request: Request, next: Next)
 impl Porter {
     async fn let_in(&self, request: Request, next: Next) -> Result<Response, TurnedAway> {
         self.names.admit(request.uri(), request.headers())?;
-        let who = self.authenticate(request.headers()).await?;
+        let server = server_in(request.uri().path()).map(str::to_owned);
+        let who = self
+            .authenticate(request.headers(), server.as_deref())
+            .await?;
         let visit = request.extensions().get::<Visit>().cloned();
         let visit = visit.unwrap_or_default();
         visit.charge(self.broker.places(), &who)?;
         if let Some(id) = request.headers().get(SESSION_ID) {
             let id = id.to_str().unwrap_or_default();
-            if !self.sessions.may_use(id, &who.id) {
+            if !self.sessions.may_use(id, &owner(&who)) {
                 return Err(TurnedAway::NoSuchSession);
             }
         }
-        let owner = who.id.clone();
+        let owner = owner(&who);
         let method = request.method().clone();
         let revision = request.headers().get(PROTOCOL_VERSION).cloned();
         let revision = revision.as_ref().and_then(|value| value.to_str().ok());
@@ -190,10 +193,14 @@ impl Porter {
         Ok(response)
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, TurnedAway> {
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        server: Option<&str>,
+    ) -> Result<Principal, TurnedAway> {
         match bearer(headers) {
             None => Err(TurnedAway::NoKey { given: false }),
-            Some(bearer) => match self.broker.access.authenticate(bearer).await {
+            Some(bearer) => match self.broker.access.enter_mcp(bearer, server).await {
                 Ok(who) => Ok(who),
                 Err(Trouble::Unauthenticated) => Err(TurnedAway::NoKey { given: true }),
                 Err(trouble) => Err(TurnedAway::Trouble(trouble)),
@@ -218,7 +225,7 @@ impl Porter {
         };
         let listens = method == "subscriptions/listen";
         if method == "initialize" {
-            let made = self.sessions.make_room(&who.id).await;
+            let made = self.sessions.make_room(&owner(&who)).await;
             made.map_err(|Full| TurnedAway::TooManySessions)?;
         }
         if takes_anything(&parts.headers) {
@@ -226,13 +233,15 @@ impl Porter {
             parts.headers.insert(header::ACCEPT, both);
         }
         let tool = plain::called(&parts.headers, &document);
-        if let Some(route) = tool.and_then(|name| self.shared.route(&who.org, name)) {
+        if let Some(route) = tool.and_then(|name| self.shared.route(&who, name)) {
+            let conversation = conversation(&document);
             let (id, arguments) = plain::taken_apart(document);
             return Ok(Read::Plain(PlainCall {
                 id,
                 who,
                 route,
                 arguments,
+                conversation,
             }));
         }
         parts.extensions.insert(Admitted {
@@ -250,7 +259,13 @@ impl Porter {
     async fn answer(&self, call: PlainCall) -> Response {
         let gone = CancellationToken::new();
         let _waiting = gone.clone().drop_guard();
-        let answer = self.shared.call(call.route, call.who, call.arguments, gone);
+        let answer = self.shared.call(
+            call.route,
+            call.who,
+            call.arguments,
+            gone,
+            call.conversation,
+        );
         let answer = plain::Answer::to(&call.id, answer.await);
         let kind = HeaderValue::from_static("application/json");
         match serde_json::to_vec(&answer) {
@@ -260,6 +275,21 @@ impl Porter {
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }
+    }
+}
+
+/// The virtual server that the path names, or what can be none's name; `None` at the door of no
+/// server.
+fn server_in(path: &str) -> Option<&str> {
+    let name = path.strip_prefix('/').unwrap_or(path);
+    (!name.is_empty()).then_some(name)
+}
+
+/// Whose a session is: a key's, at one door.
+fn owner(who: &Principal) -> String {
+    match &who.server {
+        Some(entrance) => format!("{}@{}", who.id, entrance.server.name),
+        None => who.id.clone(),
     }
 }
 
@@ -286,6 +316,7 @@ struct PlainCall {
     who: Principal,
     route: Route,
     arguments: Option<Value>,
+    conversation: Option<String>,
 }
 
 /// Whether a client takes whatever comes, by `*/*` or by saying nothing. The library wants to see

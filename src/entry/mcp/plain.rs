@@ -58,6 +58,7 @@ fn describes_client(meta: &Value) -> bool {
         "io.modelcontextprotocol/protocolVersion",
         "io.modelcontextprotocol/clientCapabilities",
         "io.modelcontextprotocol/clientInfo",
+        "hundi/conversation",
     ];
     let readable = |value: &Value| ClientCapabilities::deserialize(value).is_ok();
     only(meta, &known)

@@ -7,18 +7,19 @@
 //! tool error with `code`, `detail` and `recovery`. Only a tool that does not exist, or parameters
 //! that are none, are errors of the protocol.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use axum::http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
-    CompleteRequestParams, CompleteResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
-    ErrorData, Extensions, Implementation, ListPromptsRequestMethod, ListPromptsResult,
+    CompleteRequestParams, CompleteResult, ContentBlock, CustomRequest, CustomResult,
+    DiscoverResult, ErrorCode, ErrorData, Extensions, Implementation, InitializeRequestParams,
+    InitializeResult, ListPromptsRequestMethod, ListPromptsResult,
     ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
-    SubscriptionFilter, Tool,
+    ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ServerCapabilities,
+    ServerConfig, SubscriptionFilter,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use rmcp::{Peer, ServerHandler};
@@ -28,6 +29,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::finder::{self, Finder};
+use super::lists::Changes;
 use super::schemas::CURSOR;
 use super::surface::{Route, Surface};
 use crate::broker::core::places::Kind;
@@ -37,6 +40,7 @@ use crate::domain::ids::OrgId;
 use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
 use crate::entry::operations::{self, Call, Effect};
+use crate::entry::shapes;
 
 /// Told to agents when they connect.
 const INSTRUCTIONS: &str = "Every tool that moves money or changes something comes as a pair. \
@@ -88,7 +92,7 @@ impl Shared {
         self.tasks.wait().await;
     }
 
-    fn surface(&self, org: &OrgId) -> Arc<Surface> {
+    pub(super) fn surface(&self, org: &OrgId) -> Arc<Surface> {
         let tools = self.broker.tools.catalogue().tools(org);
         let known = self.surfaces.load();
         let shows = |surface: &&Arc<Surface>| surface.shows(&tools);
@@ -108,24 +112,65 @@ impl Shared {
         surface
     }
 
-    /// The tools that this caller may call now, in a stable order.
-    async fn list(&self, who: &Principal) -> Result<Vec<Tool>, Trouble> {
-        let usable = self.broker.tools.usable_by(who).await?;
-        let surface = self.surface(&who.org);
-        let list = surface.list(who.roles);
-        if usable.is_all() {
-            return Ok(list.to_vec());
-        }
-        let may = |listed: &&Tool| {
-            let route = surface.route(listed.name.as_ref());
-            route.is_some_and(|route| route.tool().is_none_or(|tool| usable.has(tool)))
-        };
-        Ok(list.iter().filter(may).cloned().collect())
+    /// The broker behind this door.
+    pub(super) fn broker(&self) -> &Broker {
+        &self.broker
     }
 
-    /// What a tool's name leads to now.
-    pub fn route(&self, org: &OrgId, name: &str) -> Option<Route> {
-        self.surface(org).route(name).cloned()
+    /// What a tool's name leads to now, for this caller.
+    pub fn route(&self, who: &Principal, name: &str) -> Option<Route> {
+        let finder = Finder::named(name, who).map(Route::Find);
+        finder.or_else(|| self.tool(who, name))
+    }
+
+    /// The same, but for the tools that stand for a list.
+    fn tool(&self, who: &Principal, name: &str) -> Option<Route> {
+        let surface = self.surface(&who.org);
+        let route = surface.route(name)?;
+        Surface::is_behind(route, who).then(|| route.clone())
+    }
+
+    /// One of the tools that stand for a list.
+    async fn find(
+        &self,
+        finder: Finder,
+        who: Principal,
+        arguments: Option<Value>,
+        gone: CancellationToken,
+        conversation: Option<String>,
+    ) -> Result<CallToolResult, ErrorData> {
+        if finder != Finder::Call {
+            let told = self.looked_up(finder, &who, arguments).await;
+            return Ok(told.unwrap_or_else(|trouble| troubled(&trouble)));
+        }
+        let asked: finder::Named = match finder::read(arguments) {
+            Ok(asked) => asked,
+            Err(trouble) => return Ok(troubled(&trouble)),
+        };
+        match self.tool(&who, &asked.name) {
+            Some(route) => {
+                Box::pin(self.call(route, who, asked.arguments, gone, conversation)).await
+            }
+            None => Ok(troubled(&finder::unknown(&asked.name))),
+        }
+    }
+
+    async fn looked_up(
+        &self,
+        finder: Finder,
+        who: &Principal,
+        arguments: Option<Value>,
+    ) -> Result<CallToolResult, Trouble> {
+        let all = self.all(who).await?;
+        let told = match finder {
+            Finder::Search => finder::search(&all, &finder::read(arguments)?)?,
+            Finder::Describe | Finder::Call => {
+                let asked: finder::Named = finder::read(arguments)?;
+                let found = all.iter().find(|tool| tool.name == asked.name.as_str());
+                finder::describe(found.ok_or_else(|| finder::unknown(&asked.name))?)
+            }
+        };
+        Ok(CallToolResult::structured(told))
     }
 
     /// Runs one call to its end, whoever stops waiting for it.
@@ -135,14 +180,20 @@ impl Shared {
         who: Principal,
         arguments: Option<Value>,
         gone: CancellationToken,
+        conversation: Option<String>,
     ) -> Result<CallToolResult, ErrorData> {
+        if let Route::Find(finder) = route {
+            return self.find(finder, who, arguments, gone, conversation).await;
+        }
         if !Surface::permits(&route, &who) {
             return Ok(troubled(&Trouble::Forbidden { roles: who.roles }));
         }
         // Counted apart, so that whoever waits for people can still commit; and for each caller.
         let kind = match &route {
             Route::Operation(operation) if operation.effect == Effect::Waits => Some(Kind::Wait),
-            Route::Operation(_) | Route::Propose(_) | Route::Through(_) => Some(Kind::Call),
+            Route::Operation(_) | Route::Propose(_) | Route::Through(_) | Route::Find(_) => {
+                Some(Kind::Call)
+            }
             // The broker counts it.
             Route::Commit(_) => None,
         };
@@ -154,6 +205,7 @@ impl Shared {
         let call = Call {
             broker: self.broker.clone(),
             who,
+            conversation,
             gone,
             closing: self.closing.clone(),
         };
@@ -197,6 +249,8 @@ async fn run(
 ) -> Result<CallToolResult, Trouble> {
     let input = arguments.unwrap_or_else(|| json!({}));
     let (steps, unfit) = (operations::steps(), Trouble::InvalidArguments);
+    // What a provider answered to a commit is somebody else's text, too.
+    let untrusted = matches!(route, Route::Commit(_));
     let answer = match route {
         Route::Propose(tool) => {
             steps
@@ -211,12 +265,11 @@ async fn run(
                 .await
         }
         Route::Operation(operation) => operation.answer(call, input, unfit).await,
+        Route::Find(_) => return Err(Trouble::NotFound("tool")),
         Route::Through(tool) => {
-            let invoked = call
-                .broker
-                .tools
-                .invoke(&call.who, tool.name.as_str(), &input);
-            return Ok(passed_on(invoked.await?));
+            let (tools, within) = (&call.broker.tools, call.conversation.as_deref());
+            let called = tools.call(&call.who, tool.name.as_str(), &input, within);
+            return Ok(passed_on(called.await?));
         }
     };
     let mut body = answer?.body.into_value();
@@ -225,12 +278,25 @@ async fn run(
     {
         fields.remove(CURSOR);
     }
-    Ok(CallToolResult::structured(body))
+    let mut result = CallToolResult::structured(body);
+    if untrusted {
+        let meta = json!({"untrusted": true});
+        result.meta = meta.as_object().cloned().map(MetaObject);
+    }
+    Ok(result)
 }
 
 /// An upstream's answer: its content blocks as they came, so that an image stays an image, beside
 /// a structured answer that fits the schema its tool is listed with.
 fn passed_on(invoked: Invoked) -> CallToolResult {
+    let meta = json!({
+        // Somebody else's text: what it says is no word of ours.
+        "untrusted": true,
+        "masked": invoked.masked,
+        "trace_id": invoked.trace,
+        "tool_version": invoked.version,
+        "duration_ms": u64::try_from(invoked.duration.as_millis()).unwrap_or(u64::MAX),
+    });
     let structured = if invoked.is_error {
         json!({
             "code": "upstream_refused",
@@ -258,6 +324,7 @@ fn passed_on(invoked: Invoked) -> CallToolResult {
         false => CallToolResult::success(blocks),
     };
     result.structured_content = Some(structured);
+    result.meta = meta.as_object().cloned().map(MetaObject);
     result
 }
 
@@ -268,21 +335,52 @@ fn troubled(trouble: &Trouble) -> CallToolResult {
         "recovery": trouble.recovery().code(),
     });
     if let Trouble::Overloaded { retry_after_secs } | Trouble::RateLimited { retry_after_secs } =
-        trouble
+        trouble.cause()
     {
         body["retry_after_secs"] = json!(retry_after_secs);
     }
-    CallToolResult::structured_error(body)
+    // What a problem names over REST, it names here.
+    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), shapes::places(trouble)) {
+        body.extend(more);
+    }
+    let trace = body.get("trace_id").cloned();
+    let mut result = CallToolResult::structured_error(body);
+    let meta = trace.map(|trace| json!({"trace_id": trace}));
+    result.meta = meta.and_then(|meta| meta.as_object().cloned().map(MetaObject));
+    result
 }
 
 /// Who asks and what exactly they wrote. A request without is a mistake of ours, and refused.
 fn admitted(context: &mut RequestContext<RoleServer>) -> Result<Admitted, ErrorData> {
-    let from_http = context.extensions.get_mut::<Parts>();
-    let admitted = match from_http {
+    let_in(&mut context.extensions)
+        .ok_or_else(|| ErrorData::internal_error("the request was not let in", None))
+}
+
+/// What the client calls the conversation that a call belongs to.
+pub(super) fn conversation(document: &Value) -> Option<String> {
+    let name = document.pointer("/params/_meta/hundi~1conversation")?;
+    name.as_str().map(str::to_owned)
+}
+
+/// What whoever let a message in has put into it, taken out.
+fn let_in(extensions: &mut Extensions) -> Option<Admitted> {
+    match extensions.get_mut::<Parts>() {
         Some(parts) => parts.extensions.remove::<Admitted>(),
-        None => context.extensions.remove::<Admitted>(),
-    };
-    admitted.ok_or_else(|| ErrorData::internal_error("the request was not let in", None))
+        None => extensions.remove::<Admitted>(),
+    }
+}
+
+/// What the caller's server tells those who connect, before what every server tells.
+fn instructions(who: &Principal) -> Option<String> {
+    let server = &who.server.as_ref()?.server;
+    let words = server.instructions.as_ref()?;
+    Some(format!("{words}\n\n{INSTRUCTIONS}"))
+}
+
+/// Why a request of the protocol could not be answered.
+pub(super) fn refused(trouble: &Trouble) -> ErrorData {
+    let data = json!({"code": trouble.code(), "recovery": trouble.recovery().code()});
+    ErrorData::internal_error(trouble.to_string(), Some(data))
 }
 
 /// The tool's arguments as the strict reader read them, so that what is hashed is what was sent
@@ -315,14 +413,8 @@ impl ServerHandler for Door {
         mut context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let who = admitted(&mut context)?.who;
-        if request.is_some_and(|page| page.cursor.is_some()) {
-            return Err(ErrorData::invalid_params("there is one page only", None));
-        }
-        let list = self.shared.list(&who).await.map_err(|trouble| {
-            let data = json!({"code": trouble.code(), "recovery": trouble.recovery().code()});
-            ErrorData::internal_error(trouble.to_string(), Some(data))
-        })?;
-        Ok(ListToolsResult::with_all_items(list))
+        let cursor = request.and_then(|page| page.cursor);
+        self.shared.page(&who, cursor.as_deref()).await
     }
 
     async fn call_tool(
@@ -331,22 +423,53 @@ impl ServerHandler for Door {
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Admitted { who, document } = admitted(&mut context)?;
-        let Some(route) = self.shared.route(&who.org, &request.name) else {
+        let Some(route) = self.shared.route(&who, &request.name) else {
             let short: String = request.name.chars().take(80).collect();
             let text = format!("Unknown tool: {short}");
             return Err(ErrorData::invalid_params(text, None));
         };
         let who = Arc::unwrap_or_clone(who);
+        let conversation = conversation(&document);
         let arguments = arguments(document);
-        let result = self.shared.call(route, who, arguments, context.ct).await?;
+        let called = self
+            .shared
+            .call(route, who, arguments, context.ct, conversation);
+        let result = called.await?;
         Ok(result.into())
     }
 
-    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        mut context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut told = self.negotiate_initialize(&request)?;
+        if let Some(words) = instructions(&admitted(&mut context)?.who) {
+            told.instructions = Some(words);
+        }
+        Ok(told)
+    }
+
+    async fn discover(
+        &self,
+        mut context: RequestContext<RoleServer>,
+    ) -> Result<DiscoverResult, ErrorData> {
+        let versions = self.supported_protocol_versions().into_owned();
+        let mut told = DiscoverResult::from_server_info(versions, self.get_info());
+        if let Some(words) = instructions(&admitted(&mut context)?.who) {
+            told.instructions = Some(words);
+        }
+        Ok(told)
+    }
+
+    async fn on_initialized(&self, mut context: NotificationContext<RoleServer>) {
+        let Some(Admitted { who, .. }) = let_in(&mut context.extensions) else {
+            return;
+        };
         let gone = CancellationToken::new();
         if self.watching.set(gone.clone().drop_guard()).is_ok() {
-            let changes = self.changes(&context.extensions);
-            tokio::spawn(tell_changes(changes, context.peer, gone));
+            tokio::spawn(tell_changes(self.shared.clone(), who, context.peer, gone));
         }
     }
 
@@ -358,22 +481,24 @@ impl ServerHandler for Door {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut changes = self.changes(&context.request_context().extensions);
-        loop {
-            tokio::select! {
-                () = context.cancelled() => return Ok(()),
-                changed = changes.next() => {
-                    let told = changed && context.accepted().tools_list_changed == Some(true);
-                    if !told {
-                        context.cancelled().await;
-                        return Ok(());
-                    }
-                    if context.sink().notify_tool_list_changed().await.is_err() {
-                        return Ok(());
+        let mut extensions = context.request_context().extensions.clone();
+        let who = let_in(&mut extensions).map(|admitted| admitted.who);
+        let wanted = context.accepted().tools_list_changed == Some(true);
+        if let Some(who) = who.filter(|_| wanted) {
+            let mut changes = Changes::of(self.shared.clone(), who).await;
+            loop {
+                tokio::select! {
+                    () = context.cancelled() => return Ok(()),
+                    more = changes.next() => {
+                        if !more || context.sink().notify_tool_list_changed().await.is_err() {
+                            return Ok(());
+                        }
                     }
                 }
             }
         }
+        context.cancelled().await;
+        Ok(())
     }
 
     // The library answers these with empty lists. Nothing of the kind is declared, so they do not
@@ -432,53 +557,18 @@ impl ServerHandler for Door {
     }
 }
 
-impl Door {
-    /// Changes of the tools of whoever sent this.
-    fn changes(&self, extensions: &Extensions) -> Changes {
-        let from_http = extensions.get::<Parts>();
-        let admitted = match from_http {
-            Some(parts) => parts.extensions.get::<Admitted>(),
-            None => extensions.get::<Admitted>(),
-        };
-        let org = admitted.map(|admitted| admitted.who.org.clone());
-        let (broker, org) = (self.shared.broker.clone(), org.unwrap_or_default());
-        Changes {
-            changed: broker.tools.catalogue().watch(),
-            seen: broker.tools.catalogue().tools(&org),
-            broker,
-            org,
-        }
-    }
-}
-
-/// Changes of one organisation's tools: those of another one are not heard.
-struct Changes {
-    changed: tokio::sync::watch::Receiver<u64>,
-    seen: Arc<BTreeMap<String, Arc<crate::domain::tool::Tool>>>,
-    broker: Broker,
-    org: OrgId,
-}
-
-impl Changes {
-    /// Waits for the next one; false once there are no more.
-    async fn next(&mut self) -> bool {
-        while self.changed.changed().await.is_ok() {
-            let now = self.broker.tools.catalogue().tools(&self.org);
-            if !Arc::ptr_eq(&now, &self.seen) {
-                self.seen = now;
-                return true;
-            }
-        }
-        false
-    }
-}
-
-async fn tell_changes(mut changes: Changes, peer: Peer<RoleServer>, gone: CancellationToken) {
+async fn tell_changes(
+    shared: Arc<Shared>,
+    who: Arc<Principal>,
+    peer: Peer<RoleServer>,
+    gone: CancellationToken,
+) {
+    let mut changes = Changes::of(shared, who).await;
     loop {
         tokio::select! {
             () = gone.cancelled() => return,
-            changed = changes.next() => {
-                if !changed || peer.notify_tool_list_changed().await.is_err() {
+            more = changes.next() => {
+                if !more || peer.notify_tool_list_changed().await.is_err() {
                     return;
                 }
             }

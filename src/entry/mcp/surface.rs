@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use rmcp::model::{Tool as Listed, ToolAnnotations};
 
+use super::finder::Finder;
 use super::schemas;
-use crate::domain::principal::{Right, Role};
+use crate::domain::principal::{Principal, Right, Role};
 use crate::domain::roles::Roles;
 use crate::domain::tool::{Risk, Standing, Tool};
 use crate::entry::operations::{self, Effect, Operation};
@@ -31,6 +32,8 @@ pub enum Route {
     Through(Arc<Tool>),
     /// An operation.
     Operation(&'static Operation),
+    /// One of the three tools that stand for a whole list.
+    Find(Finder),
 }
 
 impl Route {
@@ -38,7 +41,7 @@ impl Route {
         match self {
             Route::Propose(_) => operations::steps().propose.rights(),
             Route::Commit(_) => operations::steps().commit.rights(),
-            Route::Through(_) => &[Right::ReadOwn],
+            Route::Through(_) | Route::Find(_) => &[Right::ReadOwn],
             Route::Operation(operation) => operation.rights,
         }
     }
@@ -47,7 +50,7 @@ impl Route {
     pub fn tool(&self) -> Option<&Arc<Tool>> {
         match self {
             Route::Propose(tool) | Route::Commit(tool) | Route::Through(tool) => Some(tool),
-            Route::Operation(_) => None,
+            Route::Operation(_) | Route::Find(_) => None,
         }
     }
 
@@ -111,8 +114,26 @@ impl Surface {
         self.routes.get(name)
     }
 
+    /// Whether it is behind the door through which this caller came.
+    pub fn is_behind(route: &Route, who: &Principal) -> bool {
+        match (route, &who.server) {
+            (Route::Operation(operation), _) => operation.is_served(who),
+            (Route::Find(_), _) | (_, None) => true,
+            (Route::Propose(tool) | Route::Commit(tool) | Route::Through(tool), Some(entrance)) => {
+                entrance.server.offers(tool.name.as_str())
+            }
+        }
+    }
+
+    /// Where a name stands in the whole list, whoever sees how much of it.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.shown
+            .iter()
+            .position(|(_, listed)| listed.name == name)
+    }
+
     /// Whether `who` may call what this route leads to.
-    pub fn permits(route: &Route, who: &crate::domain::principal::Principal) -> bool {
+    pub fn permits(route: &Route, who: &Principal) -> bool {
         route.rights().iter().any(|right| who.may(*right))
     }
 

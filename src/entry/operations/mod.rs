@@ -35,9 +35,11 @@ mod registry;
 mod requests;
 mod rest;
 mod rules;
+mod servers;
 mod sources;
 mod step;
 mod tools;
+mod traces;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -64,6 +66,8 @@ pub struct Call {
     pub broker: Broker,
     /// Who asks.
     pub who: Principal,
+    /// What the client calls the conversation that this belongs to.
+    pub conversation: Option<String>,
     /// Cancelled when the caller no longer waits for the answer. Only waiting may end because of
     /// it, never an effect.
     pub gone: CancellationToken,
@@ -83,6 +87,19 @@ pub enum Effect {
     /// Changes something, perhaps for good.
     Acts,
 }
+
+/// What every virtual server has besides its tools.
+const SERVED: [&str; 9] = [
+    "propose",
+    "commit",
+    "get_proposal",
+    "await_proposal",
+    "list_proposals",
+    "cancel_proposal",
+    "list_tools",
+    "invoke_tool",
+    "get_trace",
+];
 
 /// The input of an operation that takes none.
 #[derive(Deserialize, JsonSchema)]
@@ -205,7 +222,16 @@ impl Operation {
 
     /// Whether this principal may ask for it at all.
     pub fn permits(&self, who: &Principal) -> bool {
-        self.rights.iter().any(|right| who.may(*right))
+        self.is_served(who) && self.rights.iter().any(|right| who.may(*right))
+    }
+
+    /// Whether it is behind the door through which this principal came: whoever came through a
+    /// virtual server has its tools, its own proposals, and what the server names.
+    pub fn is_served(&self, who: &Principal) -> bool {
+        let Some(entrance) = &who.server else {
+            return true;
+        };
+        SERVED.contains(&self.name) || entrance.server.names(self.name)
     }
 
     /// Checks who asks and what is asked, and does it. `unfit` is what a door calls an input that
@@ -329,6 +355,7 @@ pub async fn answer(
     let call = Call {
         broker: broker.clone(),
         who: who.clone(),
+        conversation: None,
         gone: CancellationToken::new(),
         closing: CancellationToken::new(),
     };
@@ -346,6 +373,8 @@ fn subjects() -> Vec<Vec<Operation>> {
         rules::operations(),
         orgs::operations(),
         people::operations(),
+        servers::operations(),
+        traces::operations(),
         agents::operations(),
         policies::operations(),
         payees::operations(),

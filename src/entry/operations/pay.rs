@@ -167,6 +167,7 @@ async fn propose(call: Call, asked: Propose) -> Result<Reply<ProposedAnswer>, Tr
         prompt: asked.prompt,
         samples: asked.samples.unwrap_or_default(),
         idempotency_key: asked.idempotency_key,
+        conversation: call.conversation.clone(),
         ..ProposeRequest::default()
     };
     let proposed = call.broker.pay.propose(&call.who, request).await?;

@@ -129,6 +129,10 @@ struct PolicyFields {
     /// is none.
     #[schemars(length(max = 8))]
     approval_above: Option<Vec<SumLimit>>,
+    /// Whose text taints what the agent proposes after reading it: `sources` or `tools`, what `then`
+    /// becomes of proposals, `hold` or `block`, and `for_secs`. Null is nobody's.
+    #[schemars(title = "an object of `sources` or `tools`, `then` and `for_secs`")]
+    taint: Option<Taint>,
     /// Only vendors whose name the register of legal entities has. Null is false.
     require_verified_entity: Option<bool>,
     /// Whom it may pay: anybody, or only accounts that operators registered. Null is any.
@@ -169,6 +173,23 @@ struct LlmLimits {
     /// Most that one request may be expected to cost.
     #[schemars(regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"))]
     per_request_usd: Option<String>,
+}
+
+#[expect(dead_code, reason = "a shape")]
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct Taint {
+    /// Sources and upstream servers whose tools bring such text.
+    sources: Option<Vec<String>>,
+    /// Tools that do; `*` at the end of a name stands for what follows.
+    tools: Option<Vec<String>>,
+    /// `hold` or `block`.
+    then: String,
+    #[schemars(range(min = 1, max = 2_678_400))]
+    for_secs: u32,
+    /// `agent`, or `conversation`: the name that the client gives, which a hostile agent can choose.
+    by: Option<String>,
 }
 
 #[expect(dead_code, reason = "a shape")]

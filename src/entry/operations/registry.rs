@@ -365,10 +365,9 @@ impl From<Invoked> for Answered {
 async fn invoke(call: Call, asked: Invocation) -> Result<Answered, Trouble> {
     let arguments = Value::Object(asked.arguments);
     let tools = &call.broker.tools;
-    Ok(tools
-        .invoke(&call.who, &asked.tool, &arguments)
-        .await?
-        .into())
+    let within = call.conversation.as_deref();
+    let called = tools.call(&call.who, &asked.tool, &arguments, within);
+    Ok(called.await.map_err(Trouble::from)?.into())
 }
 
 /// A description to make tools of: one of `openapi` and `url`.

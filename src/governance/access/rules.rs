@@ -48,6 +48,8 @@ pub struct Caller<'a> {
     pub agent: Option<&'a AgentId>,
     /// The person it belongs to, if it belongs to one.
     pub person: Option<&'a str>,
+    /// The same person, by the id that nobody else ever gets.
+    pub person_id: Option<&'a str>,
     /// The server that its key opens; `None` for a key without a server.
     pub server: Option<Server<'a>>,
 }
@@ -210,7 +212,10 @@ fn covers(rule: &Who, who: &Caller<'_>) -> bool {
     let named = |names: &[String], name: &str| names.iter().any(|listed| listed == name);
     let anybody = rule.agents.is_empty() && rule.people.is_empty();
     let agent = || who.agent.is_some_and(|agent| rule.agents.contains(agent));
-    let person = || who.person.is_some_and(|person| named(&rule.people, person));
+    let person = || {
+        let mut known = who.person.into_iter().chain(who.person_id);
+        known.any(|person| named(&rule.people, person))
+    };
     (rule.roles.is_empty() || rule.roles.share(who.roles))
         && (rule.servers.is_empty()
             || who

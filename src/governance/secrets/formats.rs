@@ -151,6 +151,7 @@ const LONG: usize = 2_048;
 pub const FORMATS: &[Format] = &[
     // Ours.
     key("hundi_api_key",            "hk_",                 &[Run(HEX, 16, 16), Text("_"), Run(HEX, 64, 64)]),
+    key("hundi_server_key",         "hs_",                 &[Run(HEX, 16, 16), Text("_"), Run(HEX, 64, 64)]),
 
     // Clouds and hosting.
     key("aws_access_key_id",        "AKIA",                &[Run(UPPER_NUM, 16, 16)]),

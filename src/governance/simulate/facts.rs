@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 use super::{Bad, object};
 use crate::domain::facts::{
     Entity, Fact, Facts, Freeze, FreezeScope, Freezes, OnMissing, PastPayout, Registration,
-    Reputation, ToolPace,
+    Reputation, TaintedRead, ToolPace,
 };
 use crate::domain::payee::{PayeeId, RegisteredPayee};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::Payee;
 
-const FACTS: [&str; 11] = [
+const FACTS: [&str; 12] = [
     "payee",
     "frozen",
     "spent_today",
@@ -24,6 +24,7 @@ const FACTS: [&str; 11] = [
     "integrity",
     "history",
     "recent",
+    "tainted",
     "now",
 ];
 
@@ -68,6 +69,9 @@ pub(super) fn read(
     if let Some(value) = given("entity") {
         known.entity = entity(value)?;
     }
+    if let Some(value) = given("tainted") {
+        known.tainted = Fact::Known(tainted(value, now)?);
+    }
     if let Some(value) = given("anomaly") {
         known.anomaly = anomaly(value)?;
     }
@@ -86,6 +90,17 @@ pub(super) fn read(
     known.history_hours = Arc::new(hours.collect());
     known.history = Fact::Known(Arc::new(past));
     Ok((known, recent))
+}
+
+/// `true` or `false`: whether the agent has just read what taints it.
+fn tainted(value: &Value, now: Timestamp) -> Result<Option<TaintedRead>, Bad> {
+    let read = value
+        .as_bool()
+        .ok_or_else(|| wrong("tainted", "true or false"))?;
+    Ok(read.then(|| TaintedRead {
+        tool: "simulated".to_owned(),
+        at: now,
+    }))
 }
 
 /// `true`, `false`, or a list of `{scope, id?, reason?}`.

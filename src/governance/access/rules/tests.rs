@@ -32,6 +32,7 @@ fn asked(agent: &AgentId) -> Asked<'_> {
             roles: Role::Agent.into(),
             agent: Some(agent),
             person: Some("Ann"),
+            person_id: None,
             server: None,
         },
         tool: "billing_read",
