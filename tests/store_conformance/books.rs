@@ -307,7 +307,7 @@ pub async fn the_epoch_rises_when_a_cached_document_is_written(place: &dyn Place
     }
     for kind in NEVER_CACHED {
         let mut uncached = write("event-1", Some(0), Some(1));
-        uncached.key.kind = kind.into();
+        uncached.key.kind = (*kind).into();
         apply(&*store, docs(vec![uncached])).await;
     }
     apply(&*store, admit(&proposal(1))).await;

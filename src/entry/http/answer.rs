@@ -132,13 +132,19 @@ impl Problem {
 
     pub(super) fn retry_after(&self) -> Option<u32> {
         if let Problem::Trouble(trouble) = self {
-            return match trouble.cause() {
-                Trouble::Overloaded { retry_after_secs }
-                | Trouble::RateLimited { retry_after_secs } => Some(*retry_after_secs),
-                Trouble::Provider(no) => no.retry_after_secs,
-                Trouble::QueueFull(_) => Some(QUEUE_RETRY_SECS),
-                cause => (*cause == Trouble::StoreUnavailable).then_some(STORE_RETRY_SECS),
-            };
+            let cause = trouble.cause();
+            if let Trouble::Overloaded { retry_after_secs }
+            | Trouble::RateLimited { retry_after_secs } = cause
+            {
+                return Some(*retry_after_secs);
+            }
+            if let Trouble::Provider(no) = cause {
+                return no.retry_after_secs;
+            }
+            if let Trouble::QueueFull(_) = cause {
+                return Some(QUEUE_RETRY_SECS);
+            }
+            return (*cause == Trouble::StoreUnavailable).then_some(STORE_RETRY_SECS);
         }
         match self {
             Problem::Unread => Some(BUSY_RETRY_SECS),
