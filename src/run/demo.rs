@@ -225,6 +225,7 @@ impl Story<'_> {
             "require_approval_above": APPROVAL_ABOVE, "rate_limit": {"max": 0, "window_secs": 60},
             // The story pays the same account the same amount more than once.
             "duplicates": {"then": "off"},
+            "allowed_tools": ["transfer_funds", "lower_invoice"],
         });
         let path = format!("/v1/agents/{}/policy", first.agent_id);
         self.rest(reqwest::Method::PUT, &path, policy).await?;

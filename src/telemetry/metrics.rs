@@ -545,8 +545,8 @@ mod tests {
                 MetricKind::Gauge => "gauge",
                 MetricKind::Histogram => "histogram",
             };
-            // A breaker's gauge appears with its breaker.
-            if metric.name == BREAKER {
+            // A gauge of a breaker or of a source appears with it.
+            if metric.name == BREAKER || metric.name == SOURCE_UP {
                 continue;
             }
             let line = format!("# TYPE {} {typed}", metric.name);

@@ -143,6 +143,13 @@ fn nothing_speaks_to_the_wire_but_what_stands_behind_the_gate() {
         "pay/commit.rs",
         "pay/late.rs",
         "pay/reconcile.rs",
+        // What a write would change, read before its proposal is judged and again at its commit; and
+        // what a developer tries out.
+        "tools/effects.rs",
+        "tools/trial.rs",
+        // Calls to models have a gate of their own: budget, secrets, queue.
+        "requests/providers.rs",
+        "requests/run.rs",
         // The bank's own books, for the broker itself.
         "pay/at_bank.rs",
         "bank/poll.rs",

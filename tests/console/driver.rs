@@ -36,8 +36,10 @@ impl Drop for Browser {
         {
             let head =
                 format!("DELETE /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+            // The driver keeps its connections open; the first byte says that the session is over.
+            let _ = stream.set_read_timeout(Some(PATIENCE));
             let _ = stream.write_all(head.as_bytes());
-            let _ = stream.read_to_end(&mut Vec::new());
+            let _ = stream.read(&mut [0; 64]);
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

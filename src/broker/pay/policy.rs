@@ -362,11 +362,11 @@ fn view(stored: Stored<Option<Policy>>) -> Option<PolicyView> {
 /// and again, where no money moves.
 fn sandbox_policy() -> Policy {
     Policy {
-        // 10 crore rupees a day, so that a load test ends before it; a lakh at once; from 50,000 on a
+        // 10 crore rupees a day, so that a load test ends before it; ten lakh at once; above five a
         // person is asked. A newcomer meets both in the first minutes.
         daily_limit: Some(10_000_000_000),
-        per_txn_limit: Some(10_000_000),
-        require_approval_above: Some(5_000_000),
+        per_txn_limit: Some(100_000_000),
+        require_approval_above: Some(50_000_000),
         allowed_tools: Some(vec!["*".to_owned()]),
         duplicates: Duplicates {
             then: Repeat::Off,

@@ -359,7 +359,6 @@ fn same(said: &Value, there: &Value) -> bool {
             said.len() == there.len() && said.iter().zip(there).all(|(a, b)| same(a, b))
         }
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        (Value::Null, there) => there.is_null() || usual("", there),
         (said, there) => said == there,
     }
 }
@@ -379,7 +378,10 @@ fn usual(field: &str, value: &Value) -> bool {
             number.as_u64() == Some(0)
                 || matches!(
                     (field, number.as_u64()),
-                    ("max_rows", Some(1_000)) | ("window_secs", Some(60 | 900)) | ("max", Some(10))
+                    ("max_rows", Some(1_000))
+                        | ("max_bytes", Some(1_048_576))
+                        | ("window_secs", Some(60 | 900))
+                        | ("max", Some(10))
                 )
         }
     }
