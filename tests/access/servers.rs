@@ -297,7 +297,11 @@ async fn three_tools_stand_for_a_list_and_lead_to_the_same() {
         json!({"query": "invoice"}),
     )
     .await;
-    assert_eq!(told["result"]["structuredContent"]["found"], 0, "{told}");
+    let found = told["result"]["structuredContent"]["tools"].to_string();
+    assert!(
+        found.contains("lower_invoice_propose") && !found.contains("get_invoice"),
+        "{found}"
+    );
     let outside = json!({"name": "get_audit_log", "arguments": {}});
     let told = call(&shop, &key, "/mcp/desk", "call_tool", outside).await;
     assert_eq!(
