@@ -80,6 +80,7 @@ fn with_a_hundred_policies_loaded(bencher: divan::Bencher<'_, '_>) {
         args: &args,
         effective,
         payee: &payee,
+        server: None,
     };
     bencher
         .with_inputs(|| Facts {
