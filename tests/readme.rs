@@ -212,9 +212,14 @@ fn the_snippets_run_as_pasted() {
     ] {
         assert!(told.contains(expected), "no {expected:?} in {told}");
     }
-    // What the README shows of the demo is what it prints.
+    // What the README shows of the demo is what it prints, however wide its columns are.
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let printed: Vec<String> = told.lines().map(words).collect();
     for line in blocks("text").join("").lines() {
-        assert!(told.contains(line), "the demo prints no {line:?}");
+        assert!(
+            printed.contains(&words(line)),
+            "the demo prints no {line:?}"
+        );
     }
 }
 
