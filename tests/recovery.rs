@@ -38,7 +38,8 @@ impl Provider {
     }
 
     fn looks(&self) -> usize {
-        self.heard.lock().unwrap().len() - self.sendings()
+        let all = self.heard.lock().unwrap().len();
+        all - self.sendings()
     }
 
     fn sent(&self, args: &Value) -> Reply {

@@ -62,7 +62,7 @@ async fn a_description_becomes_disabled_tools_and_says_what_it_left_out() {
         .as_agent("/v1/tools/crm_people/test", call.clone())
         .await;
     assert_eq!(status, 403, "{refused}");
-    let order = json!({"arguments": {"item": "x"}});
+    let order = json!({"arguments": {"body": {"item": "x"}}});
     let (status, tried) = shop.post("/v1/tools/crm_order/test", order).await;
     assert_eq!(
         (status, &tried["executed"]),

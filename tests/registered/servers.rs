@@ -30,7 +30,7 @@ async fn a_server_that_was_registered_is_read_and_has_things_done_once() {
     let low = json!({
         "name": "peer_health", "kind": "mcp", "source": "peer", "risk": "low",
         "description": "Asks the peer.", "input_schema": {"type": "object", "properties": {}},
-        "exec": {"tool": "health_check"},
+        "exec": {"tool": "list_proposals"},
     });
     let high = json!({
         "name": "ask_peer", "kind": "mcp", "source": "peer", "risk": "high",
@@ -48,7 +48,7 @@ async fn a_server_that_was_registered_is_read_and_has_things_done_once() {
     let call = json!({"arguments": {}});
     let (status, read) = shop.as_agent("/v1/tools/peer_health/invoke", call).await;
     assert_eq!((status, &read["ok"]), (200, &json!(true)), "{read}");
-    assert!(read["data"]["status"].is_string(), "{read}");
+    assert!(read["data"]["proposals"].is_array(), "{read}");
 
     let arguments = json!({"arguments": {"amount": 100, "to": "acct_123"}});
     let asked = json!({"tool": "ask_peer", "arguments": arguments});
