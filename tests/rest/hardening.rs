@@ -194,7 +194,7 @@ async fn metrics_are_open_only_where_that_was_said() {
     for metric in hundi::telemetry::METRICS {
         let there = answer.text().contains(metric.name);
         assert!(
-            there || metric.name == "hundi_breaker_state",
+            there || ["hundi_breaker_state", "hundi_source_up"].contains(&metric.name),
             "{}",
             metric.name
         );
