@@ -285,7 +285,8 @@ async fn nobody_acts_as_the_agent_of_payouts_of_others() {
         .refused(&["external agent", id]);
     place.run(&["key", "revoke", id], &env).done();
     let (_server, url) = place.serve(&env).unwrap();
-    // Made by somebody who has other settings, while the server runs.
+    // Made by somebody who has other settings, while the server runs, and who does not ask it.
+    std::fs::remove_file(place.kept("server.json")).unwrap();
     let made = place.run(&create, &[]).done().json();
     let (status, _) = get(
         &format!("{url}/v1/proposals"),
