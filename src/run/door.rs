@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use hundi::ambient::Ambient;
 use hundi::app::SERVER_FILE;
-use hundi::broker::access::owner::{owner, owner_as};
+use hundi::broker::Trouble;
+use hundi::broker::access::owner::owner;
 use hundi::config::Config;
 use hundi::domain::ids::hex;
 use hundi::domain::principal::Principal;
@@ -87,10 +88,10 @@ pub fn through(
 async fn acting(broker: &hundi::broker::Broker, actor: &Actor) -> Result<Principal, Failure> {
     match (&actor.key, &actor.agent) {
         (Some(key), _) => Ok(broker.access.authenticate(key).await?),
-        (None, Some(agent)) => match agent.parse() {
-            Ok(agent) => Ok(owner_as(agent)),
-            Err(_) => Err(Failure::Usage("--as takes an agent's id".to_owned())),
-        },
+        (None, Some(agent)) => Ok(broker
+            .access
+            .owner_as(agent)
+            .ok_or(Trouble::Unauthenticated)?),
         (None, None) => Ok(owner()),
     }
 }

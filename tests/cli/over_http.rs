@@ -101,6 +101,10 @@ fn beside_a_server_the_owner_of_the_folder_needs_no_key() {
     assert_eq!(direct.code, 1);
     assert!(direct.err.contains("leave --offline out"), "{}", direct.err);
 
+    // In an agent's place, but not in that of the agent whom nobody acts as.
+    let refused = place.run(&["invoke", "list", "--as", "external"]);
+    assert!(refused.err.contains("(unauthenticated)"), "{}", refused.err);
+
     // The owner's text is no key: it opens this process alone, and no list shows it.
     let owners: Value = serde_json::from_slice(&std::fs::read(&note).unwrap()).unwrap();
     let owners = owners["owner_key"].as_str().unwrap().to_owned();
@@ -267,6 +271,9 @@ fn a_folder_is_applied_whole_and_twice_is_once() {
         "conf/policies/agent-1.json",
         r#"{"daily_limit":900,"per_txn_limit":70,"require_approval_above":null}"#,
     );
+    std::fs::create_dir(place.path("conf/access")).unwrap();
+    let rule = r#"{"name":"Nobody reads one","effect":"deny","what":{"tools":["one"]}}"#;
+    place.write("conf/access/nobody.json", rule);
     place.write(
         "conf/payees/bad.json",
         r#"{"name":"Other","fund_accounts":["fa_1"]}"#,
@@ -284,6 +291,9 @@ fn a_folder_is_applied_whole_and_twice_is_once() {
         .done()
         .json();
     assert_eq!(policy["daily_limit"], 700, "put back as it was");
+    let rules = place.run(&["access", "list", "--json"]).done().json();
+    assert_eq!(rules["rules"], json!([]), "taken away, whatever its id");
+    std::fs::remove_dir_all(place.path("conf/access")).unwrap();
 
     // What is misspelt is told, not passed over.
     std::fs::remove_file(place.path("conf/payees/bad.json")).unwrap();

@@ -273,7 +273,7 @@ impl Access {
         }
     }
 
-    fn is_bank_agent(&self, name: &str) -> bool {
+    pub(super) fn is_bank_agent(&self, name: &str) -> bool {
         let configured = &self.settings().bank.external_agent;
         let reserved = [configured, &AgentId::external()];
         reserved

@@ -34,20 +34,22 @@ impl Access {
             return None;
         }
         match agent {
-            Some(agent) => Some(owner_as(agent.parse().ok()?)),
+            Some(agent) => self.owner_as(agent),
             None => Some(owner()),
         }
     }
-}
 
-/// What the data folder's owner does in an agent's place, as a client on stdio does.
-pub fn owner_as(agent: AgentId) -> Principal {
-    Principal {
-        id: format!("cli:{agent}"),
-        name: agent.to_string(),
-        roles: Role::Agent.into(),
-        agent: Some(agent),
-        ..owner()
+    /// What the data folder's owner does in an agent's place, as a client on stdio does. Nobody acts
+    /// as the agent of payouts that others make at the bank, the owner neither.
+    pub fn owner_as(&self, agent: &str) -> Option<Principal> {
+        let agent: AgentId = agent.parse().ok()?;
+        (!self.is_bank_agent(agent.as_str())).then(|| Principal {
+            id: format!("cli:{agent}"),
+            name: agent.to_string(),
+            roles: Role::Agent.into(),
+            agent: Some(agent),
+            ..owner()
+        })
     }
 }
 

@@ -211,7 +211,16 @@ impl Step {
         let shelf = self.shelf;
         match &self.before {
             None => {
-                documents::ask(door, "delete", &shelf.one(), Some(&self.name), Map::new()).await?;
+                // What names it in a path may have been made of its name.
+                let made = shelf.now(door).await?.remove(&self.name);
+                let made = Step {
+                    shelf,
+                    name: self.name.clone(),
+                    document: Map::new(),
+                    before: made,
+                };
+                let id = made.id();
+                documents::ask(door, "delete", &shelf.one(), Some(&id), Map::new()).await?;
             }
             Some(before) => {
                 let step = Step {
