@@ -212,6 +212,8 @@ impl App {
         if start_bank {
             // A command must still be able to revoke such a key.
             broker.access.bank_agent_is_free().await?;
+            broker.access.bank_is_somebodys().await?;
+            broker.masters_are_here().await?;
         }
         Ok(Self {
             broker,
@@ -279,9 +281,13 @@ impl App {
                 .seed_sandbox_policy(&ours, &first_agent_id()?)
                 .await?;
             // Payouts made at the sandbox bank itself are governed under this agent's policy.
+            let owner = Principal {
+                org: self.broker.settings().bank.holders.owner.clone(),
+                ..ours
+            };
             self.broker
                 .pay
-                .seed_sandbox_policy(&ours, &AgentId::external())
+                .seed_sandbox_policy(&owner, &AgentId::external())
                 .await?;
         }
         Ok(())

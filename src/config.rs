@@ -25,6 +25,7 @@ use jiff::tz::TimeZone;
 
 use crate::broker::core::models::ModelSettings;
 use crate::connector::jwt::Expected;
+use crate::domain::account::Holders;
 use crate::domain::facts::OnMissing;
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
@@ -157,6 +158,8 @@ pub struct Razorpay {
     pub api_base: String,
     /// The agent whose policy governs payouts that others made at the bank.
     pub external_agent: AgentId,
+    /// Whose account it is, and who else may pay from it.
+    pub holders: Holders,
 }
 
 /// What authenticates us at the bank.

@@ -2,6 +2,7 @@
 //! test is a start as an operator, or somebody who made a mistake, would do it: the real program,
 //! in a folder of its own.
 
+mod account;
 mod files;
 mod keys;
 mod mode;

@@ -37,6 +37,7 @@ pub(super) fn bank(config: &Config, sandbox: Option<Secret>) -> BankSettings {
     BankSettings {
         webhook_secrets: configured.chain(sandbox).collect(),
         external_agent: config.razorpay.external_agent.clone(),
+        holders: config.razorpay.holders.clone(),
         poll_interval_secs: config.auto_poll.then_some(secs),
     }
 }

@@ -3,7 +3,7 @@
 //! After a mistake it goes on with a stand-in, so that all mistakes are told at once; a
 //! configuration with a stand-in in it is never handed out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,8 +20,9 @@ use super::{
 };
 use crate::broker::core::models::{ModelSettings, OnUnknownPrice};
 use crate::connector::jwt::Expected;
+use crate::domain::account::{Holders, Payers};
 use crate::domain::facts::OnMissing;
-use crate::domain::ids::AgentId;
+use crate::domain::ids::{AgentId, OrgId};
 use crate::domain::reason::Reason;
 use crate::domain::retention::Retention;
 use crate::governance::access::rules::ByDefault;
@@ -233,23 +234,26 @@ impl Reader<'_> {
             }
             (None, None) => None,
         };
+        let holders = self.holders(key.is_none());
         Razorpay {
             key,
             webhook_secrets: self.secrets("razorpay.webhook_secret"),
             account_number: self.text("razorpay.account_number"),
             api_base: self.http_url("razorpay.api_base").unwrap_or_default(),
             external_agent: self.external_agent(),
+            holders,
         }
     }
 
     fn jwt(&mut self) -> Option<Jwt> {
-        const REST: [&str; 6] = [
+        const REST: [&str; 7] = [
             "audience",
             "jwks_url",
             "discovery",
             "org_claim",
             "roles_claim",
             "agent_claim",
+            "person_claim",
         ];
         // The issuer is compared letter by letter, a slash at its end included.
         let issuer = self.text("auth.jwt.issuer");
@@ -293,6 +297,7 @@ impl Reader<'_> {
                 org_claim: self.text("auth.jwt.org_claim"),
                 roles_claim: self.text("auth.jwt.roles_claim"),
                 agent_claim: self.text("auth.jwt.agent_claim"),
+                person_claim: self.text("auth.jwt.person_claim"),
             },
             jwks_url,
         })
@@ -322,6 +327,35 @@ impl Reader<'_> {
         let token = self.secret("ntfy.token");
         let topic = self.text("ntfy.topic")?;
         Some(Ntfy { url, topic, token })
+    }
+
+    /// Whose account it is. In a sandbox everybody plays.
+    fn holders(&mut self, sandbox: bool) -> Holders {
+        let owner = self.text("razorpay.org").unwrap_or_default();
+        let owner = self.organisation("razorpay.org", &owner);
+        let named = self.list("razorpay.orgs");
+        let named: BTreeSet<OrgId> = named
+            .iter()
+            .filter_map(|name| self.organisation("razorpay.orgs", name))
+            .collect();
+        Holders {
+            owner: owner.unwrap_or_default(),
+            payers: match sandbox {
+                true => Payers::Everybody,
+                false => Payers::Only(named),
+            },
+        }
+    }
+
+    fn organisation(&mut self, key: &str, name: &str) -> Option<OrgId> {
+        let read = name.parse().ok();
+        if read.is_none() {
+            let place = self.place(key);
+            self.problems.push(format!(
+                "{place} is no name of an organisation: 1 to 64 of `[A-Za-z0-9._-]` belong here"
+            ));
+        }
+        read
     }
 
     fn external_agent(&mut self) -> AgentId {

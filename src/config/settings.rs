@@ -160,6 +160,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("razorpay.account_number", Kind::Text, None, "the account payouts leave from"),
     setting("razorpay.api_base",       Kind::HttpUrl, Some(BUILT_IN_RAZORPAY), "where the bank answers"),
     setting("razorpay.external_agent", Kind::Text, Some("external"), "the agent whose policy governs payouts that others made at the bank"),
+    setting("razorpay.org",            Kind::Text, Some("default"), "the organisation whose account it is: it alone decides on payouts that others made there, and pays from it"),
+    setting("razorpay.orgs",           Kind::List, Some(""), "further organisations that may pay from it; in sandbox mode every one may"),
     setting("auto_poll",          Kind::Switch,         Some("false"), "ask the bank regularly for payouts made elsewhere"),
     setting("poll_interval_secs", Kind::Number(5, 300), Some("30"), "how often to ask"),
 
@@ -174,6 +176,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("auth.jwt.discovery",   Kind::Switch, None, "find its keys by its discovery document; true unless jwks_url is set"),
     setting("auth.jwt.org_claim",   Kind::Text, None, "the claim that names the organisation; the default one if unset"),
     setting("auth.jwt.roles_claim", Kind::Text, None, "the claim that lists the roles (dots lead into objects); the bearer is an agent if unset"),
+    setting("auth.jwt.person_claim", Kind::Text, None, "the claim that names one of our people by address or id (sub, say); email if unset. Whoever it names decides as that person, everybody else as nobody"),
     setting("auth.jwt.agent_claim", Kind::Text, None, "the claim that names the agent; the subject if unset"),
     setting("gleif.api_base",         Kind::HttpUrl, Some("https://api.gleif.org"), "where GLEIF answers: verifies legal entities"),
 

@@ -6,6 +6,7 @@
 
 pub mod above;
 pub mod access;
+pub mod account;
 pub mod audit;
 pub mod call;
 pub mod canonical;

@@ -140,3 +140,44 @@ async fn walk(door: &Door, key: &str) -> Vec<(&'static str, String)> {
     assert!(told.len() > 8, "{told:?}");
     told
 }
+
+/// The account is the default organisation's, in the sandbox as well: others play with payouts of
+/// their own, and decide on none.
+#[tokio::test]
+async fn payouts_of_others_are_nothing_to_another_organisation() {
+    let door = Door::new().await;
+    let boss = door.fixture.key(Role::Admin, "boss").await;
+    let acme = made(&door, &boss, "acme").await;
+    let agent = json!({"role": "agent", "name": "robber"});
+    let agent = door.post("/v1/keys", &acme, agent).await.json();
+    let agent = text(&agent["key"]);
+    let policy = json!({"allowed_tools": ["*"], "daily_limit": 90_000_000, "per_txn_limit": null,
+        "require_approval_above": null});
+    let put = "/v1/agents/robber/policy";
+    let put = door.ask("PUT", put, &acme, Some(policy.to_string())).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    let played = json!({"tool": "transfer_funds", "arguments": {"amount": 50, "to": "acct_1"}});
+    let played = door.post("/v1/proposals", agent, played).await;
+    assert_eq!(
+        (played.status, played.json()["status"] == "allowed"),
+        (200, true)
+    );
+    for tool in ["approve_payout", "reject_payout", "cancel_payout"] {
+        let arguments = json!({"payout_id": "pout_00000000000001", "amount": 1,
+            "fund_account_id": "fa_00000000000001", "remarks": "x"});
+        let asked = json!({"tool": tool, "arguments": arguments});
+        for path in [
+            "/v1/proposals".to_owned(),
+            format!("/v1/tools/{tool}/invoke"),
+        ] {
+            let body = match path.ends_with("invoke") {
+                true => json!({"arguments": arguments}),
+                false => asked.clone(),
+            };
+            let told = door.post(&path, agent, body).await;
+            assert_eq!((told.status, told.code()), (404, "unknown_tool".to_owned()));
+        }
+    }
+    let tools = door.get("/v1/tools", &acme).await.text();
+    assert!(tools.contains("create_payout") && !tools.contains("approve_payout"));
+}

@@ -10,6 +10,8 @@ use super::Access;
 use super::keys::KeyParts;
 use super::people::first_docs;
 use crate::broker::core::{Trouble, failed, forbidden};
+use crate::connector::registry;
+use crate::domain::account::Payers;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::document::Document;
@@ -83,6 +85,30 @@ impl Access {
             admin_key: admin.text,
             admin: person,
         })
+    }
+
+    /// Refuses to serve while the bank's account is said to be an organisation's that was never
+    /// made: every payout of others would be turned down for want of a policy.
+    pub async fn bank_is_somebodys(&self) -> Result<(), Trouble> {
+        let holders = &self.settings().bank.holders;
+        let named = match &holders.payers {
+            Payers::Everybody => None,
+            Payers::Only(listed) => Some(listed.iter()),
+        };
+        let home = OrgId::default();
+        for org in std::iter::once(&holders.owner).chain(named.into_iter().flatten()) {
+            let held = Organisation::held(org);
+            let made = self.document::<Organisation>(&home, held.as_str()).await?;
+            if *org != home && made.is_none_or(|made| made.value.org != *org) {
+                let variable = registry::bank().variables();
+                return Err(Trouble::Off(format!(
+                    "the bank's account is said to be {org}'s, and there is no such organisation: \
+                     start without {variable}_ORG and {variable}_ORGS, make it with `hundi org \
+                     create {org}`, and name it then"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Every organisation, to the admins of the default one; to everybody else, their own.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::webhook::{actor, alert};
+use super::webhook::actor;
 use crate::broker::core::Trouble;
 use crate::connector::registry;
 use crate::domain::audit::names::{Decision, RecordKind};
@@ -103,7 +103,7 @@ impl Bank {
         );
         let wanted = self.settings().people.wants(NoticeKind::Alert, "");
         let notice =
-            Some(alert(now, RecordKind::BorrowedReference.name(), &words)).filter(|_| wanted);
+            Some(self.alert(now, RecordKind::BorrowedReference.name(), &words)).filter(|_| wanted);
         let notices = notice.into_iter().collect();
         let change = Change::documents(vec![mark], Vec::new(), vec![record], notices);
         match self.ports().store.apply(change).await {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Bank;
-use super::webhook::{Came, NOT_WAITING, actor, alert};
+use super::webhook::{Came, NOT_WAITING, actor};
 use crate::broker::core::{Committed, ProposeRequest, Trouble};
 use crate::broker::pay::cases::{Case, CaseId, LetGo};
 use crate::connector::bank::{Step, Waiting};
@@ -317,7 +317,7 @@ impl Bank {
             Err(Trouble::Changed) => return Ok(KNOWN),
             Err(trouble) => return Err(trouble),
         }
-        let mut record = Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, actor())
+        let mut record = Record::new(now, self.owner(), RecordKind::ExternalPayout, actor())
             .deciding(Decision::Skipped, "unusable");
         record.payout = Some(id.to_owned());
         let words = format!("The payout {id} waits at the bank and cannot be governed: {why}");
@@ -335,7 +335,7 @@ impl Bank {
         }
         let now = self.ports().ambient.now();
         let id = case.payout.get("id").and_then(Value::as_str);
-        let mut record = Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, actor())
+        let mut record = Record::new(now, self.owner(), RecordKind::ExternalPayout, actor())
             .deciding(Decision::Skipped, trouble.code());
         record.payout = id.map(str::to_owned);
         let words = format!(
@@ -350,7 +350,8 @@ impl Bank {
     async fn keep(&self, record: Record, words: Option<&str>) -> Result<(), Trouble> {
         let wanted = self.settings().people.wants(NoticeKind::Alert, "");
         let words = words.filter(|_| wanted);
-        let notice = words.map(|words| alert(record.at, RecordKind::ExternalPayout.name(), words));
+        let kind = RecordKind::ExternalPayout.name();
+        let notice = words.map(|words| self.alert(record.at, kind, words));
         match self
             .ports()
             .store
@@ -367,7 +368,7 @@ impl Bank {
         Principal {
             id: "hundi:bank".to_owned(),
             name: "hundi".to_owned(),
-            org: OrgId::default(),
+            org: self.owner().clone(),
             roles: Role::Agent.into(),
             agent: Some(self.settings().bank.external_agent.clone()),
             person: None,

@@ -16,6 +16,11 @@ use std::sync::atomic::AtomicUsize;
 use crate::broker::audit::Audit;
 use crate::broker::core::Core;
 use crate::broker::pay::Pay;
+use crate::domain::ids::OrgId;
+use crate::domain::money::Effective;
+use crate::domain::notice::{Notice, NoticeKind};
+use crate::domain::time::Timestamp;
+use crate::domain::tool::Payee;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -55,5 +60,28 @@ impl Bank {
             pay,
             cases_from: AtomicUsize::new(0),
         }))
+    }
+
+    /// The organisation whose account it is: what happens there is recorded and decided as its own.
+    fn owner(&self) -> &OrgId {
+        &self.settings().bank.holders.owner
+    }
+
+    /// A message to people that is about no proposal.
+    fn alert(&self, now: Timestamp, reason: &str, words: &str) -> Notice {
+        Notice {
+            kind: NoticeKind::Alert,
+            at: now,
+            org: self.owner().clone(),
+            proposal: None,
+            agent: None,
+            tool: None,
+            effective: Effective::Nothing,
+            payee: Payee::default(),
+            args_hash: String::new(),
+            reason: reason.to_owned(),
+            findings: Vec::new(),
+            detail: words.to_owned(),
+        }
     }
 }

@@ -51,7 +51,11 @@ impl Bank {
             };
             let agent = &self.settings().bank.external_agent;
             let name = case_name(id, state, case.value.attempt);
-            let proposal = self.ports().store.by_key(&org, agent, &name).await?;
+            let proposal = self
+                .ports()
+                .store
+                .by_key(self.owner(), agent, &name)
+                .await?;
             match proposal.as_ref().map(|proposal| proposal.state) {
                 None | Some(State::Held | State::Allowed) => {
                     return self.close_moot(case, proposal, payout).await;
@@ -82,7 +86,7 @@ impl Bank {
         let now = self.ports().ambient.now();
         let mut record = match &proposal {
             Some(proposal) => Record::about(proposal, now, RecordKind::ExternalPayout, actor()),
-            None => Record::new(now, &OrgId::default(), RecordKind::ExternalPayout, actor()),
+            None => Record::new(now, self.owner(), RecordKind::ExternalPayout, actor()),
         }
         .deciding(Decision::Skipped, "DECIDED_AT_BANK");
         let text = |name: &str| payout.get(name).and_then(Value::as_str);

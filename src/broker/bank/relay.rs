@@ -99,7 +99,7 @@ impl Bank {
         signature: &str,
         event_id: &str,
     ) -> Result<Handled, Trouble> {
-        operator(who)?;
+        self.owners_operator(who)?;
         let (received, seq) = self.count_webhook(payload, signature, event_id).await?;
         let decided = match received {
             Received::Accepted => self.decided_after(seq).await?,
@@ -110,7 +110,7 @@ impl Bank {
 
     /// Asks the bank for payouts that wait, decides on new ones, and tells. For operators.
     pub async fn relay_poll(&self, who: &Principal) -> Result<Asked, Trouble> {
-        operator(who)?;
+        self.owners_operator(who)?;
         let polled = self.poll_now().await?;
         let enough = Instant::now() + DECIDING;
         // Each turn takes up where the last one ended, and one of them may have begun in between.
@@ -165,6 +165,14 @@ impl Bank {
             user: press.user,
             proposed: Box::new(proposed),
         })
+    }
+
+    /// What the bank tells is its account's owner's.
+    fn owners_operator(&self, who: &Principal) -> Result<(), Trouble> {
+        match *self.owner() == who.org && who.may(Right::Operate) {
+            true => Ok(()),
+            false => Err(Trouble::Forbidden { roles: who.roles }),
+        }
     }
 
     /// Works the event off, or waits until a duty has, and reads what came of it.
@@ -244,7 +252,7 @@ fn told(record: Record) -> Decided {
 }
 
 fn operator(who: &Principal) -> Result<(), Trouble> {
-    // The bank's account is the machine's, and what it tells is of all who pay from it.
+    // Slack is the machine's, and its buttons are of all organisations.
     if who.may_for_all(Right::Operate) {
         return Ok(());
     }

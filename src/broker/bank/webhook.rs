@@ -31,12 +31,10 @@ use crate::domain::call::{Evidence, Sighting};
 use crate::domain::change::{Change, Record};
 use crate::domain::document::{Document, version};
 use crate::domain::ids::{OrgId, hex};
-use crate::domain::money::Effective;
 use crate::domain::notice::{Notice, NoticeKind};
 use crate::domain::proposal::Proposal;
 use crate::domain::strict;
 use crate::domain::time::Timestamp;
-use crate::domain::tool::Payee;
 use crate::store::{ApplyError, RecordFilter, StoreError, StoredRecord};
 
 /// Longest event id that is used as it came; the bank's have 14 characters.
@@ -207,7 +205,7 @@ impl Bank {
         };
         let marker = marker.write(&OrgId::default(), id, Some(0));
         let kept = matches!(event, Event::Unusable(_));
-        let mut record = record_of(&event, id, body, now);
+        let mut record = record_of(self.owner(), &event, id, body, now);
         let mut notices = self.worth_telling(&event, now);
         if reused {
             record.detail["reused_event_id"] = json!(true);
@@ -217,7 +215,7 @@ impl Bank {
                  somebody's try to hide an event"
             );
             let wanted = self.settings().people.wants(NoticeKind::Alert, "");
-            notices.extend(Some(alert(now, "event_id_reused", &words)).filter(|_| wanted));
+            notices.extend(Some(self.alert(now, "event_id_reused", &words)).filter(|_| wanted));
             tracing::warn!(event = id, "a genuine webhook came under a used event id");
         }
         let change = Change::documents(vec![marker], Vec::new(), vec![record], notices);
@@ -244,7 +242,7 @@ impl Bank {
             Event::Payout { .. } | Event::Other(_) => return Vec::new(),
         };
         let wanted = self.settings().people.wants(NoticeKind::Alert, "");
-        let notice = alert(now, "bank_event", &words);
+        let notice = self.alert(now, "bank_event", &words);
         Some(notice).filter(|_| wanted).into_iter().collect()
     }
 
@@ -422,7 +420,7 @@ impl Bank {
                     .deciding(Decision::Skipped, "evidence_mismatch")
                     .with(detail);
                 let words = format!("The bank's event does not fit our payout: {why}");
-                let notice = Some(alert(now, "evidence_mismatch", &words));
+                let notice = Some(self.alert(now, "evidence_mismatch", &words));
                 let wanted = self.settings().people.wants(NoticeKind::Alert, "");
                 let change = Change::record(record, notice.filter(|_| wanted));
                 match self.ports().store.apply(change).await {
@@ -498,26 +496,8 @@ pub(super) fn actor() -> &'static str {
     registry::bank().name()
 }
 
-/// A message to people that is about no proposal.
-pub(super) fn alert(now: Timestamp, reason: &str, words: &str) -> Notice {
-    Notice {
-        kind: NoticeKind::Alert,
-        at: now,
-        org: OrgId::default(),
-        proposal: None,
-        agent: None,
-        tool: None,
-        effective: Effective::Nothing,
-        payee: Payee::default(),
-        args_hash: String::new(),
-        reason: reason.to_owned(),
-        findings: Vec::new(),
-        detail: words.to_owned(),
-    }
-}
-
-fn record_of(event: &Event, id: &str, body: &[u8], now: Timestamp) -> Record {
-    let mut record = Record::new(now, &OrgId::default(), RecordKind::Webhook, actor());
+fn record_of(org: &OrgId, event: &Event, id: &str, body: &[u8], now: Timestamp) -> Record {
+    let mut record = Record::new(now, org, RecordKind::Webhook, actor());
     let mut detail = json!({"event_id": id});
     match event {
         Event::Payout { name, payout } => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::load::Bounds;
 use super::models::ModelSettings;
 use crate::connector::jwt::Expected;
+use crate::domain::account::Holders;
 use crate::domain::facts::{BLOCK_AT, OnMissing};
 use crate::domain::ids::AgentId;
 use crate::domain::reason::Reason;
@@ -132,6 +133,8 @@ pub struct BankSettings {
     /// The agent whose policy governs payouts that others made at the bank. What such a payout
     /// says about its agent is its maker's word, so it never picks the policy.
     pub external_agent: AgentId,
+    /// Whose account it is, and who else may pay from it.
+    pub holders: Holders,
     /// How often to ask the bank for such payouts, in seconds (5 to 300); `None` does not ask.
     pub poll_interval_secs: Option<u32>,
 }
@@ -141,6 +144,7 @@ impl Default for BankSettings {
         Self {
             webhook_secrets: Vec::new(),
             external_agent: AgentId::external(),
+            holders: Holders::default(),
             poll_interval_secs: None,
         }
     }

@@ -4,19 +4,25 @@
 //! [`names`](crate::domain::names)), so an upstream can never put its tool in the place of another.
 //! What was sent is read by the tool it was sent to, whatever is called like that now.
 
+mod info;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+pub use info::{Source, ToolInfo};
+
+use info::{built_in, info};
+
 use super::offer::Offer;
 use crate::connector::noop::UPSTREAM as NOOP;
 use crate::connector::registry::bank;
+use crate::domain::account::Holders;
 use crate::domain::call::Call;
-use crate::domain::ids::{OrgId, ToolName};
-use crate::domain::time::Timestamp;
-use crate::domain::tool::{Executor, MoneyRule, PayeeRule, Risk, Standing, Tool};
-use crate::domain::upstream::{Definition, MoneyWord, Pin};
+use crate::domain::ids::OrgId;
+use crate::domain::tool::{Executor, Standing, Tool};
+use crate::domain::upstream::Pin;
 
 /// Names of the tools that every broker offers besides its catalogue and those about its bank.
 pub(super) const OUR_OWN: [&str; 14] = [
@@ -42,8 +48,13 @@ type Tools = BTreeMap<String, Arc<Tool>>;
 /// registered. Quarantined ones are in it, so that they can be shown and refused by name.
 #[derive(Default)]
 pub struct Catalogue {
-    /// What every organisation has.
+    holders: Holders,
+    /// What the organisation has whose account the bank's is: everything.
     shared: ArcSwap<View>,
+    /// What others have that may pay from it: all but decisions on its payouts.
+    paying: ArcSwap<View>,
+    /// What everybody else has: nothing of the bank.
+    outside: ArcSwap<View>,
     /// What those have that registered tools of their own.
     own: ArcSwap<BTreeMap<OrgId, Arc<View>>>,
     complaints: ArcSwap<BTreeMap<String, Vec<String>>>,
@@ -80,90 +91,28 @@ pub(super) struct Judged {
     pub problem: Option<String>,
 }
 
-/// A tool and all there is to know about it, for operators.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ToolInfo {
-    /// Its name here.
-    pub name: ToolName,
-    /// What it does, in its upstream's words.
-    pub description: String,
-    /// Two steps, or straight through.
-    pub risk: Risk,
-    /// The operator said low, and the upstream's own hints raised it to high.
-    pub raised: bool,
-    /// What it moves, by whose word.
-    pub money: MoneyRule,
-    /// Whom it pays.
-    pub payee: PayeeRule,
-    /// Who says so.
-    pub source: Source,
-    /// Every proposal waits for a person.
-    pub hold: bool,
-    /// Whether it may be used.
-    pub standing: Standing,
-    /// The upstream and its own name for the tool; `None` for built-in ones.
-    pub upstream: Option<(String, String)>,
-    /// What it offers now.
-    pub offered: Option<Definition>,
-    /// What was accepted.
-    pub accepted: Option<Definition>,
-    /// Which parts of the two differ: `description`, `input_schema`, `output_schema`,
-    /// `annotations`.
-    pub differs: Vec<&'static str>,
-    /// Digest of what it offers now: what accepting it would pin.
-    pub digest: String,
-    /// Who accepted it, and when.
-    pub accepted_by: Option<(String, Timestamp)>,
-    /// Why it cannot be used even if it were accepted.
-    pub problem: Option<String>,
-}
-
-/// Whose word each of a tool's rules is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Source {
-    /// `built_in`, `operator`, `hints` (they raised it), or `nobody` (so it is high).
-    pub risk: &'static str,
-    /// `built_in`, `operator`, `operator_says_none`, or `nobody`.
-    pub money: &'static str,
-    /// `built_in`, `operator`, or `nobody`.
-    pub payee: &'static str,
-}
-
-impl Source {
-    const BUILT_IN: Source = Source {
-        risk: "built_in",
-        money: "built_in",
-        payee: "built_in",
-    };
-
-    fn of(tool: &Tool, raised: bool) -> Self {
-        let Executor::Upstream { rule, .. } = &tool.executor else {
-            return Source::BUILT_IN;
-        };
+impl Catalogue {
+    /// An empty one, before an account that these hold.
+    pub fn held_by(holders: Holders) -> Self {
         Self {
-            risk: match rule.risk {
-                Some(_) if raised => "hints",
-                Some(_) => "operator",
-                None => "nobody",
-            },
-            money: match rule.money {
-                MoneyWord::Unsaid => "nobody",
-                MoneyWord::Nothing => "operator_says_none",
-                MoneyWord::Moves(_) => "operator",
-            },
-            payee: match rule.payee == PayeeRule::default() {
-                true => "nobody",
-                false => "operator",
-            },
+            holders,
+            ..Self::default()
         }
     }
-}
 
-impl Catalogue {
     fn view<T>(&self, org: &OrgId, of: impl FnOnce(&View) -> T) -> T {
         match self.own.load().get(org) {
             Some(view) => of(view),
-            None => of(&self.shared.load()),
+            None => of(&self.common(org).load()),
+        }
+    }
+
+    /// What an organisation has without registering anything.
+    fn common(&self, org: &OrgId) -> &ArcSwap<View> {
+        match (self.holders.owns(org), self.holders.pays(org)) {
+            (true, _) => &self.shared,
+            (false, true) => &self.paying,
+            (false, false) => &self.outside,
         }
     }
 
@@ -177,12 +126,12 @@ impl Catalogue {
         self.view(org, |view| view.tools.get(name).cloned())
     }
 
-    /// One of the tools that every organisation has.
+    /// One of the tools that no organisation registered.
     pub fn shared(&self, name: &str) -> Option<Arc<Tool>> {
         self.shared.load().tools.get(name).cloned()
     }
 
-    /// What there is to know of each tool that every organisation has.
+    /// What there is to know of each tool that no organisation registered.
     pub fn shared_infos(&self) -> Arc<BTreeMap<String, ToolInfo>> {
         self.shared.load().infos.clone()
     }
@@ -258,7 +207,16 @@ impl Catalogue {
     fn change(&self, change: impl FnOnce(&mut Shelves)) {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut shelves);
-        let shared = View::over(arranged(&shelves), &self.shared.load());
+        let all = arranged(&shelves);
+        let pays = |tool: &Tool| bank().decides(tool).is_none();
+        let stays_out = |tool: &Tool| tool.executor != Executor::Bank;
+        let paying = View::over(only(&all, pays), &self.paying.load());
+        let outside = View::over(only(&all, stays_out), &self.outside.load());
+        let shared = View::over(all, &self.shared.load());
+        let unmoved = Arc::ptr_eq(&self.shared.load().tools, &shared.tools);
+        self.paying.store(Arc::new(paying));
+        self.outside.store(Arc::new(outside));
+        self.shared.store(Arc::new(shared));
         let before = self.own.load();
         let none = Arc::new(View::default());
         let own: BTreeMap<OrgId, Arc<View>> = shelves
@@ -268,7 +226,7 @@ impl Catalogue {
                 let earlier = before.get(org).unwrap_or(&none);
                 (
                     org.clone(),
-                    Arc::new(View::over(shared.with(tools), earlier)),
+                    Arc::new(View::over(self.common(org).load().with(tools), earlier)),
                 )
             })
             .collect();
@@ -276,10 +234,7 @@ impl Catalogue {
             let earlier = before.get(org);
             earlier.is_some_and(|earlier| Arc::ptr_eq(&earlier.tools, &view.tools))
         };
-        let unchanged = Arc::ptr_eq(&self.shared.load().tools, &shared.tools)
-            && before.len() == own.len()
-            && own.iter().all(same);
-        self.shared.store(Arc::new(shared));
+        let unchanged = unmoved && before.len() == own.len() && own.iter().all(same);
         self.own.store(Arc::new(own));
         if !unchanged {
             self.changed.send_modify(|count| *count += 1);
@@ -350,6 +305,17 @@ fn is_same(one: &Tool, other: &Tool) -> bool {
         && one.digest == other.digest
 }
 
+/// Those of the tools that are these.
+fn only(
+    (tools, infos): &(Tools, BTreeMap<String, ToolInfo>),
+    is: impl Fn(&Tool) -> bool,
+) -> (Tools, BTreeMap<String, ToolInfo>) {
+    let mut kept = (tools.clone(), infos.clone());
+    kept.0.retain(|_, tool| is(tool));
+    kept.1.retain(|name, _| kept.0.contains_key(name));
+    kept
+}
+
 /// Every tool by its name.
 fn arranged(shelves: &Shelves) -> (Tools, BTreeMap<String, ToolInfo>) {
     let mut tools = shelves.built_in.clone();
@@ -371,59 +337,10 @@ fn arranged(shelves: &Shelves) -> (Tools, BTreeMap<String, ToolInfo>) {
     (tools, infos)
 }
 
-fn built_in(tool: &Arc<Tool>) -> ToolInfo {
-    ToolInfo {
-        name: tool.name.clone(),
-        description: tool.description.clone(),
-        risk: tool.risk,
-        raised: false,
-        money: tool.money.clone(),
-        payee: tool.payee.clone(),
-        source: Source::of(tool, false),
-        hold: tool.hold,
-        standing: tool.standing,
-        upstream: None,
-        offered: None,
-        accepted: None,
-        differs: Vec::new(),
-        digest: tool.digest.clone(),
-        accepted_by: None,
-        problem: None,
-    }
-}
-
-fn info(judged: &Judged) -> ToolInfo {
-    let (tool, offer) = (&judged.tool, &judged.offer);
-    let accepted = judged.pin.as_ref().map(|pin| pin.definition.clone());
-    let offered = judged.is_offered.then(|| offer.definition.clone());
-    let differs = match (&offered, &accepted) {
-        (Some(offered), Some(accepted)) => offered.differences(accepted),
-        (_, _) => Vec::new(),
-    };
-    ToolInfo {
-        upstream: match &tool.executor {
-            Executor::Upstream { upstream, tool, .. } => Some((upstream.clone(), tool.clone())),
-            Executor::Noop | Executor::Bank | Executor::Registered(_) => None,
-        },
-        raised: offer.raised,
-        source: Source::of(tool, offer.raised),
-        differs,
-        digest: offer.digest.clone(),
-        accepted_by: judged
-            .pin
-            .as_ref()
-            .map(|pin| (pin.accepted_by.clone(), pin.accepted_at)),
-        offered,
-        accepted,
-        problem: judged.problem.clone(),
-        ..built_in(tool)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::upstream::UpstreamRules;
+    use crate::domain::upstream::{Definition, UpstreamRules};
     use serde_json::json;
 
     fn judged(upstream: &str, name: &str, standing: Standing) -> Judged {

@@ -79,7 +79,8 @@ impl Tools {
         access: Access,
         tools: impl IntoIterator<Item = impl Into<Arc<Tool>>>,
     ) -> Self {
-        let catalogue = catalogue::Catalogue::default();
+        let holders = core.settings().bank.holders.clone();
+        let catalogue = catalogue::Catalogue::held_by(holders);
         let named = tools.into_iter().map(|tool| {
             let tool: Arc<Tool> = tool.into();
             (tool.name.to_string(), tool)
@@ -145,12 +146,13 @@ impl Tools {
     /// The tool that an attempt was made with: the one its call went to, whatever is called like
     /// that now. `None` if that one left the catalogue.
     pub(in crate::broker) fn tool_of(&self, proposal: &Proposal) -> Option<Arc<Tool>> {
-        let named = self
-            .catalogue()
-            .get(&proposal.fixed.org, proposal.fixed.tool.as_str());
+        let name = proposal.fixed.tool.as_str();
+        let named = self.catalogue().get(&proposal.fixed.org, name);
         let Some(call) = proposal.execution.as_ref().map(|execution| &execution.call) else {
             return named;
         };
+        // What was sent to the bank is found out, though its organisation may send no more.
+        let named = named.or_else(|| self.catalogue().shared(name));
         let named = named.filter(|tool| catalogue::is_of(tool, call));
         named.or_else(|| self.catalogue().reached_by(&proposal.fixed.org, call))
     }

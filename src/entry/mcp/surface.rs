@@ -63,6 +63,8 @@ impl Route {
 /// One version of the catalogue, as MCP shows it.
 pub struct Surface {
     made_from: Arc<BTreeMap<String, Arc<Tool>>>,
+    /// With the operations about the bank's account.
+    bank: bool,
     routes: HashMap<String, Route>,
     /// What each role alone sees.
     lists: Vec<(Role, Arc<[Listed]>)>,
@@ -70,13 +72,15 @@ pub struct Surface {
 }
 
 impl Surface {
-    /// Shows these tools. `token_ttl_secs` is told in descriptions.
-    pub fn of(tools: Arc<BTreeMap<String, Arc<Tool>>>, token_ttl_secs: i64) -> Self {
+    /// Shows these tools, and with `bank` what there is about the bank's account. `token_ttl_secs`
+    /// is told in descriptions.
+    pub fn of(tools: Arc<BTreeMap<String, Arc<Tool>>>, bank: bool, token_ttl_secs: i64) -> Self {
         let mut shown: Vec<(Route, Listed)> = Vec::new();
         let mut routes = HashMap::new();
         // The door's own names come first and pairs before what passes through, so that no
         // upstream can take a name that stands for something safer or stricter.
         let own = operations::table().iter().filter(|operation| operation.mcp);
+        let own = own.filter(|operation| bank || !operation.of_bank);
         let own = own.map(|it| (Route::Operation(it), operation(it)));
         let high = tools.values().filter(|tool| tool.risk == Risk::High);
         let pairs = high.flat_map(|tool| {
@@ -98,6 +102,7 @@ impl Surface {
         let lists = Role::ALL.map(|role| (role, seen(&shown, role.into())));
         Self {
             made_from: tools,
+            bank,
             routes,
             lists: lists.into(),
             shown,
@@ -105,8 +110,8 @@ impl Surface {
     }
 
     /// Whether it shows exactly this version of the catalogue.
-    pub fn shows(&self, tools: &Arc<BTreeMap<String, Arc<Tool>>>) -> bool {
-        Arc::ptr_eq(&self.made_from, tools)
+    pub fn shows(&self, tools: &Arc<BTreeMap<String, Arc<Tool>>>, bank: bool) -> bool {
+        Arc::ptr_eq(&self.made_from, tools) && self.bank == bank
     }
 
     /// What a name leads to.
@@ -267,7 +272,7 @@ mod tests {
     }
 
     fn surface(tools: impl IntoIterator<Item = (String, Arc<Tool>)>) -> Surface {
-        Surface::of(Arc::new(tools.into_iter().collect()), 60)
+        Surface::of(Arc::new(tools.into_iter().collect()), true, 60)
     }
 
     fn names(surface: &Surface, role: Role) -> Vec<String> {

@@ -28,6 +28,7 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .needs(&[Right::Operate])
             .does(Effect::Sets)
+            .of_bank()
             .mcp(),
         Operation::new("poll_razorpay_payouts", poll)
             .says(
@@ -37,6 +38,7 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .needs(&[Right::Operate])
             .does(Effect::Sets)
+            .of_bank()
             .mcp(),
         Operation::new("handle_slack_action", press)
             .says(

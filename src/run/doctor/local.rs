@@ -239,10 +239,14 @@ pub fn keys(app: &App) -> Check {
     Check::ok("keys", seen)
 }
 
-/// Nobody acts as the agent in whose name payouts of others are decided.
+/// The bank's account is somebody's, and nobody acts as the agent in whose name payouts of others
+/// are decided.
 pub async fn bank_agent(broker: &Broker) -> Option<Check> {
-    let trouble = broker.access.bank_agent_is_free().await.err()?;
     let advice = "`hundi serve` does not start until then";
+    if let Err(trouble) = broker.access.bank_is_somebodys().await {
+        return Some(Check::fail("bank account", trouble.to_string(), advice));
+    }
+    let trouble = broker.access.bank_agent_is_free().await.err()?;
     Some(Check::fail("external agent", trouble.to_string(), advice))
 }
 
