@@ -6,6 +6,7 @@ mod apis;
 mod effects;
 mod examples;
 mod importing;
+mod masters;
 mod programs;
 mod servers;
 
@@ -206,6 +207,25 @@ async fn a_row_is_read_straight_and_written_once_as_proposed() {
     let (_, again) = shop.as_agent(&path, commit).await;
     assert_eq!(again["status"], "blocked", "{again}");
     assert_eq!(shop.total(1).await, 490, "once");
+
+    // Invoking what does more than read is proposing it, in the very same words.
+    let path = "/v1/tools/lower_invoice/invoke";
+    let (status, told) = shop.as_agent(path, json!({"arguments": {"id": 1}})).await;
+    assert_eq!(
+        (status, &told["status"]),
+        (200, &json!("allowed")),
+        "{told}"
+    );
+    assert!(told.get("data").is_none() && told["commit_token"].is_string());
+    assert_eq!(shop.total(1).await, 490, "nothing has happened");
+    let odd = shop.as_agent(path, json!({"arguments": {"id": "x"}})).await;
+    assert_eq!((odd.0, &odd.1["code"]), (400, &json!("invalid_arguments")));
+    let (status, told) = shop.post(path, json!({"arguments": {"id": 1}})).await;
+    assert_eq!(
+        (status, &told["code"]),
+        (403, &json!("forbidden")),
+        "{told}"
+    );
 
     let asked = json!({"tool": "lower_invoice", "arguments": {"id": 99}});
     let (_, proposed) = shop.as_agent("/v1/proposals", asked).await;

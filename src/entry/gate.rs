@@ -138,12 +138,16 @@ pub async fn read_within(body: Body, room: &dyn Growth, most: usize) -> Result<V
 }
 
 /// As [`read_strict`], for the requests whose body may be left out.
-pub async fn read_optional(body: Body, room: &dyn Growth) -> Result<Option<Value>, GateError> {
-    let bytes = in_time(BODY_DEADLINE, body, room, MAX_BYTES).await?;
+pub async fn read_optional(
+    body: Body,
+    room: &dyn Growth,
+    most: usize,
+) -> Result<Option<Value>, GateError> {
+    let bytes = in_time(BODY_DEADLINE, body, room, most).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
-    Ok(Some(strict::parse(&bytes)?))
+    Ok(Some(strict::parse_within(&bytes, most)?))
 }
 
 /// Reads a body whole, bounded in bytes and in time, and leaves its meaning to the caller: the
@@ -296,10 +300,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_body_is_nothing_where_it_may_be_left_out() {
-        assert_eq!(read_optional(Body::empty(), &()).await, Ok(None));
-        let some = read_optional(Body::from("{}"), &()).await;
+        assert_eq!(read_optional(Body::empty(), &(), MAX_BYTES).await, Ok(None));
+        let some = read_optional(Body::from("{}"), &(), MAX_BYTES).await;
         assert_eq!(some, Ok(Some(json!({}))));
-        assert!(read_optional(Body::from("{"), &()).await.is_err());
+        assert!(
+            read_optional(Body::from("{"), &(), MAX_BYTES)
+                .await
+                .is_err()
+        );
     }
 
     #[test]

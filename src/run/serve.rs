@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::routing::any;
 use hundi::ambient::Ambient;
 use hundi::app::App;
 use hundi::broker::access::first::FirstKeys;
@@ -22,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use zeroize::Zeroizing;
 
 use super::{block_on, program, start_logs, told, traced};
@@ -118,7 +121,15 @@ impl Server {
             closing: closing.clone(),
         };
         let console = console::routes(app.broker.clone(), seen);
-        let routes: Router = rest.nest("/mcp", mcp.router.clone()).merge(console);
+        let nameless = mcp.router.clone();
+        let routes: Router = rest
+            .nest("/mcp", mcp.router.clone())
+            // A door of no name is a door, too: whose key it is not learns nothing there.
+            .route(
+                "/mcp/",
+                any(move |request: Request| nameless.oneshot(request)),
+            )
+            .merge(console);
         let router = http::harden(routes, &options);
         let limits = limits();
         let doors = tokio::spawn(http::serve(listener, router, limits, closing.clone()));

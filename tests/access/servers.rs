@@ -121,6 +121,16 @@ async fn a_server_has_its_tools_and_the_ones_about_proposals_and_no_other() {
         );
     }
 
+    // Called by its own name, what does more than read is proposed, and only where it is offered.
+    let lower = json!({"arguments": {"id": 1, "by": 5}});
+    let path = "/v1/tools/lower_invoice/invoke";
+    let (status, told) = request(&shop, &key, "POST", path, lower).await;
+    assert_eq!(
+        (status, &told["code"]),
+        (404, &json!("unknown_tool")),
+        "{told}"
+    );
+
     // An agent's own key may come through the server's door, and finds the same there.
     let plain = shop.server.agent_key.clone();
     assert_eq!(names(&shop, &plain, "/mcp/desk").await.len(), 5);
@@ -149,7 +159,28 @@ async fn a_key_opens_its_own_door_and_a_closed_one_is_told_like_none() {
         .await
     };
     assert_eq!(at(&key, "/mcp/desk").await.0, 200);
-    for path in ["/mcp", "/mcp/other", "/mcp/never"] {
+    let elsewhere = [
+        "/mcp",
+        "/mcp/",
+        "/mcp/other",
+        "/mcp/never",
+        "/mcp/desk/",
+        "/mcp/desk/more",
+        "/mcp//desk",
+        "/mcp/never/more",
+        "/mcp/%64esk",
+        "/mcp/DESK",
+    ];
+    for path in elsewhere {
+        for method in ["GET", "DELETE", "PUT"] {
+            let (status, told) = request(&shop, &key, method, path, json!({})).await;
+            let shown = (status, &told["code"]);
+            assert_eq!(
+                shown,
+                (401, &json!("unauthenticated")),
+                "{method} {path} {told}"
+            );
+        }
         let (status, told) = at(&key, path).await;
         assert_eq!(
             (status, &told["code"]),
@@ -277,6 +308,13 @@ async fn three_tools_stand_for_a_list_and_lead_to_the_same() {
         told["result"]["structuredContent"]["status"], "allowed",
         "{told}"
     );
+
+    // By its own name, with its own arguments.
+    let through = json!({"name": "lower_invoice", "arguments": {"id": 2}});
+    let told = call(&shop, &key, "/mcp/desk", "call_tool", through).await;
+    let proposed = &told["result"]["structuredContent"];
+    assert_eq!(proposed["status"], "allowed", "{told}");
+    assert!(proposed["commit_token"].is_string() && shop.total(2).await == 700);
 
     make(
         &shop,

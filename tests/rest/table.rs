@@ -210,7 +210,7 @@ async fn every_operation_refuses_an_unknown_field_by_its_name() {
 }
 
 /// The catalogue is the deployment's, not an organisation's.
-const SHARED: &[&str] = &["accept_tool"];
+const SHARED: &[&str] = &["accept_tool", "invoke_tool"];
 
 #[tokio::test]
 async fn what_is_anothers_reads_as_what_never_was() {

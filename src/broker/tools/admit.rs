@@ -90,6 +90,12 @@ impl Tools {
         self.allowed(who, tool).await
     }
 
+    /// How risky the tool of this name is, if this caller may know of one.
+    pub fn risk_of(&self, who: &Principal, name: &str) -> Option<Risk> {
+        let found = self.catalogue().get(&who.org, name);
+        Some(found.filter(|tool| offers(who, tool))?.risk)
+    }
+
     /// The tool of this name and risk, if it stands; whatever rules say.
     pub(in crate::broker) fn standing(
         &self,
@@ -181,7 +187,7 @@ impl Tools {
         let told = self.access.say_of(who, somebody, &tool).await?;
         let allowed = told.why.allows();
         let hidden: Vec<_> = told.masks.iter().collect();
-        let key = self.mask_key(who);
+        let key = self.mask_key(&who.org).await;
         let mut masked = Vec::new();
         let masked_sample = sample.filter(|_| allowed).map(|mut sample| {
             masked = masks::apply(&mut sample, &hidden, &key).places;
@@ -210,11 +216,6 @@ impl Tools {
         let shown = hide::answer(content, blocks, false, hidden, key);
         telemetry::masked(shown.masked.values);
         (shown.content, shown.blocks)
-    }
-
-    /// What hashes of the caller's organisation are keyed with.
-    pub(in crate::broker) fn mask_key(&self, who: &Principal) -> HashKey {
-        HashKey::of(self.ports().masters.for_masks(), &who.org)
     }
 }
 

@@ -73,13 +73,10 @@ async fn input(operation: &Operation, parts: &mut Parts, body: Body) -> Result<V
     // What cannot be a name reads as unknown, like any other.
     let path = path.map_err(|_| Problem::NoSuchPath)?;
     let query = parse(parts.uri.query().unwrap_or(""))?;
-    let takes_body = operation
-        .rest
-        .as_ref()
-        .is_some_and(|rest| rest.takes_body());
-    let body = match takes_body {
-        true => read(parts, body, operation.needs_body()).await?,
-        false => None,
+    let takes = operation.rest.as_ref().filter(|rest| rest.takes_body());
+    let body = match takes {
+        Some(rest) => read(parts, body, operation.needs_body(), rest.most).await?,
+        None => None,
     };
     Ok(operation.gather(path.iter(), query, body)?)
 }
@@ -88,10 +85,11 @@ async fn read(
     parts: &Parts,
     body: Body,
     needed: bool,
+    most: usize,
 ) -> Result<Option<Map<String, Value>>, Problem> {
     let value = match needed {
-        true => Some(gate::read_strict(body, room(parts)).await?.1),
-        false => gate::read_optional(body, room(parts)).await?,
+        true => Some(gate::read_within(body, room(parts), most).await?),
+        false => gate::read_optional(body, room(parts), most).await?,
     };
     let Some(value) = value else {
         return Ok(None);

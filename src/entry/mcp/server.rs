@@ -39,6 +39,7 @@ use crate::broker::{Broker, Trouble};
 use crate::domain::ids::OrgId;
 use crate::domain::principal::Principal;
 use crate::domain::reason::Recovery;
+use crate::domain::tool::Risk;
 use crate::entry::operations::{self, Call, Effect};
 use crate::entry::shapes;
 
@@ -95,14 +96,15 @@ impl Shared {
     pub(super) fn surface(&self, org: &OrgId) -> Arc<Surface> {
         let tools = self.broker.tools.catalogue().tools(org);
         let known = self.surfaces.load();
-        let shows = |surface: &&Arc<Surface>| surface.shows(&tools);
+        let bank = self.broker.settings().bank.holders.owns(org);
+        let shows = |surface: &&Arc<Surface>| surface.shows(&tools, bank);
         if let Some(surface) = known.get(org).filter(shows) {
             return surface.clone();
         }
         // Two calls may build it at once; both build the same.
         let surface = known.values().find(shows).cloned().unwrap_or_else(|| {
             let ttl = self.broker.settings().token_ttl_secs;
-            Arc::new(Surface::of(tools.clone(), ttl))
+            Arc::new(Surface::of(tools.clone(), bank, ttl))
         });
         self.surfaces.rcu(|known| {
             let mut known = HashMap::clone(known);
@@ -147,12 +149,22 @@ impl Shared {
             Ok(asked) => asked,
             Err(trouble) => return Ok(troubled(&trouble)),
         };
-        match self.tool(&who, &asked.name) {
-            Some(route) => {
-                Box::pin(self.call(route, who, asked.arguments, gone, conversation)).await
-            }
-            None => Ok(troubled(&finder::unknown(&asked.name))),
-        }
+        let (route, arguments) = match self.tool(&who, &asked.name) {
+            Some(route) => (route, asked.arguments),
+            // By its own name, and so with nothing but its own arguments.
+            None => match self.proposed(&who, &asked.name) {
+                Some(route) => (route, Some(json!({"arguments": asked.arguments}))),
+                None => return Ok(troubled(&finder::unknown(&asked.name))),
+            },
+        };
+        Box::pin(self.call(route, who, arguments, gone, conversation)).await
+    }
+
+    /// The first step of the high-risk tool of this very name.
+    fn proposed(&self, who: &Principal, name: &str) -> Option<Route> {
+        let high = self.broker.tools.risk_of(who, name) == Some(Risk::High);
+        let tool = self.broker.tools.catalogue().get(&who.org, name);
+        tool.filter(|_| high).map(Route::Propose)
     }
 
     async fn looked_up(

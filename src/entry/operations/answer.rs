@@ -82,6 +82,15 @@ impl<T> Reply<T> {
         }
     }
 
+    /// The same with another body.
+    pub fn map<U>(self, body: impl FnOnce(T) -> U) -> Reply<U> {
+        Reply {
+            body: body(self.body),
+            status: self.status,
+            retry_after: self.retry_after,
+        }
+    }
+
     /// A result that did not exist before.
     pub fn created(body: T) -> Self {
         Self {

@@ -182,6 +182,22 @@ async fn propose(call: Call, asked: Propose) -> Result<Reply<ProposedAnswer>, Tr
     })
 }
 
+/// A proposal of which nothing is said but the call: what invoking a high-risk tool is.
+pub(super) async fn propose_plainly(
+    call: Call,
+    tool: String,
+    arguments: Map<String, Value>,
+) -> Result<Reply<ProposedAnswer>, Trouble> {
+    let asked = Propose {
+        tool,
+        arguments,
+        prompt: None,
+        samples: None,
+        idempotency_key: None,
+    };
+    propose(call, asked).await
+}
+
 fn rate_limited(proposed: &broker::Proposed) -> bool {
     let proposal = &proposed.proposal;
     proposal.state == State::Blocked && proposal.fixed.reason == Reason::RateLimited

@@ -4,15 +4,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Call, Effect, Operation, Reply, Rest};
+use super::{Call, Effect, Operation, Reply, Rest, pay};
 use crate::broker::Trouble;
 use crate::broker::tools::import;
 use crate::broker::tools::invoke::Invoked;
 use crate::broker::tools::registry::ToolView;
 use crate::domain::principal::Right;
+use crate::domain::tool::Risk;
+use crate::entry::shapes::ProposedAnswer;
 
 /// The path's name is the tool's; a document may say it, too.
 const SPELT: &[(&str, &str)] = &[("name", "tool")];
+
+/// Longest request to import a description: GitHub's has 12 MB.
+const MAX_DESCRIPTION: usize = 16 * 1024 * 1024;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
@@ -98,6 +103,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .does(Effect::Acts)
             .rest(
                 Rest::post("/v1/tools/import")
+                    .up_to(MAX_DESCRIPTION)
                     .answers(201, "the tools, and what was left out")
                     .problems(&[409, 502]),
             ),
@@ -115,13 +121,15 @@ pub(super) fn operations() -> Vec<Operation> {
             ),
         Operation::new("invoke_tool", invoke)
             .says(
-                "Call a low-risk tool",
-                "Call a tool that only reads. One that does more is proposed and committed.",
+                "Call a tool",
+                "Call a tool that only reads. One that does more is proposed: the answer is that of \
+                 `propose`, and nothing has happened yet.",
             )
             .needs(&[Right::ReadOwn])
             .rest(
                 named(Rest::post("/v1/tools/{name}/invoke"))
-                    .answers(200, "what it brought back")
+                    .answers(200, "what it brought back; of a high-risk tool, the proposal")
+                    .answers(429, "too fast; of a high-risk tool, a proposal that is blocked for it")
                     .problems(&[403, 409, 429, 502, 504]),
             ),
     ]
@@ -362,12 +370,27 @@ impl From<Invoked> for Answered {
     }
 }
 
-async fn invoke(call: Call, asked: Invocation) -> Result<Answered, Trouble> {
+/// What a call brought back, or what became of its proposal.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Called {
+    /// Of a tool that only reads.
+    Answered(Answered),
+    /// Of a tool that does more.
+    Proposed(Box<ProposedAnswer>),
+}
+
+async fn invoke(call: Call, asked: Invocation) -> Result<Reply<Called>, Trouble> {
+    if call.broker.tools.risk_of(&call.who, &asked.tool) == Some(Risk::High) {
+        let proposed = pay::propose_plainly(call, asked.tool, asked.arguments).await?;
+        return Ok(proposed.map(|answer| Called::Proposed(Box::new(answer))));
+    }
     let arguments = Value::Object(asked.arguments);
     let tools = &call.broker.tools;
     let within = call.conversation.as_deref();
     let called = tools.call(&call.who, &asked.tool, &arguments, within);
-    Ok(called.await.map_err(Trouble::from)?.into())
+    let answered = called.await.map_err(Trouble::from)?;
+    Ok(Reply::ok(Called::Answered(answered.into())))
 }
 
 /// A description to make tools of: one of `openapi` and `url`.

@@ -9,6 +9,7 @@
 use serde_json::{Map, Value};
 
 use super::{Operation, Shape};
+use crate::domain::strict::MAX_BYTES;
 use schemars::JsonSchema;
 
 /// A method and a path, and what is answered.
@@ -22,6 +23,8 @@ pub struct Rest {
     pub replies: Vec<Answers>,
     /// Statuses of its problems, besides those that follow from its shape.
     pub problems: &'static [u16],
+    /// Longest body, in bytes.
+    pub most: usize,
     /// Names of the path that are spelt otherwise in the input.
     spelt: &'static [(&'static str, &'static str)],
 }
@@ -57,6 +60,7 @@ impl Rest {
             path,
             replies: Vec::new(),
             problems: &[],
+            most: MAX_BYTES,
             spelt: &[],
         }
     }
@@ -111,6 +115,11 @@ impl Rest {
             media,
         });
         self
+    }
+
+    /// Takes bodies that are longer than usual.
+    pub(super) fn up_to(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// May come with these problems as well.
