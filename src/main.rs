@@ -139,6 +139,11 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         Command::Doctor(args) => run::doctor::run(args, &cli.settings, &mut out),
         Command::Score(_) => score(&load(&cli.settings)?, &mut out),
         Command::Token(command) => token(command, &load(&cli.settings)?, &mut out),
+        Command::Keyring(cli::keyring::Command::Rotate(rotate)) if rotate.master => {
+            through(&rotate.how.actor, settings, Expects::Store, async |door| {
+                cli::keyring::rotate_master(&rotate.how, door, &mut out).await
+            })
+        }
         Command::Keyring(command) => run::keyring::run(command, &load(&cli.settings)?, &mut out),
         Command::Config(args) => config(args, &load(&cli.settings)?, &mut out),
         Command::Apply(args) => {

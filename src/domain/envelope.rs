@@ -67,12 +67,6 @@ impl MasterKey {
 pub struct Masters(Vec<MasterKey>);
 
 impl Masters {
-    /// What hashes that stand for hidden values are keyed with: the oldest key, so that they stay
-    /// the same while a newer one takes over.
-    pub fn for_masks(&self) -> &[u8] {
-        self.0.last().map_or(&[], |key| key.wrapping.as_slice())
-    }
-
     /// These keys, the newest first.
     pub fn new(keys: Vec<MasterKey>) -> Self {
         Self(keys)

@@ -105,6 +105,11 @@ impl Names {
         }
     }
 
+    /// Whether this key is, or was, the store's.
+    pub fn knows(&self, name: &str) -> bool {
+        self.now == name || self.before.iter().any(|before| before == name)
+    }
+
     /// What the names are after a start that brings the keys `held` and uses `used`. Refused if the
     /// key in use is not among them. A key that was in use before is not news: in a rolling
     /// rotation some nodes still use it.

@@ -450,14 +450,15 @@ impl Proposal {
         self.fixed.id
     }
 
-    /// A copy for people to look at, with these arguments and this payee in the place of its own. Its
-    /// hash stays that of the true ones.
-    pub fn showing(self, args: Canonical, payee: Payee) -> Self {
+    /// A copy for people to look at, with these arguments, this payee and these words of findings in
+    /// the place of its own. Its hash stays that of the true arguments.
+    pub fn showing(self, args: Canonical, payee: Payee, findings: Vec<Finding>) -> Self {
         let fixed = Arc::unwrap_or_clone(self.fixed);
         Self {
             fixed: Arc::new(Fixed {
                 args,
                 payee,
+                findings,
                 ..fixed
             }),
             ..self

@@ -272,3 +272,37 @@ async fn masks_of_rules_and_of_the_tool_unite_and_reach_drafts_and_records() {
         "{record}"
     );
 }
+
+/// What a check quotes of the arguments is hidden with them.
+#[tokio::test]
+async fn no_finding_says_what_the_masks_hide() {
+    let shop = Shop::open().await;
+    let mask = json!({"masks": [{"path": "$.to", "do": "redact"}]});
+    make(&shop, rule("blind", "allow", mask)).await;
+    let key = shop.server.other_agent("careful").await;
+    let policy = json!({"allowed_tools": ["*"], "daily_limit": 1_000_000, "per_txn_limit": null,
+        "require_approval_above": null, "payees": "registered"});
+    let (status, told) = shop.put("/v1/agents/careful/policy", policy).await;
+    assert_eq!(status, 200, "{told}");
+    let arguments = json!({"amount": 500, "to": "acct_canary4711"});
+    let asked = json!({"tool": "transfer_funds", "arguments": arguments});
+    let (_, refused) = shop
+        .server
+        .post(&key, "/v1/proposals", &asked)
+        .await
+        .unwrap();
+    assert_eq!(
+        refused["findings"][0]["reason"], "PAYEE_UNKNOWN",
+        "{refused}"
+    );
+    let path = format!("/v1/proposals/{}", refused["proposal_id"].as_str().unwrap());
+    let admin = &shop.server.admin_key;
+    for told in [
+        refused,
+        shop.server.get(admin, &path).await,
+        shop.server.get(admin, "/v1/audit?limit=500").await,
+        shop.server.get(admin, "/v1/proposals").await,
+    ] {
+        assert!(!told.to_string().contains("canary4711"), "{told}");
+    }
+}

@@ -111,7 +111,9 @@ pub fn broker(store: Arc<dyn Store>, wire: Arc<Provider>) -> Broker {
         outbound: None,
         audit_key: None,
         sources: None,
-        masters: hundi::domain::envelope::Masters::new(Vec::new()),
+        masters: hundi::domain::envelope::Masters::new(vec![
+            hundi::domain::envelope::MasterKey::new("m1", &[5; 32]),
+        ]),
         models: None,
         issuer: None,
         spool: None,

@@ -277,7 +277,9 @@ impl House {
             outbound: plan.outbound,
             audit_key: AuditKey::from_bytes(&[7; 32]).map(Arc::new),
             sources: None,
-            masters: hundi::domain::envelope::Masters::new(Vec::new()),
+            masters: hundi::domain::envelope::Masters::new(vec![
+                hundi::domain::envelope::MasterKey::new("m1", &[5; 32]),
+            ]),
             models: None,
             issuer: plan.issuer,
             spool: plan.spool,

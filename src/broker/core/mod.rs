@@ -5,6 +5,7 @@ pub(in crate::broker) mod documents;
 pub mod kept;
 pub mod load;
 mod local;
+mod masking;
 pub mod measure;
 pub mod memory;
 pub mod models;
@@ -12,6 +13,7 @@ pub mod pages;
 pub mod places;
 mod ports;
 mod request;
+pub(in crate::broker) mod sealed;
 mod settings;
 pub(in crate::broker) mod snapshot;
 mod trouble;
@@ -44,6 +46,7 @@ pub struct State {
     load: load::Load,
     places: places::Places,
     origin: OnceLock<String>,
+    mask_keys: masking::MaskKeys,
 }
 
 impl Deref for Core {
@@ -67,6 +70,7 @@ impl Core {
             load,
             places,
             origin: OnceLock::new(),
+            mask_keys: masking::MaskKeys::default(),
         }))
     }
 

@@ -89,7 +89,7 @@ impl Pay {
             })
             .await?;
         self.execute_if_asked(&approved).await;
-        Ok(shown(self.seen_by(who, approved)))
+        Ok(shown(self.seen_by(who, approved).await))
     }
 
     /// A person says no.
@@ -191,7 +191,7 @@ impl Pay {
             })
             .await?;
         self.learn_prompt(&settled).await;
-        Ok(shown(self.seen_by(who, settled)))
+        Ok(shown(self.seen_by(who, settled).await))
     }
 
     /// Reads, checks, writes; again if somebody else wrote in between.

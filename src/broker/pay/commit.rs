@@ -440,7 +440,7 @@ impl Pay {
         let change = match outcome {
             Outcome::Executed(receipt) => {
                 let news = withdrawn(proposal, &receipt);
-                let receipt = self.masked_receipt(proposal, receipt);
+                let receipt = self.masked_receipt(proposal, receipt).await;
                 let taken_back = receipt.reversed.then(|| receipt.clone());
                 return match Change::confirm(proposal, receipt, now, "hundi") {
                     Ok((change, next)) => {

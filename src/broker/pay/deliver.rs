@@ -126,7 +126,8 @@ impl Pay {
         }
         let proposal = match notice.proposal {
             Some(id) => match self.ports().store.proposal(id).await {
-                Ok(proposal) => proposal.map(|proposal| self.masked(proposal)),
+                Ok(Some(proposal)) => Some(self.masked(proposal).await),
+                Ok(None) => None,
                 Err(_) => return Told::Failed(None),
             },
             None => None,

@@ -185,7 +185,7 @@ impl Pay {
         }
         let token = self.sealed(&earlier);
         Ok(Proposed {
-            proposal: self.seen_by(who, earlier),
+            proposal: self.seen_by(who, earlier).await,
             token,
             replayed: true,
             stored: true,
@@ -262,12 +262,12 @@ impl Pay {
                 .count(who, verdict.headline().code(), now)
             {
                 Kept::Whole { told: one } => told = one,
-                Kept::Summed => return Ok(Some(self.counted(proposal, &gathered))),
+                Kept::Summed => return Ok(Some(self.counted(proposal, &gathered).await)),
             }
         }
         let reserve = self.reservation(&who.org, &asked, &gathered, proposal.state, now);
         let settings = self.settings();
-        let seen = self.masked(proposal.clone());
+        let seen = self.masked(proposal.clone()).await;
         let change = admission(
             (&proposal, &seen),
             reserve.clone(),
@@ -282,7 +282,7 @@ impl Pay {
                 if let Some(BudgetMove::Reserve { pot, amount, .. }) = &reserve {
                     self.memory().reserved(pot, *amount);
                 }
-                Ok(Some(self.admitted(proposal, &gathered)))
+                Ok(Some(self.admitted(proposal, &gathered).await))
             }
             Err(ApplyError::Conflict(Conflict::OverBudget { taken, .. })) => {
                 // Taken between the look and the reservation, here or on another node.
@@ -302,7 +302,7 @@ impl Pay {
             Err(ApplyError::Store(StoreError::Unknown(_))) => {
                 // Only reading tells whether it was written.
                 match self.ports().store.proposal(id).await? {
-                    Some(proposal) => Ok(Some(self.admitted(proposal, &gathered))),
+                    Some(proposal) => Ok(Some(self.admitted(proposal, &gathered).await)),
                     None => Err(Trouble::StoreUnavailable),
                 }
             }
@@ -410,18 +410,18 @@ impl Pay {
     }
 
     /// As its proposer is answered: a draft is shown to others as well, so it is masked.
-    fn answered(&self, proposal: Proposal) -> Proposal {
+    async fn answered(&self, proposal: Proposal) -> Proposal {
         match proposal.state == State::Blocked {
-            true => self.masked(proposal),
+            true => self.masked(proposal).await,
             false => proposal,
         }
     }
 
     /// A refusal that leaves no trace but a count.
-    fn counted(&self, proposal: Proposal, gathered: &Gathered) -> Proposed {
+    async fn counted(&self, proposal: Proposal, gathered: &Gathered) -> Proposed {
         let limited = proposal.fixed.reason == Reason::RateLimited;
         Proposed {
-            proposal: self.answered(proposal),
+            proposal: self.answered(proposal).await,
             token: None,
             replayed: false,
             stored: false,
@@ -429,7 +429,7 @@ impl Pay {
         }
     }
 
-    fn admitted(&self, proposal: Proposal, gathered: &Gathered) -> Proposed {
+    async fn admitted(&self, proposal: Proposal, gathered: &Gathered) -> Proposed {
         let fixed = &proposal.fixed;
         for doc in &gathered.docs {
             self.memory().forget_doc(&doc.key);
@@ -439,7 +439,7 @@ impl Pay {
         let limited = fixed.reason == Reason::RateLimited;
         let retry_after_secs = limited.then_some(gathered.retry_after_secs.max(1));
         Proposed {
-            proposal: self.answered(proposal),
+            proposal: self.answered(proposal).await,
             token,
             replayed: false,
             stored: true,
@@ -473,7 +473,7 @@ fn admission(
         "args_hash": fixed.args_hash,
         "composite_score": fixed.score.composite,
         "policy_version": fixed.policy_version,
-        "findings": fixed.findings,
+        "findings": seen.fixed.findings,
     });
     if !settings.unrecorded.contains(fixed.tool.as_str()) {
         detail["arguments"] = seen.fixed.args.value();

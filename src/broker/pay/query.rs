@@ -89,15 +89,18 @@ impl Pay {
             }
             filter.before = filling.last().map(Proposal::id).or(filter.before);
         };
-        let without_token = |proposal| Proposed {
-            proposal: self.seen_by(who, proposal),
-            token: None,
-            replayed: false,
-            stored: true,
-            retry_after_secs: None,
-        };
+        let mut shown = Vec::with_capacity(page.rows.len());
+        for proposal in page.rows {
+            shown.push(Proposed {
+                proposal: self.seen_by(who, proposal).await,
+                token: None,
+                replayed: false,
+                stored: true,
+                retry_after_secs: None,
+            });
+        }
         Ok(Page {
-            rows: page.rows.into_iter().map(without_token).collect(),
+            rows: shown,
             more: page.more,
             turn: Some(turn),
         })
@@ -164,7 +167,7 @@ impl Pay {
                 .filter(|token| token.expires_at > now.secs());
         }
         Ok(Proposed {
-            proposal: self.seen_by(who, proposal),
+            proposal: self.seen_by(who, proposal).await,
             token,
             replayed: false,
             stored: true,

@@ -333,7 +333,8 @@ impl Pay {
             let Some(proposal) = self.ports().store.proposal(id).await? else {
                 return Ok(None);
             };
-            let Some((change, next)) = self.weigh(&proposal, &evidence.receipt, actor) else {
+            let weighed = self.weigh(&proposal, &evidence.receipt, actor).await;
+            let Some((change, next)) = weighed else {
                 return Ok(Some(proposal));
             };
             match self.ports().store.apply(change).await {
@@ -355,14 +356,14 @@ impl Pay {
     }
 
     /// What one piece of evidence changes about a proposal; `None` if it tells nothing new.
-    fn weigh(
+    async fn weigh(
         &self,
         proposal: &Proposal,
         receipt: &Receipt,
         actor: &str,
     ) -> Option<(Change, Proposal)> {
         let now = self.ports().ambient.now();
-        let receipt = &self.masked_receipt(proposal, receipt.clone());
+        let receipt = &self.masked_receipt(proposal, receipt.clone()).await;
         match proposal.state {
             State::Committing | State::InDoubt => {
                 Change::confirm(proposal, receipt.clone(), now, actor).ok()

@@ -1,5 +1,5 @@
-//! A proposal as somebody may see it: what the masks hide of its arguments is hidden from everybody
-//! but the agent that has to present them again, and of what came back it is hidden before it is
+//! A proposal as somebody may see it: what the masks hide of its arguments, and what findings quote of
+//! that, is hidden from everybody but the agent that has to present them again, and of what came back it is hidden before it is
 //! stored, so that no reader ever has it.
 //!
 //! Masks are those that stood when it was proposed; they are kept with it.
@@ -9,38 +9,49 @@ use serde_json::Value;
 use super::Pay;
 use crate::domain::call::{Outcome, ProviderError, Receipt};
 use crate::domain::canonical::Canonical;
-use crate::domain::ids::OrgId;
 use crate::domain::principal::Principal;
 use crate::domain::proposal::{Proposal, State};
+use crate::domain::reason::Finding;
 use crate::domain::tool::{Payee, Tool};
-use crate::governance::access::masks::{self, HIDDEN, HashKey, of_source};
+use crate::governance::access::masks::{self, HIDDEN, of_source};
+use crate::governance::access::quoted::Quoted;
 
 impl Pay {
     /// As this caller may see it.
-    pub(super) fn seen_by(&self, who: &Principal, proposal: Proposal) -> Proposal {
+    pub(super) async fn seen_by(&self, who: &Principal, proposal: Proposal) -> Proposal {
         let own = who.agent.as_ref() == Some(&proposal.fixed.agent);
         let presents = matches!(proposal.state, State::Held | State::Allowed);
         match own && presents {
             true => proposal,
-            false => self.masked(proposal),
+            false => self.masked(proposal).await,
         }
     }
 
     /// As people may see it.
-    pub(super) fn masked(&self, proposal: Proposal) -> Proposal {
+    pub(super) async fn masked(&self, proposal: Proposal) -> Proposal {
         let fixed = &proposal.fixed;
         if fixed.access.masks.is_empty() {
             return proposal;
         }
         let hidden = fixed.access.hidden();
         let mut args = fixed.args.value();
-        let key = self.key_for(&fixed.org);
+        let key = self.mask_key(&fixed.org).await;
         if masks::apply(&mut args, &hidden, &key).values == 0 {
             return proposal;
         }
         let tool = self.tools.catalogue().get(&fixed.org, fixed.tool.as_str());
         let payee = masked_payee(tool.as_deref(), &fixed.args.value(), &args, &fixed.payee);
-        proposal.showing(Canonical::of(&args), payee)
+        let quoted = Quoted::between(&fixed.args.value(), &args);
+        let findings = fixed.findings.iter().cloned();
+        let findings = findings.map(|finding| match quoted.is_in(&finding.detail) {
+            true => Finding {
+                detail: finding.reason.text().to_owned(),
+                ..finding
+            },
+            false => finding,
+        });
+        let findings = findings.collect();
+        proposal.showing(Canonical::of(&args), payee, findings)
     }
 
     /// What came of it, with the provider's words as they may be kept. What it brought back is left:
@@ -62,12 +73,12 @@ impl Pay {
     }
 
     /// What the provider said of it, as it may be kept.
-    pub(super) fn masked_receipt(&self, proposal: &Proposal, receipt: Receipt) -> Receipt {
+    pub(super) async fn masked_receipt(&self, proposal: &Proposal, receipt: Receipt) -> Receipt {
         let hidden = proposal.fixed.access.hidden();
         if hidden.is_empty() {
             return receipt;
         }
-        let key = self.key_for(&proposal.fixed.org);
+        let key = self.mask_key(&proposal.fixed.org).await;
         let (result, blocks) = self
             .tools
             .hidden(receipt.result, receipt.blocks, &hidden, &key);
@@ -76,10 +87,6 @@ impl Pay {
             blocks,
             ..receipt
         }
-    }
-
-    fn key_for(&self, org: &OrgId) -> HashKey {
-        HashKey::of(self.ports().masters.for_masks(), org)
     }
 }
 

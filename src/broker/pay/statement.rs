@@ -57,7 +57,7 @@ impl Pay {
         verdict: Verdict,
     ) -> Result<(Statement, Timestamp), Trouble> {
         needs(who, Right::ReadAll)?;
-        let proposal = self.seen_by(who, self.visible(who, id).await?);
+        let proposal = self.seen_by(who, self.visible(who, id).await?).await;
         let now = self.ports().ambient.now();
         Ok((Statement::of(&proposal, who, verdict, now), now))
     }
@@ -90,7 +90,7 @@ impl Pay {
         seen: &Seen,
         within: i64,
     ) -> Result<Statement, Trouble> {
-        let proposal = self.seen_by(who, self.visible(who, id).await?);
+        let proposal = self.seen_by(who, self.visible(who, id).await?).await;
         let age = self.ports().ambient.now().secs() - seen.asked_at.secs();
         let stands = Statement::of(&proposal, who, verdict, seen.asked_at);
         match (-1..within).contains(&age) && stands.digest() == seen.digest {

@@ -210,6 +210,10 @@ impl Requests {
         Self::may_ask(who)?;
         let owner = owner(who)?;
         let key = self.content_key(&who.org).await?;
+        let user_hash = match asked.user.as_deref() {
+            Some(user) => Some(self.user_hash(&who.org, user).await?),
+            None => None,
+        };
         for _ in 0..DECISIONS {
             let mandate = self.mandate(&who.org, &owner).await?;
             let mut wishes = asked.wishes.clone();
@@ -227,7 +231,16 @@ impl Requests {
                 .await?;
             let first = planned.offers.first().cloned();
             let first = first.ok_or(Trouble::StoreUnavailable)?;
-            let begun = self.new_request(who, &owner, asked, wishes, state, &planned, &first);
+            let begun = self.new_request(
+                who,
+                &owner,
+                asked,
+                wishes,
+                state,
+                &planned,
+                &first,
+                user_hash.clone(),
+            );
             let mut begun = Begun {
                 request: begun,
                 version: 1,
@@ -264,6 +277,7 @@ impl Requests {
         state: State,
         planned: &Planned,
         first: &Offer,
+        user_hash: Option<String>,
     ) -> Request {
         let ambient = &self.ports().ambient;
         let now = ambient.now();
@@ -281,7 +295,7 @@ impl Requests {
             wishes,
             routed: planned.routed.clone(),
             idempotency_key: asked.idempotency_key.clone(),
-            user_hash: asked.user.as_deref().map(|user| self.user_hash(user)),
+            user_hash,
             created_at: now,
             started_at: waited_at.then_some(now),
             ended_at: None,
@@ -417,16 +431,13 @@ impl Requests {
     }
 
     /// Names a caller's user without saying who that is.
-    fn user_hash(&self, user: &str) -> String {
-        let key = self.ports().masters.for_masks();
-        match Hmac::<Sha256>::new_from_slice(key) {
-            Ok(mut mac) => {
-                mac.update(b"hundi/requests/user/v1\0");
-                mac.update(user.as_bytes());
-                hex(&mac.finalize().into_bytes())
-            }
-            Err(_) => String::new(),
-        }
+    async fn user_hash(&self, org: &OrgId, user: &str) -> Result<String, Trouble> {
+        let key = self.mask_secret(org).await?;
+        let mac = Hmac::<Sha256>::new_from_slice(&key);
+        let mut mac = mac.map_err(|_| Trouble::StoreUnavailable)?;
+        mac.update(b"hundi/requests/user/v1\0");
+        mac.update(user.as_bytes());
+        Ok(hex(&mac.finalize().into_bytes()))
     }
 }
 

@@ -1,15 +1,18 @@
 //! The keys that seal what is said: one for each organisation, made when it is first needed and kept
 //! in an envelope under the master key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
 use super::Requests;
+use super::providers::StoredProvider;
 use crate::broker::core::Trouble;
+use crate::broker::core::kept::Kept;
+use crate::broker::core::sealed::Sealed;
 use crate::domain::document::{Document, Single};
-use crate::domain::envelope::{self, Place};
+use crate::domain::envelope::{self, Envelope, Place};
 use crate::domain::ids::OrgId;
 use crate::domain::requests::sealing::{ContentKey, KEY_BYTES, OrgKey};
 
@@ -31,7 +34,34 @@ impl Keys {
     }
 }
 
+impl Sealed for OrgKey {
+    fn envelope(&self) -> Option<(&Envelope, u64)> {
+        Some((&self.sealed, VERSION))
+    }
+
+    fn wrapped(self, sealed: Envelope) -> Self {
+        Self { sealed }
+    }
+}
+
+/// There is one key for ever.
+const VERSION: u64 = 1;
+
 impl Requests {
+    /// Puts every key that is kept here under the newest master key: those of providers, and those
+    /// of organisations.
+    pub(in crate::broker) async fn rewrap(&self) -> Result<(usize, usize), Trouble> {
+        let providers = self.rewrap_all::<Kept<StoredProvider>>().await?;
+        Ok((providers, self.rewrap_all::<OrgKey>().await?))
+    }
+
+    /// The names of the master keys under which they are.
+    pub(in crate::broker) async fn masters_used(&self) -> Result<BTreeSet<String>, Trouble> {
+        let mut used = self.masters_of::<Kept<StoredProvider>>().await?;
+        used.extend(self.masters_of::<OrgKey>().await?);
+        Ok(used)
+    }
+
     /// The organisation's key.
     pub(super) async fn content_key(&self, org: &OrgId) -> Result<Arc<ContentKey>, Trouble> {
         if let Some(key) = self.keys.get(org) {
@@ -67,6 +97,6 @@ fn place(org: &OrgId) -> Place<'_> {
         org,
         kind: OrgKey::KIND,
         name: OrgKey::ID,
-        version: 1,
+        version: VERSION,
     }
 }

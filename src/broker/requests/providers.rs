@@ -14,6 +14,7 @@ use super::Requests;
 use super::health::Standing;
 use super::offers::Entry;
 use crate::broker::core::kept::{Keepable, Kept, Records};
+use crate::broker::core::sealed::Sealed;
 use crate::broker::core::{Trouble, failed, forbidden};
 use crate::connector::model::{Auth, providers as known};
 use crate::domain::audit::names::RecordKind;
@@ -39,6 +40,23 @@ pub struct StoredProvider {
     /// Its key, sealed; `None` where it needs none.
     sealed: Option<Envelope>,
 }
+
+impl Sealed for Kept<StoredProvider> {
+    fn envelope(&self) -> Option<(&Envelope, u64)> {
+        Some((self.value.sealed.as_ref()?, VERSION))
+    }
+
+    fn wrapped(self, envelope: Envelope) -> Self {
+        let value = StoredProvider {
+            sealed: Some(envelope),
+            ..self.value
+        };
+        Self { value, ..self }
+    }
+}
+
+/// The version that is bound into the seal of a provider's key.
+const VERSION: u64 = 1;
 
 impl Keepable for StoredProvider {
     const KIND: &'static str = "model_provider";
@@ -327,7 +345,7 @@ fn place<'a>(org: &'a OrgId, name: &'a str) -> Place<'a> {
         org,
         kind: StoredProvider::KIND,
         name,
-        version: 1,
+        version: VERSION,
     }
 }
 

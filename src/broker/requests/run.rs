@@ -259,7 +259,8 @@ impl Run {
                     to: name.clone(),
                     why: failure.why.name().to_owned(),
                 });
-                models::fell_back(from, name, failure.why.name());
+                let (from, to) = (self.provider_label(from), self.provider_label(name));
+                models::fell_back(from, to, failure.why.name());
             }
             self.hold(offer).await?;
         }
@@ -744,13 +745,24 @@ impl Run {
         });
         self.request.attempts.push(attempt.clone());
         models::attempted(&Attempted {
-            provider: &attempt.provider,
+            provider: self.provider_label(&attempt.provider),
             model: model_label(&attempt.model),
             tokens: attempt.tokens,
             nanos: attempt.nanos,
             first: attempt.first_ms.map(Duration::from_millis),
         });
         Some((attempt, entry))
+    }
+
+    /// A provider as metrics name it, whose readers are of the default organisation: what another
+    /// one registered is not theirs to know.
+    fn provider_label<'n>(&self, name: &'n str) -> &'n str {
+        let configured = &self.requests.settings().models.providers;
+        let known = configured.iter().any(|it| it.provider.name == name);
+        match known || self.org == OrgId::default() {
+            true => name,
+            false => OTHER,
+        }
     }
 
     /// An attempt failed, and the request goes on.

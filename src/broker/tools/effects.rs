@@ -38,7 +38,7 @@ impl Tools {
         };
         match self.shown(tool, of, args, hidden).await? {
             None => Ok(None),
-            Some(shown) => self.effect(of, shown, hidden).map(Some),
+            Some(shown) => self.effect(of, shown, hidden).await.map(Some),
         }
     }
 
@@ -118,16 +118,16 @@ impl Tools {
         }
     }
 
-    fn effect(
+    async fn effect(
         &self,
         of: &Registered,
         shown: registered::Shown,
         hidden: &[&Mask],
     ) -> Result<Effect, Trouble> {
-        let secret = self.ports().masters.for_masks();
-        let state = Effect::state_of(secret, &of.org, &shown.basis);
+        let secret = self.mask_secret(&of.org).await?;
+        let state = Effect::state_of(&secret, &of.org, &shown.basis);
         let mut before = shown.document;
-        masks::apply(&mut before, hidden, &HashKey::of(secret, &of.org));
+        masks::apply(&mut before, hidden, &HashKey::of(&secret, &of.org));
         Ok(Effect {
             summary: shown.summary,
             before,

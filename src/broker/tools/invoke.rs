@@ -145,7 +145,7 @@ impl Tools {
         calling: &mut Calling,
         conversation: Option<&str>,
     ) -> Result<Invoked, Trouble> {
-        let held = self.held_to(who, admitted, heard);
+        let held = self.held_to(who, admitted, heard).await;
         calling.end(CallStep::Mask);
         let outcome = match &held {
             Ok(held) if held.is_error => "error",
@@ -246,7 +246,12 @@ impl Tools {
     }
 
     /// What came back, held to what a registered tool's document says of its results, and masked.
-    fn held_to(&self, who: &Principal, admitted: &Admitted, heard: Heard) -> Result<Held, Trouble> {
+    async fn held_to(
+        &self,
+        who: &Principal,
+        admitted: &Admitted,
+        heard: Heard,
+    ) -> Result<Held, Trouble> {
         let (tool, hidden) = (&admitted.tool, admitted.basis.hidden());
         let (content, is_error) = match &tool.executor {
             Executor::Registered(of) => {
@@ -263,7 +268,7 @@ impl Tools {
                 told(heard.reply, &hidden)?
             }
         };
-        let key = self.mask_key(who);
+        let key = self.mask_key(&who.org).await;
         let shown = hide::answer(content, heard.blocks, is_error, &hidden, &key);
         Ok(Held {
             content: shown.content,

@@ -4,7 +4,7 @@
 //! The wire is handed what it needs to open a source, and told again whenever that changed on any
 //! node ([`Tools::opened`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::Tools;
 use super::registry::Registered;
 use crate::broker::core::kept::{Keepable, Kept, Records};
+use crate::broker::core::sealed::Sealed;
 use crate::broker::core::{Trouble, failed, forbidden};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, DocKey, Record};
@@ -56,6 +57,20 @@ impl Keepable for StoredSource {
 
     fn told(&self) -> Value {
         json!({"document": self.document, "secrets": self.set})
+    }
+}
+
+impl Sealed for Kept<StoredSource> {
+    fn envelope(&self) -> Option<(&Envelope, u64)> {
+        Some((self.value.sealed.as_ref()?, self.value.seal))
+    }
+
+    fn wrapped(self, envelope: Envelope) -> Self {
+        let value = StoredSource {
+            sealed: Some(envelope),
+            ..self.value
+        };
+        Self { value, ..self }
     }
 }
 
@@ -181,6 +196,18 @@ impl Tools {
         let kept = self.replace(who, name, before, None, stored).await?;
         self.reload().await?;
         view(kept)
+    }
+
+    /// Puts the secrets of every source under the newest master key.
+    pub(in crate::broker) async fn rewrap_sources(&self) -> Result<usize, Trouble> {
+        let put = self.rewrap_all::<Kept<StoredSource>>().await?;
+        self.reload().await?;
+        Ok(put)
+    }
+
+    /// The names of the master keys under which secrets of sources are.
+    pub(in crate::broker) async fn masters_of_sources(&self) -> Result<BTreeSet<String>, Trouble> {
+        self.masters_of::<Kept<StoredSource>>().await
     }
 
     /// Asks a source whether it is there.

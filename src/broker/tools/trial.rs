@@ -25,7 +25,6 @@ use crate::domain::principal::Principal;
 use crate::domain::schema;
 use crate::domain::tool::{Executor, Risk, Tool};
 use crate::domain::tools::work::Registered;
-use crate::governance::access::masks::HashKey;
 
 /// What came of a trial.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,7 +99,7 @@ impl Tools {
             schema::fits(&of.output, schema, &data)
                 .map_err(|why| Trouble::OutputInvalid(tool.name.to_string(), why))?;
         }
-        let key = HashKey::of(self.ports().masters.for_masks(), &of.org);
+        let key = self.mask_key(&of.org).await;
         let shown = hide::answer(data, Value::Null, false, hidden, &key);
         Ok((Some(shown.content), shown.masked.places, None))
     }

@@ -16,6 +16,7 @@
 mod basis;
 mod invalid;
 mod mask;
+mod mask_key;
 mod read;
 mod rule;
 mod server;
@@ -24,6 +25,7 @@ mod when;
 pub use basis::{Basis, RuleVersion};
 pub use invalid::Invalid;
 pub use mask::{BadPath, Mask, MaskDo, MaskPath};
+pub use mask_key::MaskKey;
 pub use rule::{Effect, Kind, Rule, RuleDef, RuleId, ToolPattern, What, Who};
 pub use server::{Disclosure, Entrance, Server};
 pub use when::{Clock, Days, Hours, Weekly, When, Zone};

@@ -134,6 +134,8 @@ listed! {
         TokenKeyCreated = "token_key_created",
         /// A token key seals no more.
         TokenKeyRotated = "token_key_rotated",
+        /// What is kept secret was put under the newest master key.
+        MasterKeyRotated = "master_key_rotated",
         /// A token key opens no more.
         TokenKeyRetired = "token_key_retired",
         /// A source was registered.

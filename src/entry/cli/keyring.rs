@@ -1,10 +1,13 @@
-//! `hundi keyring`: the keys that sign commit tokens. Where they are kept is handed in; a change
-//! holds at once in every process that shares the data folder.
+//! `hundi keyring`: the keys that sign commit tokens, and what is kept secret under a master key.
+//! Where the former are kept is handed in; a change holds at once in every process that shares the
+//! data folder. The latter is the server's work, and asked for like any other.
 
 use std::io::Write;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::documents::{self, How};
+use super::door::Door;
 use super::{Failure, Json, print};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{KeyEntry, KeyState};
@@ -15,7 +18,12 @@ pub enum Command {
     /// Show every key, oldest first
     List(Json),
     /// Put a new key in front; the ones before verify until their last token has expired
-    Rotate(Json),
+    ///
+    /// With --master: put everything that is kept secret under the first of the master keys
+    /// (HUNDI_MASTER_KEY is a list, newest first; the file `master-key` has one a line), while
+    /// serving. Give the new key before the old one to every process, restart it, rotate, and then
+    /// take the old one away.
+    Rotate(Rotate),
     /// End a key at once: no token it signed is honoured any more
     ///
     /// Use it when a key may have leaked. If it is the one that signs, a new one takes its place.
@@ -26,6 +34,37 @@ pub enum Command {
         #[command(flatten)]
         json: Json,
     },
+}
+
+/// Which key to rotate.
+#[derive(clap::Args, Debug)]
+pub struct Rotate {
+    /// The master key, not the one that signs commit tokens
+    #[arg(long)]
+    pub master: bool,
+    /// As whom, where, and how to print; where only for --master
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// Puts everything under the first of the master keys.
+pub async fn rotate_master(how: &How, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+    let path = "/v1/keyring/master/rotate";
+    let told = documents::ask(door, "post", path, None, Map::new()).await?;
+    if how.json.json {
+        print::json(out, &told)?;
+        return Ok(out.flush()?);
+    }
+    let count = |pointer: &str| print::word(&told, pointer);
+    writeln!(
+        out,
+        "everything is under {}; put there now: {} sources, {} providers, {} keys of organisations",
+        count("/master"),
+        count("/rewrapped/sources"),
+        count("/rewrapped/providers"),
+        count("/rewrapped/keys")
+    )?;
+    Ok(out.flush()?)
 }
 
 /// The keys, wherever they are kept.
@@ -50,7 +89,8 @@ pub fn run(
             let keys = ring.list().map_err(Failure::Failed)?;
             keys_out(&keys, *json, now, out)
         }
-        Command::Rotate(json) => {
+        Command::Rotate(Rotate { how, .. }) => {
+            let json = how.json;
             let key = ring.rotate().map_err(Failure::Failed)?;
             if json.json {
                 print::json(out, &spell(&key))?;

@@ -24,6 +24,7 @@ mod bank;
 mod checks;
 mod decisions;
 mod input;
+mod keyring;
 mod orgs;
 mod pay;
 mod payees;
@@ -126,6 +127,9 @@ pub struct Operation {
     pub rest: Option<Rest>,
     /// Whether money may leave because of it.
     pub moves_money: bool,
+    /// Whether it is about the bank's account, and known to nobody but the organisation that owns
+    /// it.
+    pub of_bank: bool,
     /// Whether it is a tool at the MCP door.
     pub mcp: bool,
     /// Whether `null` says something else than leaving a field out.
@@ -169,6 +173,7 @@ impl Operation {
             effect: Effect::Reads,
             rest: None,
             moves_money: false,
+            of_bank: false,
             mcp: false,
             null_matters: false,
             input: I::json_schema,
@@ -205,6 +210,13 @@ impl Operation {
     fn moves_money(self) -> Self {
         Self {
             moves_money: true,
+            ..self
+        }
+    }
+
+    fn of_bank(self) -> Self {
+        Self {
+            of_bank: true,
             ..self
         }
     }
@@ -372,6 +384,7 @@ fn subjects() -> Vec<Vec<Operation>> {
         access::operations(),
         rules::operations(),
         orgs::operations(),
+        keyring::operations(),
         people::operations(),
         servers::operations(),
         traces::operations(),

@@ -5,4 +5,5 @@
 //! who could not learn the rules does not ask here and does not call.
 
 pub mod masks;
+pub mod quoted;
 pub mod rules;
