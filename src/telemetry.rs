@@ -18,6 +18,7 @@ pub use metrics::{
     notification, polled, rate_check, render, reputation_check, resolved, settled_above, source_up,
     standings, store_batch, tainted, uptime, webhook,
 };
+pub use models::OTHER;
 pub use snapshot::snapshot_json;
 pub use traces::{NoTraces, Part, Step, TraceSender, trace, tracing_on};
 

@@ -4,15 +4,18 @@
 //! behind the broker's doors. Every name exists from the start, at zero, so that a rate can be
 //! taken over the first event and a dashboard finds what it asks for.
 
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
 
+use super::models::OTHER;
 use crate::domain::audit::names::Decision;
 use crate::domain::facts::FreezeScope;
+use crate::domain::ids::OrgId;
 use crate::domain::money::{Currency, Effective};
 use crate::domain::reason::{Reason, Refusal};
 
@@ -67,19 +70,19 @@ metrics! {
     POLLS = "hundi_polls_total", Counter, "Times the bank was asked for payouts.";
     POLLED_PAYOUTS = "hundi_polled_payouts_total", Counter, "Payouts seen by asking.";
     SETTLED_ABOVE = "hundi_settled_above_reserved_total", Counter, "Settlements of more than was reserved for them.";
-    SOURCE_UP = "hundi_source_up", Gauge, "Whether a source of registered tools works, by `organisation/name`: 1 or 0.";
+    SOURCE_UP = "hundi_source_up", Gauge, "Whether a source of registered tools works, by `organisation/name`: 1 or 0. Those of organisations besides the default one are `other`, and work while all of them do.";
     BREAKER = "hundi_breaker_state", Gauge, "Circuit breaker by name: 0 closed, 1 half open, 2 open.";
     STORE_BATCH = "hundi_store_batch_size", Histogram, "Changes written in one store transaction.";
     AUDIT_UNSEALED = "hundi_audit_unsealed", Gauge, "Audit records not yet sealed into the log.";
     ACCESS = "hundi_access_total", Counter, "Calls and proposals held against access rules, by decision.";
     MASKED = "hundi_masked_total", Counter, "Values hidden of results by masks.";
     TAINTED = "hundi_tainted_total", Counter, "Proposals held or refused because their agent had read other people's text.";
-    INVOCATIONS = "hundi_invocations_total", Counter, "Calls of low-risk tools, by tool, kind and outcome.";
+    INVOCATIONS = "hundi_invocations_total", Counter, "Calls of low-risk tools, by tool, kind and outcome. Tools that organisations besides the default one registered are `other`.";
     INVOCATION_SECONDS = "hundi_invocation_seconds", Histogram, "Time of such a call, by kind and step.";
     REQUESTS = "hundi_requests_total", Counter, "Requests to models that ended, by task and outcome.";
     REQUEST_SECONDS = "hundi_request_seconds", Histogram, "From taking a request to a model on to its end.";
     FIRST_TOKEN = "hundi_first_token_seconds", Histogram, "From asking a provider to the first piece of its answer.";
-    TOKENS = "hundi_tokens_total", Counter, "Tokens used, by provider, model and kind.";
+    TOKENS = "hundi_tokens_total", Counter, "Tokens used, by provider, model and kind. Providers that organisations besides the default one registered are `other`.";
     LLM_COST = "hundi_llm_cost_usd_total", Gauge, "Dollars that models cost; only rises.";
     FALLBACKS = "hundi_fallback_total", Counter, "Times that another provider was asked, and why.";
     QUEUE_DEPTH = "hundi_queue_depth", Gauge, "Requests to models that wait, by priority.";
@@ -366,10 +369,23 @@ pub fn breaker(name: &'static str, state: Breaker) {
     gauge!(BREAKER, "name" => name).set(level);
 }
 
-/// Whether a source that somebody registered works. `source` is `organisation/name`.
-pub fn source_up(source: &str, up: bool) {
+/// Whether a source that somebody registered works. One of an organisation whose names are not for
+/// those who watch the machine is counted with all of its like.
+pub fn source_up(org: &OrgId, source: &str, up: bool) {
+    static DOWN: Mutex<BTreeSet<(OrgId, String)>> = Mutex::new(BTreeSet::new());
     recorder();
-    gauge!(SOURCE_UP, "source" => source.to_owned()).set(if up { 1.0 } else { 0.0 });
+    if *org == OrgId::default() {
+        let label = format!("{org}/{source}");
+        gauge!(SOURCE_UP, "source" => label).set(if up { 1.0 } else { 0.0 });
+        return;
+    }
+    let mut down = DOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let named = (org.clone(), source.to_owned());
+    match up {
+        true => down.remove(&named),
+        false => down.insert(named),
+    };
+    gauge!(SOURCE_UP, "source" => OTHER).set(if down.is_empty() { 1.0 } else { 0.0 });
 }
 
 /// So many changes were written in one store transaction.

@@ -81,7 +81,7 @@ impl Registry {
         let limits = &source.source.limits;
         let room = limits.max_concurrent.unwrap_or(AT_ONCE);
         let door = Door::open(&source.source, &source.secrets, &self.allowed);
-        let health = Health::new(format!("{}/{}", source.org, source.source.name));
+        let health = Health::new(source.org.clone(), source.source.name.clone());
         if let Err(why) = &door {
             health.is(Some(why.clone()));
         }

@@ -114,6 +114,24 @@ async fn what_was_decided_is_counted() {
     assert_eq!(read(&shop).await.0, 200);
     make(&shop, denied("shut")).await;
     assert_eq!(read(&shop).await.0, 403);
+    // What another organisation calls its own is not for those who watch the machine.
+    let (_, made) = shop.post("/v1/orgs", json!({"name": "zanzibar"})).await;
+    let boss = made["admin_key"].as_str().unwrap();
+    let database = shop.folder.path().join("shop.db");
+    let source = json!({"name": "zanzibank", "kind": "sqlite", "config": {"path": database}});
+    let mut tool = crate::registered::look();
+    (tool["name"], tool["source"]) = (json!("zanzilook"), json!("zanzibank"));
+    for (path, body) in [
+        ("/v1/sources", source),
+        ("/v1/tools", tool),
+        (
+            "/v1/tools/zanzilook/invoke",
+            json!({"arguments": {"id": 1}}),
+        ),
+    ] {
+        let (status, told) = shop.server.post(boss, path, &body).await.unwrap();
+        assert!(status < 300, "{told}");
+    }
     let page = shop.server.http.get(format!("{}/metrics", shop.server.url));
     let page = page
         .bearer_auth(&shop.server.admin_key)
@@ -122,13 +140,16 @@ async fn what_was_decided_is_counted() {
         .unwrap();
     let page = page.text().await.unwrap();
     for line in [
-        "hundi_access_total{decision=\"allow\"} 1",
+        "hundi_access_total{decision=\"allow\"} 2",
         "hundi_access_total{decision=\"deny\"} 1",
         "hundi_invocations_total{tool=\"get_invoice\",kind=\"sql\",outcome=\"ok\"} 1",
     ] {
         assert!(page.lines().any(|it| it == line), "{line}\n{page}");
     }
-    let execute = "hundi_invocation_seconds_count{kind=\"sql\",step=\"execute\"} 1";
+    assert!(!page.contains("zanzi"), "{page}");
+    let others = "hundi_invocations_total{tool=\"other\",kind=\"sql\",outcome=\"ok\"} 1";
+    assert!(page.contains(others) && page.contains("hundi_source_up{source=\"other\"} 1"));
+    let execute = "hundi_invocation_seconds_count{kind=\"sql\",step=\"execute\"} 2";
     assert!(page.lines().any(|it| it == execute), "{page}");
 }
 

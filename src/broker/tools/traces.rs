@@ -21,7 +21,7 @@ use crate::domain::document::Document;
 use crate::domain::ids::{AgentId, OrgId, TraceId};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::time::Timestamp;
-use crate::domain::tool::Tool;
+use crate::domain::tool::{Executor, Tool};
 use crate::telemetry::{self, CallStep};
 
 /// Traces of one organisation that are kept.
@@ -103,6 +103,17 @@ pub(super) struct Calling {
     took: Vec<(CallStep, Duration)>,
 }
 
+/// A tool as metrics name it, whose readers are of the default organisation: what another one calls
+/// its own is not theirs to know.
+fn label(tool: &Tool) -> &str {
+    match &tool.executor {
+        Executor::Registered(of) if of.org != OrgId::default() => telemetry::OTHER,
+        Executor::Registered(_) | Executor::Upstream { .. } | Executor::Noop | Executor::Bank => {
+            tool.name.as_str()
+        }
+    }
+}
+
 impl Calling {
     /// It begins.
     pub(super) fn start(trace: TraceId, at: Timestamp) -> Self {
@@ -131,7 +142,7 @@ impl Calling {
     /// It is over: its steps are counted.
     pub(super) fn count(&self, tool: &Tool, outcome: &'static str) {
         let kind = kind_label(tool);
-        telemetry::invoked(tool.name.as_str(), kind, outcome);
+        telemetry::invoked(label(tool), kind, outcome);
         for (step, took) in &self.took {
             telemetry::invocation_step(kind, *step, *took);
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::call::Reply;
+use crate::domain::ids::OrgId;
 use crate::domain::tools::http::Heard;
 use crate::domain::tools::work::Task;
 use crate::telemetry;
@@ -26,7 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How one source is doing.
 pub(super) struct Health {
-    name: String,
+    org: OrgId,
+    source: String,
     breaker: Breaker,
     state: Mutex<State>,
 }
@@ -40,10 +42,11 @@ struct State {
 
 impl Health {
     /// Nothing was asked of it yet.
-    pub(super) fn new(name: String) -> Self {
-        telemetry::source_up(&name, true);
+    pub(super) fn new(org: OrgId, source: String) -> Self {
+        telemetry::source_up(&org, &source, true);
         Self {
-            name,
+            org,
+            source,
             breaker: Breaker::unnamed(PAUSES),
             state: Mutex::default(),
         }
@@ -72,7 +75,7 @@ impl Health {
     pub(super) fn is(&self, trouble: Option<String>) {
         let mut state = self.state();
         if state.trouble.is_some() != trouble.is_some() {
-            telemetry::source_up(&self.name, trouble.is_none());
+            telemetry::source_up(&self.org, &self.source, trouble.is_none());
         }
         state.trouble = trouble;
         state.looked = Some(Instant::now());
@@ -94,7 +97,7 @@ impl Health {
         let state = self.state();
         let rests = self.breaker.standing() == Standing::Open;
         UpstreamHealth {
-            name: self.name.clone(),
+            name: format!("{}/{}", self.org, self.source),
             ok: state.trouble.is_none(),
             detail: match (&state.trouble, rests) {
                 (None, _) => "answers, or was not asked yet".to_owned(),
@@ -106,6 +109,15 @@ impl Health {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Health {
+    /// Nobody is to be woken for what is not there any more.
+    fn drop(&mut self) {
+        if self.state().trouble.is_some() {
+            telemetry::source_up(&self.org, &self.source, true);
+        }
     }
 }
 
