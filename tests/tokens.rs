@@ -8,9 +8,12 @@ use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::BodyExt;
-use hundi::broker::Settings;
+use hundi::broker::access::people::NewPerson;
+use hundi::broker::{Settings, Trouble};
 use hundi::connector::jwt::Expected;
+use hundi::domain::policy::Policy;
 use hundi::domain::principal::Role;
+use hundi::domain::proposal::State;
 use hundi::entry::http::{HttpOptions, router};
 use hundi::wire::jwks::Jwks;
 use serde_json::{Value, json};
@@ -401,4 +404,81 @@ async fn without_an_issuer_no_token_opens_and_keys_do_as_ever() {
         .access
         .create_key(&boss, Role::Auditor, "eve", None);
     assert!(desk.opens(&made.await.unwrap().1).await);
+}
+
+/// Who decides by token and by key is one person, if the issuer names them by the address that they
+/// have here; whom it names otherwise is nobody, and where two have to agree, nobody does not count.
+#[tokio::test]
+async fn a_token_is_that_of_the_person_whom_it_names() {
+    let signer = Signer::ed25519("d");
+    let expected = Expected {
+        roles_claim: Some("roles".to_owned()),
+        ..Expected::default()
+    };
+    let desk = Desk::with(&[&signer], expected, false).await;
+    let access = &desk.house.broker.access;
+    let admin = person(Role::Admin);
+    let mut made = Vec::new();
+    for (name, email) in [
+        ("Asha", "asha@acme.example"),
+        ("Bala", "bala@acme.example"),
+        ("Twin", "twins@acme.example"),
+        ("Other Twin", "Twins@acme.example"),
+    ] {
+        let new = NewPerson {
+            name: name.to_owned(),
+            email: Some(email.to_owned()),
+            roles: Role::Approver.into(),
+            slack_user: None,
+        };
+        made.push(access.create_person(&admin, new).await.unwrap().id);
+    }
+    let claims = |more: Value| {
+        let mut claims = desk.changed("roles", json!(["approver"]));
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        signer.token(&claims)
+    };
+    let who = async |more: Value| {
+        let who = access.authenticate(&claims(more)).await.unwrap();
+        who.person
+    };
+    let [asha, bala] = [Some(made[0].clone()), Some(made[1].clone())];
+    assert_eq!(who(json!({"email": "ASHA@acme.example"})).await, asha);
+    let vouched = json!({"email": "bala@acme.example", "email_verified": true});
+    assert_eq!(who(vouched).await, bala);
+    for nobody in [
+        json!({}),
+        json!({"email": "eve@evil.example"}),
+        json!({"email": "bala@acme.example", "email_verified": false}),
+        json!({"email": ["bala@acme.example"]}),
+        json!({"email": "twins@acme.example"}),
+        json!({"sub": "bala@acme.example"}),
+    ] {
+        assert_eq!(who(nobody.clone()).await, None, "{nobody}");
+    }
+    // The very person, by token and otherwise: one of two.
+    let policy = Policy {
+        require_approval_above: Some(1_000),
+        daily_limit: Some(2_000_000),
+        approvals_needed: 2,
+        ..Policy::default()
+    };
+    desk.house.policy("agent-1", &policy).await;
+    let held = desk.house.transfer("agent-1", 5_000).await.proposal.id();
+    let pay = &desk.house.broker.pay;
+    let by = async |more: Value| {
+        let who = access.authenticate(&claims(more)).await.unwrap();
+        pay.approve(&who, held).await
+    };
+    assert!(by(json!({"email": "eve@evil.example"})).await.is_err());
+    by(json!({"email": "asha@acme.example"})).await.unwrap();
+    let again = json!({"email": "asha@acme.example", "sub": "another-name"});
+    let again = by(again).await;
+    assert!(again.is_err_and(|trouble| matches!(trouble, Trouble::ApprovedAlready(_))));
+    let second = json!({"email": "bala@acme.example", "sub": "bala"});
+    let second = by(second).await.unwrap();
+    assert_eq!(second.proposal.state, State::Allowed);
 }

@@ -5,6 +5,9 @@
 //! names can so have us ask, but no more often than [`TURNS`] allow. An issuer that does not answer
 //! is believed as it was for [`STALE`], and no longer.
 //!
+//! A token that names one of our people, by the address that the admins gave them or by their id, is
+//! theirs: where decisions are counted by people, it and their other keys are one. Any other is nobody's.
+//!
 //! Every failure is the same outside. Why it failed is for the log, without the token.
 
 use std::sync::Arc;
@@ -91,7 +94,14 @@ impl Access {
             tracing::warn!(org = %bearer.org, "a bearer token was refused: there is no such organisation");
             return Err(Trouble::Unauthenticated);
         }
-        Ok(bearer.principal())
+        let person = match &bearer.person {
+            None => None,
+            Some(name) => {
+                let known = self.key_cache().fresh_people(&*self.ports().store).await?;
+                known.person_named(&bearer.org, name)
+            }
+        };
+        Ok(bearer.principal(person))
     }
 
     async fn read_token(

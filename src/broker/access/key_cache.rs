@@ -60,6 +60,8 @@ struct Keys {
     slack: HashMap<(OrgId, String), Principal>,
     orgs: HashSet<OrgId>,
     people: HashMap<OrgId, HashMap<PersonId, Principal>>,
+    /// By organisation and address in small letters; `None` where two have the same.
+    addresses: HashMap<(OrgId, String), Option<PersonId>>,
 }
 
 impl Keys {
@@ -83,6 +85,14 @@ impl Known {
     /// Who this person is at a door where they prove it.
     pub(super) fn person(&self, org: &OrgId, id: &PersonId) -> Option<Principal> {
         self.keys.person(org, id).cloned()
+    }
+
+    /// The person of this address or id.
+    pub(super) fn person_named(&self, org: &OrgId, name: &str) -> Option<PersonId> {
+        let by_id = name.parse().ok();
+        let by_id = by_id.filter(|id| self.keys.person(org, id).is_some());
+        let address = (org.clone(), name.to_ascii_lowercase());
+        by_id.or_else(|| self.keys.addresses.get(&address).cloned().flatten())
     }
 
     /// Whom a Slack user acts as in this organisation.
@@ -117,6 +127,11 @@ impl KeyCache {
     ) -> Result<Arc<Known>, Trouble> {
         let is_known = |keys: &Keys| keys.person(org, id).is_some();
         self.fresh_where(store, is_known).await
+    }
+
+    /// A snapshot that is fresh enough to answer who is called what.
+    pub(super) async fn fresh_people(&self, store: &dyn Store) -> Result<Arc<Known>, Trouble> {
+        self.fresh_where(store, |_| true).await
     }
 
     /// A snapshot that is fresh enough to answer about this organisation.
@@ -226,6 +241,13 @@ async fn read_keys(store: &dyn Store) -> Result<Keys, StoreError> {
         let principal = stored.value.principal(&org, &id);
         if let Some(user) = stored.value.slack_user {
             keys.slack.insert((org.clone(), user), principal.clone());
+        }
+        if let Some(address) = stored.value.email {
+            let address = (org.clone(), address.to_ascii_lowercase());
+            keys.addresses
+                .entry(address)
+                .and_modify(|person| *person = None)
+                .or_insert(Some(id.clone()));
         }
         keys.people.entry(org).or_default().insert(id, principal);
     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Wrong;
 use crate::domain::ids::{AgentId, OrgId};
+use crate::domain::person::PersonId;
 use crate::domain::principal::{Principal, Role};
 use crate::domain::roles::Roles;
 use crate::domain::visible::plain;
@@ -16,6 +17,8 @@ use crate::domain::visible::plain;
 pub const SKEW_SECS: i64 = 60;
 /// Longest subject, in characters: it stands in records.
 const MAX_SUBJECT: usize = 200;
+/// The claim that names a person where no other is configured.
+const EMAIL: &str = "email";
 /// Longest way to a claim inside others.
 const MAX_STEPS: usize = 8;
 
@@ -32,6 +35,8 @@ pub struct Expected {
     pub roles_claim: Option<String>,
     /// The claim that names the agent; the subject if none is configured.
     pub agent_claim: Option<String>,
+    /// The claim that names the person; `email` if none is configured.
+    pub person_claim: Option<String>,
 }
 
 /// Whom a token makes its bearer.
@@ -45,18 +50,20 @@ pub struct Bearer {
     pub roles: Roles,
     /// The agent they act as.
     pub agent: Option<AgentId>,
+    /// What names the person that they are, if one of ours is called so.
+    pub person: Option<String>,
 }
 
 impl Bearer {
-    /// The bearer as everybody else knows them.
-    pub fn principal(self) -> Principal {
+    /// The bearer as everybody else knows them, who is this person.
+    pub fn principal(self, person: Option<PersonId>) -> Principal {
         Principal {
             id: format!("jwt:{}", self.subject),
             name: self.subject,
             org: self.org,
             roles: self.roles,
             agent: self.agent,
-            person: None,
+            person,
             server: None,
         }
     }
@@ -102,7 +109,22 @@ impl Expected {
             org,
             roles,
             agent,
+            person: self.person(claims).map(str::to_owned),
         })
+    }
+
+    /// What names the person. An address that the issuer itself does not vouch for names nobody.
+    fn person<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a str> {
+        let claim = self.person_claim.as_deref().unwrap_or(EMAIL);
+        let doubted = claim == EMAIL
+            && at(claims, "email_verified").is_some_and(|word| match word {
+                Value::Bool(vouched) => !vouched,
+                Value::String(word) => word != "true",
+                Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
+            });
+        at(claims, claim)?
+            .as_str()
+            .filter(|name| !doubted && !name.is_empty())
     }
 
     fn for_us(&self, claims: &Map<String, Value>) -> Result<(), Wrong> {
