@@ -13,6 +13,7 @@
 )]
 
 mod client;
+mod cpu;
 mod histogram;
 mod load;
 mod progress;
@@ -59,9 +60,9 @@ pub struct Args {
     /// budget, history
     #[arg(long, value_name = "MINOR", conflicts_with = "call", value_parser = clap::value_parser!(i64).range(1..))]
     pub amount: Option<i64>,
-    /// Call this low-risk tool over MCP instead, one call a cycle: with --url of the upstream
-    /// itself, and then of hundi, what passing through costs
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["tool", "door", "floor"])]
+    /// Call this low-risk tool instead, one call a cycle: over MCP, with --url of the upstream
+    /// itself, and then of hundi, what passing through costs; with --door invoke over REST
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tool", "floor"])]
     pub call: Option<String>,
     /// What to call it with, a JSON object
     #[arg(long, value_name = "JSON", requires = "call", value_parser = object)]
@@ -102,6 +103,8 @@ pub enum Door {
     Rest,
     /// tools/call over streamable HTTP
     Mcp,
+    /// POST /v1/tools/NAME/invoke of the low-risk tool that --call names
+    Invoke,
 }
 
 impl Door {
@@ -109,6 +112,7 @@ impl Door {
         match self {
             Door::Rest => "rest",
             Door::Mcp => "mcp",
+            Door::Invoke => "invoke",
         }
     }
 }
@@ -188,6 +192,10 @@ pub fn run(args: &Args, disk: &Disk<'_>, out: &mut dyn Write) -> Result<(), Fail
         let text = "bench proposes as an agent: give its key as HUNDI_API_KEY or --key hk_...; `hundi key create --role agent --name bench` makes one";
         return Err(Failure::Usage(text.to_owned()));
     };
+    if args.door == Door::Invoke && args.call.is_none() {
+        let text = "--door invoke calls a low-risk tool: name it with --call, and what to call it with with --arguments";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let target = client::Target::new(&args.url, key).map_err(Failure::Usage)?;
     let half = args.seconds.unwrap_or(DEFAULT_SECONDS).div_ceil(2);
     let half = Duration::from_secs(half).min(MAX_FLOOR_HALF);
@@ -312,6 +320,16 @@ fn spell(
         });
         say("half_load", told);
     }
+    if let Some(busy) = outcome.busy {
+        let per_call =
+            busy.machine * outcome.took.as_secs_f64() * 1_000.0 / count(outcome.cycles.max(1));
+        let told = json!({
+            "machine_cores": rounded(busy.machine),
+            "client_cores": rounded(busy.client),
+            "machine_ms_per_cycle": rounded(per_call),
+        });
+        say("cpu", told);
+    }
     say("failed", json!(outcome.errors.values().sum::<u64>()));
     say("errors", json!(outcome.errors));
     say("concurrency", json!(args.concurrency));
@@ -323,6 +341,7 @@ fn spell(
 
 fn names(args: &Args) -> (&str, &str) {
     match &args.call {
+        Some(call) if args.door == Door::Invoke => (args.door.name(), call),
         Some(call) => (Door::Mcp.name(), call),
         None => (args.door.name(), args.tool.name()),
     }
@@ -402,7 +421,15 @@ fn people(
             row("commit", &outcome.commit),
         ],
     };
-    print::table(out, &["phase", "p50", "p95", "p99"], rows, "")
+    print::table(out, &["phase", "p50", "p95", "p99"], rows, "")?;
+    match outcome.busy {
+        None => Ok(()),
+        Some(busy) => writeln!(
+            out,
+            "\n{:.2} cores of this machine were busy, {:.2} of them with this client",
+            busy.machine, busy.client
+        ),
+    }
 }
 
 #[cfg(test)]

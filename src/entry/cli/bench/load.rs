@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::client::{Client, Target};
+use super::cpu::{Busy, Cpu};
 use super::histogram::Histogram;
 use super::progress::Progress;
 use super::{Args, DEFAULT_SECONDS, Door, Tool};
@@ -37,6 +38,8 @@ pub struct Outcome {
     pub commit: Histogram,
     /// Latencies of plain calls.
     pub call: Histogram,
+    /// How busy the machine was, if it tells.
+    pub busy: Option<Busy>,
     /// Cycles that failed, by what was said.
     pub errors: BTreeMap<String, u64>,
 }
@@ -106,6 +109,7 @@ impl Plan {
 /// Runs all callers on this thread, each as fast as it is answered or all together one cycle
 /// `every` so often. Fails only if the very first connection does.
 pub async fn run(args: &Args, target: &Target, every: Option<Duration>) -> Result<Outcome, String> {
+    let spent = Cpu::now();
     let start = Instant::now();
     let plan = Plan::of(args, every, start)?;
     let callers = (0..args.concurrency).map(|index| {
@@ -125,8 +129,12 @@ pub async fn run(args: &Args, target: &Target, every: Option<Duration>) -> Resul
         () = progress.draw(&plan) => Vec::new(),
     };
     progress.clear();
+    let took = start.elapsed();
     let mut all = Outcome {
-        took: start.elapsed(),
+        took,
+        busy: Cpu::now()
+            .zip(spent)
+            .and_then(|(now, then)| now.since(then, took)),
         ..Outcome::default()
     };
     for part in parts {
@@ -221,6 +229,9 @@ impl Caller<'_> {
 
     async fn plain(&mut self, name: &str, arguments: &Option<Value>) -> Result<(), String> {
         let arguments = arguments.clone().unwrap_or_else(|| json!({}));
+        if self.door == Door::Invoke {
+            return self.invoke(name, &arguments).await;
+        }
         let (status, body) = self.mcp(name, &arguments).await?;
         let unreadable = |_| format!("HTTP {status}, and no JSON-RPC answer");
         let rpc: Rpc<'_, Plain> = serde_json::from_slice(message(body)).map_err(unreadable)?;
@@ -232,10 +243,23 @@ impl Caller<'_> {
         }
     }
 
+    async fn invoke(&mut self, name: &str, arguments: &Value) -> Result<(), String> {
+        let path = format!("/v1/tools/{name}/invoke");
+        let (status, body) = self.rest(&path, &json!({"arguments": arguments})).await?;
+        let unreadable = |_| format!("HTTP {status}, and no answer of hundi's");
+        let told: Invoked<'_> = serde_json::from_slice(body).map_err(unreadable)?;
+        match told.ok {
+            Some(true) => Ok(()),
+            Some(false) => Err("the tool answered with an error".to_owned()),
+            None => Err(told.complaint(status)),
+        }
+    }
+
     async fn propose(&mut self, arguments: &Value) -> Result<(String, String), String> {
         let (door, tool) = (self.door, self.tool.name());
         let (status, body) = match door {
-            Door::Rest => {
+            // A pair has no door of its own to be invoked by.
+            Door::Rest | Door::Invoke => {
                 let body = json!({"tool": tool, "arguments": arguments});
                 self.rest("/v1/proposals", &body).await?
             }
@@ -256,7 +280,7 @@ impl Caller<'_> {
     async fn commit(&mut self, id: &str, token: &str, arguments: &Value) -> Result<(), String> {
         let (door, tool) = (self.door, self.tool.name());
         let (status, body) = match door {
-            Door::Rest => {
+            Door::Rest | Door::Invoke => {
                 let body = json!({"commit_token": token, "arguments": arguments});
                 self.rest(&format!("/v1/proposals/{id}/commit"), &body)
                     .await?
@@ -357,6 +381,30 @@ struct Plain {
     is_error: bool,
 }
 
+/// What is needed of an invocation's answer.
+#[derive(Deserialize)]
+struct Invoked<'a> {
+    #[serde(default)]
+    ok: Option<bool>,
+    #[serde(borrow, default)]
+    code: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    detail: Option<Cow<'a, str>>,
+}
+
+impl Invoked<'_> {
+    fn complaint(&self, status: u16) -> String {
+        let code = self
+            .code
+            .as_deref()
+            .unwrap_or("proposed: it is no low-risk tool");
+        let detail = self.detail.as_deref().unwrap_or_default();
+        format!("HTTP {status}, {code} {detail}")
+            .trim_end()
+            .to_owned()
+    }
+}
+
 #[derive(Deserialize)]
 struct RpcError<'a> {
     #[serde(borrow)]
@@ -366,7 +414,7 @@ struct RpcError<'a> {
 impl<'a> Answer<'a> {
     fn read(door: Door, body: &'a [u8]) -> Result<Self, String> {
         let unreadable = |_| "the answer is not what hundi answers".to_owned();
-        if door == Door::Rest {
+        if door != Door::Mcp {
             return serde_json::from_slice(body).map_err(unreadable);
         }
         let rpc: Rpc<'a, RpcResult<'a>> =
