@@ -1,7 +1,7 @@
 //! Access rules and masks, seen from outside: what they let through, hide and tell, at every door.
 
 mod doors;
-mod mcp;
+pub mod mcp;
 mod rules;
 mod servers;
 mod traces;
