@@ -6,10 +6,11 @@
 //!
 //! Commands that act on a broker ask through a [`door::Door`]: a running server with the rights of a
 //! key, or the store where none runs. Nothing here opens a store or reads a setting. That is for
-//! `main`, which ties this to the rest.
+//! `run`, which ties this to the rest.
 
 pub mod access;
 pub mod apply;
+pub mod asks;
 pub mod audit;
 pub mod bench;
 pub mod config;
@@ -231,9 +232,9 @@ pub enum Command {
     /// Stops proposals, commits and low-risk calls at once and on every node. Takes the key of an
     /// operator or an approver.
     #[command(verbatim_doc_comment)]
-    Freeze(freeze::Args),
+    Freeze(freeze::Freeze),
     /// Lift a freeze; others that cover the same thing stay. Takes an operator's key
-    Unfreeze(freeze::Args),
+    Unfreeze(freeze::Unfreeze),
     /// Where registered tools reach: databases, APIs, programs, other MCP servers
     #[command(subcommand)]
     Source(source::Command),
@@ -250,7 +251,7 @@ pub enum Command {
     #[command(subcommand)]
     Org(people::Org),
     /// What each role may do
-    Role(documents::How),
+    Role(people::Roles),
     /// Call a tool; one that does more than read is proposed, not done
     Invoke(invoke::Args),
     /// The steps of one call, and what decided

@@ -16,13 +16,29 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
-use hundi::ambient::Ambient;
-use hundi::app;
-use hundi::config::Config;
-use hundi::entry::cli::bench::Bare;
-use hundi::keyring::make_folder;
+use crate::ambient::Ambient;
+use crate::app;
+use crate::config::Config;
+use crate::entry::cli::bench::{Args, Bare, Disk};
+use crate::entry::cli::{self, Failure, SettingFlags};
+use crate::keyring::make_folder;
 
 use self::floor::Load;
+use super::dispatch::load;
+
+/// `hundi bench`
+pub fn run(args: &Args, flags: &SettingFlags, out: &mut dyn Write) -> Result<(), Failure> {
+    let config = || match load(flags) {
+        Ok(config) => Ok(config),
+        Err(Failure::Failed(why) | Failure::Usage(why)) => Err(why),
+        Err(Failure::Told | Failure::Unread) => Err("nothing to measure on".to_owned()),
+    };
+    let disk = Disk {
+        floor: &|bare| floor(&config()?, bare),
+        flush: &|| flush(&config()?),
+    };
+    cli::bench::run(args, &disk, out)
+}
 
 /// Cycles a second of the bare store, measured for about the asked time.
 pub fn floor(config: &Config, bare: Bare) -> Result<f64, String> {

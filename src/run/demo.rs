@@ -8,11 +8,11 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use hundi::app::App;
-use hundi::broker::access::first::FirstKeys;
-use hundi::config::layers::Flag;
-use hundi::config::{Config, environment};
-use hundi::entry::cli::{Failure, Json, print};
+use crate::app::App;
+use crate::broker::access::first::FirstKeys;
+use crate::config::layers::Flag;
+use crate::config::{Config, environment};
+use crate::entry::cli::{Failure, Json, print};
 use rmcp::ServiceExt;
 use rmcp::model::{CallToolRequestParams, ClientConfig};
 use rmcp::service::{RoleClient, RunningService};
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::serve::Server;
-use super::{block_on, program, told};
+use super::{block_on, this_program, told};
 
 /// Seconds that a token lives here: long enough to commit, short enough to watch one expire.
 const TOKEN_TTL_SECS: &str = "3";
@@ -36,7 +36,7 @@ pub fn run(json: Json, out: &mut dyn Write) -> Result<(), Failure> {
     let folder = TempFolder::new("")?;
     let sources = TempFolder::new("-sources")?;
     let config = config(&folder, &sources)?;
-    let program = program()?;
+    let program = this_program()?;
     let played = block_on(async {
         let listener = TcpListener::bind(config.listen).await?;
         let app = App::build(&config, &program)

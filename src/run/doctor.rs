@@ -7,14 +7,14 @@ mod outside;
 
 use std::io::Write;
 
-use hundi::app::{self, App, Mismatch};
-use hundi::config::Config;
-use hundi::entry::cli::doctor::{Args, Check, report};
-use hundi::entry::cli::{Failure, SettingFlags};
-use hundi::wire::mcp::Upstreams;
+use crate::app::{self, App, Mismatch};
+use crate::config::Config;
+use crate::entry::cli::doctor::{Args, Check, report};
+use crate::entry::cli::{Failure, SettingFlags};
+use crate::wire::mcp::Upstreams;
 
-use super::{block_on, program};
-use crate::program::load;
+use super::dispatch::load;
+use super::{block_on, this_program};
 
 /// Examines, and prints what was seen.
 pub fn run(args: &Args, flags: &SettingFlags, out: &mut dyn Write) -> Result<(), Failure> {
@@ -40,7 +40,7 @@ async fn examine(config: &Config) -> Vec<Check> {
     checks.push(local::canonical_form());
     checks.extend(local::folder(config));
     checks.push(local::token_keys(config));
-    let program = match program() {
+    let program = match this_program() {
         Ok(program) => program,
         Err(Failure::Failed(why) | Failure::Usage(why)) => {
             checks.push(Check::fail("program", why, "start hundi by its full path"));

@@ -8,39 +8,30 @@
 use std::fs;
 use std::path::PathBuf;
 
-use hundi::ambient::Ambient;
-use hundi::app::SERVER_FILE;
-use hundi::broker::Trouble;
-use hundi::broker::access::owner::owner;
-use hundi::config::Config;
-use hundi::domain::ids::hex;
-use hundi::domain::principal::Principal;
-use hundi::domain::secret::Secret;
-use hundi::entry::cli::door::{Door, Server};
-use hundi::entry::cli::{Actor, Failure, SettingFlags};
-use hundi::keyring::files;
+use crate::ambient::Ambient;
+use crate::app::SERVER_FILE;
+use crate::broker::Trouble;
+use crate::broker::access::owner::owner;
+use crate::config::Config;
+use crate::domain::ids::hex;
+use crate::domain::principal::Principal;
+use crate::domain::secret::Secret;
+use crate::entry::cli::door::{Door, Server};
+use crate::entry::cli::{Actor, Failure, SettingFlags};
+use crate::keyring::files;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::block_on;
+use super::dispatch::load;
 use super::on_store::{expect_store, on_store};
-use crate::program::load;
 
-/// Whether a command finds something only where there is a store already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Expects {
-    /// It looks at what is there, or changes it: a folder that was named wrong is told, rather than
-    /// made and found empty.
-    Store,
-    /// It may be the first that is done.
-    Nothing,
-}
-
-/// Does the work at the door that `actor` asks for.
+/// Does the work at the door that `actor` asks for. What `looks` for something there finds it only
+/// where there is a store already.
 pub fn through(
     actor: &Actor,
     flags: &SettingFlags,
-    expects: Expects,
+    looks: bool,
     work: impl AsyncFnOnce(&Door) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     if let Some(url) = actor.url.as_deref().filter(|_| !actor.offline) {
@@ -70,7 +61,7 @@ pub fn through(
             block_on(async { work(&Door::Server(door)).await })
         }
         None => {
-            if expects == Expects::Store {
+            if looks {
                 expect_store(&config)?;
             }
             on_store(&config, async |app| {
@@ -85,7 +76,7 @@ pub fn through(
 }
 
 /// The holder of `--key`, or whoever owns the data folder.
-async fn acting(broker: &hundi::broker::Broker, actor: &Actor) -> Result<Principal, Failure> {
+async fn acting(broker: &crate::broker::Broker, actor: &Actor) -> Result<Principal, Failure> {
     match (&actor.key, &actor.agent) {
         (Some(key), _) => Ok(broker.access.authenticate(key).await?),
         (None, Some(agent)) => Ok(broker

@@ -5,13 +5,13 @@
 
 use std::io::Write;
 
-use hundi::ambient::Ambient;
-use hundi::config::Config;
-use hundi::domain::token::KeyEntry;
-use hundi::entry::cli::{self, Failure};
-use hundi::keyring::Keyring;
+use crate::ambient::Ambient;
+use crate::config::Config;
+use crate::domain::token::KeyEntry;
+use crate::entry::cli::{self, Failure};
+use crate::keyring::Keyring;
 
-use hundi::broker::access::owner::owner;
+use crate::broker::access::owner::owner;
 
 use super::on_store::on_store;
 

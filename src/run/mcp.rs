@@ -1,19 +1,19 @@
 //! `hundi mcp`: the same broker as an MCP server on standard input and output, for clients that
 //! start their servers themselves. Logs go to stderr alone.
 
-use hundi::app::App;
-use hundi::config::Config;
-use hundi::entry::cli::{Failure, McpArgs};
-use hundi::entry::mcp::stdio;
-use hundi::entry::worker;
+use crate::app::App;
+use crate::config::Config;
+use crate::entry::cli::{Failure, McpArgs};
+use crate::entry::mcp::stdio;
+use crate::entry::worker;
 use tokio::sync::watch;
 
-use super::{block_on, program, start_logs, told, traced};
+use super::{block_on, start_logs, this_program, told, traced};
 
 /// Serves until standard input ends.
 pub fn run(args: &McpArgs, config: &Config) -> Result<(), Failure> {
     start_logs(config);
-    let program = program()?;
+    let program = this_program()?;
     block_on(traced(config, async {
         let app = App::build(config, &program)
             .await

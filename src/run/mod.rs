@@ -1,11 +1,13 @@
-//! Commands that need a running broker: where `app` (what there is) meets `entry` (what is asked).
+//! The program: where `app` (what there is) meets `entry` (what is asked).
 
 pub mod bench;
 pub mod demo;
+mod dispatch;
 pub mod doctor;
 pub mod door;
 pub mod keyring;
 pub mod mcp;
+mod on_paper;
 pub mod on_store;
 pub mod sandbox;
 pub mod serve;
@@ -13,14 +15,16 @@ pub mod sidecar;
 pub mod watch;
 pub mod worker;
 
+pub use dispatch::program;
+
 use std::future::Future;
 use std::path::PathBuf;
 
-use hundi::app;
-use hundi::config::{Config, LogFormat};
-use hundi::domain::mark::Held;
-use hundi::entry::cli::Failure;
-use hundi::telemetry::{self, TraceSender};
+use crate::app;
+use crate::config::{Config, LogFormat};
+use crate::domain::mark::Held;
+use crate::entry::cli::Failure;
+use crate::telemetry::{self, TraceSender};
 
 /// Runs a command on a multi-threaded runtime.
 pub fn block_on<F>(work: F) -> Result<(), Failure>
@@ -73,7 +77,7 @@ where
 }
 
 /// This very program, which is started again as the sidecar.
-pub fn program() -> Result<PathBuf, Failure> {
+pub fn this_program() -> Result<PathBuf, Failure> {
     std::env::current_exe()
         .map_err(|error| Failure::of(format!("this program cannot find itself: {error}")))
 }

@@ -3,13 +3,13 @@
 
 use std::io::Write;
 
-use hundi::ambient::Ambient;
-use hundi::app::App;
-use hundi::config::Config;
-use hundi::entry::cli::{self, Failure, MigrateArgs};
+use crate::ambient::Ambient;
+use crate::app::App;
+use crate::config::Config;
+use crate::entry::cli::{self, Failure, MigrateArgs};
 use serde_json::json;
 
-use super::{block_on, program, start_logs, told};
+use super::{block_on, start_logs, this_program, told};
 
 /// `hundi webhook ...`: only the secret is needed, not the store.
 pub fn webhook(
@@ -21,7 +21,7 @@ pub fn webhook(
     let secret = match config.razorpay.webhook_secrets.first() {
         Some(secret) => secret.clone(),
         // The sandbox's own, which a server of this data folder takes as well.
-        None => hundi::app::kept_sandbox_secret(config)
+        None => crate::app::kept_sandbox_secret(config)
             .map_err(|error| told(&error))?
             .ok_or_else(|| {
                 Failure::of(
@@ -30,7 +30,7 @@ pub fn webhook(
                 )
             })?,
     };
-    let tag = hundi::domain::ids::hex(&ambient.bytes::<5>());
+    let tag = crate::domain::ids::hex(&ambient.bytes::<5>());
     block_on(cli::webhook::run(command, &secret, &tag, out))
 }
 
@@ -85,7 +85,7 @@ fn on_store_as(
     work: impl AsyncFnOnce(&App) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     start_logs(config);
-    let program = program()?;
+    let program = this_program()?;
     block_on(async {
         let app = match adopt {
             true => App::adopting(config, &program).await,

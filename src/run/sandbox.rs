@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use hundi::config::Config;
-use hundi::entry::cli::{Failure, SandboxArgs};
-use hundi::sandbox::{self, SandboxOptions, Webhook};
+use crate::config::Config;
+use crate::entry::cli::{Failure, SandboxArgs};
+use crate::sandbox::{self, SandboxOptions, Webhook};
 use tokio::net::TcpListener;
 
 use super::{block_on, start_logs};

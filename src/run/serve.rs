@@ -7,18 +7,18 @@ use std::path::Path;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
-use hundi::ambient::Ambient;
-use hundi::app::App;
-use hundi::broker::access::first::FirstKeys;
-use hundi::config::Config;
-use hundi::domain::ids::hex;
-use hundi::entry::cli::{Failure, ServeArgs};
-use hundi::entry::console::{self, PublicUrl};
-use hundi::entry::http::{self, HttpOptions};
-use hundi::entry::mcp::{McpHttp, McpHttpOptions};
-use hundi::entry::origin::Names;
-use hundi::entry::worker;
-use hundi::keyring::files::replace;
+use crate::ambient::Ambient;
+use crate::app::App;
+use crate::broker::access::first::FirstKeys;
+use crate::config::Config;
+use crate::domain::ids::hex;
+use crate::entry::cli::{Failure, ServeArgs};
+use crate::entry::console::{self, PublicUrl};
+use crate::entry::http::{self, HttpOptions};
+use crate::entry::mcp::{McpHttp, McpHttpOptions};
+use crate::entry::origin::Names;
+use crate::entry::worker;
+use crate::keyring::files::replace;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -27,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use zeroize::Zeroizing;
 
-use super::{block_on, program, start_logs, told, traced};
+use super::{block_on, start_logs, this_program, told, traced};
 
 /// Serves until it is told to stop.
 pub fn run(args: &ServeArgs, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     start_logs(config);
-    let program = program()?;
+    let program = this_program()?;
     block_on(traced(config, async {
         // Bound before anything is made, so that a port in use leaves no trace.
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
@@ -285,11 +285,11 @@ impl Server {
 }
 
 /// A setting as the console shows it; secrets are masked already.
-fn setting(row: &hundi::config::Row) -> console::Setting {
+fn setting(row: &crate::config::Row) -> console::Setting {
     let value = match &row.value {
-        hundi::config::Shown::Unset(()) => "—".to_owned(),
-        hundi::config::Shown::One(text) => text.clone(),
-        hundi::config::Shown::Many(all) => all.join(", "),
+        crate::config::Shown::Unset(()) => "—".to_owned(),
+        crate::config::Shown::One(text) => text.clone(),
+        crate::config::Shown::Many(all) => all.join(", "),
     };
     console::Setting {
         key: row.key.clone(),

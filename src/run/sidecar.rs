@@ -1,9 +1,9 @@
 //! `hundi sidecar razorpay`: reads its own variables and nothing else.
 
-use hundi::config::environment;
-use hundi::entry::cli::Failure;
-use hundi::sidecar::{self, Settings};
-use hundi::telemetry;
+use crate::config::environment;
+use crate::entry::cli::Failure;
+use crate::sidecar::{self, Settings};
+use crate::telemetry;
 
 use super::block_on;
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use hundi::entry::cli::Failure;
-use hundi::wire::group;
+use crate::entry::cli::Failure;
+use crate::wire::group;
 
 use super::block_on;
 

@@ -3,20 +3,20 @@
 
 use std::io::Write;
 
-use hundi::app::App;
-use hundi::config::Config;
-use hundi::entry::cli::{Failure, WorkerArgs};
-use hundi::entry::worker;
+use crate::app::App;
+use crate::config::Config;
+use crate::entry::cli::{Failure, WorkerArgs};
+use crate::entry::worker;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::serve::told_to_stop;
-use super::{block_on, program, start_logs, told, traced};
+use super::{block_on, start_logs, this_program, told, traced};
 
 /// Answers until it is told to stop; then those in hand are answered.
 pub fn run(args: &WorkerArgs, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     start_logs(config);
-    let program = program()?;
+    let program = this_program()?;
     let workers = args.workers.unwrap_or(config.models.workers);
     if workers == 0 {
         let text = "requests.workers is 0: name how many with --workers";

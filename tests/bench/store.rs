@@ -11,7 +11,7 @@
 )]
 
 use hundi::ambient::Ambient;
-use hundi::program::run::bench::floor::{self, Floor, Load};
+use hundi::run::bench::floor::{self, Floor, Load};
 use hundi::store::{self, Address, Opening};
 
 fn per_second(floor: Floor) -> f64 {

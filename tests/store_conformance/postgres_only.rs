@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use hundi::ambient::Ambient;
 use hundi::domain::change::{Change, Guard};
 use hundi::domain::secret::Secret;
-use hundi::program::run::bench::floor::{self, Load};
+use hundi::run::bench::floor::{self, Load};
 use hundi::store::Address;
 use hundi::store::Store;
 use hundi::store::postgres::Postgres;

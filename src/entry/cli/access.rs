@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::{Map, json};
 
+use super::asks::{Around, Asks};
 use super::documents::{self, Common, How, Kind};
 use super::door::Door;
 use super::{Actor, Failure};
@@ -34,18 +35,26 @@ pub enum Command {
     },
 }
 
-impl Command {
-    /// As whom to act, and where.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Command {
+    fn actor(&self) -> Actor {
         match self {
             Command::Common(common) => common.actor(),
             Command::Check { how, .. } => &how.actor,
         }
+        .clone()
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around.out).await
     }
 }
 
 /// Runs the command.
-pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Common(common) => documents::run(Kind::Access, common, door, out).await,
         Command::Check {

@@ -19,9 +19,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::asks::{Around, Asks};
 use super::documents::{self, How};
 use super::door::Door;
-use super::{Failure, print};
+use super::{Actor, Failure, print};
 
 /// What to apply.
 #[derive(clap::Args, Debug)]
@@ -250,8 +251,32 @@ fn own(told: &Value, shelf: &Shelf) -> Map<String, Value> {
     own
 }
 
+impl Asks for Apply {
+    fn actor(&self) -> Actor {
+        self.how.actor.clone()
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        apply(self, door, around.out).await
+    }
+}
+
+impl Asks for Export {
+    fn actor(&self) -> Actor {
+        self.how.actor.clone()
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        export(self, door, around.out).await
+    }
+}
+
 /// Applies a folder.
-pub async fn apply(args: &Apply, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn apply(args: &Apply, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let steps = steps(args, door).await?;
     let told: Vec<Value> = steps.iter().map(Step::told).collect();
     if !args.how.json.json {
@@ -490,7 +515,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Writes what there is, without secrets, as files that can be applied.
-pub async fn export(args: &Export, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn export(args: &Export, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let mut written = Vec::new();
     for shelf in &SHELVES {
         // One that this caller may not read, or this hundi does not have.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::asks::{Around, Asks};
 use super::door::Door;
 use super::{Actor, Failure, Json, print};
 use crate::ambient;
@@ -117,10 +118,9 @@ pub struct List {
     pub json: Json,
 }
 
-impl Args {
-    /// As whom it acts, and where. A check has `--key` for public keys, so an API key comes from
-    /// the environment alone.
-    pub fn actor(&self) -> Actor {
+impl Asks for Args {
+    /// A check has `--key` for public keys, so an API key comes from the environment alone.
+    fn actor(&self) -> Actor {
         match &self.command {
             None => self.list.actor.clone(),
             Some(Command::Export { actor, .. }) => actor.clone(),
@@ -130,6 +130,10 @@ impl Args {
                 ..Actor::default()
             },
         }
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, around.now, door, around.out).await
     }
 }
 
@@ -171,12 +175,7 @@ fn check_file(path: &Path, keys: &[PublicKey]) -> std::io::Result<Report> {
 }
 
 /// Runs it.
-pub async fn run(
-    args: &Args,
-    now: Timestamp,
-    door: &Door,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+async fn run(args: &Args, now: Timestamp, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match &args.command {
         None => list(&args.list, now, door, out).await,
         Some(Command::Export { format, .. }) => {

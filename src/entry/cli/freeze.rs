@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 
+use super::asks::{Around, Asks};
 use super::door::Door;
 use super::{Actor, Failure, Json, print};
 use crate::domain::facts::FreezeScope;
@@ -31,28 +32,53 @@ fn scope(name: &str) -> Result<FreezeScope, String> {
     FreezeScope::parse(name).ok_or_else(|| "one of all, agent, tool, vendor, server".to_owned())
 }
 
-impl Args {
-    /// Whether it makes sense, before anybody is asked.
-    pub fn check(&self, freezes: bool) -> Result<(), Failure> {
-        if freezes && self.scope.is_some() && self.reason.is_none() {
+/// Freezes.
+#[derive(clap::Args, Debug)]
+pub struct Freeze {
+    #[command(flatten)]
+    what: Args,
+}
+
+/// Lifts a freeze.
+#[derive(clap::Args, Debug)]
+pub struct Unfreeze {
+    #[command(flatten)]
+    what: Args,
+}
+
+impl Asks for Freeze {
+    fn actor(&self) -> Actor {
+        self.what.actor.clone()
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.what.scope.is_some() && self.what.reason.is_none() {
             let text = "--reason is missing: others will ask why this stands still";
             return Err(Failure::Usage(text.to_owned()));
         }
         Ok(())
     }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(&self.what, "freeze", door, around.out).await
+    }
+}
+
+impl Asks for Unfreeze {
+    fn actor(&self) -> Actor {
+        self.what.actor.clone()
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(&self.what, "unfreeze", door, around.out).await
+    }
 }
 
 /// Freezes, or lifts a freeze, and prints what is frozen then.
-pub async fn run(
-    args: &Args,
-    freezes: bool,
-    door: &Door,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+async fn run(args: &Args, name: &str, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let told = match args.scope {
         None => door.ask("list_freezes", json!({})).await?,
         Some(scope) => {
-            let name = if freezes { "freeze" } else { "unfreeze" };
             let asked = json!({
                 "scope": scope.name(),
                 "id": args.id,

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::Map;
 
+use super::asks::{Around, Asks};
 use super::documents::{self, How};
 use super::door::Door;
 use super::{Actor, Failure, print};
@@ -24,18 +25,21 @@ pub struct Args {
     pub how: How,
 }
 
-impl Args {
-    /// As whom to act, and where.
-    pub fn actor(&self) -> Actor {
+impl Asks for Args {
+    fn actor(&self) -> Actor {
         Actor {
             agent: self.agent.clone(),
             ..self.how.actor.clone()
         }
     }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around.out).await
+    }
 }
 
 /// Calls it. A tool that does more than read is proposed, and nothing is committed.
-pub async fn run(args: &Args, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn run(args: &Args, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let arguments = documents::parse(&args.arguments)?;
     let input = Map::from_iter([("arguments".to_owned(), arguments)]);
     let name = Some(args.tool.as_str());
@@ -74,8 +78,18 @@ pub struct Trace {
     pub how: How,
 }
 
+impl Asks for Trace {
+    fn actor(&self) -> Actor {
+        self.how.actor.clone()
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        trace(self, door, around.out).await
+    }
+}
+
 /// Tells the steps of a call.
-pub async fn trace(args: &Trace, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn trace(args: &Trace, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let id = Some(args.id.as_str());
     let mut told = documents::ask(door, "get", "/v1/traces/{}", id, Map::new()).await?;
     if args.how.json.json {

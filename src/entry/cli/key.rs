@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::asks::{Around, Asks};
 use super::door::Door;
 use super::{Actor, Failure, Json, print};
 use crate::domain::principal::Role;
@@ -69,19 +70,27 @@ fn role(name: &str) -> Result<Role, String> {
     })
 }
 
-impl Command {
-    /// As whom to act, and where.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Command {
+    fn actor(&self) -> Actor {
         match self {
             Command::Create { actor, .. }
             | Command::List { actor, .. }
             | Command::Revoke { actor, .. } => actor,
         }
+        .clone()
+    }
+
+    fn looks(&self) -> bool {
+        !matches!(self, Command::Create { .. })
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around.out).await
     }
 }
 
 /// Runs the command.
-pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Create {
             roles,

@@ -7,6 +7,7 @@ use std::io::Write;
 use serde_json::{Map, Value, json};
 
 use super::documents::{self, How};
+use super::asks::{Around, Asks};
 use super::door::Door;
 use super::{Failure, Json, print};
 use crate::domain::time::Timestamp;
@@ -47,8 +48,19 @@ pub struct Rotate {
     pub how: How,
 }
 
+/// Of the master key; that of the token keys needs no broker.
+impl Asks for Rotate {
+    fn actor(&self) -> Actor {
+        self.how.actor.clone()
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        rotate_master(&self.how, door, around.out).await
+    }
+}
+
 /// Puts everything under the first of the master keys.
-pub async fn rotate_master(how: &How, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn rotate_master(how: &How, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let path = "/v1/keyring/master/rotate";
     let told = documents::ask(door, "post", path, None, Map::new()).await?;
     if how.json.json {

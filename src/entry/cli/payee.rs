@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::asks::{Around, Asks};
 use super::door::Door;
 use super::{Actor, Failure, Json, print};
 
@@ -64,19 +65,23 @@ pub enum Command {
     },
 }
 
-impl Command {
-    /// As whom to act.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Command {
+    fn actor(&self) -> Actor {
         match self {
             Command::List { actor, .. }
             | Command::Add { actor, .. }
             | Command::Remove { actor, .. } => actor,
         }
+        .clone()
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around.out).await
     }
 }
 
 /// Runs the command.
-pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::List { json, .. } => {
             let payees = door.ask("list_payees", json!({})).await?;

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use serde_json::{Map, json};
 
+use super::asks::{Around, Asks};
 use super::documents::{self, Common, How, Kind, Named};
 use super::door::Door;
 use super::{Actor, Failure, Json, print};
@@ -34,27 +35,64 @@ pub enum Org {
     },
 }
 
-impl Person {
-    /// As whom to act, and where.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Person {
+    fn actor(&self) -> Actor {
         match self {
             Person::Common(common) => common.actor(),
             Person::Link(named) => &named.how.actor,
         }
+        .clone()
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        person(self, door, around.out).await
     }
 }
 
-impl Org {
-    /// As whom to act, and where.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Org {
+    fn actor(&self) -> Actor {
         match self {
             Org::List(how) | Org::Create { how, .. } => &how.actor,
         }
+        .clone()
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        org(self, door, around.out).await
+    }
+}
+
+/// What each role may do.
+#[derive(clap::Args, Debug)]
+pub struct Roles {
+    #[command(flatten)]
+    how: How,
+}
+
+impl Asks for Roles {
+    fn actor(&self) -> Actor {
+        self.how.actor.clone()
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        roles(self.how.json, door, around.out).await
     }
 }
 
 /// Runs a command on people.
-pub async fn person(command: &Person, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn person(command: &Person, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Person::Common(common) => documents::run(Kind::Person, common, door, out).await,
         Person::Link(named) => {
@@ -67,7 +105,7 @@ pub async fn person(command: &Person, door: &Door, out: &mut dyn Write) -> Resul
 }
 
 /// Runs a command on organisations.
-pub async fn org(command: &Org, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn org(command: &Org, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Org::List(how) => {
             let told = documents::ask(door, "get", Kind::Org.path(), None, Map::new()).await?;
@@ -88,7 +126,7 @@ pub async fn org(command: &Org, door: &Door, out: &mut dyn Write) -> Result<(), 
 }
 
 /// Shows each role with its rights.
-pub async fn roles(json: Json, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn roles(json: Json, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let told = documents::ask(door, "get", "/v1/roles", None, Map::new()).await?;
     if json.json {
         print::json(out, &told)?;

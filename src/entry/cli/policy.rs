@@ -4,6 +4,7 @@ use std::io::{BufRead, Read, Write};
 
 use serde_json::{Value, json};
 
+use super::asks::{Around, Asks};
 use super::door::Door;
 use super::lines::{self, BadLine};
 use super::{Actor, Failure, Json, JsonLines, print};
@@ -100,19 +101,18 @@ fn agent(name: &str) -> Result<AgentId, String> {
     name.parse().map_err(wrong)
 }
 
-impl Command {
-    /// As whom to act, and where.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Command {
+    fn actor(&self) -> Actor {
         match self {
             Command::Get(named) | Command::History(named) | Command::Delete(named) => &named.actor,
             Command::Set { actor, .. } | Command::ResetBaseline { actor, .. } => actor,
             Command::List(plain) | Command::Seed(plain) => &plain.actor,
-            Command::Simulate(_) => const { &NOBODY },
+            Command::Simulate(_) => return Actor::default(),
         }
+        .clone()
     }
 
-    /// Whether it looks for what has to be there already.
-    pub fn looks(&self) -> bool {
+    fn looks(&self) -> bool {
         match self {
             Command::Get(_) | Command::History(_) | Command::List(_) | Command::Delete(_) => true,
             Command::Set { .. }
@@ -121,15 +121,11 @@ impl Command {
             | Command::Simulate(_) => false,
         }
     }
-}
 
-/// On paper nobody acts.
-const NOBODY: Actor = Actor {
-    url: None,
-    key: None,
-    offline: false,
-    agent: None,
-};
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around).await
+    }
+}
 
 /// Answers each line of `input` with what `decide` says of it.
 pub fn simulate(
@@ -145,12 +141,8 @@ pub fn simulate(
 }
 
 /// Runs a command.
-pub async fn run(
-    command: &Command,
-    door: &Door,
-    input: &mut dyn BufRead,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+async fn run(command: &Command, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+    let Around { input, out, .. } = around;
     match command {
         Command::Get(named) => {
             let told = door

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::asks::{Around, Asks};
 use super::documents::How;
 use super::door::Door;
 use super::{Actor, Failure, print};
@@ -46,17 +47,23 @@ pub enum Command {
     },
 }
 
-impl Command {
-    /// As whom to act, and where.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Command {
+    fn actor(&self) -> Actor {
         match self {
             Command::List { how, .. } | Command::Import { how, .. } => &how.actor,
         }
+        .clone()
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        let now = around.now.to_string();
+        let today = now.get(..10).unwrap_or_default();
+        run(self, today, door, around.out).await
     }
 }
 
 /// Does it.
-pub async fn run(
+async fn run(
     command: &Command,
     today: &str,
     door: &Door,

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::asks::{Around, Asks};
 use super::door::Door;
 use super::{Actor, Failure, Json, print};
 use crate::domain::ids::{AgentId, ProposalId};
@@ -114,9 +115,19 @@ fn agent(name: &str) -> Result<AgentId, String> {
     name.parse().map_err(wrong)
 }
 
-impl Command {
-    /// Whether it names a proposal as proposals are named: that needs no store to tell.
-    pub fn check(&self) -> Result<(), Failure> {
+impl Asks for Command {
+    fn actor(&self) -> Actor {
+        match self {
+            Command::List(list) => &list.actor,
+            Command::Show(named) | Command::Approve(named) | Command::Cancel(named) => &named.actor,
+            Command::Reject(reasoned) => &reasoned.actor,
+            Command::Settle { actor, .. } => actor,
+        }
+        .clone()
+    }
+
+    /// Whether it names a proposal as proposals are named.
+    fn check(&self) -> Result<(), Failure> {
         let named = match self {
             Command::List(_) => return Ok(()),
             Command::Show(named) | Command::Approve(named) | Command::Cancel(named) => &named.id,
@@ -126,19 +137,13 @@ impl Command {
         id(named).map(|_| ())
     }
 
-    /// As whom to act.
-    pub fn actor(&self) -> &Actor {
-        match self {
-            Command::List(list) => &list.actor,
-            Command::Show(named) | Command::Approve(named) | Command::Cancel(named) => &named.actor,
-            Command::Reject(reasoned) => &reasoned.actor,
-            Command::Settle { actor, .. } => actor,
-        }
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around.out).await
     }
 }
 
 /// Runs the command.
-pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::List(args) => list(args, door, out).await,
         Command::Show(named) => {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::asks::{Around, Asks};
 use super::documents::How;
 use super::door::Door;
-use super::{Failure, print};
+use super::{Actor, Failure, print};
 
 /// Pause between two looks at a queue that drains.
 const LOOK: Duration = Duration::from_millis(500);
@@ -34,8 +35,18 @@ pub enum Step {
     Drain,
 }
 
+impl Asks for Args {
+    fn actor(&self) -> Actor {
+        self.how.actor.clone()
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around.out).await
+    }
+}
+
 /// Does it, and prints how the queue stands then.
-pub async fn run(args: &Args, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn run(args: &Args, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let paused = |paused: bool| json!({"paused": paused});
     let mut told = match args.step {
         None => door.ask("get_queue", json!({})).await?,

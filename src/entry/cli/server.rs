@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::asks::{Around, Asks};
 use super::documents::{self, Common, How, Kind, Named};
 use super::door::Door;
 use super::{Actor, Failure, print};
@@ -60,9 +61,8 @@ pub enum Command {
     },
 }
 
-impl Command {
-    /// As whom to act, and where.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Command {
+    fn actor(&self) -> Actor {
         match self {
             Command::Common(common) => common.actor(),
             Command::Enable(named) | Command::Disable(named) => &named.how.actor,
@@ -70,11 +70,20 @@ impl Command {
             | Command::RotateKey { how, .. }
             | Command::DeleteKey { how, .. } => &how.actor,
         }
+        .clone()
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around.out).await
     }
 }
 
 /// Runs the command.
-pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let one = documents::one(Kind::Server);
     let (told, json) = match command {
         Command::Common(common) => return documents::run(Kind::Server, common, door, out).await,

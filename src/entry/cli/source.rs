@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::Map;
 
+use super::asks::{Around, Asks};
 use super::documents::{self, Common, Kind, Named};
 use super::door::Door;
 use super::{Actor, Failure};
@@ -22,20 +23,28 @@ pub enum Command {
     Rotate(Named),
 }
 
-impl Command {
-    /// As whom to act, and where.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Command {
+    fn actor(&self) -> Actor {
         match self {
             Command::Common(common) => common.actor(),
             Command::Ping(named) | Command::Prepare(named) | Command::Rotate(named) => {
                 &named.how.actor
             }
         }
+        .clone()
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around.out).await
     }
 }
 
 /// Runs the command.
-pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let (verb, named) = match command {
         Command::Common(common) => return documents::run(Kind::Source, common, door, out).await,
         Command::Ping(named) => ("ping", named),

@@ -6,6 +6,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::asks::{Around, Asks};
 use super::documents::{self, Kind};
 use super::door::Door;
 use super::{Actor, Failure, Json, print};
@@ -123,9 +124,8 @@ pub enum Command {
     },
 }
 
-impl Command {
-    /// As whom to act.
-    pub fn actor(&self) -> &Actor {
+impl Asks for Command {
+    fn actor(&self) -> Actor {
         match self {
             Command::List { actor, .. }
             | Command::Show { actor, .. }
@@ -137,11 +137,20 @@ impl Command {
             | Command::Disable { how, .. }
             | Command::Test { how, .. } => &how.actor,
         }
+        .clone()
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, door: &Door, around: &mut Around<'_>) -> Result<(), Failure> {
+        run(self, door, around.out).await
     }
 }
 
 /// Runs the command.
-pub async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
+async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), Failure> {
     let told = async |name, asked| door.ask(name, asked).await;
     match command {
         Command::List { waiting, json, .. } => list(*waiting, *json, door, out).await?,

@@ -20,20 +20,20 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 use tokio::time::Instant;
 
-use hundi::ambient::Ambient;
-use hundi::domain::access::Basis;
-use hundi::domain::audit::names::{Decision, RecordKind};
-use hundi::domain::call::{Call, Receipt};
-use hundi::domain::canonical::Canonical;
-use hundi::domain::change::{BudgetMove, Change, Intent, Pot, Record};
-use hundi::domain::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, TokenId, ToolName};
-use hundi::domain::money::{Currency, Effective, Money};
-use hundi::domain::proposal::{Fixed, LiveToken, Moving, Proposal, Score, Signals, State};
-use hundi::domain::reason::{Finding, Reason};
-use hundi::domain::time::{Day, Timestamp};
-use hundi::domain::token::Claims;
-use hundi::domain::tool::Payee;
-use hundi::store::{self, Address, Opening, Scratch, Store};
+use crate::ambient::Ambient;
+use crate::domain::access::Basis;
+use crate::domain::audit::names::{Decision, RecordKind};
+use crate::domain::call::{Call, Receipt};
+use crate::domain::canonical::Canonical;
+use crate::domain::change::{BudgetMove, Change, Intent, Pot, Record};
+use crate::domain::ids::{AgentId, CommitId, Nonce, OrgId, ProposalId, TokenId, ToolName};
+use crate::domain::money::{Currency, Effective, Money};
+use crate::domain::proposal::{Fixed, LiveToken, Moving, Proposal, Score, Signals, State};
+use crate::domain::reason::{Finding, Reason};
+use crate::domain::time::{Day, Timestamp};
+use crate::domain::token::Claims;
+use crate::domain::tool::Payee;
+use crate::store::{self, Address, Opening, Scratch, Store};
 
 /// How long a token of the floor's proposals lives, as by default.
 const TOKEN_TTL_SECS: i64 = 60;

@@ -1,7 +1,7 @@
 //! The story's last part: a tool of the operator's own that writes a row, bound to the row that was
 //! shown. A second hand changes the row between the two steps.
 
-use hundi::entry::cli::Failure;
+use crate::entry::cli::Failure;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, SqliteConnection};
 

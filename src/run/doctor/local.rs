@@ -4,19 +4,19 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use hundi::ambient::Ambient;
-use hundi::app::App;
-use hundi::broker::{Broker, RecordFilter};
-use hundi::config::{Config, environment};
-use hundi::domain::canonical::Canonical;
-use hundi::domain::facts::OnMissing;
-use hundi::domain::principal::Principal;
-use hundi::domain::time::Timestamp;
-use hundi::domain::tool::Standing;
-use hundi::entry::cli::doctor::Check;
-use hundi::keyring::Keyring;
+use crate::ambient::Ambient;
+use crate::app::App;
+use crate::broker::{Broker, RecordFilter};
+use crate::config::{Config, environment};
+use crate::domain::canonical::Canonical;
+use crate::domain::facts::OnMissing;
+use crate::domain::principal::Principal;
+use crate::domain::time::Timestamp;
+use crate::domain::tool::Standing;
+use crate::entry::cli::doctor::Check;
+use crate::keyring::Keyring;
 
-use hundi::broker::access::owner::owner;
+use crate::broker::access::owner::owner;
 
 /// A token key older than this should be rotated: it costs nothing.
 const TOKEN_KEY_DAYS: i64 = 90;
@@ -138,7 +138,7 @@ fn open_files(folder: &Path) -> Vec<PathBuf> {
 /// The key that signs, and how old it is.
 pub fn token_keys(config: &Config) -> Check {
     let ambient = Ambient::real();
-    if config.token_keys.is_empty() && !config.data_dir.join(hundi::keyring::RING_FILE).exists() {
+    if config.token_keys.is_empty() && !config.data_dir.join(crate::keyring::RING_FILE).exists() {
         return Check::ok("token keys", "none yet; the first `hundi serve` makes one");
     }
     let keys = match Keyring::existing(config, &ambient).and_then(|ring| ring.list()) {
@@ -367,7 +367,7 @@ pub fn ways_around(config: &Config) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hundi::entry::cli::doctor::Health;
+    use crate::entry::cli::doctor::Health;
 
     #[test]
     fn this_build_spells_json_as_others_do() {

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use hundi::ambient::Ambient;
-use hundi::config::Config;
-use hundi::domain::call::{Call, Reply};
-use hundi::domain::time::Timestamp;
-use hundi::entry::cli::doctor::Check;
-use hundi::wire::Wire;
+use crate::ambient::Ambient;
+use crate::config::Config;
+use crate::domain::call::{Call, Reply};
+use crate::domain::time::Timestamp;
+use crate::entry::cli::doctor::Check;
+use crate::wire::Wire;
 use serde_json::json;
 
 /// Longest that one question over the network may take.
@@ -27,7 +27,7 @@ pub async fn redis(config: &Config) -> Option<Check> {
     let url = config.redis_url.as_ref()?;
     let advice =
         "limits fall back to a stricter local view until it answers; check HUNDI_REDIS_URL";
-    Some(match hundi::ephemeral::redis::examine(url.expose()).await {
+    Some(match crate::ephemeral::redis::examine(url.expose()).await {
         Ok(()) => Check::ok("redis", format!("{url} answers and can be written")),
         Err(why) => Check::fail("redis", format!("{url}: {why}"), advice),
     })
@@ -234,7 +234,7 @@ pub async fn upstreams(config: &Config, wire: &dyn Wire) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hundi::entry::cli::doctor::Health;
+    use crate::entry::cli::doctor::Health;
 
     #[test]
     #[rustfmt::skip]
