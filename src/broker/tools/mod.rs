@@ -31,7 +31,6 @@ use crate::broker::core::Trouble;
 use crate::connector::Connector;
 use crate::connector::registered::AtSource;
 use crate::connector::registry::connector_for;
-use crate::domain::change::DocKey;
 use crate::domain::proposal::Proposal;
 use crate::domain::tool::{Standing, Tool};
 use crate::wire::Sources;
@@ -51,7 +50,7 @@ pub struct Parts {
     /// One more than the version of all documents at which the registry was read.
     registry_seen: AtomicU64,
     /// The versions of what the catalogue and the wire were given last.
-    registry_known: tokio::sync::Mutex<Vec<(DocKey, u64)>>,
+    registry_known: tokio::sync::Mutex<registry::Known>,
 }
 
 impl Deref for Tools {

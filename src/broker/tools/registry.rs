@@ -263,34 +263,46 @@ impl Tools {
             .map(|(key, kept)| versions(key, kept.version))
             .chain(tools.iter().map(|(key, kept)| versions(key, kept.version)))
             .collect();
-        if *known == now {
+        if known.documents == now {
             return Ok(());
         }
         let sources = self.opened(sources);
-        let kinds: BTreeMap<(OrgId, String), (Source, String)> = sources
+        let places: Places = sources
             .iter()
             .map(|open| {
-                let name = open.source.name.clone();
                 let place = open.source.place(&open.secrets);
-                ((open.org.clone(), name), (open.source.clone(), place))
+                let name = (open.org.clone(), open.source.name.clone());
+                (name, (open.version, open.source.clone(), place))
             })
             .collect();
         wire.replace(sources).await;
-        let mut registered: BTreeMap<OrgId, Vec<Arc<Tool>>> = BTreeMap::new();
+        let mut made = BTreeMap::new();
         for (key, kept) in tools {
-            let tool = ToolDef::read(&kept.value.0).ok().and_then(|def| {
-                let source = kinds.get(&(key.org.clone(), def.source.clone()));
-                catalogued(&key.org, kept.version, def, source)
-            });
-            match tool {
-                Some(tool) => registered.entry(key.org).or_default().push(tool),
-                None => {
-                    tracing::error!(tool = %key.id, "it cannot be made from its document and its source");
+            let earlier = known.tools.remove(&key);
+            match earlier.filter(|earlier| earlier.is_still(&key.org, kept.version, &places)) {
+                Some(earlier) => {
+                    made.insert(key, earlier);
                 }
+                None => match Made::of(&key.org, kept.version, &kept.value.0, &places) {
+                    Some(tool) => {
+                        made.insert(key, tool);
+                    }
+                    None => {
+                        tracing::error!(tool = %key.id, "it cannot be made from its document and its source");
+                    }
+                },
             }
         }
+        let mut registered: BTreeMap<OrgId, Vec<Arc<Tool>>> = BTreeMap::new();
+        for (key, made) in &made {
+            let own = registered.entry(key.org.clone()).or_default();
+            own.push(made.tool.clone());
+        }
         self.catalogue().register(registered);
-        *known = now;
+        *known = Known {
+            documents: now,
+            tools: made,
+        };
         Ok(())
     }
 
@@ -322,16 +334,45 @@ impl Tools {
     }
 }
 
-/// A tool as it is in the catalogue.
-fn catalogued(
-    org: &OrgId,
+/// Each source's version, itself, and the place that it stands for, by organisation and name.
+type Places = BTreeMap<(OrgId, String), (u64, Source, String)>;
+
+/// What was registered at the last look. A change makes its own tool anew and no other: with a
+/// thousand of them, the last is registered as quickly as the first.
+#[derive(Default)]
+pub(super) struct Known {
+    documents: Vec<(DocKey, u64)>,
+    tools: BTreeMap<DocKey, Made>,
+}
+
+/// A tool as it is in the catalogue, and of which versions it was made.
+struct Made {
+    tool: Arc<Tool>,
     version: u64,
-    def: ToolDef,
-    source: Option<&(Source, String)>,
-) -> Option<Arc<Tool>> {
-    let (source, place) = source?;
-    let work = registered::work(&def, source).ok()?;
-    tool_of(org, version, def, work, place).ok()
+    source: String,
+    source_version: u64,
+}
+
+impl Made {
+    fn of(org: &OrgId, version: u64, document: &Value, places: &Places) -> Option<Self> {
+        let def = ToolDef::read(document).ok()?;
+        let name = (org.clone(), def.source.clone());
+        let (source_version, source, place) = places.get(&name)?;
+        let work = registered::work(&def, source).ok()?;
+        Some(Self {
+            tool: tool_of(org, version, def, work, place).ok()?,
+            version,
+            source: name.1,
+            source_version: *source_version,
+        })
+    }
+
+    /// Whether it would be made the same of what there is now.
+    fn is_still(&self, org: &OrgId, version: u64, places: &Places) -> bool {
+        let source = places.get(&(org.clone(), self.source.clone()));
+        let source = source.map(|(version, ..)| *version);
+        self.version == version && source == Some(self.source_version)
+    }
 }
 
 fn tool_of(

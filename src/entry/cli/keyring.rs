@@ -6,10 +6,10 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::documents::{self, How};
 use super::asks::{Around, Asks};
+use super::documents::{self, How};
 use super::door::Door;
-use super::{Failure, Json, print};
+use super::{Actor, Failure, Json, print};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{KeyEntry, KeyState};
 
