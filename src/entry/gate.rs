@@ -172,7 +172,7 @@ async fn collect(mut body: Body, room: &dyn Growth, most: usize) -> Result<Bytes
     let mut first = Bytes::new();
     let mut whole = Vec::new();
     let (mut seen, mut grown) = (0_usize, false);
-    let drained = most.max(DRAINED_BYTES);
+    let drained = most - most.min(MAX_BYTES) + DRAINED_BYTES;
     // Announced to be longer than is read on: no need to wait for it.
     if body.size_hint().lower() > u64::try_from(drained).unwrap_or(u64::MAX) {
         return Err(GateError::TooLarge(most));

@@ -266,6 +266,49 @@ fn a_folder_is_applied_whole_and_twice_is_once() {
         .json();
     assert_eq!(told["data"]["rows"], json!([{"one": 1}]));
 
+    // What a file leaves out is the default of the document, said or not, and nothing else.
+    let file = place.path("conf/tools/one.yaml");
+    let said = std::fs::read_to_string(&file).unwrap();
+    for same in [
+        said.replace("enabled: true\n", ""),
+        said.replace("as one}", "as one, max_rows: 1000}"),
+    ] {
+        std::fs::write(&file, same).unwrap();
+        let told = apply(&["--dry-run"]).done().json();
+        assert_eq!(told["changes"], json!([]), "said or left out");
+    }
+    std::fs::write(&file, said).unwrap();
+    place.run(&["tool", "disable", "one"]).done();
+    let differs = apply(&["--dry-run"]).done().json();
+    assert_eq!(differs["changes"][0]["name"], "one", "{differs}");
+    apply(&[]).done();
+
+    // All that is wrong is told at once, and before anything is written.
+    std::fs::create_dir(place.path("conf/servers")).unwrap();
+    place.write(
+        "conf/servers/desk.json",
+        r#"{"name":"desk","tools":["one","tow"]}"#,
+    );
+    let whole = std::fs::read(place.path("conf/policies/agent-1.json")).unwrap();
+    place.write("conf/policies/agent-1.json", r#"{"daily_limit":900}"#);
+    let log = || place.run(&["audit", "--json", "--limit", "500"]).done().out;
+    let before = log();
+    for more in [&["--dry-run"][..], &[]] {
+        let refused = apply(more);
+        assert_eq!(refused.code, 1);
+        for word in [
+            "servers/desk: ",
+            "`tow`",
+            "policies/agent-1: ",
+            "nothing was changed",
+        ] {
+            assert!(refused.err.contains(word), "no {word} in {}", refused.err);
+        }
+    }
+    assert_eq!(before, log(), "not even put back");
+    std::fs::remove_dir_all(place.path("conf/servers")).unwrap();
+    std::fs::write(place.path("conf/policies/agent-1.json"), whole).unwrap();
+
     // One bad document, and nothing of the others stays.
     place.write(
         "conf/policies/agent-1.json",

@@ -62,6 +62,8 @@ async fn the_example_tools_are_taken_as_they_are() {
 
 /// An agent's client at the example's own server: it reads, proposes what it is shown, and commits.
 async fn through_the_desk(shop: &Shop) {
+    let (status, said) = shop.post("/v1/sources/shop/prepare", json!({})).await;
+    assert_eq!((status, &said["ok"]), (200, &json!(true)), "{said}");
     for (folder, path) in [("servers", "/v1/servers"), ("access", "/v1/access")] {
         for document in read(folder) {
             let (status, made) = shop.post(path, document).await;

@@ -182,3 +182,52 @@ async fn what_looks_like_money_says_what_it_moves_and_is_held_to_the_mandate() {
         .await;
     assert_eq!(refused["status"], "blocked", "{refused}");
 }
+
+/// Stripe's description has 7 MB and GitHub's 13. Whoever shows no key sends none of that, and what is
+/// read is read as strictly as ever.
+#[tokio::test]
+async fn a_description_may_be_as_long_as_the_longest_ones_are() {
+    let (shop, _api) = opened().await;
+    let words = "w".repeat(20_000);
+    let paths: serde_json::Map<String, Value> = (0..120)
+        .map(|n| {
+            let get = json!({"operationId": format!("look_{n}"), "description": words});
+            (format!("/things/{n}"), json!({"get": get}))
+        })
+        .collect();
+    let document = json!({"openapi": "3.1.0", "info": {}, "paths": paths});
+    let asked = json!({"openapi": document, "source": "crm"});
+    assert!(asked.to_string().len() > 2 * 1024 * 1024);
+    let (status, made) = shop.post("/v1/tools/import", asked.clone()).await;
+    assert_eq!(
+        (status, names(&made).len()),
+        (201, 120),
+        "{}",
+        made["detail"]
+    );
+
+    let url = format!("{}/v1/tools/import", shop.server.url);
+    let send = async |key: &str, body: String| {
+        let request = shop.server.http.post(&url).bearer_auth(key);
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let told: Value = answer.json().await.unwrap_or_default();
+        (status, told["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let admin = &shop.server.admin_key;
+    let twice = asked.to_string().replacen("{", "{\"source\":\"crm\",", 1);
+    assert_eq!(send(admin, twice).await, (400, "invalid_json".to_owned()));
+    let beyond = format!("{{\"openapi\":\"{}\"}}", "x".repeat(16 * 1024 * 1024));
+    assert_eq!(send(admin, beyond).await, (413, "too_large".to_owned()));
+    assert_eq!(send("hk_nobody_x", "{}".to_owned()).await.0, 401);
+    // Elsewhere a body is as long as it was.
+    let (status, told) = shop.post("/v1/tools", asked).await;
+    assert_eq!(
+        (status, &told["code"]),
+        (413, &json!("too_large")),
+        "{told}"
+    );
+}

@@ -161,6 +161,12 @@ impl Access {
         Ok(view(id, kept))
     }
 
+    /// A rule as it would be kept.
+    pub fn check_rule(&self, who: &Principal, document: &Value) -> Result<Value, Trouble> {
+        may_keep(who)?;
+        Ok(json!(checked(document)?))
+    }
+
     /// Every rule of the caller's organisation, by id.
     pub async fn rules(&self, who: &Principal) -> Result<Vec<RuleView>, Trouble> {
         may_read(who)?;

@@ -113,6 +113,15 @@ impl Pay {
         self.operators_word(who, agent, next, expect).await
     }
 
+    /// A policy as it would be kept.
+    pub fn check_policy(&self, who: &Principal, body: &Value) -> Result<Value, Trouble> {
+        if !who.may(Right::Operate) {
+            return Err(forbidden(who));
+        }
+        let policy = mandate::whole(body).map_err(Trouble::InvalidRequest)?;
+        Ok(json!(policy))
+    }
+
     /// Changes what `changes` name in an agent's policy, and nothing else of it. Where there is no
     /// policy yet, they have to be a whole one.
     pub async fn change_policy(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Tools;
+use super::check::Beside;
 use super::registry::{Registered, ToolView, view};
 use super::sources::StoredSource;
 use crate::broker::core::Trouble;
@@ -122,7 +123,10 @@ impl Tools {
             let name = text("/name");
             let checked = match taken.contains(&name) {
                 true => Err(Trouble::NameTaken("tool", name.clone())),
-                false => self.may_be_made(&who.org, &document).await,
+                false => {
+                    self.may_be_made(&who.org, &document, &Beside::default())
+                        .await
+                }
             };
             match checked {
                 Ok(def) => tools.push((name, Registered(def.document()))),

@@ -4,6 +4,7 @@
 mod accept;
 pub mod admit;
 pub mod catalogue;
+pub mod check;
 mod effects;
 mod hide;
 pub mod import;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::Tools;
 use super::catalogue::OUR_OWN;
+use super::check::Beside;
 use super::sources::StoredSource;
 use super::watch::compiled;
 use crate::broker::core::Trouble;
@@ -85,7 +86,8 @@ impl Tools {
         document: &Value,
     ) -> Result<ToolView, Trouble> {
         self.may_develop(who)?;
-        let def = self.may_be_made(&who.org, document).await?;
+        let alone = Beside::default();
+        let def = self.may_be_made(&who.org, document, &alone).await?;
         let name = def.name.clone();
         let kept = self.make(who, &name, Registered(def.document())).await?;
         self.reload().await?;
@@ -97,8 +99,9 @@ impl Tools {
         &self,
         org: &OrgId,
         document: &Value,
+        beside: &Beside,
     ) -> Result<ToolDef, Trouble> {
-        let def = self.checked(org, document).await?;
+        let def = self.checked(org, document, beside).await?;
         // Also while the server of the tool of that name is away.
         let given = self.find::<Names>(&OrgId::default(), Names::ID).await?;
         let given = given.transpose()?;
@@ -119,7 +122,7 @@ impl Tools {
     ) -> Result<ToolView, Trouble> {
         self.may_develop(who)?;
         let before: Kept<Registered> = self.found(&who.org, name).await?;
-        let def = self.checked(&who.org, document).await?;
+        let def = self.checked(&who.org, document, &Beside::default()).await?;
         if def.name != name {
             let detail = "is another than the tool's; delete it and register a new one";
             return Err(Trouble::invalid(Invalid::tool("/name", detail)));
@@ -210,7 +213,12 @@ impl Tools {
 
     /// A document that may be saved: whole in itself, at a source that is there and of its kind,
     /// under a name that is nobody else's.
-    async fn checked(&self, org: &OrgId, document: &Value) -> Result<ToolDef, Trouble> {
+    pub(super) async fn checked(
+        &self,
+        org: &OrgId,
+        document: &Value,
+        beside: &Beside,
+    ) -> Result<ToolDef, Trouble> {
         let def = ToolDef::read(document).map_err(Trouble::invalid)?;
         let built_in = registry::tools(true);
         let is_ours = |name: &str| {
@@ -221,8 +229,13 @@ impl Tools {
             let detail = "is the name of one of the broker's own tools; choose another";
             return Err(Trouble::invalid(Invalid::tool("/name", detail)));
         }
-        let source: Option<Kept<StoredSource>> = self.kept(org, &def.source).await?;
-        let source = source.map(|kept| kept.value.source()).transpose()?;
+        let source = match beside.sources.get(&def.source) {
+            Some(source) => Some(source.clone()),
+            None => {
+                let stored: Option<Kept<StoredSource>> = self.kept(org, &def.source).await?;
+                stored.map(|kept| kept.value.source()).transpose()?
+            }
+        };
         let Some(source) = source else {
             let detail = format!("there is no source named `{}`; make it first", def.source);
             return Err(Trouble::invalid(Invalid::tool("/source", detail)));

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Tools;
 use super::catalogue::OUR_OWN;
+use super::check::Beside;
 use crate::broker::access::servers::ServerView;
 use crate::broker::core::Trouble;
 use crate::domain::access::Server;
@@ -19,7 +20,7 @@ impl Tools {
         who: &Principal,
         document: &Value,
     ) -> Result<ServerView, Trouble> {
-        let server = self.known_server(&who.org, document)?;
+        let server = self.known_server(&who.org, document, &Beside::default())?;
         self.access.create_server(who, &server).await
     }
 
@@ -31,17 +32,24 @@ impl Tools {
         document: &Value,
         version: Option<u64>,
     ) -> Result<ServerView, Trouble> {
-        let server = self.known_server(&who.org, document)?;
+        let server = self.known_server(&who.org, document, &Beside::default())?;
         self.access
             .replace_server(who, name, &server, version)
             .await
     }
 
     /// A server whose document is whole and names nothing that is not there.
-    fn known_server(&self, org: &OrgId, document: &Value) -> Result<Server, Trouble> {
+    pub(super) fn known_server(
+        &self,
+        org: &OrgId,
+        document: &Value,
+        beside: &Beside,
+    ) -> Result<Server, Trouble> {
         let server = Server::read(document).map_err(Trouble::invalid)?;
         let tools = self.catalogue().tools(org);
-        let known = |name: &str| tools.contains_key(name) || OUR_OWN.contains(&name);
+        let known = |name: &str| {
+            tools.contains_key(name) || OUR_OWN.contains(&name) || beside.tools.contains(name)
+        };
         for (index, pattern) in server.tools.iter().enumerate() {
             let name = pattern.to_string();
             if pattern.is_open() || known(&name) {

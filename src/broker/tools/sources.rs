@@ -337,7 +337,7 @@ impl Tools {
     }
 
     /// A source as somebody wrote it, that reaches what the configuration allows.
-    fn read(&self, document: &Value) -> Result<Source, Trouble> {
+    pub(super) fn read(&self, document: &Value) -> Result<Source, Trouble> {
         let source = Source::read(document).map_err(Trouble::invalid)?;
         let wire = self.ports().sources.as_ref();
         match wire.and_then(|wire| wire.refuses(&source)) {

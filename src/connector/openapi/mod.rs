@@ -162,8 +162,10 @@ impl Import<'_> {
         for parameter in self.parameters(item, operation)? {
             self.parameter(&mut draft, parameter)?;
         }
-        if let Some(body) = operation.get("requestBody") {
-            self.body(&mut draft, body)?;
+        match (method, operation.get("requestBody")) {
+            (_, None) => {}
+            ("get", Some(body)) => self.body_of_get(&mut draft, body)?,
+            (_, Some(body)) => self.body(&mut draft, body)?,
         }
         let tool = self.tool(method, path, operation, &draft);
         saveable(&tool)?;
@@ -253,6 +255,26 @@ impl Import<'_> {
             return Err("is a list in a spelling that tools do not have".to_owned());
         }
         Ok(described(schema, parameter))
+    }
+
+    /// A GET has none. Some descriptions give each an empty one, which nobody has to send.
+    fn body_of_get(&self, draft: &mut Draft, body: &Value) -> Result<(), String> {
+        let body = self.schemas().target(body)?.clone();
+        let why = "a GET has no body";
+        if body.get("required") == Some(&Value::Bool(true)) {
+            return Err(why.to_owned());
+        }
+        let content = body.get("content").and_then(Value::as_object);
+        let schemas = content.into_iter().flatten();
+        let says_something = |(_, media): (&String, &Value)| {
+            let fields = media.pointer("/schema/properties");
+            let fields = fields.and_then(Value::as_object);
+            media.get("schema").is_some() && fields.is_none_or(|fields| !fields.is_empty())
+        };
+        if schemas.map(says_something).any(|said| said) {
+            draft.left_out.push(("body".to_owned(), why.to_owned()));
+        }
+        Ok(())
     }
 
     fn body(&self, draft: &mut Draft, body: &Value) -> Result<(), String> {

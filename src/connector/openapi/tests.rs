@@ -225,3 +225,39 @@ fn a_description_that_explodes_is_cut() {
         imported.left_out
     );
 }
+
+/// Stripe's description gives every GET an empty form.
+#[test]
+fn a_get_is_not_left_out_for_a_body_that_nobody_has_to_send() {
+    let get = |id: &str, required: bool, schema: Value| {
+        let content = json!({"application/x-www-form-urlencoded": {"schema": schema}});
+        json!({"get": {
+            "operationId": id, "requestBody": {"required": required, "content": content},
+        }})
+    };
+    let fields = json!({"type": "object", "properties": {"q": {"type": "string"}}});
+    let document = json!({"openapi": "3.0.0", "paths": {
+        "/empty": get("empty", false, json!({"type": "object", "properties": {}})),
+        "/some": get("some", false, fields.clone()),
+        "/must": get("must", true, fields),
+    }});
+    let imported = import(&document, "crm", "").unwrap();
+    let names: Vec<_> = imported
+        .tools
+        .iter()
+        .map(|tool| tool["name"].clone())
+        .collect();
+    assert_eq!(names, ["empty", "some"]);
+    assert!(
+        imported
+            .tools
+            .iter()
+            .all(|tool| tool["exec"].get("body").is_none())
+    );
+    assert_eq!(
+        why(&imported, "GET /some", Some("body")),
+        "a GET has no body"
+    );
+    assert_eq!(why(&imported, "GET /must", None), "a GET has no body");
+    assert_eq!(imported.left_out.len(), 2);
+}

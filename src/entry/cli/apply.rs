@@ -7,9 +7,11 @@
 //! touched, so applying twice changes nothing. What no file names stays as it is: nothing is
 //! deleted.
 //!
-//! Whole or not at all: when a document is refused, those written before it are put back as they
-//! were, in the opposite order. Only a crash of this program in the middle leaves a part, and
-//! applying again completes it. A secret cannot be compared with what is kept; it is written where
+//! Whole or not at all: the server reads all of it first, each document held against the others, and
+//! what it would refuse is told before anything is written. Should one be refused all the same (it
+//! changed meanwhile, a secret does not fit), those written before it are put back as they were, in
+//! the opposite order. Only a crash of this program in the middle leaves a part, and applying again
+//! completes it. A secret cannot be compared with what is kept; it is written where
 //! none is set, and again with `--secrets`.
 
 use std::collections::BTreeMap;
@@ -330,9 +332,12 @@ async fn carry_out(steps: &[Step], door: &Door) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Everything that is not as its file says, in the order in which it is written.
+/// Everything that is not as its file says, in the order in which it is written. All of it is read
+/// by the server first, each held against the others: what it would refuse is told here, together,
+/// and nothing is written.
 async fn steps(args: &Apply, door: &Door) -> Result<Vec<Step>, Failure> {
     let mut files = files(&args.folder)?;
+    let kept = checked(&files, door).await?;
     let mut steps = Vec::new();
     for shelf in &SHELVES {
         let wanted = files.remove(shelf.folder).unwrap_or_default();
@@ -342,20 +347,18 @@ async fn steps(args: &Apply, door: &Door) -> Result<Vec<Step>, Failure> {
         let mut now = shelf.now(door).await?;
         for (name, mut document) in wanted {
             let before = now.remove(&name);
+            let named = (shelf.folder, name.as_str());
+            let whole = kept.iter().find(|(of, _)| (of.0, of.1.as_str()) == named);
             if let Some(before) = &before {
-                let set = before["secrets"].as_object();
-                let all_set = document
-                    .get("secrets")
-                    .and_then(Value::as_object)
-                    .is_none_or(|given| {
-                        given
-                            .keys()
-                            .all(|name| set.is_some_and(|set| set.contains_key(name)))
-                    });
-                if all_set && !args.secrets {
+                if !args.secrets && all_set(&document, before) {
                     document.remove("secrets");
                 }
-                if !document.contains_key("secrets") && as_said(&document, before, shelf) {
+                let there = own(before, shelf);
+                let is_same = match whole {
+                    Some((_, whole)) => same(whole, &Value::Object(there)),
+                    None => names_the_same(&document, &there),
+                };
+                if !document.contains_key("secrets") && is_same {
                     continue;
                 }
             }
@@ -371,23 +374,73 @@ async fn steps(args: &Apply, door: &Door) -> Result<Vec<Step>, Failure> {
     Ok(steps)
 }
 
-/// Whether a document is as its file says: every field that the file has is the same, and what it
-/// has not is what nobody would write.
-fn as_said(file: &Map<String, Value>, before: &Value, shelf: &Shelf) -> bool {
-    same(
-        &Value::Object(file.clone()),
-        &Value::Object(own(before, shelf)),
-    )
+/// Whether every secret that the file has is set already.
+fn all_set(document: &Map<String, Value>, before: &Value) -> bool {
+    let set = before["secrets"].as_object();
+    let given = document.get("secrets").and_then(Value::as_object);
+    given.is_none_or(|given| {
+        let mut names = given.keys();
+        names.all(|name| set.is_some_and(|set| set.contains_key(name)))
+    })
 }
 
+/// The kinds that the server reads before anything is written.
+const CHECKED: [&str; 5] = ["sources", "tools", "servers", "access", "policies"];
+
+/// Each document as it would be kept: what a file leaves out is what the server says it is then.
+async fn checked(
+    files: &Files,
+    door: &Door,
+) -> Result<Vec<((&'static str, String), Value)>, Failure> {
+    let mut asked = Map::new();
+    let mut named = Vec::new();
+    for folder in CHECKED {
+        let documents = files.get(folder).into_iter().flatten();
+        let mut all = Vec::new();
+        for (name, document) in documents {
+            let mut document = document.clone();
+            // Held against nothing, so they need not travel for this.
+            document.remove("secrets");
+            all.push(Value::Object(document));
+            named.push((folder, all.len() - 1, name.clone()));
+        }
+        asked.insert(folder.to_owned(), Value::Array(all));
+    }
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let told = documents::ask(door, "post", "/v1/documents/check", None, asked).await?;
+    let (mut kept, mut wrong) = (Vec::new(), Vec::new());
+    for (folder, at, name) in named {
+        let answer = &told[folder][at];
+        match answer.get("document") {
+            Some(document) => kept.push(((folder, name), document.clone())),
+            None => {
+                let word = |place: &str| print::plain(&print::word(answer, place));
+                let (detail, code) = (word("/problem/detail"), word("/problem/code"));
+                let name = print::plain(&name);
+                wrong.push(format!("{folder}/{name}: {detail} ({code})"));
+            }
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(kept),
+        false => Err(Failure::Failed(format!(
+            "{}\nnothing was changed",
+            wrong.join("\n")
+        ))),
+    }
+}
+
+/// Whether two documents say the same; null says as much as nothing.
 fn same(said: &Value, there: &Value) -> bool {
     match (said, there) {
         (Value::Object(said), Value::Object(there)) => {
-            let named = |field: &String| said.get(field).unwrap_or(&Value::Null);
-            said.keys().chain(there.keys()).all(|field| {
-                let there = there.get(field).unwrap_or(&Value::Null);
-                same(named(field), there) || (!said.contains_key(field) && usual(field, there))
-            })
+            let in_both = |field: &String| {
+                let of = |map: &Map<String, Value>| map.get(field).cloned().unwrap_or_default();
+                same(&of(said), &of(there))
+            };
+            said.keys().chain(there.keys()).all(in_both)
         }
         (Value::Array(said), Value::Array(there)) => {
             said.len() == there.len() && said.iter().zip(there).all(|(a, b)| same(a, b))
@@ -397,28 +450,11 @@ fn same(said: &Value, there: &Value) -> bool {
     }
 }
 
-/// What stands in a document that says nothing of it.
-fn usual(field: &str, value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(fields) => fields.is_empty() || fields.iter().all(|(f, v)| usual(f, v)),
-        Value::Array(items) => items.is_empty(),
-        Value::Bool(on) => *on == matches!(field, "enabled" | "marker"),
-        Value::String(text) => matches!(
-            (field, text.as_str()),
-            ("disclosure", "all") | ("payees", "any") | ("then", "hold") | ("auth", "none")
-        ),
-        Value::Number(number) => {
-            number.as_u64() == Some(0)
-                || matches!(
-                    (field, number.as_u64()),
-                    ("max_rows", Some(1_000))
-                        | ("max_bytes", Some(1_048_576))
-                        | ("window_secs", Some(60 | 900))
-                        | ("max", Some(10))
-                )
-        }
-    }
+/// Whether a document has everything that its file names: for those that the server tells in other
+/// words than it takes them.
+fn names_the_same(file: &Map<String, Value>, there: &Map<String, Value>) -> bool {
+    let there = |field: &str| there.get(field).unwrap_or(&Value::Null);
+    file.iter().all(|(field, said)| same(said, there(field)))
 }
 
 type Files = BTreeMap<String, BTreeMap<String, Map<String, Value>>>;
@@ -564,23 +600,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_file_leaves_out_is_the_same_as_what_nobody_would_write() {
-        let file = json!({"name": "a", "exec": {"query": "select 1"}});
-        let there = json!({
-            "name": "a", "exec": {"query": "select 1", "max_rows": null}, "enabled": true,
-            "masks": [], "limits": {},
-        });
-        assert!(same(&file, &there));
+    fn documents_are_compared_by_what_they_say() {
+        let said = json!({"name": "a", "masks": [], "limits": {"rows": 1.0}, "title": null});
+        let there = json!({"name": "a", "masks": [], "limits": {"rows": 1}, "enabled": null});
+        assert!(same(&said, &there));
         for (field, other) in [
             ("name", json!("b")),
-            ("enabled", json!(false)),
+            ("enabled", json!(true)),
             ("masks", json!([{"path": "$.a", "do": "null"}])),
-            ("description", json!("x")),
+            ("title", json!("x")),
         ] {
             let mut there = there.clone();
             there[field] = other;
-            assert!(!same(&file, &there), "{field}");
+            assert!(!same(&said, &there), "{field}");
         }
+        let file = said.as_object().unwrap();
+        assert!(names_the_same(
+            file,
+            json!({"name": "a", "masks": [], "limits": {"rows": 1}, "more": 1})
+                .as_object()
+                .unwrap()
+        ));
+        assert!(!names_the_same(
+            file,
+            json!({"name": "a"}).as_object().unwrap()
+        ));
     }
 
     #[test]

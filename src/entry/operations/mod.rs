@@ -21,6 +21,7 @@ pub mod agents;
 mod answer;
 pub mod audit;
 mod bank;
+mod check;
 mod checks;
 mod decisions;
 mod input;
@@ -395,6 +396,7 @@ fn subjects() -> Vec<Vec<Operation>> {
         proofs::operations(),
         bank::operations(),
         checks::operations(),
+        check::operations(),
         requests::operations(),
         providers::operations(),
     ]
