@@ -265,13 +265,13 @@ impl Import<'_> {
             return Err(why.to_owned());
         }
         let content = body.get("content").and_then(Value::as_object);
-        let schemas = content.into_iter().flatten();
+        let mut schemas = content.into_iter().flatten();
         let says_something = |(_, media): (&String, &Value)| {
             let fields = media.pointer("/schema/properties");
             let fields = fields.and_then(Value::as_object);
             media.get("schema").is_some() && fields.is_none_or(|fields| !fields.is_empty())
         };
-        if schemas.map(says_something).any(|said| said) {
+        if schemas.any(says_something) {
             draft.left_out.push(("body".to_owned(), why.to_owned()));
         }
         Ok(())
