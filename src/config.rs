@@ -14,6 +14,7 @@ pub mod secret;
 pub mod settings;
 mod show;
 pub mod upstream;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
+use crate::broker::core::Webhook;
 use crate::broker::core::models::ModelSettings;
 use crate::connector::jwt::Expected;
 use crate::domain::account::Holders;
@@ -108,6 +110,8 @@ pub struct Config {
     pub slack: Option<Slack>,
     /// People through ntfy; `None` is off.
     pub ntfy: Option<Ntfy>,
+    /// Programs that are told by HTTP.
+    pub webhooks: Vec<Webhook>,
     /// Reasons of refusals that people are told of.
     pub alert_on: Vec<Reason>,
     /// What a missing integrity score means.

@@ -57,3 +57,4 @@ mod traces;
 mod upstream;
 mod upstream_http;
 mod webhooks;
+mod webhooks_out;

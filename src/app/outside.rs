@@ -26,6 +26,7 @@ pub(super) fn people(config: &Config) -> People {
             topic: ntfy.topic.clone(),
             token: ntfy.token.clone(),
         }),
+        webhooks: config.webhooks.clone(),
         alert_on: config.alert_on.clone(),
     }
 }

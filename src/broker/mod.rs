@@ -36,7 +36,7 @@ use serde_json::json;
 pub use self::core::{
     BankSettings, CommitRequest, Committed, FoundSecret, Keys, ListRequest, MAX_AWAIT, ModelPorts,
     NoAnswer, Ntfy, People, Ports, ProposeRequest, Proposed, RecordFilter, Sampler, SealedToken,
-    Settings, Slack, StoredRecord, Trouble, Word,
+    Settings, Slack, StoredRecord, Trouble, Webhook, Word,
 };
 use crate::domain::access::MaskKey;
 use crate::domain::audit::names::RecordKind;

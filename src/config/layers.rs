@@ -104,6 +104,8 @@ pub struct Layers {
     pub providers: toml::Table,
     /// `[routes.*]` of the file.
     pub routes: toml::Table,
+    /// `[[webhooks]]` of the file.
+    pub webhooks: Vec<toml::Value>,
     /// The configuration file, if there is one.
     pub file: Option<PathBuf>,
     /// The configuration file itself holds a secret.
@@ -188,6 +190,10 @@ impl Layers {
                     for (inner, value) in table {
                         self.entry(path, &format!("{name}.{inner}"), value);
                     }
+                }
+                toml::Value::Array(tables) if name == "webhooks" => {
+                    self.secret_in_file |= tables.iter().any(|one| one.get("secret").is_some());
+                    self.webhooks = tables;
                 }
                 value @ (toml::Value::String(_)
                 | toml::Value::Integer(_)

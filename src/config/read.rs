@@ -16,7 +16,7 @@ use super::secret::{self, ConnUrl, KeyBytes, Secret, Weak};
 use super::settings::{self, Kind, Setting};
 use super::{
     Config, DATABASE_FILE, Jwt, LogFormat, Ntfy, Razorpay, RazorpayKey, SafeBrowsing, Slack,
-    models, programs, show, upstream,
+    models, programs, show, upstream, webhooks,
 };
 use crate::broker::core::models::{ModelSettings, OnUnknownPrice};
 use crate::connector::jwt::Expected;
@@ -90,6 +90,7 @@ impl Reader<'_> {
             jwt: self.jwt(),
             slack: self.slack(),
             ntfy: self.ntfy(),
+            webhooks: webhooks::webhooks(&layers.webhooks, environment, &mut self.problems),
             alert_on: self.alert_on(),
             on_missing: self.on_missing(),
             access_default: self.access_default(),

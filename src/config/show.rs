@@ -113,6 +113,20 @@ pub(super) fn rows(layers: &Layers, config: &Config) -> Vec<Row> {
         };
         more(format!("upstream.{name}"), value, "an upstream MCP server");
     }
+    for (hook, number) in config.webhooks.iter().zip(1..) {
+        // What follows the host can be a secret.
+        let url = url::Url::parse(hook.url.expose());
+        let origin = url.map_or_else(
+            |_| HIDDEN.to_owned(),
+            |url| url.origin().ascii_serialization(),
+        );
+        let value = Shown::One(format!("{origin}/..."));
+        more(
+            format!("webhooks.{number}"),
+            value,
+            "a program that is told",
+        );
+    }
     for configured in &config.models.providers {
         let provider = &configured.provider;
         let value = Shown::One(provider.base_url.clone());

@@ -7,7 +7,7 @@ use super::money::Effective;
 use super::proposal::Proposal;
 use super::reason::Finding;
 use super::secret::Secret;
-use super::time::Timestamp;
+use super::time::{Timestamp, rfc_3339};
 use super::tool::Payee;
 
 /// What happened that people want to know.
@@ -67,6 +67,27 @@ pub struct Notice {
     pub findings: Vec<Finding>,
     /// Who decided, or other words for people.
     pub detail: String,
+    /// Whom this copy is for; `None` is the one that was written with its cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyFor>,
+}
+
+/// Whom a copy of a message is for. Each is delivered, and tried again, by itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyFor {
+    /// Slack and ntfy.
+    People,
+    /// One webhook.
+    Webhook {
+        /// Which one, by its address's hash.
+        key: String,
+        /// The message's id, the same at every try.
+        id: String,
+        /// When it was first to be sent.
+        #[serde(with = "rfc_3339")]
+        since: Timestamp,
+    },
 }
 
 impl Notice {
@@ -86,6 +107,7 @@ impl Notice {
             reason: fixed.reason.code().to_owned(),
             findings: fixed.findings.clone(),
             detail: detail.to_owned(),
+            copy: None,
         }
     }
 }
@@ -97,6 +119,8 @@ pub struct Post {
     pub url: String,
     /// Bearer token, if the service wants one.
     pub bearer: Option<Secret>,
+    /// Headers besides.
+    pub headers: Vec<(&'static str, String)>,
     /// What.
     pub body: serde_json::Value,
 }

@@ -6,6 +6,7 @@
 
 pub mod ntfy;
 pub mod slack;
+pub mod webhook;
 
 use crate::domain::money::Effective;
 use crate::domain::notice::{Notice, NoticeKind};
@@ -37,6 +38,15 @@ pub fn shown(text: &str, max: usize) -> String {
         return kept + CUT;
     }
     out
+}
+
+/// Where the console shows what a message is about, below its origin.
+pub fn page(notice: &Notice) -> String {
+    match (notice.proposal, notice.kind) {
+        (Some(id), NoticeKind::Held) => format!("/console/approvals/{id}"),
+        (Some(id), _) => format!("/console/proposals/{id}"),
+        (None, _) => "/console".to_owned(),
+    }
 }
 
 fn visible(c: char) -> String {

@@ -14,7 +14,12 @@ const MAX_TITLE: usize = 200;
 const MAX_LINE: usize = 300;
 
 /// The message to a topic.
-pub fn message(topic: &str, notice: &Notice, proposal: Option<&Proposal>) -> Value {
+pub fn message(
+    topic: &str,
+    notice: &Notice,
+    proposal: Option<&Proposal>,
+    link: Option<&str>,
+) -> Value {
     let (priority, tags) = looks(notice);
     let mut lines = vec![format!("Amount: {}", amount(&notice.effective))];
     let payee = payee(&notice.payee, MAX_LINE).into_iter();
@@ -44,14 +49,22 @@ pub fn message(topic: &str, notice: &Notice, proposal: Option<&Proposal>) -> Val
         };
         lines.push(decide);
     }
+    if let Some(link) = link {
+        lines.push(link.to_owned());
+    }
     let text: String = lines.join("\n").chars().take(MAX_MESSAGE).collect();
-    json!({
+    let mut message = json!({
         "topic": topic,
         "title": shown(&headline(notice, proposal), MAX_TITLE),
         "message": text,
         "priority": priority,
         "tags": tags,
-    })
+    });
+    // What a tap on it opens.
+    if let Some(link) = link {
+        message["click"] = json!(link);
+    }
+    message
 }
 
 /// The call that posts it: JSON goes to the server's root.
@@ -59,6 +72,7 @@ pub fn post(url: &str, token: Option<&Secret>, message: Value) -> Post {
     Post {
         url: format!("{}/", url.trim_end_matches('/')),
         bearer: token.cloned(),
+        headers: Vec::new(),
         body: message,
     }
 }

@@ -53,6 +53,7 @@ pub fn message(
     notice: &Notice,
     proposal: Option<&Proposal>,
     buttons: Option<&Buttons>,
+    link: Option<&str>,
 ) -> Value {
     let mut blocks =
         vec![json!({"type": "header", "text": plain(&headline(notice, proposal), MAX_HEADER)})];
@@ -80,6 +81,11 @@ pub fn message(
             button("Reject", "danger", REJECT, &buttons.reject),
         ]}));
     }
+    if let Some(link) = link {
+        // Our own address: the only text here that Slack may turn into a link.
+        let text = format!("<{}|Open in the console>", escaped(link));
+        blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}));
+    }
     blocks.push(json!({"type": "context", "elements": [plain(&footer(notice), MAX_SECTION)]}));
     json!({
         "channel": channel,
@@ -99,8 +105,9 @@ pub fn update(
     notice: &Notice,
     proposal: &Proposal,
     buttons: Option<&Buttons>,
+    link: Option<&str>,
 ) -> Value {
-    let mut message = message(&place.channel, notice, Some(proposal), buttons);
+    let mut message = message(&place.channel, notice, Some(proposal), buttons, link);
     message["ts"] = json!(place.ts);
     message
 }
@@ -123,6 +130,7 @@ pub fn post(api_base: &str, token: &Secret, message: Value) -> Post {
     Post {
         url: format!("{}/api/{method}", api_base.trim_end_matches('/')),
         bearer: Some(token.clone()),
+        headers: Vec::new(),
         body: message,
     }
 }
@@ -132,6 +140,7 @@ pub fn ask_team(api_base: &str, token: &Secret) -> Post {
     Post {
         url: format!("{}/api/auth.test", api_base.trim_end_matches('/')),
         bearer: Some(token.clone()),
+        headers: Vec::new(),
         body: json!({}),
     }
 }
@@ -392,6 +401,7 @@ mod tests {
             reason: "APPROVAL_REQUIRED".to_owned(),
             findings: vec![Finding::hold(Reason::ApprovalRequired, detail)],
             detail: detail.to_owned(),
+            copy: None,
         }
     }
 
@@ -426,7 +436,7 @@ mod tests {
                 approve: "a".into(),
                 reject: "b".into(),
             };
-            let message = message("C1", &notice(name, name), None, Some(&buttons));
+            let message = message("C1", &notice(name, name), None, Some(&buttons), None);
             let mut all = Vec::new();
             texts(&message, &mut all);
             all.push((
@@ -444,13 +454,13 @@ mod tests {
             }
             assert_eq!(message["link_names"], false);
         }
-        let doubly = message("C1", &notice("&lt;!here&gt;", ""), None, None).to_string();
+        let doubly = message("C1", &notice("&lt;!here&gt;", ""), None, None, None).to_string();
         assert!(doubly.contains("&amp;lt;!here&amp;gt;"));
     }
 
     #[test]
     fn an_approver_sees_what_would_move() {
-        let text = message("C1", &notice("Acme Ltd", "over 10,000"), None, None).to_string();
+        let text = message("C1", &notice("Acme Ltd", "over 10,000"), None, None, None).to_string();
         for part in [
             "12,345.67 INR",
             "1234567 minor units",
@@ -474,7 +484,7 @@ mod tests {
         for name in names {
             let mut notice = notice(&name, "");
             notice.payee.account = Some("fa_00000000000EVL".to_owned());
-            let message = message("C1", &notice, None, None);
+            let message = message("C1", &notice, None, None, None);
             let fields = message["blocks"][1]["fields"].as_array().unwrap();
             let texts: Vec<_> = fields
                 .iter()
@@ -491,7 +501,7 @@ mod tests {
     fn long_texts_stay_within_what_slack_takes() {
         for filler in ["x", "<", "\u{200b}", "漢"] {
             let long = filler.repeat(100_000);
-            let message = message("C1", &notice(&long, &long), None, None);
+            let message = message("C1", &notice(&long, &long), None, None, None);
             let mut all = Vec::new();
             texts(&message, &mut all);
             let longest = all.iter().map(|(_, text)| text.chars().count()).max();

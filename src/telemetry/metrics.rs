@@ -188,6 +188,8 @@ labels! {
         Slack = "slack",
         /// ntfy.
         Ntfy = "ntfy",
+        /// A program of the operator's.
+        Webhook = "webhook",
     }
     /// What became of a message.
     Delivery {

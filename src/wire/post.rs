@@ -39,6 +39,9 @@ impl Poster {
             .post(&post.url)
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .body(post.body.to_string());
+        for (name, value) in &post.headers {
+            request = request.header(*name, value);
+        }
         if let Some(token) = &post.bearer {
             request = request.bearer_auth(token.expose());
         }

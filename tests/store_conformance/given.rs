@@ -135,6 +135,7 @@ pub fn notice(proposal: &Proposal) -> Notice {
         reason: "APPROVAL_REQUIRED".into(),
         findings: vec![],
         detail: "please".into(),
+        copy: None,
     }
 }
 

@@ -218,6 +218,7 @@ impl Audit {
             reason: RecordKind::RefusalsSummed.name().to_owned(),
             findings: Vec::new(),
             detail: format!("{name} was refused on and on: {}", wanted.join(", ")),
+            copy: None,
         }]
     }
 }

@@ -82,6 +82,7 @@ impl Bank {
             reason: reason.to_owned(),
             findings: Vec::new(),
             detail: words.to_owned(),
+            copy: None,
         }
     }
 }

@@ -25,7 +25,7 @@ pub use ports::{Keys, ModelPorts, Ports, Sampler};
 pub use request::{
     CommitRequest, Committed, ListRequest, MAX_AWAIT, ProposeRequest, Proposed, SealedToken, Word,
 };
-pub use settings::{BankSettings, Ntfy, People, Settings, Slack};
+pub use settings::{BankSettings, Ntfy, People, Settings, Slack, Webhook};
 pub use trouble::{FoundSecret, NoAnswer, Trouble};
 pub(in crate::broker) use trouble::{failed, forbidden};
 

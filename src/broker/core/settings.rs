@@ -9,6 +9,7 @@ use crate::connector::jwt::Expected;
 use crate::domain::account::Holders;
 use crate::domain::facts::{BLOCK_AT, OnMissing};
 use crate::domain::ids::AgentId;
+use crate::domain::notice::NoticeKind;
 use crate::domain::reason::Reason;
 use crate::domain::retention::Retention;
 use crate::domain::secret::Secret;
@@ -73,6 +74,17 @@ pub struct Settings {
     pub models: ModelSettings,
 }
 
+/// A program that is told by HTTP.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Where. The operator's own word, so it may be anywhere.
+    pub url: Secret,
+    /// Of what; empty is everything.
+    pub events: Vec<NoticeKind>,
+    /// What messages are signed with.
+    pub secret: Secret,
+}
+
 /// How people are told and asked.
 #[derive(Clone, Debug)]
 pub struct People {
@@ -80,6 +92,8 @@ pub struct People {
     pub slack: Option<Slack>,
     /// ntfy, if it is on: told when Slack is off or failing.
     pub ntfy: Option<Ntfy>,
+    /// Programs that are told of it all, beside people.
+    pub webhooks: Vec<Webhook>,
     /// Which refusals of governance people want to hear of.
     pub alert_on: Vec<Reason>,
 }
@@ -89,6 +103,7 @@ impl Default for People {
         Self {
             slack: None,
             ntfy: None,
+            webhooks: Vec::new(),
             alert_on: vec![
                 Reason::RiskHigh,
                 Reason::DomainBlocked,

@@ -1,7 +1,8 @@
 //! Telling people: the outbox is worked off, one message after the other.
 //!
 //! A message was written with its cause, so none is lost; it leaves the outbox only when a channel
-//! took it, or when there is nobody to tell. Slack comes first, ntfy when Slack is off or failing.
+//! took it, or when there is nobody to tell. Slack comes first, ntfy when Slack is off or failing;
+//! programs (see `hooks`) are told by copies of their own.
 //! If a process dies between telling and noting it, the message is told twice: better than never.
 //! A decision never waits for any of this.
 //!
@@ -11,6 +12,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use crate::broker::core::{Slack, Trouble};
 use crate::domain::change::DocWrite;
 use crate::domain::document::Document;
 use crate::domain::ids::{ArgsHash, OrgId, ProposalId, hex};
-use crate::domain::notice::{Notice, NoticeKind};
+use crate::domain::notice::{CopyFor, Notice, NoticeKind};
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::time::Timestamp;
 use crate::notify::slack::{Buttons, Place};
@@ -78,7 +80,7 @@ impl Document for Card {
 
 /// What became of one message.
 #[derive(Debug)]
-enum Told {
+pub(super) enum Told {
     Yes,
     /// Nothing to say any more, or nobody to say it to.
     Moot,
@@ -91,6 +93,8 @@ enum Told {
 struct Turn {
     /// Slack failed a moment ago; asking it again for each message would only cost time.
     slack_is_down: bool,
+    /// So did these webhooks.
+    hooks_down: BTreeSet<String>,
 }
 
 impl Pay {
@@ -102,10 +106,18 @@ impl Pay {
             let hidden = now.plus_secs(HIDDEN_SECS);
             let mut taken = self.ports().store.take_notices(now, hidden, TAKEN).await?;
             taken.sort_by_key(|waiting| (waiting.notice.kind.urgency(), waiting.id));
-            let all = taken.len() < TAKEN as usize;
+            let mut all = taken.len() < TAKEN as usize;
             count += taken.len();
             for waiting in taken {
-                let told = self.tell(&waiting.notice, &mut turn).await;
+                let told = match self.copied(&waiting).await {
+                    // Its copies are due at once.
+                    Ok(true) => {
+                        all = false;
+                        Told::Moot
+                    }
+                    Ok(false) => self.tell_one(&waiting.notice, &mut turn).await,
+                    Err(_) => Told::Failed(None),
+                };
                 let retry_at = match told {
                     Told::Yes | Told::Moot => None,
                     Told::Failed(after) => Some(self.retry_at(&waiting, after)),
@@ -117,6 +129,16 @@ impl Pay {
             }
         }
         Ok(count)
+    }
+
+    async fn tell_one(&self, notice: &Notice, turn: &mut Turn) -> Told {
+        match &notice.copy {
+            Some(CopyFor::Webhook { key, id, since }) => {
+                self.tell_hook(notice, (key, id, *since), &mut turn.hooks_down)
+                    .await
+            }
+            Some(CopyFor::People) | None => self.tell(notice, turn).await,
+        }
     }
 
     async fn tell(&self, notice: &Notice, turn: &mut Turn) -> Told {
@@ -170,7 +192,13 @@ impl Pay {
                 | NoticeKind::Alert,
                 _,
             ) => {
-                let message = slack::message(&slack.channel, notice, proposal, None);
+                let message = slack::message(
+                    &slack.channel,
+                    notice,
+                    proposal,
+                    None,
+                    self.link(notice).as_deref(),
+                );
                 self.post_slack(slack, message)
                     .await
                     .err()
@@ -203,17 +231,24 @@ impl Pay {
                     true => Some(self.make_buttons(proposal).await?),
                     false => None,
                 };
+                let link = self.link(notice);
                 let message = match card {
                     None => {
                         let shown = Some(proposal);
-                        slack::message(&slack.channel, notice, shown, buttons.as_ref())
+                        slack::message(
+                            &slack.channel,
+                            notice,
+                            shown,
+                            buttons.as_ref(),
+                            link.as_deref(),
+                        )
                     }
                     Some(card) => {
                         let place = Place {
                             channel: card.channel.clone(),
                             ts: card.ts.clone(),
                         };
-                        slack::update(&place, notice, proposal, buttons.as_ref())
+                        slack::update(&place, notice, proposal, buttons.as_ref(), link.as_deref())
                     }
                 };
                 (message, buttons)
@@ -312,7 +347,7 @@ impl Pay {
         if notice.kind == NoticeKind::Held && settled {
             return Told::Moot;
         }
-        let message = ntfy::message(&ntfy.topic, notice, proposal);
+        let message = ntfy::message(&ntfy.topic, notice, proposal, self.link(notice).as_deref());
         let post = ntfy::post(&ntfy.url, ntfy.token.as_ref(), message);
         let told = match outbound.post(&post, DEADLINE).await {
             Ok(answer) if (200..300).contains(&answer.status) => Told::Yes,
@@ -346,7 +381,7 @@ impl Pay {
 impl crate::broker::core::People {
     /// Whether people want to hear of this at all.
     pub fn wants(&self, kind: NoticeKind, reason: &str) -> bool {
-        let listens = self.slack.is_some() || self.ntfy.is_some();
+        let listens = self.slack.is_some() || self.ntfy.is_some() || !self.webhooks.is_empty();
         let refused = kind == NoticeKind::Blocked;
         let listed = self.alert_on.iter().any(|listed| listed.code() == reason);
         listens && (listed || !refused)
@@ -388,7 +423,8 @@ impl Pay {
                 false => "it took the last message, if there was one".to_owned(),
             },
         };
-        slack.into_iter().chain(ntfy).map(health).collect()
+        let people = slack.into_iter().chain(ntfy).map(health);
+        people.chain(self.hooks_health()).collect()
     }
 
     fn count(&self, channel: Channel, told: &Told) {
@@ -401,6 +437,8 @@ impl Pay {
         let flag = match channel {
             Channel::Slack => &channels.slack_failed,
             Channel::Ntfy => &channels.ntfy_failed,
+            // They keep count of themselves.
+            Channel::Webhook => return,
         };
         flag.store(result == Delivery::Failed, Ordering::Relaxed);
         telemetry::notification(channel, result);

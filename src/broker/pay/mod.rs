@@ -13,6 +13,7 @@ pub mod deliver;
 pub mod freeze;
 pub mod gather;
 mod gauges;
+mod hooks;
 mod late;
 mod lately;
 pub mod payees;
@@ -50,6 +51,7 @@ pub struct Parts {
     access: Access,
     tools: Tools,
     channels: deliver::Channels,
+    hooks: hooks::Hooks,
     slack_team: slack_team::OurTeam,
     turns: lately::Turns,
 }
@@ -80,6 +82,7 @@ impl Pay {
             access,
             tools,
             channels: deliver::Channels::default(),
+            hooks: hooks::Hooks::default(),
             slack_team: slack_team::OurTeam::default(),
             turns: lately::Turns::default(),
         }))

@@ -158,6 +158,7 @@ impl Pay {
         let post = Post {
             url: url.to_owned(),
             bearer: None,
+            headers: Vec::new(),
             body: slack::aside(text),
         };
         if let Err(why) = outbound.post(&post, ASIDE_DEADLINE).await {

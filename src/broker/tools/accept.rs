@@ -203,6 +203,7 @@ impl Tools {
             reason: RecordKind::ToolQuarantined.name().to_owned(),
             findings: Vec::new(),
             detail: told,
+            copy: None,
         };
         let pin = Pin {
             reported: Some(digest),

@@ -134,8 +134,14 @@ pub(super) async fn needs(ask: &Ask) -> Result<Vec<Need>, Trouble> {
         let health = ask.ask("health_check", json!({})).await?;
         for check in health["checks"].as_array().into_iter().flatten() {
             if check["ok"] == false {
+                let channel = check["name"]
+                    .as_str()
+                    .is_some_and(|name| name.starts_with("channel "));
                 needs.push(Need {
-                    what: "This does not answer",
+                    what: match channel {
+                        true => "Failed deliveries",
+                        false => "This does not answer",
+                    },
                     which: show::plain(&check["name"]),
                     href: "/console/settings",
                 });

@@ -262,6 +262,7 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("were refused", "رد شد"),
     ("needed nothing", "به چیزی نیاز نداشت"),
     ("This tool waits to be accepted", "این ابزار در انتظار پذیرش است"),
+    ("Failed deliveries", "پیام‌هایی که نرسیدند"),
     ("This does not answer", "این پاسخ نمی‌دهد"),
     ("Everything is what was sealed.", "همه‌چیز همان است که مهر شد."),
     ("The log is not what was sealed.", "دفتر آن نیست که مهر شد."),
