@@ -3,6 +3,7 @@
 
 mod browser;
 mod driver;
+mod models;
 mod passkeys;
 mod visitor;
 

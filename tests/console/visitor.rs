@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::support::server::Server;
 
 /// Every page that needs no name in its address.
-pub const PAGES: [&str; 14] = [
+pub const PAGES: [&str; 19] = [
     "/console",
     "/console/approvals",
     "/console/proposals",
@@ -18,6 +18,11 @@ pub const PAGES: [&str; 14] = [
     "/console/agents/agent-1",
     "/console/tools",
     "/console/tools/new",
+    "/console/servers",
+    "/console/servers/new",
+    "/console/requests",
+    "/console/providers",
+    "/console/usage",
     "/console/sources",
     "/console/access",
     "/console/audit",

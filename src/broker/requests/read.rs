@@ -407,6 +407,12 @@ impl Requests {
         let _ = tokio::time::timeout(longest, heard).await;
     }
 
+    /// Waits until something is told of any request in this process, or for so long.
+    pub async fn stirred(&self, longest: Duration) {
+        let mut news = self.news.subscribe();
+        let _ = tokio::time::timeout(longest, news.recv()).await;
+    }
+
     /// How the queue stands, of the caller's organisation.
     pub async fn queue(&self, who: &Principal) -> Result<QueueView, Trouble> {
         if !who.may(Right::ReadAll) {

@@ -37,13 +37,13 @@ pub(super) async fn act(ask: &mut Ask, body: Body) -> Option<Response> {
         Err(trouble) => return Some(ask.failed(&trouble)),
     };
     match carry_out(ask, &form).await {
-        Ok(Some(made)) => {
+        Ok(made) if form.get("then") == Some("show") => {
             ask.made = Some(made);
             None
         }
-        Ok(None) => {
+        Ok(made) => {
             let op = form.get("op").unwrap_or_default();
-            Some(see(&place(ask, form.get("next"), op)))
+            Some(see(&place(ask, form.get("next"), op, &made)))
         }
         Err(trouble) => {
             ask.draft = Some(Draft {
@@ -91,8 +91,8 @@ fn not_ours() -> Trouble {
     Trouble::InvalidRequest(words.to_owned())
 }
 
-/// What was made, if it is to be shown; nothing if the page is to be looked at anew.
-async fn carry_out(ask: &Ask, form: &Form) -> Result<Option<Value>, Trouble> {
+/// What the operation answered; nothing of several.
+async fn carry_out(ask: &Ask, form: &Form) -> Result<Value, Trouble> {
     if !is_ours(ask, form) {
         return Err(not_ours());
     }
@@ -103,15 +103,14 @@ async fn carry_out(ask: &Ask, form: &Form) -> Result<Option<Value>, Trouble> {
     let input = input.map_err(Trouble::InvalidRequest)?;
     let several: Vec<&str> = form.all("each").collect();
     if several.is_empty() {
-        let answer = ask.ask(name, Value::Object(input)).await?;
-        return Ok((form.get("then") == Some("show")).then_some(answer));
+        return ask.ask(name, Value::Object(input)).await;
     }
     for one in several {
         let mut input = input.clone();
         input.insert(subject(operation).to_owned(), Value::from(one));
         ask.ask(name, Value::Object(input)).await?;
     }
-    Ok(None)
+    Ok(Value::Null)
 }
 
 /// The field that names what an operation is about: the last name of its path.
@@ -122,11 +121,24 @@ fn subject(operation: &Operation) -> &'static str {
 }
 
 /// Where to look after it was done: the page itself or another of ours, with word of what was done.
-fn place(ask: &Ask, next: Option<&str>, op: &str) -> String {
-    let next = next.filter(|next| is_page(next));
+fn place(ask: &Ask, next: Option<&str>, op: &str, made: &Value) -> String {
+    let next = next.map(|next| named_by(made, next));
+    let next = next.as_deref().filter(|next| is_page(next));
     let next = next.unwrap_or(&ask.path);
     let mark = if next.contains('?') { '&' } else { '?' };
     format!("{next}{mark}did={op}")
+}
+
+/// A path whose last step may be a field of what was made: `/console/servers/{name}`.
+fn named_by(made: &Value, next: &str) -> String {
+    let field = next.strip_suffix('}').and_then(|next| next.split_once('{'));
+    let Some((path, value)) = field.and_then(|(path, field)| Some((path, made[field].as_str()?)))
+    else {
+        return next.to_owned();
+    };
+    let mut out = path.to_owned();
+    out.extend(url::form_urlencoded::byte_serialize(value.as_bytes()));
+    out
 }
 
 /// Whether a path is a page of the console: never another host, whatever browsers make of it.
@@ -142,6 +154,18 @@ pub(super) fn is_page(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_named_by_what_was_made() {
+        let made = serde_json::json!({"name": "a/../b", "count": 1});
+        for (next, expected) in [
+            ("/console/servers/{name}", "/console/servers/a%2F..%2Fb"),
+            ("/console/servers/{other}", "/console/servers/{other}"),
+            ("/console/servers", "/console/servers"),
+        ] {
+            assert_eq!(named_by(&made, next), expected);
+        }
+    }
 
     #[test]
     fn nobody_is_sent_elsewhere() {

@@ -10,8 +10,9 @@ use crate::broker::Trouble;
 use crate::domain::strict;
 use crate::entry::gate;
 
-/// Controls that are no fields of the operation.
-const OWN: [&str; 5] = ["op", "token", "next", "then", "each"];
+/// Controls that are no fields of the operation. `many` names a field that is a list, however many
+/// of its boxes are ticked.
+const OWN: [&str; 6] = ["op", "token", "next", "then", "each", "many"];
 
 /// What was sent.
 #[derive(Clone, Debug, Default)]
@@ -50,10 +51,16 @@ impl Form {
             }
             done.push(name);
             let texts: Vec<&str> = self.all(name).collect();
+            if self.all("many").any(|many| many == name) {
+                continue;
+            }
             let place = place(schema, name);
             if let Some(value) = read(name, place, &texts, is_needed(schema, name))? {
                 set(&mut input, name, value);
             }
+        }
+        for name in self.all("many") {
+            set(&mut input, name, Value::Array(words(self.all(name))));
         }
         Ok(input.as_object().cloned().unwrap_or_default())
     }
@@ -97,9 +104,7 @@ fn read(
         if is(object, "object") {
             return json(name, texts.first().copied().unwrap_or_default());
         }
-        let parts = texts.iter().flat_map(|text| text.split([',', '\n']));
-        let parts = parts.map(str::trim).filter(|part| !part.is_empty());
-        let list: Vec<Value> = parts.map(Value::from).collect();
+        let list = words(texts.iter().copied());
         return Ok((needed || !list.is_empty()).then_some(Value::Array(list)));
     }
     // The last one wins, so that a hidden `false` may stand before a box that says `true`.
@@ -137,6 +142,19 @@ fn read(
         };
     }
     Ok(Some(Value::from(text)))
+}
+
+/// Each part between commas or on lines, of all texts, once.
+fn words<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Value> {
+    let parts = texts.flat_map(|text| text.split([',', '\n']));
+    let parts = parts.map(str::trim).filter(|part| !part.is_empty());
+    let mut list: Vec<Value> = Vec::new();
+    for part in parts.map(Value::from) {
+        if !list.contains(&part) {
+            list.push(part);
+        }
+    }
+    list
 }
 
 fn json(name: &str, text: &str) -> Result<Option<Value>, String> {
@@ -193,6 +211,11 @@ mod tests {
             "secrets": {"pin": "0123"},
         });
         assert_eq!(Value::Object(input), expected);
+        let form = Form::read(Body::from("many=any&many=none&any=a&any=b_*,a"));
+        let input = form.await.unwrap().input(&schema).unwrap();
+        let expected = json!({"any": ["a", "b_*"], "none": [], "limit": null});
+        assert_eq!(input.get("any"), expected.get("any"));
+        assert_eq!(input.get("none"), expected.get("none"));
         let form = Form::read(Body::from("raw=%7B")).await.unwrap();
         assert!(form.input(&schema).unwrap_err().contains("`raw`"));
     }

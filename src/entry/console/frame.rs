@@ -58,14 +58,18 @@ pub(super) struct Frame {
 /// Pages in the order of the list, and the operation that is each one's twin. A page is there for
 /// whoever may ask that.
 #[rustfmt::skip]
-const PAGES: [(&str, &str, &str, &str); 12] = [
+const PAGES: [(&str, &str, &str, &str); 16] = [
     ("home",      "/console",           "Home",      "list_proposals"),
     ("approvals", "/console/approvals", "Approvals", "get_statement"),
     ("proposals", "/console/proposals", "Proposals", "list_proposals"),
     ("agents",    "/console/agents",    "Agents",    "list_agents"),
     ("tools",     "/console/tools",     "Tools",     "list_tools"),
+    ("servers",   "/console/servers",   "Servers",   "list_servers"),
     ("sources",   "/console/sources",   "Sources",   "list_sources"),
     ("access",    "/console/access",    "Access",    "list_rules"),
+    ("requests",  "/console/requests",  "Requests",  "list_requests"),
+    ("providers", "/console/providers", "Providers", "list_providers"),
+    ("usage",     "/console/usage",     "Usage",     "get_usage"),
     ("audit",     "/console/audit",     "Audit",     "list_audit"),
     ("keys",      "/console/keys",      "Keys",      "list_keys"),
     ("people",    "/console/people",    "People",    "list_people"),

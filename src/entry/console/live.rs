@@ -79,10 +79,13 @@ impl Watch {
                 let name = if first { "ready" } else { "changed" };
                 return Some(Event::default().event(name).data(format!("{print:x}")));
             }
-            let pay = &self.console.broker.pay;
+            let broker = &self.console.broker;
             let heard = async {
                 tokio::time::sleep(PAUSE).await;
-                pay.stirred(LOOK).await;
+                tokio::select! {
+                    () = broker.pay.stirred(LOOK) => {}
+                    () = broker.requests.stirred(LOOK) => {}
+                }
             };
             tokio::select! {
                 () = heard => {}
@@ -102,6 +105,13 @@ impl Watch {
                 one["proposal_id"].as_str().hash(&mut hash);
                 one["version"].as_u64().hash(&mut hash);
             }
+        }
+        let asked = operations::ask(broker, who, "list_requests", json!({"limit": 50})).await;
+        let asked = asked.unwrap_or_default();
+        for one in asked["requests"].as_array().into_iter().flatten() {
+            one["request_id"].as_str().hash(&mut hash);
+            one["status"].as_str().hash(&mut hash);
+            one["last_event"].as_u64().hash(&mut hash);
         }
         let frozen = operations::ask(broker, who, "list_freezes", json!({})).await;
         frozen.unwrap_or(Value::Null).to_string().hash(&mut hash);

@@ -28,13 +28,17 @@ mod me;
 mod passkeys;
 mod people;
 mod proposals;
+mod providers;
+mod requests;
 mod rows;
+mod servers;
 mod settings;
 mod show;
 mod sign_in;
 mod sources;
 mod today;
 mod tools;
+mod usage;
 mod words;
 
 use std::ops::Deref;
@@ -132,6 +136,13 @@ fn pages() -> Router<Console> {
         .route("/console/tools/{name}", page("tools", tools::one))
         .route("/console/tools/{name}/test", page("tools", tools::one))
         .route("/console/tools/{name}/edit", page("tools", tools::edit))
+        .route("/console/servers", page("servers", servers::list))
+        .route("/console/servers/new", page("servers", servers::new))
+        .route("/console/servers/{name}", page("servers", servers::one))
+        .route("/console/requests", page("requests", requests::list))
+        .route("/console/requests/{id}", page("requests", requests::one))
+        .route("/console/providers", page("providers", providers::list))
+        .route("/console/usage", page("usage", usage::show))
         .route("/console/sources", page("sources", sources::list))
         .route("/console/access", page("access", access::list))
         .route("/console/audit", page("audit", audit::list))

@@ -12,6 +12,11 @@ pub(super) fn seen(text: &str) -> String {
     visible::seen(text)
 }
 
+/// Text of others over several lines, each with what hides spelled out.
+pub(super) fn seen_lines(text: &str) -> String {
+    text.split('\n').map(seen).collect::<Vec<_>>().join("\n")
+}
+
 /// An amount as an answer has it: `{minor, currency}`, where no `minor` is everything there is.
 pub(super) fn amount(value: &Value, lang: Lang) -> String {
     let code = value["currency"].as_str().unwrap_or("XXX");
@@ -47,6 +52,26 @@ pub(super) fn money(minor: i64, code: &str, lang: Lang) -> String {
     };
     // Kept together, and in this order in any direction of writing.
     digits(&format!("{sign}{mark}\u{a0}{number}"), lang)
+}
+
+/// Exact decimal dollars as an answer spells them: `US$ 0.000123`.
+pub(super) fn dollars(exact: &Value, lang: Lang) -> String {
+    let Some(text) = exact.as_str() else {
+        return "—".to_owned();
+    };
+    let (whole, rest) = text.split_once('.').unwrap_or((text, "00"));
+    let whole = whole
+        .parse()
+        .map_or(whole.to_owned(), |whole| grouped(whole, false));
+    digits(&format!("US$\u{a0}{whole}.{rest:0<2}"), lang)
+}
+
+/// A count, in threes.
+pub(super) fn count(value: &Value, lang: Lang) -> String {
+    match value.as_u64() {
+        Some(number) => digits(&grouped(number, false), lang),
+        None => "—".to_owned(),
+    }
 }
 
 /// Digits in threes, or as in India: the last three, then twos.
@@ -105,6 +130,37 @@ pub(super) fn time(at: &str, lang: Lang) -> String {
                 .collect()
         }
     }
+}
+
+/// A day as `2026-12-01`, in the reader's calendar.
+pub(super) fn date(day: &str, lang: Lang) -> String {
+    match (calendar(day), lang) {
+        (Some((year, month, day)), Lang::Persian) => {
+            let text = format!("{year}/{month:02}/{day:02}");
+            text.chars()
+                .map(|c| if c.is_ascii_digit() { persian(c) } else { c })
+                .collect()
+        }
+        _ => seen(day),
+    }
+}
+
+/// The day of its month alone.
+pub(super) fn day(day: &str, lang: Lang) -> String {
+    match (calendar(day), lang) {
+        (Some((.., day)), Lang::Persian) => digits(&day.to_string(), lang),
+        _ => seen(day.rsplit('-').next().unwrap_or(day)),
+    }
+}
+
+/// A day in the Persian calendar.
+fn calendar(day: &str) -> Option<(i64, i64, i64)> {
+    let date: jiff::civil::Date = day.parse().ok()?;
+    Some(jalali(
+        date.year().into(),
+        date.month().into(),
+        date.day().into(),
+    ))
 }
 
 /// A date of the Gregorian calendar in the Persian one, by the arithmetic of its 33-year cycle,

@@ -93,12 +93,19 @@ pub(super) fn done(op: &str) -> Option<&'static str> {
         "create_rule" | "create_source" | "create_tool" | "create_person" | "create_server" => {
             "Created."
         }
+        "replace_server" => "Saved. Whoever is connected hears of it within a second.",
+        "create_provider" => "Created.",
+        "reset_provider" => "Reset. It may be asked again at once.",
+        "create_request" => "Taken on. It waits its turn.",
+        "cancel_request" => "Taken back.",
+        "delete_request" => "Forgotten. What it cost stays in the ledger.",
         "add_passkey" => "The passkey is added.",
         "remove_passkey" => "The passkey is taken away.",
         "revoke_key" => "The key is ended.",
         "accept_tool" => "Accepted.",
         "delete_policy" | "delete_rule" | "delete_source" | "delete_tool" | "delete_person"
-        | "delete_server" => "Deleted.",
+        | "delete_server" | "delete_provider" => "Deleted.",
+        "delete_server_key" => "The key is ended.",
         other if crate::entry::operations::named(other).is_some() => "Done.",
         _ => return None,
     })
