@@ -5,6 +5,7 @@ mod browser;
 mod driver;
 mod models;
 mod passkeys;
+mod past;
 mod visitor;
 
 use reqwest::StatusCode;

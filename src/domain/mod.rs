@@ -25,6 +25,7 @@ pub mod names;
 pub mod nearest;
 pub mod notice;
 pub mod organisation;
+pub mod past;
 pub mod payee;
 pub mod person;
 pub mod policy;

@@ -15,6 +15,7 @@ use super::canonical::Canonical;
 use super::facts::PastPayout;
 use super::ids::{AgentId, ArgsHash, CommitId, Nonce, OrgId, ProposalId, TokenId, ToolName};
 use super::money::Effective;
+use super::past::PastFacts;
 use super::reason::{Finding, Reason};
 use super::time::{Day, Timestamp};
 use super::tool::Payee;
@@ -400,6 +401,9 @@ pub struct Fixed {
     /// What it was shown for, where its tool can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
+    /// What the decision knew, for trying other policies on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<PastFacts>,
 }
 
 /// Who asked for a proposal, and what that changes. Only the broker itself can be anything but an

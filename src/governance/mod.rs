@@ -37,6 +37,7 @@ pub mod policy;
 mod prose;
 pub mod rate;
 pub mod repeat;
+pub mod replay;
 pub mod reputation;
 pub mod risk;
 pub mod routing;

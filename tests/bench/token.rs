@@ -64,6 +64,7 @@ fn proposal(args: &Canonical) -> Option<Proposal> {
         access: hundi::domain::access::Basis::default(),
         prompt_hash: None,
         effect: None,
+        facts: None,
     };
     let token = LiveToken {
         token_id: TokenId::at(NOW, [2; 10]),

@@ -92,6 +92,7 @@ pub fn proposal(n: u32) -> Proposal {
             access: hundi::domain::access::Basis::default(),
             prompt_hash: None,
             effect: None,
+            facts: None,
         }),
         state: State::Allowed,
         version: 1,

@@ -21,6 +21,10 @@ use crate::domain::strict::MAX_SAFE_INTEGER;
 use crate::domain::time::Day;
 use crate::domain::tool::Payee;
 use crate::governance::{anomaly, risk};
+use crate::store::Budget;
+
+/// Days of budgets that are told.
+const DAYS: u32 = 14;
 
 /// One day's budget of one agent, in minor units.
 #[derive(Clone, PartialEq, Debug)]
@@ -76,6 +80,33 @@ impl Pay {
                 agent,
             })
             .collect())
+    }
+
+    /// What an agent reserved and spent on each of the last days, the oldest first.
+    pub async fn budget_days(
+        &self,
+        who: &Principal,
+        agent: &AgentId,
+    ) -> Result<(Currency, Vec<(Day, Budget)>), Trouble> {
+        let view = self.policy_if_any(who, agent).await?;
+        let currency = view.map_or(Currency::INR, |view| view.policy.currency());
+        let (now, zone) = (self.ports().ambient.now(), &self.settings().zone);
+        let mut days = Vec::with_capacity(DAYS as usize);
+        for back in (0..i64::from(DAYS)).rev() {
+            let day = now.plus_secs(-back * 24 * 60 * 60).day_in(zone);
+            // Twice, where a day of the zone is longer than twenty-four hours.
+            if days.last().is_some_and(|(last, _)| *last == day) {
+                continue;
+            }
+            let pot = Pot {
+                org: who.org.clone(),
+                agent: agent.clone(),
+                day,
+                currency,
+            };
+            days.push((day, self.ports().store.budget(&pot).await?));
+        }
+        Ok((currency, days))
     }
 
     /// Today's budget of an agent.

@@ -6,6 +6,7 @@ pub mod agents;
 pub mod approve;
 pub(in crate::broker) mod at_bank;
 pub mod automatic;
+pub mod backtest;
 mod baselines;
 pub(in crate::broker) mod cases;
 pub mod commit;

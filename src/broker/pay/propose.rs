@@ -372,6 +372,8 @@ impl Pay {
             access: ready.access.clone(),
             prompt_hash: prompt_hash(request),
             effect: None,
+            facts: (request.origin == Origin::Agent)
+                .then(|| self.past_facts(asked, &gathered.facts)),
         };
         let moving = Moving {
             token,

@@ -42,6 +42,28 @@ pub enum Command {
         #[command(flatten)]
         json: Json,
     },
+    /// Try changes of a policy on what the agent proposed lately; nothing is changed
+    ///
+    /// One JSON object, given or read from stdin, as `set` takes it. Every proposal of the time is
+    /// decided anew with the facts as they were; told is what would have been decided otherwise, the
+    /// money it concerns, and what cannot be replayed.
+    #[command(verbatim_doc_comment)]
+    Backtest {
+        /// The agent's id
+        #[arg(value_parser = agent)]
+        agent: AgentId,
+        /// The changes as JSON; without them, stdin is read
+        policy: Option<String>,
+        /// How many days back
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=90))]
+        days: u32,
+        /// As whom.
+        #[command(flatten)]
+        actor: Actor,
+        /// How to print.
+        #[command(flatten)]
+        json: Json,
+    },
     /// Show every policy
     List(Plain),
     /// Take a policy away; the agent may then do nothing
@@ -105,7 +127,9 @@ impl Asks for Command {
     fn actor(&self) -> Actor {
         match self {
             Command::Get(named) | Command::History(named) | Command::Delete(named) => &named.actor,
-            Command::Set { actor, .. } | Command::ResetBaseline { actor, .. } => actor,
+            Command::Set { actor, .. }
+            | Command::ResetBaseline { actor, .. }
+            | Command::Backtest { actor, .. } => actor,
             Command::List(plain) | Command::Seed(plain) => &plain.actor,
             Command::Simulate(_) => return Actor::default(),
         }
@@ -114,7 +138,11 @@ impl Asks for Command {
 
     fn looks(&self) -> bool {
         match self {
-            Command::Get(_) | Command::History(_) | Command::List(_) | Command::Delete(_) => true,
+            Command::Get(_)
+            | Command::History(_)
+            | Command::List(_)
+            | Command::Backtest { .. }
+            | Command::Delete(_) => true,
             Command::Set { .. }
             | Command::ResetBaseline { .. }
             | Command::Seed(_)
@@ -172,6 +200,22 @@ async fn run(command: &Command, door: &Door, around: &mut Around<'_>) -> Result<
                 .ask("change_policy", for_agent(agent, changes)?)
                 .await?;
             show(out, *json, told)?;
+        }
+        Command::Backtest {
+            agent,
+            policy,
+            days,
+            json,
+            ..
+        } => {
+            let mut asked = for_agent(agent, body(policy.as_deref(), input)?)?;
+            asked["days"] = json!(days);
+            let told = door.ask("backtest_policy", asked).await?;
+            if json.json {
+                print::json(out, &told)?;
+            } else {
+                tried(out, &told)?;
+            }
         }
         Command::List(plain) => {
             list(
@@ -265,6 +309,61 @@ fn show(out: &mut dyn Write, json: Json, mut body: Value) -> Result<(), Failure>
         writeln!(out, "\nWarning: {warning}")?;
     }
     Ok(())
+}
+
+/// What a changed policy would have done, in figures first.
+fn tried(out: &mut dyn Write, told: &Value) -> Result<(), Failure> {
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    writeln!(
+        out,
+        "{} proposals in {} days, {} decided anew, {} of them otherwise",
+        number(&told["proposals"]),
+        number(&told["days"]),
+        number(&told["replayed"]),
+        number(&told["different"]),
+    )?;
+    for change in told["changes"].as_array().into_iter().flatten() {
+        let amounts = change["amounts"].as_array().into_iter().flatten();
+        let amounts = amounts.map(money).collect::<Vec<_>>().join(", ");
+        let (was, would) = (print::word(change, "/was"), print::word(change, "/would"));
+        let count = number(&change["count"]);
+        writeln!(out, "  {was} -> {would}: {count}, {amounts}")?;
+    }
+    for why in told["not_replayed"].as_array().into_iter().flatten() {
+        let (count, why) = (number(&why["count"]), print::word(why, "/why"));
+        writeln!(out, "  not replayed: {count}, {why}")?;
+    }
+    if told["more"] == true {
+        writeln!(out, "  there was more than is looked at; take fewer days")?;
+    }
+    let examples = told["examples"].as_array().into_iter().flatten();
+    let rows = examples.map(|one| {
+        vec![
+            print::word(one, "/proposal_id"),
+            print::word(one, "/created_at"),
+            money(&one["amount"]),
+            print::word(one, "/was/reason"),
+            print::word(one, "/would/reason"),
+        ]
+    });
+    let heading = ["proposal", "at", "amount", "was", "would be"];
+    writeln!(out)?;
+    Ok(print::table(
+        out,
+        &heading,
+        rows.collect(),
+        "nothing would differ",
+    )?)
+}
+
+/// An amount of an answer.
+fn money(told: &Value) -> String {
+    let currency = Currency::parse(told["currency"].as_str().unwrap_or_default());
+    match (told["minor"].as_i64(), currency) {
+        (Some(minor), Some(currency)) => Money { minor, currency }.to_string(),
+        (None, Some(currency)) => format!("everything ({currency})"),
+        (_, None) => "nothing".to_owned(),
+    }
 }
 
 fn list(out: &mut dyn Write, json: Json, told: &Value) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use super::ask::Ask;
 use super::door::{admit, see};
 use super::form::Form;
 use crate::broker::Trouble;
-use crate::entry::operations::{self, Operation};
+use crate::entry::operations::{self, Effect, Operation};
 
 /// A form that was not done.
 pub(super) struct Draft {
@@ -21,8 +21,6 @@ pub(super) struct Draft {
     pub form: Form,
     /// What went wrong, in words.
     pub words: String,
-    /// For programs.
-    pub code: &'static str,
     /// What the caller can do.
     pub recovery: &'static str,
     /// HTTP status of the page.
@@ -37,19 +35,19 @@ pub(super) async fn act(ask: &mut Ask, body: Body) -> Option<Response> {
         Err(trouble) => return Some(ask.failed(&trouble)),
     };
     match carry_out(ask, &form).await {
-        Ok(made) if form.get("then") == Some("show") => {
+        Ok(made) if is_shown(&form) => {
             ask.made = Some(made);
+            ask.sent = stays(&form).then_some(form);
             None
         }
         Ok(made) => {
-            let op = form.get("op").unwrap_or_default();
+            let op = form.last("op").unwrap_or_default();
             Some(see(&place(ask, form.get("next"), op, &made)))
         }
         Err(trouble) => {
             ask.draft = Some(Draft {
                 op: form.get("op").unwrap_or_default().to_owned(),
                 words: trouble.to_string(),
-                code: trouble.code(),
                 recovery: trouble.recovery().code(),
                 status: trouble.status(),
                 form,
@@ -57,6 +55,18 @@ pub(super) async fn act(ask: &mut Ask, body: Body) -> Option<Response> {
             None
         }
     }
+}
+
+/// Whether the answer is to be looked at: the form says so, or nothing but an answer came of it.
+fn is_shown(form: &Form) -> bool {
+    stays(form) || form.get("then") == Some("show")
+}
+
+/// Whether what was typed stands there still, beside the answer, to be tried with a change.
+fn stays(form: &Form) -> bool {
+    let operation = form.last("op").and_then(operations::named);
+    let reads = operation.is_some_and(|operation| operation.effect == Effect::Reads);
+    reads || form.get("then") == Some("stay")
 }
 
 /// Whether the form came out of a page of this very session.
@@ -96,10 +106,10 @@ async fn carry_out(ask: &Ask, form: &Form) -> Result<Value, Trouble> {
     if !is_ours(ask, form) {
         return Err(not_ours());
     }
-    let name = form.get("op").unwrap_or_default();
+    let name = form.last("op").unwrap_or_default();
     let operation = operations::named(name).ok_or(Trouble::NotFound("operation"))?;
     operation.refuse(&ask.seat.who)?;
-    let input = form.input(operation.input());
+    let input = form.input(operation.input(), operation.null_matters);
     let input = input.map_err(Trouble::InvalidRequest)?;
     let several: Vec<&str> = form.all("each").collect();
     if several.is_empty() {

@@ -11,6 +11,7 @@ use super::chart::{self, Bar};
 use super::frame::{Frame, Shown};
 use super::rows::{Row, rows};
 use super::show;
+use super::trial::{Trial, trial};
 use crate::broker::Trouble;
 
 /// Most agents whose budget is drawn on one page.
@@ -106,6 +107,16 @@ struct One {
     versions: Vec<Version>,
     profile: Profile,
     past: Vec<Row>,
+    trial: Option<Trial>,
+    days: String,
+    keys: Vec<Key>,
+}
+
+/// A key that comes in as this agent.
+struct Key {
+    id: String,
+    name: String,
+    made: String,
 }
 
 /// A policy as the form shows it, each field under its name.
@@ -124,8 +135,8 @@ struct Policy {
     repeat_secs: String,
     repeat_then: String,
     payees: String,
-    verified: bool,
-    at_once: bool,
+    verified: &'static str,
+    at_once: &'static str,
     valid_from: String,
     valid_until: String,
     sums: String,
@@ -176,10 +187,20 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         versions: versions(&ask, named).await?,
         profile: profile(&ask, &id).await?,
         past: rows(&past, ask.lang),
+        trial: ask.made.as_ref().map(|told| trial(told, &ask)),
+        days: by_day(&ask, &id).await?,
+        keys: keys(&ask, &id).await?,
         policy: policy.as_ref().map(fields),
         frame: ask.frame(show::seen(&id)),
         id,
     })
+}
+
+fn yes(value: &Value) -> &'static str {
+    match value == &Value::Bool(true) {
+        true => "true",
+        false => "false",
+    }
 }
 
 fn fields(told: &Value) -> Policy {
@@ -208,8 +229,8 @@ fn fields(told: &Value) -> Policy {
         repeat_secs: text(&told["duplicates"]["window_secs"]),
         repeat_then: text(&told["duplicates"]["then"]),
         payees: text(&told["payees"]),
-        verified: told["require_verified_entity"] == true,
-        at_once: told["execute_on_approval"] == true,
+        verified: yes(&told["require_verified_entity"]),
+        at_once: yes(&told["execute_on_approval"]),
         valid_from: text(&told["valid_from"]),
         valid_until: text(&told["valid_until"]),
         sums: match sums.as_array().is_some_and(Vec::is_empty) {
@@ -271,6 +292,49 @@ pub(super) fn changes(before: &Value, after: &Value) -> Vec<(String, String)> {
         )
     });
     told.collect()
+}
+
+/// What was spent on each of the last days, drawn; nothing where nothing was.
+async fn by_day(ask: &Ask, agent: &str) -> Result<String, Trouble> {
+    let told = ask
+        .ask("list_agent_budgets", json!({"agent_id": agent}))
+        .await?;
+    let code = told["currency"].as_str().unwrap_or("INR");
+    let days = told["days"].as_array().into_iter().flatten();
+    let bars = days.map(|one| {
+        let (day, spent) = (
+            one["day"].as_str().unwrap_or_default(),
+            one["posted"].as_i64(),
+        );
+        let spent = spent.unwrap_or(0);
+        let words = show::money(spent, code, ask.lang);
+        Bar {
+            label: show::day(day, ask.lang),
+            value: u64::try_from(spent).unwrap_or(0),
+            words: format!("{}: {words}", show::date(day, ask.lang)),
+        }
+    });
+    let bars: Vec<Bar> = bars.collect();
+    Ok(match bars.iter().all(|bar| bar.value == 0) {
+        true => String::new(),
+        false => chart::bars(ask.lang.t("Spent by day"), &bars),
+    })
+}
+
+/// The keys that come in as this agent, for whoever may see keys.
+async fn keys(ask: &Ask, agent: &str) -> Result<Vec<Key>, Trouble> {
+    if !ask.may("list_keys") {
+        return Ok(Vec::new());
+    }
+    let told = ask.ask("list_keys", json!({})).await?;
+    let keys = told["keys"].as_array().into_iter().flatten();
+    let theirs = keys.filter(|key| key["agent_id"] == agent && key["revoked_at"].is_null());
+    let theirs = theirs.map(|key| Key {
+        id: show::plain(&key["id"]),
+        name: show::plain(&key["name"]),
+        made: key["created_at"].as_str().unwrap_or_default().to_owned(),
+    });
+    Ok(theirs.collect())
 }
 
 async fn profile(ask: &Ask, agent: &str) -> Result<Profile, Trouble> {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Console;
 use super::act::Draft;
 use super::door::html;
+use super::form::Form;
 use super::frame::{self, Frame};
 use super::words::Lang;
 use crate::broker::{Broker, Trouble};
@@ -50,6 +51,8 @@ pub(super) struct Ask {
     pub draft: Option<Draft>,
     /// What a form made that is shown this once.
     pub made: Option<Value>,
+    /// The form that asked for it, where it is to be sent again with a change.
+    pub sent: Option<Form>,
 }
 
 impl Ask {
@@ -71,6 +74,7 @@ impl Ask {
             query: query.filter(|(_, value)| !value.is_empty()).collect(),
             draft: None,
             made: None,
+            sent: None,
         }
     }
 

@@ -41,8 +41,15 @@ impl Form {
         named.map(|(_, value)| value.as_str())
     }
 
-    /// The input that the fields make under this schema.
-    pub fn input(&self, schema: &Value) -> Result<Map<String, Value>, String> {
+    /// The last text of this name: what the button says that was pressed, where a form has two.
+    pub fn last(&self, name: &str) -> Option<&str> {
+        let mut named = self.0.iter().filter(|(found, _)| found == name);
+        named.next_back().map(|(_, value)| value.as_str())
+    }
+
+    /// The input that the fields make under this schema. Where `null_matters`, what was emptied is
+    /// null and not left out.
+    pub fn input(&self, schema: &Value, null_matters: bool) -> Result<Map<String, Value>, String> {
         let mut input = Value::Object(Map::new());
         let mut done: Vec<&str> = Vec::new();
         for (name, _) in &self.0 {
@@ -55,7 +62,8 @@ impl Form {
                 continue;
             }
             let place = place(schema, name);
-            if let Some(value) = read(name, place, &texts, is_needed(schema, name))? {
+            let needed = null_matters || is_needed(schema, name);
+            if let Some(value) = read(name, place, &texts, needed)? {
                 set(&mut input, name, value);
             }
         }
@@ -204,7 +212,7 @@ mod tests {
                     &rows=%5B%7B%7D%5D&rate.max=1,000&raw=%7B%22a%22%3A1%7D&nobody=knows\
                     &any.query=SELECT+1&any.rows=5&secrets.pin=0123";
         let form = Form::read(Body::from(sent)).await.unwrap();
-        let input = form.input(&schema).unwrap();
+        let input = form.input(&schema, false).unwrap();
         let expected = json!({
             "name": "a b", "limit": null, "yes": true, "list": ["a", "b", "c"],
             "rows": [{}], "rate": {"max": 1000}, "raw": {"a": 1}, "nobody": "knows", "any": {"query": "SELECT 1", "rows": 5},
@@ -212,11 +220,17 @@ mod tests {
         });
         assert_eq!(Value::Object(input), expected);
         let form = Form::read(Body::from("many=any&many=none&any=a&any=b_*,a"));
-        let input = form.await.unwrap().input(&schema).unwrap();
+        let input = form.await.unwrap().input(&schema, false).unwrap();
         let expected = json!({"any": ["a", "b_*"], "none": [], "limit": null});
         assert_eq!(input.get("any"), expected.get("any"));
         assert_eq!(input.get("none"), expected.get("none"));
+        let form = Form::read(Body::from("other_limit=&name=&list="));
+        let input = form.await.unwrap().input(&schema, true).unwrap();
+        assert_eq!(
+            Value::Object(input),
+            json!({"other_limit": null, "list": []})
+        );
         let form = Form::read(Body::from("raw=%7B")).await.unwrap();
-        assert!(form.input(&schema).unwrap_err().contains("`raw`"));
+        assert!(form.input(&schema, false).unwrap_err().contains("`raw`"));
     }
 }

@@ -4,8 +4,9 @@
 use askama::Template;
 use axum::http::Uri;
 
-use super::act::{Draft, is_page};
+use super::act::is_page;
 use super::ask::Ask;
+use super::form::Form;
 use super::words::{Lang, done};
 use super::{assets, show};
 use crate::broker::Trouble;
@@ -52,7 +53,8 @@ pub(super) struct Frame {
     pub token: String,
     pub flash: Option<Flash>,
     pub signed_in: bool,
-    typed: Option<Draft>,
+    /// What the form was about, and what was typed.
+    typed: Option<(String, Form)>,
 }
 
 /// Pages in the order of the list, and the operation that is each one's twin. A page is there for
@@ -114,14 +116,7 @@ impl Frame {
             token: ask.seat.form_token(),
             flash: refused.or(done),
             signed_in: true,
-            typed: ask.draft.as_ref().map(|draft| Draft {
-                op: draft.op.clone(),
-                form: draft.form.clone(),
-                words: String::new(),
-                code: draft.code,
-                recovery: draft.recovery,
-                status: draft.status,
-            }),
+            typed: typed(ask),
         }
     }
 
@@ -156,8 +151,8 @@ impl Frame {
 
     /// What was typed into this control of a form that was not done, else what is there.
     pub fn typed(&self, op: &str, name: &str, otherwise: &str) -> String {
-        let draft = self.typed.as_ref().filter(|draft| draft.op == op);
-        let typed = draft.and_then(|draft| draft.form.get(name));
+        let draft = self.typed.as_ref().filter(|(about, _)| about == op);
+        let typed = draft.and_then(|(_, form)| form.last(name));
         typed.unwrap_or(otherwise).to_owned()
     }
 
@@ -179,6 +174,13 @@ impl Frame {
             Lang::Persian => self.lang.known(&spaced).unwrap_or(&spaced).to_owned(),
         }
     }
+}
+
+/// What was typed into a form that was not done, or whose answer is looked at.
+fn typed(ask: &Ask) -> Option<(String, Form)> {
+    let form = ask.draft.as_ref().map(|draft| &draft.form);
+    let form = form.or(ask.sent.as_ref())?;
+    Some((form.get("op").unwrap_or_default().to_owned(), form.clone()))
 }
 
 /// What helps, in words.

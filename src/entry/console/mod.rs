@@ -38,6 +38,7 @@ mod sign_in;
 mod sources;
 mod today;
 mod tools;
+mod trial;
 mod usage;
 mod words;
 

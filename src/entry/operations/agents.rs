@@ -28,6 +28,14 @@ pub(super) fn operations() -> Vec<Operation> {
             .needs(&[Right::ReadOwn])
             .rest(of_agent("/v1/agents/{agent}/budget", "the budget"))
             .mcp(),
+        Operation::new("list_agent_budgets", budgets)
+            .says(
+                "Read an agent's budgets by day",
+                "What an agent reserved and spent on each of the last 14 days, in minor units, in the \
+                 currency of its policy.",
+            )
+            .needs(&[Right::ReadOwn])
+            .rest(of_agent("/v1/agents/{agent}/budgets", "the days")),
         Operation::new("get_agent_risk_profile", risk_profile)
             .says(
                 "Read an agent's risk profile",
@@ -153,6 +161,37 @@ impl From<BudgetView> for Budget {
 async fn budget(call: Call, of: SomeAgent) -> Result<Budget, Trouble> {
     let agent = asked_about(&call.who, of.agent_id.as_deref())?;
     Ok(call.broker.pay.budget(&call.who, &agent).await?.into())
+}
+
+/// Days of budgets, the oldest first.
+#[derive(Serialize, JsonSchema)]
+struct BudgetDays {
+    agent_id: String,
+    currency: String,
+    days: Vec<BudgetDay>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct BudgetDay {
+    day: String,
+    reserved: i64,
+    posted: i64,
+}
+
+async fn budgets(call: Call, of: SomeAgent) -> Result<BudgetDays, Trouble> {
+    let agent = asked_about(&call.who, of.agent_id.as_deref())?;
+    let (currency, days) = call.broker.pay.budget_days(&call.who, &agent).await?;
+    let days = days.into_iter().map(|(day, budget)| BudgetDay {
+        day: day.to_string(),
+        reserved: budget.pending,
+        posted: budget.posted,
+    });
+    Ok(BudgetDays {
+        agent_id: agent.to_string(),
+        currency: currency.to_string(),
+        days: days.collect(),
+    })
 }
 
 /// What an agent's payouts look like.

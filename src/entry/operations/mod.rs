@@ -20,6 +20,7 @@ pub mod access;
 pub mod agents;
 mod answer;
 pub mod audit;
+mod backtest;
 mod bank;
 mod check;
 mod checks;
@@ -391,6 +392,7 @@ fn subjects() -> Vec<Vec<Operation>> {
         traces::operations(),
         agents::operations(),
         policies::operations(),
+        backtest::operations(),
         payees::operations(),
         audit::operations(),
         proofs::operations(),

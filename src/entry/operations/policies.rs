@@ -88,7 +88,7 @@ pub(super) fn operations() -> Vec<Operation> {
 /// what it is when left out.
 #[expect(dead_code, reason = "a shape; the value is `domain::policy::Policy`")]
 #[derive(JsonSchema)]
-struct PolicyFields {
+pub(super) struct PolicyFields {
     /// Most that may be reserved and spent in a day, in minor units. Null is no limit.
     #[schemars(
         range(min = 0),

@@ -263,6 +263,7 @@ fn proposal(money: bool, now: Timestamp, ambient: &Ambient) -> Result<Proposal> 
             access: Basis::default(),
             prompt_hash: None,
             effect: None,
+            facts: None,
         }),
         state: State::Allowed,
         version: 1,
