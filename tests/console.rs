@@ -3,6 +3,7 @@
 
 mod browser;
 mod driver;
+mod hostile;
 mod models;
 mod passkeys;
 mod past;
@@ -45,6 +46,25 @@ async fn admin(server: &Server, method: reqwest::Method, path: &str, body: Value
     let (status, text) = (answer.status(), answer.text().await.unwrap());
     assert!(status.is_success(), "{path}: {text}");
     serde_json::from_str(&text).unwrap()
+}
+
+/// Pages of what has to be made first: a server and a tool.
+async fn made(server: &Server) -> Vec<String> {
+    let billing = json!({"name": "billing", "tools": ["noop"]});
+    admin(server, reqwest::Method::POST, "/v1/servers", billing).await;
+    admin(
+        server,
+        reqwest::Method::POST,
+        "/v1/servers/billing/keys",
+        json!({}),
+    )
+    .await;
+    let pages = [
+        "/console/servers/billing",
+        "/console/tools/noop",
+        "/console/audit?proof=1",
+    ];
+    pages.map(str::to_owned).to_vec()
 }
 
 async fn state(server: &Server, id: &str) -> String {
@@ -111,9 +131,16 @@ async fn every_form_carries_the_token_and_nothing_is_done_without_it() {
     let mut pages = visitor::PAGES.map(str::to_owned).to_vec();
     pages.push(format!("/console/approvals/{id}"));
     pages.push(format!("/console/proposals/{id}"));
+    pages.extend(made(&server).await);
     for path in &pages {
         let page = visitor.get(path).await;
         assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
+        let policy = page.header("content-security-policy");
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"));
+        assert_eq!(page.header("referrer-policy"), "same-origin", "{path}");
+        for inline in ["<style", " style=", " onclick=", "javascript:", "<script>"] {
+            assert!(!page.text.contains(inline), "{path}: {inline}");
+        }
         for form in page.text.split("<form").skip(1) {
             let form = form.split("</form>").next().unwrap();
             let (tag, fields) = form.split_once('>').unwrap();

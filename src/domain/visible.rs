@@ -46,6 +46,23 @@ pub fn seen(text: &str) -> String {
     shown
 }
 
+/// A whole page, where nothing that [`seen`] spells out may be left, whoever forgot it: line ends
+/// and tabs are its own.
+pub fn page(html: String) -> String {
+    let left = |c: char| hides(c) && !matches!(c, '\n' | '\t');
+    if !html.contains(left) {
+        return html;
+    }
+    let mut shown = String::with_capacity(html.len() + html.len() / 8);
+    for c in html.chars() {
+        match left(c) {
+            true => shown.push_str(&format!("\u{2039}U+{:04X}\u{203a}", u32::from(c))),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// Controls, marks of direction, what has no width, tags, and separators of lines.
 fn hides(c: char) -> bool {
     let unseen = matches!(c,
@@ -82,6 +99,12 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(plain(text), expected);
         }
+    }
+
+    #[test]
+    fn a_page_keeps_its_lines_and_nothing_else_that_hides() {
+        let page = super::page("<p>\n\ta\u{200c}b</p>\u{202e}\r\u{0}".to_owned());
+        assert_eq!(page, "<p>\n\ta\u{200c}b</p>‹U+202E›‹U+000D›‹U+0000›");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::driver::Browser;
 use super::visitor::{PAGES, Visitor};
-use super::{held, state};
+use super::{held, made, state};
 use crate::support::complete;
 use crate::support::server::Server;
 
@@ -183,6 +183,7 @@ async fn every_page_holds_in_both_languages_and_themes() {
     let mut pages = PAGES.map(str::to_owned).to_vec();
     pages.push(format!("/console/approvals/{id}"));
     pages.push(format!("/console/proposals/{id}"));
+    pages.extend(made(&server).await);
     let mut wrong = Vec::new();
     for (lang, direction) in [("en", "ltr"), ("fa", "rtl")] {
         browser
@@ -200,7 +201,8 @@ async fn every_page_holds_in_both_languages_and_themes() {
                 let name = format!("{name}-{lang}-{theme}-{width}.png");
                 browser.picture(&shots.join(&name)).await;
                 let found = browser.script(CHECK).await;
-                let found = found.as_array().unwrap();
+                let mut found = found.as_array().unwrap().clone();
+                found.extend(axe(&browser, dark || width < 600).await);
                 wrong.extend(found.iter().map(|what| format!("{name}: {what}")));
                 let told = browser.script("return document.documentElement.dir").await;
                 assert_eq!(told, json!(direction), "{name}");
@@ -210,6 +212,26 @@ async fn every_page_holds_in_both_languages_and_themes() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
+
+/// What axe finds of WCAG 2.2 A and AA, and of what is good practice: nothing where it was not
+/// fetched (`tests/run` does), or need not be asked again.
+async fn axe(browser: &Browser, again: bool) -> Vec<Value> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let fetched = std::fs::read_to_string(folder.join("axe.min.js"));
+    let (Ok(axe), false) = (fetched, again) else {
+        return Vec::new();
+    };
+    let found = browser.script_later(&format!("{axe}\n{AXE}")).await;
+    found.as_array().unwrap().clone()
+}
+
+const AXE: &str = r#"
+const done = arguments[arguments.length - 1];
+const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+axe.run(document, { runOnly: tags }).then(
+  (told) => done(told.violations.map((one) => `axe: ${one.id}: ${one.nodes[0].html.slice(0, 160)}`)),
+  (error) => done([String(error)]));
+"#;
 
 /// What must hold of a page whatever it shows.
 const CHECK: &str = r#"

@@ -115,6 +115,12 @@ impl Browser {
             .await
     }
 
+    /// What a script says once it calls its last argument.
+    pub async fn script_later(&self, text: &str) -> Value {
+        self.send("execute/async", json!({"script": text, "args": []}))
+            .await
+    }
+
     /// Waits until a script says yes. Asked again and again, because a page says of nothing that it
     /// has become what somebody waits for.
     pub async fn until(&self, text: &str) {

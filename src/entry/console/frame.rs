@@ -11,6 +11,7 @@ use super::words::{Lang, done};
 use super::{assets, show};
 use crate::broker::Trouble;
 use crate::domain::reason::Recovery;
+use crate::domain::visible;
 
 /// A page as text.
 pub(super) struct Shown(pub String);
@@ -18,7 +19,8 @@ pub(super) struct Shown(pub String);
 impl Shown {
     /// A template with its values. It can only fail where a value does not write itself.
     pub fn of(template: &impl Template) -> Result<Self, Trouble> {
-        template.render().map(Self).map_err(|error| {
+        let text = template.render().map(visible::page);
+        text.map(Self).map_err(|error| {
             tracing::error!(%error, "a page was not written");
             Trouble::StoreUnavailable
         })
@@ -220,5 +222,6 @@ fn trouble_page(frame: Frame, trouble: &Trouble) -> String {
         words: trouble.to_string(),
         advice: advice(trouble.recovery().code()),
     };
-    page.render().unwrap_or_else(|_| page.words.clone())
+    let text = page.render().unwrap_or_else(|_| page.words.clone());
+    visible::page(text)
 }

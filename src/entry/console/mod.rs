@@ -37,6 +37,7 @@ mod show;
 mod sign_in;
 mod sources;
 mod today;
+mod tool_new;
 mod tools;
 mod trial;
 mod usage;
@@ -133,7 +134,7 @@ fn pages() -> Router<Console> {
         .route("/console/agents", page("agents", agents::list))
         .route("/console/agents/{agent}", page("agents", agents::one))
         .route("/console/tools", page("tools", tools::list))
-        .route("/console/tools/new", page("tools", tools::new))
+        .route("/console/tools/new", page("tools", tool_new::new))
         .route("/console/tools/{name}", page("tools", tools::one))
         .route("/console/tools/{name}/test", page("tools", tools::one))
         .route("/console/tools/{name}/edit", page("tools", tools::edit))

@@ -70,7 +70,9 @@ impl Row {
 pub(super) fn payee(payee: &Value) -> String {
     let named = ["name", "account", "url", "id"].iter();
     let mut named = named.filter_map(|field| payee[*field].as_str());
-    named.next().map_or("—".to_owned(), show::seen)
+    named
+        .next()
+        .map_or("—".to_owned(), |name| show::brief(name))
 }
 
 /// The rows of an answer of `list_proposals`.

@@ -12,6 +12,15 @@ pub(super) fn seen(text: &str) -> String {
     visible::seen(text)
 }
 
+/// Text of others in a list: its beginning, where it is long.
+pub(super) fn brief(text: &str) -> String {
+    const LONGEST: usize = 120;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", seen(text.get(..end).unwrap_or_default())),
+        None => seen(text),
+    }
+}
+
 /// Text of others over several lines, each with what hides spelled out.
 pub(super) fn seen_lines(text: &str) -> String {
     text.split('\n').map(seen).collect::<Vec<_>>().join("\n")
@@ -284,6 +293,13 @@ mod tests {
             time("2026-12-01T08:03:49Z", Lang::Persian),
             "۱۴۰۵/۰۹/۱۰ ۰۸:۰۳ UTC"
         );
+    }
+
+    #[test]
+    fn a_long_name_is_cut_in_lists() {
+        assert_eq!(brief("Acme\u{202e}"), "Acme‹U+202E›");
+        let long = brief(&"é".repeat(60_000));
+        assert!(long.chars().count() == 121 && long.ends_with('…'));
     }
 
     #[test]

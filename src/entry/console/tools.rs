@@ -259,24 +259,3 @@ pub(super) async fn edit(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         name,
     })
 }
-
-#[derive(Template)]
-#[template(path = "tool_new.html", config = ".config/askama.toml")]
-struct New {
-    frame: Frame,
-    sources: Vec<String>,
-}
-
-/// The form for a new one.
-pub(super) async fn new(ask: Arc<Ask>) -> Result<Shown, Trouble> {
-    let sources = match ask.may("list_sources") {
-        true => ask.ask("list_sources", json!({})).await?,
-        false => Value::Null,
-    };
-    let sources = sources["sources"].as_array().into_iter().flatten();
-    let sources = sources.filter_map(|one| one["name"].as_str().map(str::to_owned));
-    Shown::of(&New {
-        sources: sources.collect(),
-        frame: ask.frame(ask.lang.t("New tool")),
-    })
-}
