@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Pay;
 use crate::broker::core::Trouble;
@@ -161,7 +161,11 @@ impl Pay {
             Err(trouble) => return Err(trouble),
         };
         let before = view.as_ref().map(|view| &view.policy);
-        let policy = mandate::changed(before, changes).map_err(Trouble::InvalidRequest)?;
+        let nothing = changes.as_object().is_some_and(Map::is_empty);
+        let policy = match before.filter(|_| nothing) {
+            Some(policy) => policy.clone(),
+            None => mandate::changed(before, changes).map_err(Trouble::InvalidRequest)?,
+        };
         let now = self.ports().ambient.now();
         let since = now.plus_secs(-i64::from(days.clamp(1, MOST_DAYS)) * DAY_SECS);
         // Further back, for what was paid before the first of them.

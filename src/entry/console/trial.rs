@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::ask::Ask;
 use super::show;
+use crate::domain::audit::names::Decision;
 
 /// A trial on the past.
 pub(super) struct Trial {
@@ -40,10 +41,12 @@ pub(super) struct Example {
 
 /// The state that a decision leads to.
 fn state(decision: &Value) -> &'static str {
-    match decision.as_str() {
-        Some("APPROVED") => "allowed",
-        Some("HELD") => "held",
-        Some(_) | None => "blocked",
+    let named = decision.as_str().unwrap_or_default();
+    let known = Decision::ALL.iter().find(|one| one.name() == named);
+    match known {
+        Some(Decision::Approved | Decision::Skipped) => "allowed",
+        Some(Decision::Held) => "held",
+        Some(Decision::Rejected) | None => "blocked",
     }
 }
 

@@ -442,6 +442,7 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("Address, if it is not that of the known service", "نشانی، اگر همان سرویس شناخته نیست"),
     ("Key; sealed, never shown again", "کلید؛ مهر می‌شود و دیگر نشان داده نمی‌شود"),
     ("Models, if it has no known ones: names and commas between", "مدل‌ها، اگر شناخته نیستند: نام‌ها با ویرگول"),
+    ("What its models cost, in dollars for a million tokens: JSON", "هزینهٔ مدل‌هایش، به دلار برای یک میلیون توکن: JSON"),
     ("Requests at once", "درخواست هم‌زمان"),
     ("It may be in this machine's own network", "می‌تواند در شبکهٔ خود این دستگاه باشد"),
     ("cost", "هزینه"),
