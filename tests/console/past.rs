@@ -135,6 +135,8 @@ async fn a_changed_policy_is_tried_on_what_was_proposed_and_nothing_is_changed()
         ("require_approval_above", "1500"),
         ("rate_limit.max", "0"),
         ("duplicates.then", "off"),
+        ("allowed_tools", ""),
+        ("blocked_domains", ""),
         ("op", "backtest_policy"),
     ];
     let shown = visitor.post(page, &fields).await;
@@ -150,6 +152,11 @@ async fn a_changed_policy_is_tried_on_what_was_proposed_and_nothing_is_changed()
         shown
             .text
             .contains("name=\"require_approval_above\" inputmode=\"numeric\" value=\"1500\"")
+    );
+    assert!(
+        !shown.text.contains("TOOL_NOT_ALLOWED"),
+        "no list of tools is no empty list: {}",
+        shown.text
     );
     let after = admin(&server, Method::GET, path, json!({})).await;
     assert_eq!(after["version"], policy["version"], "nothing is changed");

@@ -113,7 +113,13 @@ fn read(
             return json(name, texts.first().copied().unwrap_or_default());
         }
         let list = words(texts.iter().copied());
-        return Ok((needed || !list.is_empty()).then_some(Value::Array(list)));
+        // No list and an empty one can say different things: any tool, or none.
+        return Ok(match (list.is_empty(), is(schema, "null")) {
+            (false, _) | (true, false) => {
+                (needed || !list.is_empty()).then_some(Value::Array(list))
+            }
+            (true, true) => needed.then_some(Value::Null),
+        });
     }
     // The last one wins, so that a hidden `false` may stand before a box that says `true`.
     let text = texts.last().copied().unwrap_or_default();
@@ -228,7 +234,7 @@ mod tests {
         let input = form.await.unwrap().input(&schema, true).unwrap();
         assert_eq!(
             Value::Object(input),
-            json!({"other_limit": null, "list": []})
+            json!({"other_limit": null, "list": null})
         );
         let form = Form::read(Body::from("raw=%7B")).await.unwrap();
         assert!(form.input(&schema, false).unwrap_err().contains("`raw`"));
