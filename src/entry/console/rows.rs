@@ -70,9 +70,7 @@ impl Row {
 pub(super) fn payee(payee: &Value) -> String {
     let named = ["name", "account", "url", "id"].iter();
     let mut named = named.filter_map(|field| payee[*field].as_str());
-    named
-        .next()
-        .map_or("—".to_owned(), |name| show::brief(name))
+    named.next().map_or("—".to_owned(), show::brief)
 }
 
 /// The rows of an answer of `list_proposals`.
