@@ -9,6 +9,7 @@ mod importing;
 mod masters;
 mod programs;
 mod servers;
+mod word;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -400,6 +401,7 @@ fn source_at(path: &Path, version: u64) -> OpenSource {
         version,
         source: Source::read(&document).unwrap(),
         secrets: BTreeMap::new(),
+        set: BTreeMap::new(),
     }
 }
 
@@ -431,10 +433,12 @@ async fn what_was_begun_at_one_database_is_not_settled_by_another() {
         },
         returns: false,
         preview: None,
-        expect_rows: (1, 1),
+        expect_rows: (1, Some(1)),
         marker: true,
     };
-    let place = source_at(&first, 2).source.place(&BTreeMap::new());
+    let place = source_at(&first, 2)
+        .source
+        .place(&BTreeMap::new(), &BTreeMap::new());
     let call = |task: &Task| Call::new(&upstream(&org, "shop", &place), "lower", &json!(task));
     let (args, state, timeout_ms) = (json!({}), None, None);
     let task = Task::Write {

@@ -143,7 +143,7 @@ pub fn asked(tool: &Registered, arguments: &Value) -> Result<Call, Malformed> {
         Work::Call(exec) => server::ask(exec, arguments),
         Work::Write(_) => return Err(Malformed("the tool writes: propose it".into())),
     };
-    Ok(AtSource::of(tool).call(&task))
+    AtSource::of(tool).checked(&task)
 }
 
 /// What its source brought back, as the tool's own result.
@@ -216,6 +216,16 @@ impl AtSource {
     fn call(&self, task: &Task) -> Call {
         Call::new(&self.upstream, &self.tool, &json!(task))
     }
+
+    /// The same, if the wire can read it again: what cannot be read can never be carried out, and
+    /// nobody could settle it.
+    fn checked(&self, task: &Task) -> Result<Call, Malformed> {
+        let call = self.call(task);
+        match serde_json::from_str::<Task>(&call.arguments) {
+            Ok(_) => Ok(call),
+            Err(why) => Err(Malformed(format!("the task does not read back: {why}"))),
+        }
+    }
 }
 
 impl Connector for AtSource {
@@ -250,7 +260,7 @@ impl Connector for AtSource {
             },
             Work::Call(exec) => server::act(exec, order, timeout_ms)?,
         };
-        Ok(self.call(&task))
+        self.checked(&task)
     }
 
     fn enquiry(&self, order: &Order) -> Option<Call> {

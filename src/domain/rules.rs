@@ -5,6 +5,8 @@
 //! that looks like money needs a word on what it moves. Nothing here is learned from an upstream
 //! but the names of its tools and arguments.
 
+mod unspoken;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
@@ -12,6 +14,7 @@ use serde_json::{Map, Value};
 use super::nearest::nearest;
 use super::schema::bounds;
 use super::upstream::{Definition, MoneyWord, Term, ToolRule, UpstreamRules};
+pub(super) use unspoken::{required, unspoken};
 
 /// Words in the name of an argument that speak of money.
 const MONEY_WORDS: &[&str] = &[
@@ -188,7 +191,7 @@ fn named_paths(rule: &ToolRule) -> Vec<(&'static str, &str)> {
 /// Whether a path of arguments (`a.b`, `a[].b`) can lead somewhere. `Err` with the nearest name
 /// there is, if one is near. Where a schema leaves open what there may be, it can, unless a name
 /// that it has is almost this one.
-fn leads(schema: &Value, path: &str) -> Result<(), Option<String>> {
+pub(super) fn leads(schema: &Value, path: &str) -> Result<(), Option<String>> {
     let mut here = vec![schema];
     for step in path.split('.') {
         let (key, list) = match step.strip_suffix("[]") {
@@ -257,6 +260,11 @@ fn applied<'a>(doc: &'a Value, nodes: &[&'a Value]) -> Vec<&'a Value> {
 /// The first argument, at any depth, whose name, words or unit speak of money, or in which a caller
 /// may put what it likes under a name that speaks of paying.
 pub fn looks_like_money(schema: &Value) -> Option<String> {
+    first(schema, &mut is_money)
+}
+
+/// The name of the first argument, at any depth, that `looks` is true of.
+fn first(schema: &Value, looks: &mut dyn FnMut(&str, &Value) -> bool) -> Option<String> {
     let mut open = vec![schema];
     while let Some(node) = open.pop() {
         match node {
@@ -267,7 +275,7 @@ pub fn looks_like_money(schema: &Value) -> Option<String> {
                 let unnamed = ["items", "additionalProperties"].into_iter();
                 let unnamed = unnamed.filter_map(|word| map.get_key_value(word));
                 let mut named = named.flatten().chain(unnamed);
-                if let Some((name, _)) = named.find(|(name, what)| is_money(name, what)) {
+                if let Some((name, _)) = named.find(|(name, what)| looks(name, what)) {
                     return Some(name.chars().take(64).collect());
                 }
                 open.extend(map.values());
@@ -279,7 +287,8 @@ pub fn looks_like_money(schema: &Value) -> Option<String> {
     None
 }
 
-fn is_money(name: &str, what: &Value) -> bool {
+/// Whether an argument of this name and schema looks like money.
+pub(super) fn is_money(name: &str, what: &Value) -> bool {
     let kind = what.get("type").and_then(Value::as_str);
     if kind == Some("boolean") {
         return false;
@@ -348,7 +357,7 @@ fn adds_its_own(what: &Value) -> bool {
 }
 
 /// `maxAmount_inr` is `max`, `amount`, `inr`.
-fn words(name: &str) -> Vec<String> {
+pub(super) fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';
     for c in name.chars() {

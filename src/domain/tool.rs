@@ -222,6 +222,13 @@ impl Tool {
         }
     }
 
+    /// Whether a call names none of the amounts that the tool takes, so that only whoever carries
+    /// it out knows what it moves. The load test's tool moves nothing.
+    pub fn lacks_amount(&self, effective: Effective) -> bool {
+        let takes = !self.money.amounts.is_empty() && !self.money.always;
+        takes && self.executor != Executor::Noop && effective.minor() <= 0
+    }
+
     /// Whom a call with these arguments pays.
     pub fn payee(&self, args: &Value) -> Payee {
         let text = |path: &Option<String>| {

@@ -432,6 +432,7 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::NameTaken(..)
         | Trouble::Unauthenticated
         | Trouble::Forbidden { .. }
+        | Trouble::WordNeeded(_)
         | Trouble::AccessDenied { rule: None, .. }
         | Trouble::SelfApproval
         | Trouble::PersonNeeded

@@ -49,11 +49,15 @@ pub fn currency_allowed(request: &Request<'_>, facts: &Facts) -> Option<Finding>
     })
 }
 
-/// `TXN_LIMIT_EXCEEDED`: too much for one transaction.
+/// `TXN_LIMIT_EXCEEDED`: too much for one transaction, or nobody can say how much.
 pub fn amount_limit(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
     // Doors refuse it; checked again because a negative amount would pass every limit.
     if request.effective.minor() < 0 {
         let why = "a negative amount is no amount";
+        return Some(Finding::block(Reason::TxnLimitExceeded, why));
+    }
+    if request.tool.lacks_amount(request.effective) {
+        let why = "the tool moves what its amount says, and this names none";
         return Some(Finding::block(Reason::TxnLimitExceeded, why));
     }
     let policy = policy_of(facts)?;
@@ -95,7 +99,7 @@ mod tests {
     use crate::domain::money::Currency;
     use crate::domain::policy::Policy;
     use crate::domain::time::Timestamp;
-    use crate::domain::tool::MoneyRule;
+    use crate::domain::tool::{Executor, MoneyRule};
     use crate::governance::testing::{Sample, facts, inr};
 
     fn with(policy: Policy) -> Facts {
@@ -177,6 +181,28 @@ mod tests {
             let sample = Sample { effective, ..Sample::default() };
             let found = amount_limit(&sample.request(), &facts);
             assert_eq!(found.is_none(), expected, "{effective:?} {per_txn_limit:?}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_takes_an_amount_and_is_told_none_moves_nobody_knows_what() {
+        let upstream = || Executor::Upstream {
+            upstream: "crm".into(), tool: "pay".into(), rule: Default::default(),
+        };
+        let zero = inr(0);
+        for (executor, always, effective, expected) in [
+            (upstream(),     false, Effective::Nothing,                  false),
+            (upstream(),     false, zero,                                false),
+            (upstream(),     false, inr(1),                              true),
+            (upstream(),     true,  Effective::Unbounded(Currency::INR), true),
+            (Executor::Noop, false, Effective::Nothing,                  true),
+        ] {
+            let mut sample = Sample { effective, ..Sample::default() };
+            sample.tool.executor = executor;
+            sample.tool.money.always = always;
+            let found = amount_limit(&sample.request(), &with(Policy::default()));
+            assert_eq!(found.is_none(), expected, "{always} {effective:?} {found:?}");
         }
     }
 

@@ -42,6 +42,7 @@ use crate::domain::facts::{Entity, EntityRecord, Fact, Reputation};
 use crate::domain::ids::OrgId;
 use crate::domain::notice::{Answer, Post};
 use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::domain::tools::{Invalid, Source};
 
 /// Sends calls to upstreams.
@@ -120,6 +121,8 @@ pub struct OpenSource {
     pub source: Source,
     /// What opens it.
     pub secrets: BTreeMap<String, Secret>,
+    /// When each of these was set.
+    pub set: BTreeMap<String, Timestamp>,
 }
 
 /// Why a text was not fetched.

@@ -28,7 +28,7 @@ use crate::domain::call::{Call, Reply};
 use crate::domain::ids::OrgId;
 use crate::domain::tools::reach::Reach;
 use crate::domain::tools::work::{Registered, Task, upstream};
-use crate::domain::tools::{Invalid, Source};
+use crate::domain::tools::{Invalid, Source, reach_of};
 use door::Door;
 use health::Health;
 
@@ -102,13 +102,15 @@ impl Registry {
 
     /// Carries out a task that a call of a registered tool is.
     pub async fn carry_out(&self, call: &Call, deadline: Duration) -> Reply {
-        let Some(source) = self.at(&call.upstream) else {
-            let why = "its source is not open here, or reaches elsewhere than it did";
-            return Reply::NotSent(why.to_owned());
-        };
         let task: Task = match serde_json::from_str(&call.arguments) {
             Ok(task) => task,
             Err(error) => return Reply::NotSent(format!("the task does not read: {error}")),
+        };
+        let source = self.at(&call.upstream);
+        let source = source.or_else(|| task.asks().then(|| self.reaching(&call.upstream))?);
+        let Some(source) = source else {
+            let why = "its source is not open here, or is not the one that it was";
+            return Reply::NotSent(why.to_owned());
         };
         let deadline = source.deadline.map_or(deadline, |own| own.min(deadline));
         let room = tokio::time::timeout(deadline, source.room.acquire()).await;
@@ -135,7 +137,7 @@ impl Sources for Registry {
         let before = self.open.load_full();
         let mut now = HashMap::new();
         for source in sources {
-            let place = source.source.place(&source.secrets);
+            let place = source.source.place(&source.secrets, &source.set);
             let name = upstream(&source.org, &source.source.name, &place);
             let same = before
                 .get(&name)
@@ -211,6 +213,15 @@ impl Opened {
 }
 
 impl Registry {
+    /// The source of this name that reaches where this one did, whatever else has become of it.
+    fn reaching(&self, name: &str) -> Option<Arc<Opened>> {
+        let all = self.open.load();
+        let found = all
+            .iter()
+            .find(|(key, _)| place_less(key) == place_less(name));
+        found.map(|(_, open)| open.clone())
+    }
+
     /// A source, wherever it reaches now.
     fn named(&self, org: &OrgId, name: &str) -> Option<Arc<Opened>> {
         let all = self.open.load();
@@ -220,6 +231,12 @@ impl Registry {
         });
         named.map(|(_, open)| open.clone())
     }
+}
+
+/// The name of a source without what else its place says than where it is.
+fn place_less(name: &str) -> (&str, &str) {
+    let (source, place) = name.rsplit_once('@').unwrap_or((name, ""));
+    (source, reach_of(place))
 }
 
 /// Calls to registered sources, and to everything else.

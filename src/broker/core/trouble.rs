@@ -48,6 +48,11 @@ pub enum Trouble {
         /// The caller's roles.
         roles: Roles,
     },
+    /// A change that watches a tool less.
+    #[error(
+        "an operator's word is needed {0}: a key with the role operator or admin, too, may save it"
+    )]
+    WordNeeded(&'static str),
     /// Access rules do not let the caller use the tool.
     #[error("{text}{}", .rule.as_ref().map(|rule| format!(" (`{rule}`)")).unwrap_or_default(), text = .why.text())]
     AccessDenied {
@@ -289,7 +294,7 @@ impl Trouble {
             Trouble::ToolUnusable(_) => "tool_unusable",
             Trouble::UpstreamUnavailable(_) => "upstream_unavailable",
             Trouble::Unauthenticated => "unauthenticated",
-            Trouble::Forbidden { .. } => "forbidden",
+            Trouble::Forbidden { .. } | Trouble::WordNeeded(_) => "forbidden",
             Trouble::AccessDenied { .. } => "access_denied",
             Trouble::SelfApproval => "self_approval",
             Trouble::PersonNeeded => "person_needed",
@@ -341,6 +346,7 @@ impl Trouble {
             Trouble::Provider(no) => no.status(),
             Trouble::Unauthenticated => 401,
             Trouble::Forbidden { .. }
+            | Trouble::WordNeeded(_)
             | Trouble::AccessDenied { .. }
             | Trouble::SelfApproval
             | Trouble::PersonNeeded
@@ -418,6 +424,7 @@ impl Trouble {
             | Trouble::OutputInvalid(..)
             | Trouble::Unauthenticated
             | Trouble::Forbidden { .. }
+            | Trouble::WordNeeded(_)
             | Trouble::AccessDenied { .. }
             | Trouble::NotFound(_)
             | Trouble::PriceUnknown(_)

@@ -223,6 +223,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::ToolUnusable(_)
         | Trouble::UpstreamUnavailable(_)
         | Trouble::Forbidden { .. }
+        | Trouble::WordNeeded(_)
         | Trouble::AccessDenied { .. }
         | Trouble::SelfApproval
         | Trouble::PersonNeeded

@@ -48,8 +48,11 @@ impl Tools {
         let stored: Option<Kept<Registered>> =
             self.kept(&who.org, name.unwrap_or_default()).await?;
         let def = match stored {
-            Some(_) => self.checked(&who.org, document, beside).await?,
-            None => self.may_be_made(&who.org, document, beside).await?,
+            Some(stored) => {
+                let before = Some(&stored.value.0);
+                self.checked(who, before, document, beside).await?
+            }
+            None => self.may_be_made(who, document, beside).await?,
         };
         beside.tools.insert(def.name.clone());
         Ok(def.document())

@@ -123,10 +123,7 @@ impl Tools {
             let name = text("/name");
             let checked = match taken.contains(&name) {
                 true => Err(Trouble::NameTaken("tool", name.clone())),
-                false => {
-                    self.may_be_made(&who.org, &document, &Beside::default())
-                        .await
-                }
+                false => self.may_be_made(who, &document, &Beside::default()).await,
             };
             match checked {
                 Ok(def) => tools.push((name, Registered(def.document()))),

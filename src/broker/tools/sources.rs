@@ -249,6 +249,7 @@ impl Tools {
                     version: kept.version,
                     source,
                     secrets,
+                    set: kept.value.set.clone(),
                 }),
                 (Err(_), _) | (_, Err(_)) => {
                     tracing::error!(source = %key.id, "it cannot be unsealed with the master keys that this process has");

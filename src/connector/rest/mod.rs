@@ -385,6 +385,11 @@ impl Picked {
 
 /// What goes with a proposal has no place in a tool that has none.
 fn reads_only(exec: &RestExec) -> Result<(), Invalid> {
+    if exec.method != Method::Get {
+        let method = exec.method.as_str();
+        let detail = format!("a {method} may change something, so its tool is of high risk");
+        return Err(Invalid::tool("/risk", detail));
+    }
     let detail = "belongs to tools of high risk";
     let given = [
         ("/exec/preview", exec.preview.is_some()),

@@ -101,6 +101,10 @@ fn a_tool_is_understood_or_the_place_of_a_mistake_is_named() {
     ] {
         assert!(Rest::of(&exec(changes.clone()), &schema(), Risk::Low).is_err(), "{changes}");
     }
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        let read = Rest::of(&exec(json!({"method": method})), &schema(), Risk::Low);
+        assert_eq!(read.unwrap_err().pointer, "/risk", "{method}");
+    }
 }
 
 #[test]

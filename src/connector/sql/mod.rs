@@ -50,6 +50,7 @@ pub fn read(exec: &SqlLow, schema: &Value, dialect: Dialect) -> Result<Read, Inv
 /// Makes the statement of a high-risk tool and its preview, or says what is wrong with them.
 pub fn write(exec: &SqlHigh, schema: &Value, dialect: Dialect) -> Result<Write, Invalid> {
     let at = "/exec/statement";
+    unmarked(&exec.statement, dialect, at)?;
     let (statement, writes) = compiled(&exec.statement, dialect, at, |parsed| {
         shape::write(parsed, dialect)
     })?;
@@ -67,9 +68,22 @@ pub fn write(exec: &SqlHigh, schema: &Value, dialect: Dialect) -> Result<Write, 
         statement,
         returns: writes.returns,
         preview,
-        expect_rows: (expect.min, expect.max.unwrap_or(u64::MAX)),
+        expect_rows: (expect.min, expect.max),
         marker: exec.marker,
     })
+}
+
+/// The rows that prove what was done are nobody's to change, to read beside, or to join.
+fn unmarked(text: &str, dialect: Dialect, at: &str) -> Result<(), Invalid> {
+    // What cannot be read is refused by whoever compiles it.
+    let tokens = lex::lex(text, dialect).unwrap_or_default();
+    match names::markers(&tokens, dialect) {
+        None => Ok(()),
+        Some(byte) => {
+            let detail = format!("`{}` is not a tool's to name", names::MARKERS);
+            Err(Invalid::tool(at, detail).at(Position::of(text, byte)))
+        }
+    }
 }
 
 fn previewed(
@@ -83,7 +97,7 @@ fn previewed(
     let (query, lock) = compiled(text, dialect, at, move |parsed| {
         let query = shape::read(parsed, dialect)?;
         Ok(match dialect {
-            Dialect::Postgres => locks::lock(query, &target),
+            Dialect::Postgres => locks::lock(query, &target, dialect),
             // One writer at a time: there is nothing to lock.
             Dialect::Sqlite => Lock::Nothing,
         })

@@ -100,17 +100,30 @@ pub fn check(tokens: &[Placed], dialect: Dialect) -> Result<(), (usize, String)>
     Ok(())
 }
 
+/// The byte where the markers are named first.
+pub fn markers(tokens: &[Placed], dialect: Dialect) -> Option<usize> {
+    let mut all = tokens.iter();
+    let found = all.find(|placed| named(&placed.token, dialect).as_deref() == Some(MARKERS));
+    found.map(|placed| placed.at)
+}
+
 /// The name that a token is, as the database compares it.
 fn named(token: &Token, dialect: Dialect) -> Option<String> {
     match (token, dialect) {
-        (Token::Word(name), _) | (Token::Quoted(name), Dialect::Sqlite) => {
-            Some(name.to_ascii_lowercase())
-        }
-        (Token::Quoted(name), Dialect::Postgres) => Some(name.clone()),
+        (Token::Word(name), _) => Some(compared(name, false, dialect)),
+        (Token::Quoted(name), _) => Some(compared(name, true, dialect)),
         (
             Token::Text(_) | Token::Bits(_) | Token::Number(_) | Token::Param(_) | Token::Sign(_),
             _,
         ) => None,
+    }
+}
+
+/// A name as the database compares it: SQLite without case, whatever the quotes.
+pub fn compared(name: &str, quoted: bool, dialect: Dialect) -> String {
+    match (quoted, dialect) {
+        (true, Dialect::Postgres) => name.to_owned(),
+        (false, Dialect::Postgres) | (_, Dialect::Sqlite) => name.to_ascii_lowercase(),
     }
 }
 

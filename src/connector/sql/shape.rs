@@ -64,9 +64,9 @@ pub fn write(statement: &Statement, dialect: Dialect) -> Result<Writes, Refused>
         other => other,
     };
     let writes = match written {
-        Statement::Insert(insert) => inserts(insert),
-        Statement::Update(update) => updates(update),
-        Statement::Delete(delete) => deletes(delete),
+        Statement::Insert(insert) => inserts(insert, dialect),
+        Statement::Update(update) => updates(update, dialect),
+        Statement::Delete(delete) => deletes(delete, dialect),
         _ => Err("a SQL tool of high risk is exactly one INSERT, UPDATE or DELETE".to_owned()),
     };
     let writes = writes.map_err(|why| (written.span().start, why))?;
@@ -76,7 +76,7 @@ pub fn write(statement: &Statement, dialect: Dialect) -> Result<Writes, Refused>
     }
 }
 
-fn inserts(insert: &Insert) -> Result<Writes, String> {
+fn inserts(insert: &Insert, dialect: Dialect) -> Result<Writes, String> {
     let odd = !insert.optimizer_hints.is_empty()
         || insert.or.is_some()
         || insert.ignore
@@ -102,14 +102,14 @@ fn inserts(insert: &Insert) -> Result<Writes, String> {
         );
     }
     match &insert.table {
-        TableObject::TableName(name) => writes(name, insert.returning.is_some()),
+        TableObject::TableName(name) => writes(name, insert.returning.is_some(), dialect),
         TableObject::TableFunction(_) | TableObject::TableQuery(_) => {
             Err("it must insert into a table".to_owned())
         }
     }
 }
 
-fn updates(update: &Update) -> Result<Writes, String> {
+fn updates(update: &Update, dialect: Dialect) -> Result<Writes, String> {
     let odd = !update.optimizer_hints.is_empty()
         || update.on_cluster.is_some()
         || update.output.is_some()
@@ -121,7 +121,7 @@ fn updates(update: &Update) -> Result<Writes, String> {
     match &update.table.relation {
         TableFactor::Table {
             name, args: None, ..
-        } if !odd => writes(name, update.returning.is_some()),
+        } if !odd => writes(name, update.returning.is_some(), dialect),
         _ => Err(
             "write it as UPDATE table SET ... WHERE, with FROM and RETURNING where needed"
                 .to_owned(),
@@ -129,7 +129,7 @@ fn updates(update: &Update) -> Result<Writes, String> {
     }
 }
 
-fn deletes(delete: &Delete) -> Result<Writes, String> {
+fn deletes(delete: &Delete, dialect: Dialect) -> Result<Writes, String> {
     let odd = !delete.optimizer_hints.is_empty()
         || !delete.tables.is_empty()
         || delete.on_cluster.is_some()
@@ -150,15 +150,15 @@ fn deletes(delete: &Delete) -> Result<Writes, String> {
                     },
                 joins,
             },
-        ] if !odd && joins.is_empty() => writes(name, delete.returning.is_some()),
+        ] if !odd && joins.is_empty() => writes(name, delete.returning.is_some(), dialect),
         _ => Err(
             "write it as DELETE FROM table WHERE, with USING and RETURNING where needed".to_owned(),
         ),
     }
 }
 
-fn writes(table: &ObjectName, returns: bool) -> Result<Writes, String> {
-    let target: Vec<String> = table.0.iter().filter_map(folded).collect();
+fn writes(table: &ObjectName, returns: bool, dialect: Dialect) -> Result<Writes, String> {
+    let target = folded(table, dialect);
     let last = target.last().map(String::as_str).unwrap_or_default();
     match last == names::MARKERS || last.starts_with("sqlite_") || last.starts_with("pg_") {
         true => Err(format!("`{last}` is not a tool's to change")),
@@ -166,16 +166,14 @@ fn writes(table: &ObjectName, returns: bool) -> Result<Writes, String> {
     }
 }
 
-/// A part of a name as the database compares it.
-pub(super) fn folded(part: &ObjectNamePart) -> Option<String> {
-    part.as_ident().map(folded_ident)
+/// The parts of a name as the database compares them.
+pub(super) fn folded(name: &ObjectName, dialect: Dialect) -> Vec<String> {
+    let parts = name.0.iter().filter_map(ObjectNamePart::as_ident);
+    parts.map(|ident| folded_ident(ident, dialect)).collect()
 }
 
-pub(super) fn folded_ident(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_ascii_lowercase(),
-    }
+pub(super) fn folded_ident(ident: &Ident, dialect: Dialect) -> String {
+    names::compared(&ident.value, ident.quote_style.is_some(), dialect)
 }
 
 struct Walls {
@@ -387,7 +385,7 @@ impl Visitor for Walls {
 
 impl Walls {
     fn may_call(&self, name: &ObjectName) -> bool {
-        let parts: Vec<String> = name.0.iter().filter_map(folded).collect();
+        let parts = folded(name, self.dialect);
         match parts.as_slice() {
             [only] => names::may_call(only, self.dialect),
             [schema, function] => schema == "pg_catalog" && names::may_call(function, self.dialect),
@@ -403,7 +401,7 @@ impl Walls {
         if function.uses_odbc_syntax {
             return refuse(function.name.span(), "call a function by its name alone");
         }
-        match unbounded(function) {
+        match unbounded(function, self.dialect) {
             true => {
                 let why = format!("its length must be a number of at most {MAX_PADDING}");
                 refuse(function.name.span(), why)
@@ -414,8 +412,8 @@ impl Walls {
 }
 
 /// Whether a call makes a text of any length out of nothing.
-fn unbounded(function: &Function) -> bool {
-    let name = function.name.0.last().and_then(folded).unwrap_or_default();
+fn unbounded(function: &Function, dialect: Dialect) -> bool {
+    let name = folded(&function.name, dialect).pop().unwrap_or_default();
     if !["repeat", "lpad", "rpad"].contains(&name.as_str()) {
         return false;
     }

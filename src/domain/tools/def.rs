@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::exec::{Exec, ToolKind};
 use super::invalid::{Invalid, read};
+use super::money::{self, Money};
+use super::payee::{self, PaysTo};
 use super::pointer;
 use crate::domain::access::Mask;
-use crate::domain::money::Currency;
-use crate::domain::rules::looks_like_money;
 use crate::domain::schema;
-use crate::domain::tool::{MoneyRule, Risk};
+use crate::domain::tool::{MoneyRule, PayeeRule, Risk};
 
 /// Longest name of a tool or a source.
 const MAX_NAME: usize = 56;
@@ -47,6 +47,8 @@ pub struct ToolDef {
     pub exec: Exec,
     /// What it moves; `None` where nobody said and no argument looks like money.
     pub money: Option<Money>,
+    /// Whom it pays; `None` where nobody said and no argument looks like a payee.
+    pub payee: Option<PaysTo>,
     /// How often it may be called.
     pub rate_limit: Option<RateLimit>,
     /// What is hidden of its results.
@@ -57,26 +59,6 @@ pub struct ToolDef {
     pub timeout_ms: Option<u64>,
     /// Whether it may be called.
     pub enabled: bool,
-}
-
-/// What a tool moves.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Value", into = "Value")]
-pub enum Money {
-    /// `"none"`: nothing, whatever its arguments look like.
-    Nothing,
-    /// An amount of minor units that stands in the arguments.
-    Amount(MoneyAmount),
-}
-
-/// Where the arguments say how much.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MoneyAmount {
-    /// JSON Pointer to the amount, a whole number of minor units.
-    pub amount: String,
-    /// JSON Pointer to the currency, or the currency itself.
-    pub currency: String,
 }
 
 /// How often a tool may be called.
@@ -137,6 +119,8 @@ struct Document {
     #[serde(default)]
     money: Option<Money>,
     #[serde(default)]
+    payee: Option<PaysTo>,
+    #[serde(default)]
     rate_limit: Option<RateLimit>,
     #[serde(default)]
     masks: Vec<Mask>,
@@ -164,6 +148,7 @@ impl ToolDef {
             output_schema: parts.output_schema,
             exec,
             money: parts.money,
+            payee: parts.payee,
             rate_limit: parts.rate_limit,
             masks: parts.masks,
             annotations: parts.annotations,
@@ -185,6 +170,7 @@ impl ToolDef {
             ("title", json!(self.title)),
             ("output_schema", json!(self.output_schema)),
             ("money", json!(self.money)),
+            ("payee", json!(self.payee)),
             ("rate_limit", json!(self.rate_limit)),
             (
                 "masks",
@@ -202,10 +188,14 @@ impl ToolDef {
 
     /// How to read the effective amount out of arguments.
     pub fn money_rule(&self) -> MoneyRule {
-        match &self.money {
-            None | Some(Money::Nothing) => MoneyRule::default(),
-            Some(Money::Amount(money)) => money.rule(),
-        }
+        let rule = self.money.as_ref().map(Money::rule);
+        rule.unwrap_or_default()
+    }
+
+    /// How to read who is paid out of arguments.
+    pub fn payee_rule(&self) -> PayeeRule {
+        let rule = self.payee.as_ref().map(PaysTo::rule);
+        rule.unwrap_or_default()
     }
 
     fn check(&self) -> Result<(), Invalid> {
@@ -236,7 +226,10 @@ impl ToolDef {
             );
         }
         self.check_schemas()?;
-        self.check_money()?;
+        let (risk, schema) = (self.risk, &self.input_schema);
+        let (money, payee) = (self.money.as_ref(), self.payee.as_ref());
+        money::check(money, risk, self.enabled, schema)?;
+        payee::check(payee, money, self.enabled, schema)?;
         self.check_masks()
     }
 
@@ -269,106 +262,11 @@ impl ToolDef {
         Ok(())
     }
 
-    fn check_money(&self) -> Result<(), Invalid> {
-        let wrong = |pointer: &str, detail: String| Err(Invalid::tool(pointer, detail));
-        let money = match &self.money {
-            Some(Money::Nothing) => return Ok(()),
-            Some(Money::Amount(money)) => money,
-            // A disabled tool moves nothing; it is asked when it is enabled.
-            None if self.risk == Risk::Low || !self.enabled => return Ok(()),
-            None => {
-                return match looks_like_money(&self.input_schema) {
-                    None => Ok(()),
-                    Some(argument) => wrong(
-                        "/money",
-                        format!(
-                            "the argument `{argument}` looks like money: say \
-                             {{\"amount\": \"/{argument}\", \"currency\": ...}} or \"none\""
-                        ),
-                    ),
-                };
-            }
-        };
-        if self.risk == Risk::Low {
-            return wrong(
-                "/money",
-                "a tool that moves money is of high risk".to_owned(),
-            );
-        }
-        let inside = |at: &str| match dotted(at) {
-            Some(_) => pointer::in_schema(&self.input_schema, at),
-            None => Err("must lead through plain names, not through lists".to_owned()),
-        };
-        inside(&money.amount).map_err(|why| Invalid::tool("/money/amount", why))?;
-        if money.currency.starts_with('/') {
-            inside(&money.currency).map_err(|why| Invalid::tool("/money/currency", why))?;
-        } else if Currency::parse(&money.currency).is_none() {
-            let detail = "a JSON Pointer, or three upper-case letters such as INR".to_owned();
-            return wrong("/money/currency", detail);
-        }
-        Ok(())
-    }
-
     fn check_masks(&self) -> Result<(), Invalid> {
         if self.masks.len() > MAX_MASKS {
             return Err(Invalid::tool("/masks", format!("at most {MAX_MASKS}")));
         }
         Ok(())
-    }
-}
-
-impl MoneyAmount {
-    fn rule(&self) -> MoneyRule {
-        let named = self.currency.starts_with('/');
-        MoneyRule {
-            amounts: dotted(&self.amount).into_iter().collect(),
-            currency: dotted(&self.currency).filter(|_| named),
-            default_currency: Currency::parse(&self.currency).filter(|_| !named),
-            ..MoneyRule::default()
-        }
-    }
-}
-
-/// `/a/b` as `a.b`, as rules about money are written; `None` where that would say another thing.
-fn dotted(pointer: &str) -> Option<String> {
-    let steps = pointer::steps(pointer)?;
-    let plain = |step: &String| {
-        let digits = step.bytes().all(|byte| byte.is_ascii_digit());
-        !digits && !step.contains(['.', '[', ']'])
-    };
-    match !steps.is_empty() && steps.iter().all(plain) {
-        true => Some(steps.join(".")),
-        false => None,
-    }
-}
-
-impl TryFrom<Value> for Money {
-    type Error = String;
-
-    fn try_from(value: Value) -> Result<Self, String> {
-        match value {
-            Value::String(word) if word == "none" => Ok(Money::Nothing),
-            Value::Object(_) => serde_json::from_value(value)
-                .map(Money::Amount)
-                .map_err(|error| error.to_string()),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_) => {
-                let known = "{\"amount\": \"/pointer\", \"currency\": \"INR\"} or \"none\"";
-                Err(format!("here belongs {known}"))
-            }
-        }
-    }
-}
-
-impl From<Money> for Value {
-    fn from(money: Money) -> Value {
-        match money {
-            Money::Nothing => json!("none"),
-            Money::Amount(amount) => json!(amount),
-        }
     }
 }
 

@@ -15,21 +15,28 @@ mod exec;
 mod headers;
 pub mod http;
 mod invalid;
+mod money;
 pub mod numbers;
+mod payee;
+mod place;
 pub mod pointer;
 pub mod reach;
 mod source;
 pub mod statement;
 mod template;
+pub mod word;
 pub mod work;
 
-pub use def::{Annotations, Money, MoneyAmount, RateBy, RateLimit, ToolDef, valid_name};
+pub use def::{Annotations, RateBy, RateLimit, ToolDef, valid_name};
 pub use exec::{
     ContentType, Exec, ExpectRows, Idempotency, Lookup, McpExec, Method, ProgramExec, RestExec,
     RestPreview, SqlHigh, SqlLow, ToolKind,
 };
 pub use headers::{header_name, header_value};
 pub use invalid::{Invalid, Position};
+pub use money::{Money, MoneyAmounts};
+pub use payee::{PayeePlaces, PaysTo};
+pub use place::reach_of;
 pub use source::{
     Auth, Limits, McpSource, PostgresSource, ProgramSource, RestSource, Source, SourceConfig,
     SourceKind, SqliteSource, Tls,

@@ -13,7 +13,6 @@ use url::Url;
 use super::def::valid_name;
 use super::headers::{header_name, header_value};
 use super::invalid::{Invalid, read};
-use crate::domain::canonical::Canonical;
 use crate::domain::secret::Secret;
 
 /// Most connections of a source.
@@ -283,40 +282,6 @@ impl Source {
                 Err(Invalid::source(format!("/secrets/{name}"), detail))
             }
             None => Ok(()),
-        }
-    }
-
-    /// Whether what opens `other` may be shown to this one: it is the same place, spoken to in the
-    /// same way.
-    pub fn reaches_as(&self, other: &Source) -> bool {
-        self.kind() == other.kind() && self.spoken_to() == other.spoken_to()
-    }
-
-    /// Names where this source reaches, and nothing of what opens it: 16 hex digits. A source of the
-    /// same name that reaches elsewhere has another, so what was begun at the one is neither done
-    /// nor asked about at the other.
-    pub fn place(&self, secrets: &BTreeMap<String, Secret>) -> String {
-        let url = secrets
-            .get("url")
-            .and_then(|url| Url::parse(url.expose()).ok());
-        let of_url = url.map(|url| {
-            let host = url.host_str().map(str::to_owned);
-            json!([host, url.port(), url.path(), url.username()])
-        });
-        let all = json!([self.kind().code(), self.spoken_to(), of_url]);
-        let hash = Canonical::of(&all).hash().to_string();
-        hash.chars().take(16).collect()
-    }
-
-    fn spoken_to(&self) -> Value {
-        match &self.config {
-            SourceConfig::Postgres(db) => json!([db.host, db.port, db.database, db.user]),
-            SourceConfig::Sqlite(db) => json!([db.path]),
-            SourceConfig::Rest(api) => {
-                json!([api.base_url, api.auth, api.header, api.query, api.token_url])
-            }
-            SourceConfig::Mcp(server) => json!([server.url]),
-            SourceConfig::Program(program) => json!([program.program]),
         }
     }
 

@@ -38,6 +38,14 @@ pub enum Part {
     Param(usize),
 }
 
+impl Write {
+    /// Whether so many rows are as many as it may touch.
+    pub fn expects(&self, rows: u64) -> bool {
+        let (least, most) = self.expect_rows;
+        rows >= least && most.is_none_or(|most| rows <= most)
+    }
+}
+
 impl Statement {
     /// The text, with the dialect's own marks for parameters.
     pub fn text(&self) -> String {
@@ -78,8 +86,9 @@ pub struct Write {
     pub returns: bool,
     /// Shown before, and compared at commit.
     pub preview: Option<Preview>,
-    /// Fewest and most rows that it may touch.
-    pub expect_rows: (u64, u64),
+    /// Fewest and most rows that it may touch. No number stands for "as many as there are": beyond
+    /// 2^53 none reads back from where the task is kept.
+    pub expect_rows: (u64, Option<u64>),
     /// Whether a row of `hundi_effects` proves that it was carried out.
     pub marker: bool,
 }

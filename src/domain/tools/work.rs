@@ -102,7 +102,7 @@ pub enum Task {
         /// Whose effect it is.
         proposal: ProposalId,
     },
-    /// Asks an API something; nothing is changed, whatever the method.
+    /// Asks an API something; nothing is changed.
     Ask {
         /// What is asked.
         request: Request,
@@ -150,6 +150,20 @@ pub enum Task {
 }
 
 impl Task {
+    /// Whether it only asks what became of something, so that nothing is done by it.
+    pub fn asks(&self) -> bool {
+        match self {
+            Task::Look { .. } | Task::Ask { .. } => true,
+            Task::Tell { enquiry, .. } => *enquiry,
+            Task::Read { .. }
+            | Task::Preview { .. }
+            | Task::Write { .. }
+            | Task::Act { .. }
+            | Task::Run { .. }
+            | Task::Call { .. } => false,
+        }
+    }
+
     /// What the tool did when it began this; `None` for what only reads or asks.
     pub fn work(self) -> Option<Work> {
         match self {

@@ -223,7 +223,7 @@ struct Edit {
 
 /// The form for one that is there: each part of its document under its REST name.
 pub(super) async fn edit(ask: Arc<Ask>) -> Result<Shown, Trouble> {
-    const PARTS: [(&str, &str); 12] = [
+    const PARTS: [(&str, &str); 13] = [
         ("title", "Its name for people"),
         (
             "description",
@@ -236,6 +236,7 @@ pub(super) async fn edit(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         ("output_schema", "What it answers: a JSON Schema"),
         ("exec", "How it is carried out: JSON"),
         ("money", "What it moves: JSON, where an argument is money"),
+        ("payee", "Whom it pays: JSON, where an argument is a payee"),
         ("masks", "What is hidden of its results: JSON"),
         ("rate_limit", "How often: JSON"),
         ("timeout_ms", "Longest that one call may take, in ms"),

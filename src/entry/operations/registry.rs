@@ -52,9 +52,10 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new("change_tool", change)
             .says(
                 "Change a registered tool",
-                "Change the fields that are named; null takes one away.",
+                "Change the fields that are named; null takes one away. Lowering a risk, and saying \
+                 that what looks like money is none, takes an operator.",
             )
-            .needs(&[Right::Develop])
+            .needs(&[Right::Develop, Right::Operate])
             .does(Effect::Sets)
             .rest(
                 named(Rest::patch("/v1/tools/{name}"))
@@ -77,7 +78,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .rest(named(Rest::get("/v1/tools/{name}/versions")).answers(200, "the versions")),
         Operation::new("enable_tool", |call, tool| switch(call, tool, true))
             .says("Enable a registered tool", "Let a registered tool be called.")
-            .needs(&[Right::Develop])
+            .needs(&[Right::Develop, Right::Operate])
             .does(Effect::Sets)
             .rest(
                 named(Rest::post("/v1/tools/{name}/enable"))
@@ -86,7 +87,7 @@ pub(super) fn operations() -> Vec<Operation> {
             ),
         Operation::new("disable_tool", |call, tool| switch(call, tool, false))
             .says("Disable a registered tool", "Let nobody call a registered tool.")
-            .needs(&[Right::Develop])
+            .needs(&[Right::Develop, Right::Operate])
             .does(Effect::Sets)
             .rest(
                 named(Rest::post("/v1/tools/{name}/disable"))
@@ -198,9 +199,14 @@ struct Document {
     /// How it is carried out.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     exec: Option<Value>,
-    /// What it moves: `{amount, currency}`, needed where an argument looks like money.
+    /// What it moves: `{amount|amounts, currency, none?}` or `"none"`, needed where an argument
+    /// looks like money.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     money: Option<Value>,
+    /// Whom it pays: `{account?, name?, url?, none?}` or `"none"`, needed where it moves money and
+    /// an argument looks like a payee.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    payee: Option<Value>,
     /// `{per_min, burst?, by: tool|caller}`.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     rate_limit: Option<Value>,

@@ -236,8 +236,7 @@ impl Postgres {
                 .await?;
         }
         let (count, data) = self.execute(&mut transaction, order).await?;
-        let (least, most) = write.expect_rows;
-        if !(least..=most).contains(&count) {
+        if !write.expects(count) {
             return Err(Ended::With(Written::UnexpectedRows(count)));
         }
         committing.store(true, Ordering::Relaxed);

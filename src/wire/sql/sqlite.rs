@@ -278,8 +278,7 @@ async fn transaction(
         Ok(executed) => executed,
         Err(trouble) => return Ok(Written::Refused(trouble.to_string())),
     };
-    let (least, most) = write.expect_rows;
-    if !(least..=most).contains(&count) {
+    if !write.expects(count) {
         return Ok(Written::UnexpectedRows(count));
     }
     *committing = true;

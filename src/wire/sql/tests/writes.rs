@@ -66,7 +66,7 @@ async fn what_was_settled_as_not_done_is_never_done() {
 async fn outside_the_expected_rows_and_on_errors_nothing_is_done() {
     for bench in Bench::all().await {
         let mut write = bench.write("update invoices set cents = 0 where id >= @id");
-        write.expect_rows = (1, 1);
+        write.expect_rows = (1, Some(1));
         let told = bench.done(&write, &json!({"id": 1}), 1, None).await;
         assert_eq!(told, Written::UnexpectedRows(2));
         let told = bench.done(&write, &json!({"id": 99}), 1, None).await;

@@ -1,0 +1,224 @@
+//! Whom a registered tool pays, as its document says.
+//!
+//! Freezes, blocks, registered payees, duplicates and history go by it, so a tool that moves money
+//! names every argument that looks like a payee, or an operator says that it is none.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::invalid::Invalid;
+use super::money::{Money, in_every_call, path};
+use crate::domain::rules;
+use crate::domain::tool::PayeeRule;
+
+/// Words in the name of an argument that speak of somebody who is paid.
+const WORDS: &[&str] = &[
+    "account",
+    "accounts",
+    "acct",
+    "beneficiary",
+    "creditor",
+    "destination",
+    "iban",
+    "merchant",
+    "payee",
+    "payees",
+    "receiver",
+    "recipient",
+    "supplier",
+    "upi",
+    "vendor",
+    "vpa",
+    "wallet",
+];
+/// Last words of names that only speak about it: `account_type`.
+const ABOUT: &[&str] = &[
+    "type", "kind", "count", "mode", "status", "currency", "country",
+];
+/// First words of `to` that pay: `pay_to`, and not `valid_to`.
+const PAYING: &[&str] = &["pay", "paid", "send", "sent", "transfer", "credit"];
+
+/// Whom a tool pays.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub enum PaysTo {
+    /// `"none"`: nobody, whatever its arguments look like.
+    Nobody,
+    /// Somebody whom the arguments name.
+    Named(PayeePlaces),
+}
+
+/// Where the arguments say who is paid. A place is a JSON Pointer (`/to/iban`) or a path (`to.iban`).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PayeePlaces {
+    /// The account or id that is paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The payee's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The payee's URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Arguments that look like a payee and are none, with all that is inside of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub none: Vec<String>,
+}
+
+impl PaysTo {
+    /// How to read who is paid out of arguments.
+    pub fn rule(&self) -> PayeeRule {
+        let PaysTo::Named(places) = self else {
+            return PayeeRule::default();
+        };
+        let read = |at: &Option<String>| at.as_deref().and_then(path);
+        PayeeRule {
+            account: read(&places.account),
+            name: read(&places.name),
+            url: read(&places.url),
+        }
+    }
+
+    /// Whether it says of something that looks like a payee that it is none.
+    pub(super) fn denies(&self) -> bool {
+        match self {
+            PaysTo::Nobody => true,
+            PaysTo::Named(places) => !places.none.is_empty(),
+        }
+    }
+}
+
+impl PayeePlaces {
+    fn places(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("/payee/account", &self.account),
+            ("/payee/name", &self.name),
+            ("/payee/url", &self.url),
+        ];
+        let all = all.into_iter();
+        all.filter_map(|(pointer, at)| Some((pointer, at.as_deref()?)))
+    }
+
+    fn check(&self, schema: &Value) -> Result<(), Invalid> {
+        if self.places().next().is_none() {
+            let detail = "name `account`, `name` or `url`";
+            return Err(Invalid::tool("/payee", detail));
+        }
+        for (pointer, at) in self.places() {
+            let single = match at.contains("[]") {
+                true => Err("must not lead through a list: a call pays one payee".to_owned()),
+                false => in_every_call(schema, at),
+            };
+            single.map_err(|why| Invalid::tool(pointer, why))?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks what a tool that moves this says of whom it pays. One that is switched off pays nobody: it
+/// is asked when it is enabled.
+pub(super) fn check(
+    payee: Option<&PaysTo>,
+    money: Option<&Money>,
+    enabled: bool,
+    schema: &Value,
+) -> Result<(), Invalid> {
+    let (named, besides) = match payee {
+        Some(PaysTo::Nobody) => return Ok(()),
+        Some(PaysTo::Named(places)) => {
+            places.check(schema)?;
+            let named = places.places().filter_map(|(_, at)| path(at));
+            let besides = places.none.iter();
+            let besides = besides.map(|at| path(at).unwrap_or_else(|| at.clone()));
+            (named.collect(), besides.collect())
+        }
+        None => (Vec::new(), Vec::new()),
+    };
+    let moves = matches!(money, Some(Money::Amounts(_)));
+    if !moves || !enabled {
+        return Ok(());
+    }
+    match rules::unspoken(schema, &named, &besides, looks_like_payee) {
+        None => Ok(()),
+        Some(argument) => {
+            let detail = format!(
+                "the argument `{argument}` looks like somebody who is paid: say \
+                 {{\"account\": \"{argument}\"}}, or let an operator name it in `none`"
+            );
+            Err(Invalid::tool("/payee", detail))
+        }
+    }
+}
+
+fn looks_like_payee(name: &str, what: &Value) -> bool {
+    let kind = what.get("type").and_then(Value::as_str);
+    let words = rules::words(name);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let last = words.last().copied().unwrap_or_default();
+    // What holds others is asked of what it holds.
+    if matches!(kind, Some("boolean" | "object" | "array")) || ABOUT.contains(&last) {
+        return false;
+    }
+    let to = match words.as_slice() {
+        ["to"] => true,
+        [first, .., "to"] => PAYING.contains(first),
+        _ => false,
+    };
+    to || words.iter().any(|word| WORDS.contains(word))
+}
+
+impl TryFrom<Value> for PaysTo {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value {
+            Value::String(word) if word == "none" => Ok(PaysTo::Nobody),
+            Value::Object(_) => serde_json::from_value(value)
+                .map(PaysTo::Named)
+                .map_err(|error| error.to_string()),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => {
+                let known = "{\"account\": \"/pointer\"} or \"none\"";
+                Err(format!("here belongs {known}"))
+            }
+        }
+    }
+}
+
+impl From<PaysTo> for Value {
+    fn from(payee: PaysTo) -> Value {
+        match payee {
+            PaysTo::Nobody => json!("none"),
+            PaysTo::Named(places) => json!(places),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_looks_like_a_payee() {
+        let text = json!({"type": "string"});
+        for (name, what, looks) in [
+            ("to",                &text,                      true),
+            ("pay_to",            &text,                      true),
+            ("valid_to",          &text,                      false),
+            ("beneficiaryVpa",    &text,                      true),
+            ("fund_account_id",   &json!({"type": "integer"}), true),
+            ("IBAN",              &text,                      true),
+            ("account_type",      &text,                      false),
+            ("account",           &json!({"type": "object"}), false),
+            ("note",              &text,                      false),
+            ("total",             &text,                      false),
+        ] {
+            assert_eq!(looks_like_payee(name, what), looks, "{name} {what}");
+        }
+    }
+}
