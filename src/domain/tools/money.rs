@@ -1,8 +1,8 @@
 //! What a registered tool moves, as its document says, and whether that can be believed.
 //!
-//! Every argument that looks like money is either an amount that limits count, or somebody said that
-//! it is none (an operator: see [`word`](super::word)). An amount has to be there in every call,
-//! because of one that is left out nobody but the other side knows what it is.
+//! Every argument that looks like money is either an amount that limits count, or somebody said
+//! that it is none (an operator: see [`word`](super::word)). An amount has to be there in every
+//! call, because of one that is left out nobody but the other side knows what it is.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -105,8 +105,8 @@ impl MoneyAmounts {
     }
 }
 
-/// Checks what a tool of this risk and schema says of money. One that is switched off moves nothing:
-/// it is asked when it is enabled.
+/// Checks what a tool of this risk and schema says of money. One that is switched off moves
+/// nothing: it is asked when it is enabled.
 pub(super) fn check(
     money: Option<&Money>,
     risk: Risk,
@@ -167,8 +167,8 @@ pub(super) fn in_every_call(schema: &Value, at: &str) -> Result<(), String> {
     }
 }
 
-/// A place as rules about money are written: `/a/b` is `a.b`, and a path is itself; `None` where that
-/// would say another thing.
+/// A place as rules about money are written: `/a/b` is `a.b`, and a path is itself; `None` where
+/// that would say another thing.
 pub(super) fn path(at: &str) -> Option<String> {
     if at.starts_with('/') {
         return dotted(at);

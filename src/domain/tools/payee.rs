@@ -48,7 +48,8 @@ pub enum PaysTo {
     Named(PayeePlaces),
 }
 
-/// Where the arguments say who is paid. A place is a JSON Pointer (`/to/iban`) or a path (`to.iban`).
+/// Where the arguments say who is paid. A place is a JSON Pointer (`/to/iban`) or a path
+/// (`to.iban`).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PayeePlaces {
@@ -116,8 +117,8 @@ impl PayeePlaces {
     }
 }
 
-/// Checks what a tool that moves this says of whom it pays. One that is switched off pays nobody: it
-/// is asked when it is enabled.
+/// Checks what a tool that moves this says of whom it pays. One that is switched off pays nobody:
+/// it is asked when it is enabled.
 pub(super) fn check(
     payee: Option<&PaysTo>,
     money: Option<&Money>,
@@ -157,7 +158,9 @@ fn looks_like_payee(name: &str, what: &Value) -> bool {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let last = words.last().copied().unwrap_or_default();
     // What holds others is asked of what it holds.
-    if matches!(kind, Some("boolean" | "object" | "array")) || ABOUT.contains(&last) {
+    let holds = what.get("properties").is_some() || what.get("items").is_some();
+    let is_one = !holds && !matches!(kind, Some("boolean" | "object" | "array"));
+    if !is_one || ABOUT.contains(&last) {
         return false;
     }
     let to = match words.as_slice() {
@@ -215,6 +218,7 @@ mod tests {
             ("IBAN",              &text,                      true),
             ("account_type",      &text,                      false),
             ("account",           &json!({"type": "object"}), false),
+            ("to",                &json!({"properties": {}}), false),
             ("note",              &text,                      false),
             ("total",             &text,                      false),
         ] {

@@ -27,9 +27,9 @@ impl Source {
     }
 
     /// Names where this source reaches and as whom, and nothing of what opens it: 16 hex digits for
-    /// where ([`reach_of`]), and 16 more for all of its configuration but its limits, and for when each
-    /// secret was `set`. What was proposed or begun at another place is not done here; what was
-    /// begun where this one reaches can be asked about, with whatever opens it now.
+    /// where ([`reach_of`]), and 16 more for all of its configuration but its limits, and for when
+    /// each secret was `set`. What was proposed or begun at another place is not done here; what
+    /// was begun where this one reaches can be asked about, with whatever opens it now.
     pub fn place(
         &self,
         secrets: &BTreeMap<String, Secret>,
