@@ -121,7 +121,7 @@ impl App {
         let (store, audience) = (opened.store, opened.instance);
         let models = ModelPorts {
             store: opened.requests,
-            wire: Arc::new(Providers::new().map_err(anyhow::Error::msg)?),
+            wire: Arc::new(Providers::new(&config.private_allowed).map_err(anyhow::Error::msg)?),
         };
         // Before anything is read of the store, let alone done with it.
         let keys = mark::settle(config, &ambient, &*store, adopt).await?;
@@ -157,6 +157,7 @@ impl App {
             private: config.private_allowed.clone(),
             programs: programs(config),
             watchdog: Some(Watchdog::new(program)),
+            orgs: config.source_orgs.clone(),
         }));
         let asking = config.integrity_model.as_ref().map(|model| {
             Arc::new(AskingModel {

@@ -63,6 +63,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Folders in which SQLite files of sources may lie.
     pub sqlite_dirs: Vec<PathBuf>,
+    /// Whose sources may reach what this configuration names: folders, networks, programs.
+    pub source_orgs: Vec<String>,
     /// The private networks that sources may reach.
     pub private_allowed: Vec<IpNet>,
     /// The programs that tools may run, by name.

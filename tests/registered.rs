@@ -416,6 +416,7 @@ async fn what_was_begun_at_one_database_is_not_settled_by_another() {
     stocked(&second).await;
     let sources = Registry::new(Allowed {
         sqlite_dirs: vec![folder.path().to_owned()],
+        orgs: vec!["default".to_owned()],
         ..Allowed::default()
     });
     let org = OrgId::default();

@@ -4,6 +4,7 @@
 mod budget;
 mod crash;
 mod doors;
+mod liars;
 mod providers;
 mod queue;
 mod secrets;

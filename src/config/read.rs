@@ -61,6 +61,7 @@ impl Reader<'_> {
                 .into_iter()
                 .map(PathBuf::from)
                 .collect(),
+            source_orgs: self.list("sources.orgs"),
             private_allowed: self.networks("sources.private_allowed"),
             programs: programs::programs(&layers.programs, environment, &mut self.problems),
             allowed_origins: self.list("allowed_origins"),
@@ -196,6 +197,7 @@ impl Reader<'_> {
         let number = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
         ModelSettings {
             providers: models::providers(&layers.providers, environment, &mut self.problems),
+            private_orgs: self.list("sources.orgs"),
             sandbox: None,
             routes: models::routes(&layers.routes, &mut self.problems),
             on_unknown_price: match self.text("prices.on_unknown").as_deref() {

@@ -12,6 +12,7 @@ pub mod call;
 pub mod canonical;
 pub mod change;
 pub mod document;
+pub mod echo;
 pub mod envelope;
 pub mod errands;
 pub mod facts;

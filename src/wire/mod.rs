@@ -107,8 +107,9 @@ pub trait Sources: Send + Sync {
         deadline: Duration,
     ) -> Result<String, FetchTrouble>;
 
-    /// What the configuration does not let a source reach, as far as its document tells.
-    fn refuses(&self, source: &Source) -> Option<Invalid>;
+    /// What the configuration does not let a source of this organisation reach, as far as its
+    /// document tells.
+    fn refuses(&self, org: &OrgId, source: &Source) -> Option<Invalid>;
 }
 
 /// A source with what opens it.

@@ -15,7 +15,8 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use url::Url;
 
 use super::reach::{self, Redirects};
-use crate::domain::requests::sending::{Sending, Unanswered};
+use crate::domain::echo::Echo;
+use crate::domain::requests::sending::{Private, Sending, Unanswered};
 use crate::domain::tools::reach::Reach;
 
 /// A body as it arrives; an error says in words why it ended early.
@@ -46,15 +47,17 @@ pub trait Models: Send + Sync {
     async fn send(&self, sending: &Sending, deadline: Duration) -> Result<Answering, Unanswered>;
 }
 
-/// The real ones: a client for the public internet, and one for providers that may be at home.
+/// The real ones: a client for the public internet, one for providers that may be in the networks that
+/// the configuration allows, and one for those that it names itself.
 pub struct Providers {
     public: (Reach, reqwest::Client),
-    private: (Reach, reqwest::Client),
+    allowed: (Reach, reqwest::Client),
+    any: (Reach, reqwest::Client),
 }
 
 impl Providers {
-    /// Both clients.
-    pub fn new() -> Result<Self, String> {
+    /// All of them, with the networks that are allowed.
+    pub fn new(allowed: &[IpNet]) -> Result<Self, String> {
         let anywhere = ["0.0.0.0/0", "::/0"];
         let networks = anywhere.iter().filter_map(|net| net.parse::<IpNet>().ok());
         let networks: Vec<IpNet> = networks.collect();
@@ -64,7 +67,8 @@ impl Providers {
         };
         Ok(Self {
             public: with(Reach::public())?,
-            private: with(Reach::with_private(&networks))?,
+            allowed: with(Reach::with_private(allowed))?,
+            any: with(Reach::with_private(&networks))?,
         })
     }
 }
@@ -72,9 +76,10 @@ impl Providers {
 #[async_trait]
 impl Models for Providers {
     async fn send(&self, sending: &Sending, deadline: Duration) -> Result<Answering, Unanswered> {
-        let (reach, client) = match sending.allow_private {
-            true => &self.private,
-            false => &self.public,
+        let (reach, client) = match sending.private {
+            Private::None => &self.public,
+            Private::Allowed => &self.allowed,
+            Private::Any => &self.any,
         };
         let url = Url::parse(&sending.url)
             .map_err(|_| Unanswered::Unreachable("its address is no URL".to_owned()))?;
@@ -102,17 +107,41 @@ impl Models for Providers {
             Ok(Err(error)) => return Err(Unanswered::Broken(words(error))),
             Ok(Ok(answer)) => answer,
         };
+        let echo = sending.key.as_ref();
+        let echo = echo.map_or_else(Echo::default, |(_, value)| Echo::of_header(value));
         let headers = answer.headers().iter();
         let headers = headers.filter_map(|(name, value)| {
-            let value = value.to_str().ok()?.to_owned();
+            let value = echo.hide(value.to_str().ok()?).into_owned();
             Some((name.as_str().to_owned(), value))
         });
         Ok(Answering {
             status: answer.status().as_u16(),
             headers: headers.collect(),
-            body: Box::pin(answer.bytes_stream().map(|chunk| chunk.map_err(words))),
+            body: without(echo, answer),
         })
     }
+}
+
+/// The body as it arrives, in which the provider does not repeat our key.
+fn without(echo: Echo, answer: reqwest::Response) -> Arriving {
+    let mut arriving = echo.arriving();
+    // One more turn than there are chunks, for what was held back.
+    let chunks = answer.bytes_stream().map(Some);
+    let chunks = chunks.chain(futures_util::stream::once(std::future::ready(None)));
+    let told = chunks.filter_map(move |chunk| {
+        let told = match chunk {
+            Some(Ok(chunk)) => Ok(arriving.push(&chunk)),
+            Some(Err(error)) => Err(words(error)),
+            None => Ok(arriving.end()),
+        };
+        let told = match told {
+            Ok(bytes) if bytes.is_empty() => None,
+            Ok(bytes) => Some(Ok(Bytes::from(bytes))),
+            Err(why) => Some(Err(why)),
+        };
+        std::future::ready(told)
+    });
+    Box::pin(told)
 }
 
 /// The error in words, without its URL, which may name what is nobody's business.

@@ -25,7 +25,9 @@ use super::{
     FetchTrouble, Heard, Late, Offered, OpenSource, SourceAnswer, Sources, UpstreamHealth, Wire,
 };
 use crate::domain::call::{Call, Reply};
+use crate::domain::echo::Echo;
 use crate::domain::ids::OrgId;
+use crate::domain::secret::Secret;
 use crate::domain::tools::reach::Reach;
 use crate::domain::tools::work::{Registered, Task, upstream};
 use crate::domain::tools::{Invalid, Source, reach_of};
@@ -50,6 +52,19 @@ pub struct Allowed {
     pub programs: BTreeMap<String, ProgramSpec>,
     /// Ends programs that outlive this process.
     pub watchdog: Option<Watchdog>,
+    /// Whose sources may reach all that. A file on this machine says nothing of organisations, so
+    /// those that are not named here may reach none of it.
+    pub orgs: Vec<String>,
+}
+
+impl Allowed {
+    /// What the sources of an organisation may reach.
+    fn of(&self, org: &OrgId) -> Self {
+        match self.orgs.iter().any(|named| named == org.as_str()) {
+            true => self.clone(),
+            false => Self::default(),
+        }
+    }
 }
 
 /// Every open source.
@@ -64,6 +79,7 @@ struct Opened {
     room: Semaphore,
     deadline: Option<Duration>,
     reach: Reach,
+    echo: Echo,
     health: Health,
     door: Result<Door, String>,
 }
@@ -80,7 +96,8 @@ impl Registry {
     fn opened(&self, source: &OpenSource) -> Opened {
         let limits = &source.source.limits;
         let room = limits.max_concurrent.unwrap_or(AT_ONCE);
-        let door = Door::open(&source.source, &source.secrets, &self.allowed);
+        let allowed = self.allowed.of(&source.org);
+        let door = Door::open(&source.source, &source.secrets, &allowed);
         let health = Health::new(source.org.clone(), source.source.name.clone());
         if let Err(why) = &door {
             health.is(Some(why.clone()));
@@ -90,7 +107,8 @@ impl Registry {
             version: source.version,
             room: Semaphore::new(usize::try_from(room).unwrap_or(usize::MAX)),
             deadline: limits.timeout_ms.map(Duration::from_millis),
-            reach: door::reach_of(&source.source, &self.allowed),
+            reach: door::reach_of(&source.source, &allowed),
+            echo: echo_of(&source.secrets),
             health,
             door,
         }
@@ -125,7 +143,8 @@ impl Registry {
             let why = "its source failed several times in a row and is left alone for a moment";
             return Reply::NotSent(why.to_owned());
         };
-        let reply = door.carry_out(&task, deadline).await;
+        let mut reply = door.carry_out(&task, deadline).await;
+        hide(&source.echo, &mut reply);
         source.health.heard(asking, &task, &reply);
         reply
     }
@@ -195,17 +214,18 @@ impl Sources for Registry {
         }
     }
 
-    fn refuses(&self, source: &Source) -> Option<Invalid> {
-        door::refuses(source, &self.allowed)
+    fn refuses(&self, org: &OrgId, source: &Source) -> Option<Invalid> {
+        door::refuses(source, &self.allowed.of(org))
     }
 }
 
 impl Opened {
     async fn ping(&self, deadline: Duration) -> SourceAnswer {
-        let answer = match &self.door {
+        let mut answer = match &self.door {
             Ok(door) => door.ping(deadline).await,
             Err(why) => SourceAnswer::not(why),
         };
+        answer.detail = self.echo.hide(&answer.detail).into_owned();
         let trouble = (!answer.ok).then(|| answer.detail.clone());
         self.health.is(trouble);
         answer
@@ -237,6 +257,26 @@ impl Registry {
 fn place_less(name: &str) -> (&str, &str) {
     let (source, place) = name.rsplit_once('@').unwrap_or((name, ""));
     (source, reach_of(place))
+}
+
+/// What a source must not repeat: its own secrets.
+fn echo_of(secrets: &BTreeMap<String, Secret>) -> Echo {
+    let echo = Echo::of(secrets.values());
+    match (secrets.get("username"), secrets.get("password")) {
+        (Some(username), Some(password)) => echo.and_basic(username, password),
+        _ => echo,
+    }
+}
+
+fn hide(echo: &Echo, reply: &mut Reply) {
+    match reply {
+        Reply::Result { content, .. } => echo.hide_in(content),
+        Reply::RpcError { message: words, .. }
+        | Reply::TurnedAway { words, .. }
+        | Reply::NotSent(words)
+        | Reply::Lost(words) => *words = echo.hide(words).into_owned(),
+        Reply::TooLarge { .. } => {}
+    }
 }
 
 /// Calls to registered sources, and to everything else.

@@ -10,6 +10,8 @@ use crate::support::server::BankProcess;
 
 /// A key that must be told nowhere.
 const KEY: &str = "sk-canary-0123456789abcdef";
+/// They are registered, and on this machine.
+const PRIVATE: (&str, &str) = ("HUNDI_SOURCES_PRIVATE_ALLOWED", "127.0.0.0/8");
 
 /// A town with another model beside its own.
 struct Two {
@@ -20,7 +22,7 @@ struct Two {
 impl Two {
     async fn new(env: &[(&str, &str)]) -> Self {
         Self {
-            town: Town::with(env).await,
+            town: Town::with(&[env, &[PRIVATE]].concat()).await,
             other: Arc::new(BankProcess::start()),
         }
     }

@@ -25,6 +25,8 @@ pub enum OnUnknownPrice {
 pub struct ModelSettings {
     /// Providers of the configuration, for every organisation.
     pub providers: Vec<Configured>,
+    /// Organisations whose own providers may be in the private networks that the configuration allows.
+    pub private_orgs: Vec<String>,
     /// The sandbox's model, in sandbox mode: asked only while no provider is configured.
     pub sandbox: Option<Provider>,
     /// Which models a task goes to.
@@ -72,6 +74,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             providers: Vec::new(),
+            private_orgs: Vec::new(),
             sandbox: None,
             routes: BTreeMap::new(),
             on_unknown_price: OnUnknownPrice::Refuse,

@@ -17,6 +17,7 @@ use crate::domain::requests::failure::Why;
 use crate::domain::requests::price::{Nanos, Prices};
 use crate::domain::requests::provider::Provider;
 use crate::domain::requests::request::{Loser, Routed, Wishes};
+use crate::domain::requests::sending::Private;
 use crate::domain::requests::shipped;
 use crate::domain::secret::Secret;
 use crate::governance::routing::{self, AUTO, Candidate, Cost, Decision, Lost, Wish};
@@ -127,6 +128,17 @@ pub struct ModelView {
 }
 
 impl Requests {
+    /// Which private addresses a provider may be at.
+    pub(super) fn private_of(&self, entry: &Entry) -> Private {
+        let allowed = &self.settings().models.private_orgs;
+        match (&entry.org, entry.provider.allow_private) {
+            (_, false) => Private::None,
+            (None, true) => Private::Any,
+            (Some(org), true) if allowed.iter().any(|one| one == org.as_str()) => Private::Allowed,
+            (Some(_), true) => Private::None,
+        }
+    }
+
     /// The models that a caller may name.
     pub async fn models(&self, who: &Principal) -> Result<Vec<ModelView>, Trouble> {
         let entries = self.entries(&who.org).await?;

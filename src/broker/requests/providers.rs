@@ -274,7 +274,7 @@ impl Requests {
             headers: probe.headers,
             key: key_header(entry.key.as_ref(), probe.auth),
             body: None,
-            allow_private: provider.allow_private,
+            private: self.private_of(&entry),
         };
         let began = Instant::now();
         let answered = self.model_ports()?.wire.send(&sending, PING).await;

@@ -106,7 +106,8 @@ pub(super) struct Run {
     stop: CancellationToken,
     events: Vec<Event>,
     calls: BTreeMap<u64, Call>,
-    written: u64,
+    /// Bytes that the attempt wrote, whatever of.
+    said: usize,
     counted: Option<Tokens>,
     first_ms: Option<u64>,
     finish: Option<Stop>,
@@ -176,7 +177,7 @@ impl Run {
             stop,
             events: begun.events,
             calls: BTreeMap::new(),
-            written: 0,
+            said: 0,
             counted: None,
             first_ms: None,
             finish: None,
@@ -271,7 +272,7 @@ impl Run {
             model: offer.model.clone(),
         });
         self.calls.clear();
-        self.written = 0;
+        self.said = 0;
         self.counted = None;
         self.first_ms = None;
         self.finish = None;
@@ -345,7 +346,7 @@ impl Run {
             headers: outgoing.headers,
             key,
             body: Some(outgoing.body.to_string().into_bytes()),
-            allow_private: provider.allow_private,
+            private: self.requests.private_of(&entry),
         };
         let tokens = self.input();
         let requests = self.requests.clone();
@@ -480,6 +481,9 @@ impl Run {
             if let Some(heard) = self.take(pieces, began).await {
                 return heard;
             }
+            if let Some(failure) = self.overrun() {
+                return Heard::Failure(failure);
+            }
             match read {
                 Err(failure) => return Heard::Failure(failure),
                 Ok(()) if reader.is_ended() && !over => {
@@ -492,6 +496,34 @@ impl Run {
                 Ok(()) => {}
             }
         }
+    }
+
+    /// Why a stream is stopped that goes on and on: it wrote far more than it was asked for, or cost
+    /// three times what was reserved for an agent whose spending is bounded. Without this a reservation
+    /// would be no ceiling, for a provider need not heed `max_tokens`.
+    fn overrun(&self) -> Option<Failure> {
+        let open = self.request.open.as_ref()?;
+        let bounded = self.limits.daily_usd.is_some() || self.limits.per_request_usd.is_some();
+        let so_far = Tokens {
+            input: open.input,
+            output: self.written(),
+            ..Tokens::default()
+        };
+        let cost = open.prices.cost(&so_far).map_or(0, |nanos| nanos.0);
+        let words = if self.said > count::most_bytes(&self.ask) {
+            "it wrote far more than it was asked for, and was stopped"
+        } else if bounded && cost > open.reserved.saturating_mul(3) {
+            "it cost three times what was reserved for it, and was stopped; name a `max_tokens` that is \
+             enough for the answer"
+        } else {
+            return None;
+        };
+        Some(Failure::new(Why::Cut, words))
+    }
+
+    /// Tokens of what the attempt wrote, as counted here.
+    fn written(&self) -> u64 {
+        count::bytes(self.said)
     }
 
     /// Pieces of the answer: told at once, noted for later. `None` if it goes on.
@@ -521,7 +553,7 @@ impl Run {
         match piece {
             Piece::Text(text) | Piece::Refusal(text) => {
                 self.request.told |= !text.is_empty();
-                self.written += count::bytes(text.len());
+                self.said += text.len();
                 match self.events.last_mut() {
                     Some(Event::Delta { text: so_far }) => so_far.push_str(text),
                     Some(_) | None => self.events.push(Event::Delta { text: text.clone() }),
@@ -534,11 +566,11 @@ impl Run {
                 call.name.clone_from(name);
             }
             Piece::Arguments { index, part } => {
-                self.written += count::bytes(part.len());
+                self.said += part.len();
                 let call = self.calls.entry(*index).or_default();
                 call.arguments.push_str(part);
             }
-            Piece::Thought(text) => self.written += count::bytes(text.len()),
+            Piece::Thought(text) => self.said += text.len(),
             Piece::Counted(tokens) => self.counted = Some(*tokens),
             Piece::Stopped(stop) => self.finish = Some(*stop),
             Piece::Started { .. } | Piece::Signature(_) => {}
@@ -688,25 +720,25 @@ impl Run {
 
     /// What the attempt came to.
     fn outcome(&mut self, failure: Option<&Failure>) -> Outcome {
-        let told = self.counted.take();
+        let told = self.counted.take().filter(count::is_believable);
         let open = self.request.open.as_ref();
         let input = open.map_or(0, |open| open.input);
-        let began = self.first_ms.is_some() || self.written > 0;
+        let began = self.first_ms.is_some() || self.said > 0;
         // A failure before any piece used nothing that anybody would charge for.
         let guessed = began || failure.is_none();
         let tokens = told.unwrap_or(match guessed {
             true => Tokens {
                 input,
-                output: self.written,
+                output: self.written(),
                 ..Tokens::default()
             },
             false => Tokens::default(),
         });
         // Usage that comes first tells what was read, and not yet what was written.
         let unfinished = failure.is_some() && began;
-        let tokens = match unfinished && tokens.written() < self.written {
+        let tokens = match unfinished && tokens.written() < self.written() {
             true => Tokens {
-                output: self.written,
+                output: self.written(),
                 ..tokens
             },
             false => tokens,

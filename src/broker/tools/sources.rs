@@ -111,7 +111,7 @@ impl Tools {
         secrets: SecretChanges,
     ) -> Result<SourceView, Trouble> {
         self.may_develop(who)?;
-        let source = self.read(document)?;
+        let source = self.read(&who.org, document)?;
         let name = source.name.clone();
         let stored = self.sealed(who, &source, BTreeMap::new(), &BTreeMap::new(), secrets, 0)?;
         let kept = self.make(who, &name, stored).await?;
@@ -144,7 +144,7 @@ impl Tools {
     ) -> Result<SourceView, Trouble> {
         self.may_develop(who)?;
         let before: Kept<StoredSource> = self.found(&who.org, name).await?;
-        let source = self.read(document)?;
+        let source = self.read(&who.org, document)?;
         if source.name != name {
             let text = "`name` is another than that of the source; delete it and make a new one";
             return Err(Trouble::InvalidRequest(text.to_owned()));
@@ -338,10 +338,10 @@ impl Tools {
     }
 
     /// A source as somebody wrote it, that reaches what the configuration allows.
-    pub(super) fn read(&self, document: &Value) -> Result<Source, Trouble> {
+    pub(super) fn read(&self, org: &OrgId, document: &Value) -> Result<Source, Trouble> {
         let source = Source::read(document).map_err(Trouble::invalid)?;
         let wire = self.ports().sources.as_ref();
-        match wire.and_then(|wire| wire.refuses(&source)) {
+        match wire.and_then(|wire| wire.refuses(org, &source)) {
             None => Ok(source),
             Some(invalid) => Err(Trouble::invalid(invalid)),
         }

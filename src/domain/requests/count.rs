@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::ask::{Ask, Content};
+use super::piece::Tokens;
 
 /// Bytes of text that are a token at least: English has four, code and Indian scripts fewer.
 const BYTES_PER_TOKEN: u64 = 3;
@@ -48,6 +49,35 @@ pub fn input(ask: &Ask) -> u64 {
 /// Tokens that it may write at most.
 pub fn output(ask: &Ask) -> u64 {
     ask.max_tokens.unwrap_or(USUAL_OUTPUT)
+}
+
+/// Bytes for a token at most, on average over a long text: no language's tokens are longer.
+const MOST_BYTES_PER_TOKEN: usize = 6;
+/// Tokens of an answer that nobody bounded, after which it is taken to have no end.
+const ENDLESS: u64 = 65_536;
+/// Most tokens of one kind that a report is believed for: a dozen times the largest context.
+const BELIEVED: u64 = 1 << 27;
+
+/// Bytes of an answer after which it is stopped: half as much again as was asked for, by tokens that
+/// are as long as tokens are. A provider that writes more does not heed what it was asked.
+pub fn most_bytes(ask: &Ask) -> usize {
+    let most = ask.max_tokens.unwrap_or(ENDLESS);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    most.saturating_add(most / 2)
+        .saturating_add(64)
+        .saturating_mul(MOST_BYTES_PER_TOKEN)
+}
+
+/// Whether a provider's report can be true at all.
+pub fn is_believable(told: &Tokens) -> bool {
+    let kinds = [
+        told.input,
+        told.cached_input,
+        told.cache_write,
+        told.output,
+        told.reasoning,
+    ];
+    kinds.iter().all(|count| *count <= BELIEVED)
 }
 
 fn part(content: &Content) -> u64 {

@@ -15,8 +15,19 @@ pub struct Sending {
     pub key: Option<(&'static str, Secret)>,
     /// JSON; `None` only asks (GET).
     pub body: Option<Vec<u8>>,
-    /// Whether addresses of this machine and its network may be reached.
-    pub allow_private: bool,
+    /// Which addresses may be reached besides public ones.
+    pub private: Private,
+}
+
+/// Addresses of this machine and its network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Private {
+    /// None.
+    None,
+    /// Those that the configuration allows whoever registers providers and sources.
+    Allowed,
+    /// Any: the configuration itself names the provider.
+    Any,
 }
 
 impl fmt::Debug for Sending {
