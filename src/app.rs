@@ -121,6 +121,7 @@ impl App {
         let (store, audience) = (opened.store, opened.instance);
         let models = ModelPorts {
             store: opened.requests,
+            search: opened.search,
             wire: Arc::new(Providers::new(&config.private_allowed).map_err(anyhow::Error::msg)?),
         };
         // Before anything is read of the store, let alone done with it.

@@ -47,7 +47,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 /// Subjects of the broker: each may call those before it, through their handles, and no other.
 const SUBJECTS: &[&str] = &[
-    "core", "audit", "access", "tools", "pay", "bank", "requests",
+    "core", "audit", "access", "tools", "pay", "bank", "requests", "search",
 ];
 const PURE: &[&str] = &["domain", "governance", "connector", "notify"];
 /// What has no place in a pure folder.

@@ -3,6 +3,7 @@
 
 mod budget;
 mod crash;
+mod documents;
 mod doors;
 mod liars;
 mod providers;

@@ -15,6 +15,7 @@
 //! | `pay` | proposals, policies, budgets, payees, people who decide |
 //! | `bank` | webhooks, polling, payouts that others made |
 //! | `requests` | requests to models: taken on, queued, routed, answered, paid |
+//! | `search` | documents that people keep, and finding passages of them |
 //!
 //! What one must tell another that stands below it goes as a document with its own change, and the
 //! other's duty picks it up.
@@ -25,6 +26,7 @@ pub mod bank;
 pub mod core;
 pub mod pay;
 pub mod requests;
+pub mod search;
 pub mod tools;
 
 use std::collections::BTreeSet;
@@ -68,6 +70,8 @@ pub struct Handles {
     pub bank: bank::Bank,
     /// Requests to models.
     pub requests: requests::Requests,
+    /// Documents that can be found.
+    pub search: search::Search,
 }
 
 impl Deref for Broker {
@@ -102,6 +106,7 @@ impl Broker {
         let pay = pay::Pay::new(core.clone(), audit.clone(), access.clone(), tools.clone());
         let bank = bank::Bank::new(core.clone(), audit.clone(), pay.clone());
         let requests = requests::Requests::new(core.clone(), audit.clone());
+        let search = search::Search::new(core.clone());
         Self(Arc::new(Handles {
             core,
             audit,
@@ -110,6 +115,7 @@ impl Broker {
             pay,
             bank,
             requests,
+            search,
         }))
     }
 }

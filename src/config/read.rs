@@ -207,6 +207,7 @@ impl Reader<'_> {
             },
             secrets: mode.unwrap_or_default(),
             exceptions,
+            agents_write: self.switch("documents.agents_write"),
             lease: self.secs("requests.lease_secs"),
             ageing: self.secs("requests.ageing_secs"),
             share_percent: percent(self.share("requests.share")),

@@ -159,6 +159,7 @@ pub const NEVER_CACHED: &[&str] = &[
     "login_link",
     "model_request",
     "model_request_key",
+    "paper",
     "passkey",
     "payment_mark",
     "poll",

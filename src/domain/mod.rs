@@ -38,6 +38,7 @@ pub mod retention;
 pub mod roles;
 pub mod rules;
 pub mod schema;
+pub mod search;
 pub mod secret;
 pub mod signed;
 pub mod statement;

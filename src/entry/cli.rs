@@ -23,6 +23,7 @@ pub mod invoke;
 pub mod key;
 pub mod keyring;
 pub mod lines;
+pub mod paper;
 pub mod payee;
 pub mod people;
 pub mod policy;
@@ -225,6 +226,11 @@ pub enum Command {
     /// What models cost, and importing a table of prices
     #[command(subcommand)]
     Prices(prices::Command),
+    /// Texts that people keep so that they can be found: contracts, mandates, manuals
+    #[command(subcommand)]
+    Document(paper::Command),
+    /// Find passages of documents
+    Search(paper::Args),
     /// How many requests to models wait; and pausing, draining, going on
     Queue(queue::Args),
     /// Stop everything, one agent, tool, vendor or server: the brake. Without a scope, show what is frozen

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 pub use outcome::{CommitAnswer, CommitRefused, Outcome};
 
+use super::operations::documents::PassageTold;
 use crate::broker::{Committed, Proposed, Trouble};
 use crate::domain::ids::{AgentId, ArgsHash, ProposalId, ToolName};
 use crate::domain::money::Effective;
@@ -252,6 +253,10 @@ pub struct ProposalInFull {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "words::object")]
     effect: Option<Value>,
+    /// Passages of documents about its payee and purpose; for those who decide on it, while it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<PassageTold>")]
+    related: Option<Vec<PassageTold>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Approval")]
     approval: Option<Approval>,
@@ -324,6 +329,7 @@ impl From<&Proposed> for ProposalInFull {
             created_at: fixed.created_at.to_string(),
             lapses_at: fixed.lapses_at.to_string(),
             effect: fixed.effect.as_ref().map(Effect::told),
+            related: None,
             approval: (fixed.approvals_needed > 0).then(|| Approval::from(proposal)),
             ending: ending.map(|ending| Ending {
                 by: ending.by.clone(),
@@ -340,6 +346,11 @@ impl From<&Proposed> for ProposalInFull {
 }
 
 impl ProposalInFull {
+    /// The same with what documents say about it.
+    pub fn beside(self, related: Option<Vec<PassageTold>>) -> Self {
+        Self { related, ..self }
+    }
+
     /// The same for a list of them, without the long parts.
     pub fn listed(mut self) -> Self {
         if let Some(effect) = self.effect.as_mut().and_then(Value::as_object_mut) {

@@ -69,6 +69,8 @@ fn carry_out(cli: &Cli) -> Result<(), Failure> {
         Command::Invoke(args) => ask(args, flags, out),
         Command::Trace(args) => ask(args, flags, out),
         Command::Prices(command) => ask(command, flags, out),
+        Command::Document(command) => ask(command, flags, out),
+        Command::Search(args) => ask(args, flags, out),
         Command::Queue(args) => ask(args, flags, out),
         Command::Apply(args) => ask(args, flags, out),
         Command::Export(args) => ask(args, flags, out),

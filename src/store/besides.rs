@@ -4,24 +4,27 @@
 use super::plan::Plan;
 use super::prepared::Prepared;
 use super::question::Question;
+use super::search;
 use super::stored::signed;
 use crate::domain::requests::rows::{Beside, Entry, Line, Part};
 
 /// The statements of the changes that survived, in order.
 pub(super) fn told(batch: &[Prepared], plan: &Plan) -> Vec<Question> {
     let changes = plan.besides.iter().map(|index| &batch[*index].rows.besides);
-    changes.flatten().map(statement).collect()
+    changes.flatten().flat_map(statements).collect()
 }
 
-fn statement(beside: &Beside) -> Question {
-    match beside {
+fn statements(beside: &Beside) -> Vec<Question> {
+    let one = match beside {
         Beside::Line(line) => of_line(line),
         Beside::Part(part) => of_part(part),
         Beside::Erase(request) => {
             Question::new("DELETE FROM request_parts").with(" WHERE request = ", request.uuid())
         }
         Beside::Entry(entry) => of_entry(entry),
-    }
+        Beside::Search(row) => return search::told(row),
+    };
+    vec![one]
 }
 
 fn of_line(line: &Line) -> Question {

@@ -26,6 +26,7 @@ pub mod postgres;
 mod prepared;
 mod question;
 pub mod requests;
+pub mod search;
 pub mod spool;
 mod sql;
 pub mod sqlite;

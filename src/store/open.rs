@@ -10,6 +10,7 @@ use super::Store;
 use super::group::MAX_BATCH;
 use super::postgres::{self, Postgres};
 use super::requests::RequestStore;
+use super::search::SearchStore;
 use super::sqlite::{self, Sqlite};
 use crate::ambient::Ambient;
 use crate::domain::ids::hex;
@@ -43,6 +44,8 @@ pub struct Opened {
     pub store: Arc<dyn Store>,
     /// The same, for whoever reads requests to models.
     pub requests: Arc<dyn RequestStore>,
+    /// The same, for whoever looks for passages of documents.
+    pub search: Arc<dyn SearchStore>,
     /// The random name that it got when it was made: the audience of its tokens, the same for
     /// everybody who shares it.
     pub instance: String,
@@ -85,6 +88,7 @@ pub async fn open(address: &Address, how: Opening, ambient: &Ambient) -> Result<
             let store = Arc::new(store);
             Ok(Opened {
                 requests: store.clone(),
+                search: store.clone(),
                 store,
                 instance,
             })
@@ -95,6 +99,7 @@ pub async fn open(address: &Address, how: Opening, ambient: &Ambient) -> Result<
             let store = Arc::new(store);
             Ok(Opened {
                 requests: store.clone(),
+                search: store.clone(),
                 store,
                 instance,
             })

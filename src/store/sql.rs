@@ -93,6 +93,10 @@ pub(super) struct Words {
     pub sum: &'static str,
     /// When a webhook was seen, by its marker.
     pub seen_at: &'static str,
+    /// What stands before and after the words that a passage `p` has to hold.
+    pub finds: [&'static str; 2],
+    /// What a word stands between there, and between two of which one is enough.
+    pub any: [&'static str; 2],
     /// A statement that finds nothing to do costs more than a look beforehand.
     pub looks_first: bool,
 }

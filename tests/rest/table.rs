@@ -59,6 +59,8 @@ impl There {
                 json!("0191d8a0-0000-7000-8000-000000000001"),
                 json!("0191d8a0-0000-7000-8000-000000000002"),
             ),
+            // Of an organisation that keeps no documents there is none.
+            "document_id" => (json!("lease"), json!("never")),
             "seq" => (json!(1), json!(99_999)),
             "provider" => (json!("erp"), json!("never")),
             // Of an organisation that asks no models there is none.
@@ -102,6 +104,8 @@ fn sample(operation: &Operation) -> Map<String, Value> {
         "create_request" => json!({"prompt": "x"}),
         "create_provider" => json!({"name": "openai"}),
         "import_prices" => json!({"as_of": "2026-11-20", "prices": {}}),
+        "create_document" => json!({"title": "Lease", "text": "monthly rent"}),
+        "search_documents" => json!({"q": "rent"}),
         "pause_queue" => json!({"paused": true}),
         "handle_slack_action" => json!({"body": "x", "timestamp": "1", "signature": "x"}),
         _ => json!({}),

@@ -37,6 +37,8 @@ pub struct ModelSettings {
     pub secrets: Mode,
     /// What is not one.
     pub exceptions: Vec<Exception>,
+    /// Agents may write documents.
+    pub agents_write: bool,
     /// How long whoever works on a request holds it without a word.
     pub lease: Duration,
     /// Waiting so long is worth ten points of priority.
@@ -80,6 +82,7 @@ impl Default for ModelSettings {
             on_unknown_price: OnUnknownPrice::Refuse,
             secrets: Mode::Block,
             exceptions: Vec::new(),
+            agents_write: false,
             lease: Duration::from_secs(30),
             ageing: Duration::from_secs(60),
             share_percent: 50,

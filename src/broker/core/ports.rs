@@ -11,6 +11,7 @@ use crate::domain::ids::ToolName;
 use crate::domain::token::KeyRing;
 use crate::ephemeral::Ephemeral;
 use crate::store::requests::RequestStore;
+use crate::store::search::SearchStore;
 use crate::store::{Spool, Store};
 use crate::wire::model::Models;
 use crate::wire::{EntitySource, IssuerDocument, Outbound, ReputationSource, Sources, Wire};
@@ -39,6 +40,8 @@ pub trait Sampler: Send + Sync {
 pub struct ModelPorts {
     /// Reads what is remembered of them.
     pub store: Arc<dyn RequestStore>,
+    /// Finds passages of documents.
+    pub search: Arc<dyn SearchStore>,
     /// Reaches providers.
     pub wire: Arc<dyn Models>,
 }

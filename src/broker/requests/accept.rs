@@ -30,6 +30,7 @@ use crate::domain::requests::request::{Door, KeyOf, Open, Request, State, Wishes
 use crate::domain::requests::rows::{Beside, Entry, Line, Part};
 use crate::domain::requests::sealing::ContentKey;
 use crate::domain::requests::spent::LlmLimits;
+use crate::domain::search::ground::Given;
 use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
 
@@ -59,6 +60,8 @@ pub struct Asked {
     pub metadata: Option<Value>,
     /// The caller's own name for it.
     pub idempotency_key: Option<String>,
+    /// Passages of documents that it is asked with, which are the first thing said then.
+    pub given: Vec<Given>,
     /// What was looked over before.
     pub screened: Screened,
     /// The name that it gets, if the door has told it already.
@@ -70,8 +73,13 @@ pub struct Asked {
 impl Asked {
     /// SHA-256 of what is asked, in hex: the same question under the same key is the same request.
     pub(super) fn digest(&self) -> Result<String, Trouble> {
+        // As it was written: what is found for it may be another thing each time.
+        let mut ask = self.ask.clone();
+        if !self.given.is_empty() {
+            ask.messages.remove(0);
+        }
         let asked = (
-            &self.ask,
+            &ask,
             &self.task,
             self.priority,
             &self.wishes,
@@ -116,6 +124,8 @@ pub(super) struct Said {
     pub ask: Ask,
     #[serde(default)]
     pub metadata: Option<Value>,
+    #[serde(default)]
+    pub given: Vec<Given>,
 }
 
 impl Requests {
@@ -346,6 +356,7 @@ impl Requests {
         let said = Said {
             ask: asked.ask.clone(),
             metadata: asked.metadata.clone(),
+            given: asked.given.clone(),
         };
         let said = serde_json::to_vec(&said).map_err(|_| Trouble::StoreUnavailable)?;
         let mut parts = vec![self.part(org, &begun.key, begun.request.id, 0, &said)?];

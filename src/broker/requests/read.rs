@@ -17,6 +17,7 @@ use crate::domain::principal::{Principal, Right, Role};
 use crate::domain::requests::event::{Event, Told};
 use crate::domain::requests::request::{KeyOf, Request, State};
 use crate::domain::requests::rows::{Beside, Line};
+use crate::domain::search::ground::{self, Grounding};
 use crate::store::requests::{Depth, RequestFilter};
 
 /// Requests in one page at most.
@@ -89,6 +90,8 @@ pub struct Answered {
     pub told: Told,
     /// What its caller wanted to find again with it.
     pub metadata: Option<Value>,
+    /// What it stands on of the passages that it was asked with, if it was.
+    pub grounding: Option<Grounding>,
 }
 
 /// How the queue stands.
@@ -259,9 +262,15 @@ impl Requests {
         let events = self.all_events(&who.org, &request).await?;
         let key = self.content_key(&who.org).await?;
         let said = self.said(&who.org, &key, id).await?;
+        let told = Told::of(&events);
+        let (metadata, given) = said
+            .map(|said| (said.metadata, said.given))
+            .unwrap_or_default();
+        let grounded = !given.is_empty();
         Ok(Answered {
-            told: Told::of(&events),
-            metadata: said.and_then(|said| said.metadata),
+            grounding: grounded.then(|| ground::grounding(&told.text, &given)),
+            told,
+            metadata,
             request,
         })
     }

@@ -30,7 +30,7 @@ impl Tools {
         beside: &mut Beside,
     ) -> Result<Value, Trouble> {
         self.may_develop(who)?;
-        let source = self.read(document)?;
+        let source = self.read(&who.org, document)?;
         let kept = source.document();
         beside.sources.insert(source.name.clone(), source);
         Ok(kept)

@@ -212,6 +212,10 @@ listed! {
         ProviderDeleted = "provider_deleted",
         /// What is held against a provider was forgotten.
         ProviderReset = "provider_reset",
+        /// A document that can be found was written.
+        DocumentStored = "document_stored",
+        /// A document that can be found was deleted.
+        DocumentDeleted = "document_deleted",
         /// A table of prices was imported.
         PricesImported = "prices_imported",
         /// A payout carries the reference of a proposal that did not make it.

@@ -1,5 +1,5 @@
-//! What is written beside a request's document, in the same change: its line in the lists, what was
-//! said, and the rows of the ledger.
+//! What is written beside a document, in the same change: a request's line in the lists, what was
+//! said, the rows of the ledger; and the passages of what people keep to be found.
 //!
 //! These rows have no conditions of their own: the document's version is the condition of the whole
 //! change. Later ones replace earlier ones of the same name.
@@ -7,6 +7,7 @@
 use super::piece::Tokens;
 use super::request::{Attempt, Open, Request};
 use crate::domain::ids::{AgentId, AttemptId, OrgId, RequestId};
+use crate::domain::search::Row;
 use crate::domain::time::{Day, Timestamp};
 
 /// One row.
@@ -20,6 +21,8 @@ pub enum Beside {
     Erase(RequestId),
     /// A row of the ledger.
     Entry(Box<Entry>),
+    /// A row of a document that can be found.
+    Search(Box<Row>),
 }
 
 /// A request as lists and the queue see it.

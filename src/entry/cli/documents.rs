@@ -33,6 +33,8 @@ pub enum Kind {
     Person,
     /// A provider of models.
     Provider,
+    /// Texts that people keep to be found.
+    Document,
 }
 
 impl Kind {
@@ -46,6 +48,7 @@ impl Kind {
             Kind::Org => "/v1/orgs",
             Kind::Person => "/v1/people",
             Kind::Provider => "/v1/providers",
+            Kind::Document => "/v1/documents",
         }
     }
 
@@ -59,6 +62,7 @@ impl Kind {
             Kind::Org => "orgs",
             Kind::Person => "people",
             Kind::Provider => "providers",
+            Kind::Document => "documents",
         }
     }
 
@@ -104,12 +108,19 @@ impl Kind {
                 ("health", "/health"),
                 ("models", "/models"),
             ],
+            Kind::Document => &[
+                ("id", "/id"),
+                ("title", "/title"),
+                ("labels", "/labels"),
+                ("visible to", "/visible_to"),
+                ("bytes", "/bytes"),
+            ],
         }
     }
 }
 
 /// As whom, where, and how to print.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct How {
     /// As whom, and where.
     #[command(flatten)]
@@ -120,7 +131,7 @@ pub struct How {
 }
 
 /// One document by name.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct Named {
     /// Its name (or id)
     pub name: String,

@@ -76,6 +76,16 @@ struct Hold {
     ending: Option<Ending>,
     of_agent: Vec<Row>,
     of_payee: Vec<Row>,
+    /// Passages of documents about it. They are no part of what is signed.
+    related: Vec<Passage>,
+}
+
+/// A passage that may matter.
+#[derive(Deserialize)]
+struct Passage {
+    id: String,
+    title: String,
+    text: String,
 }
 
 /// What the statement says.
@@ -124,7 +134,16 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
     let passkeys: Vec<String> = passkeys.into_iter().map(|one| one.id).collect();
     let state = stands["state"].as_str().unwrap_or_default().to_owned();
     let given = stands["approval"]["by"].as_array().into_iter().flatten();
+    let related = stands["related"].as_array().into_iter().flatten();
+    let related = related.filter_map(|one| Passage::deserialize(one).ok());
     Shown::of(&Hold {
+        related: related
+            .map(|one| Passage {
+                title: show::seen(&one.title),
+                text: show::seen(&one.text),
+                ..one
+            })
+            .collect(),
         waits: state == "held",
         may_decide: ask.may("approve_proposal"),
         arguments: show::leaves(&statement["arguments"]),

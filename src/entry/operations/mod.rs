@@ -25,6 +25,7 @@ mod bank;
 mod check;
 mod checks;
 mod decisions;
+pub mod documents;
 mod input;
 mod keyring;
 mod orgs;
@@ -37,6 +38,7 @@ mod providers;
 mod registry;
 mod requests;
 mod rest;
+mod retrieve;
 mod rules;
 mod servers;
 mod sources;
@@ -401,6 +403,7 @@ fn subjects() -> Vec<Vec<Operation>> {
         check::operations(),
         requests::operations(),
         providers::operations(),
+        documents::operations(),
     ]
 }
 

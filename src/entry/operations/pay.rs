@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::documents::PassageTold;
 use super::{Call, Effect, Operation, Reply, Rest, Step, Steps, invalid};
 use crate::broker::{
-    self, CommitRequest, Committed, ListRequest, MAX_AWAIT, ProposeRequest, Trouble,
+    self, CommitRequest, Committed, ListRequest, MAX_AWAIT, ProposeRequest, Proposed, Trouble,
 };
 use crate::domain::ids::ProposalId;
 use crate::domain::principal::Right;
@@ -259,7 +260,24 @@ async fn read(call: Call, named: NamedProposal) -> Result<ProposalInFull, Troubl
         .pay
         .proposal(&call.who, id(&named.proposal_id))
         .await?;
-    Ok(ProposalInFull::from(&found))
+    let related = related(&call, &found).await;
+    Ok(ProposalInFull::from(&found).beside(related))
+}
+
+/// What whoever decides may want to read first. None of it is needed to decide, so where it cannot be
+/// found it is left out.
+async fn related(call: &Call, found: &Proposed) -> Option<Vec<PassageTold>> {
+    if found.proposal.state != State::Held || !call.who.may(Right::Decide) {
+        return None;
+    }
+    let found = call.broker.search.related(&call.who, &found.proposal).await;
+    match found {
+        Ok(found) => Some(found.into_iter().map(PassageTold::from).collect()),
+        Err(trouble) => {
+            tracing::warn!(%trouble, "no passages for who decides");
+            None
+        }
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::retrieve::{GroundingTold, Retrieve, retrieved};
 use super::{Call, Effect, Nothing, Operation, Reply, Rest};
 use crate::broker::Trouble;
 use crate::broker::requests::{Answered, Asked, ListRequests, QueueView, RequestView};
@@ -118,6 +119,8 @@ struct NewRequest {
     response_format: Option<Map<String, Value>>,
     /// Tools that it may ask for, as in OpenAI's chat completions.
     tools: Option<Vec<Map<String, Value>>>,
+    /// Passages of documents that it is asked with.
+    retrieve: Option<Retrieve>,
     /// What this request may cost at most.
     budget: Option<Budget>,
     /// What becomes of it if its worker is lost in the middle of the answer.
@@ -215,9 +218,14 @@ async fn create(call: Call, new: NewRequest) -> Result<Reply<Accepted>, Trouble>
         return Err(invalid("the body must be a JSON object"));
     };
     let metadata = said.remove("metadata").filter(|value| !value.is_null());
-    let ask = asked(said)?;
+    let mut ask = asked(said)?;
+    let given = match new.retrieve {
+        Some(retrieve) => retrieved(&call, retrieve, &mut ask).await?,
+        None => Vec::new(),
+    };
     let request = Asked {
         embed: None,
+        given,
         wishes: Wishes {
             model: Some(ask.model.clone()),
             hint: new.provider_hint,
@@ -502,6 +510,9 @@ struct RequestResult {
     estimated: bool,
     error: Option<RequestError>,
     metadata: Option<Map<String, Value>>,
+    /// How much of the answer stands in the passages that it was asked with; null if it was asked
+    /// without any.
+    grounding: Option<GroundingTold>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -541,6 +552,7 @@ impl From<Answered> for RequestResult {
                 code: error.code,
                 message: error.words,
             }),
+            grounding: answered.grounding.map(GroundingTold::from),
             metadata: answered.metadata.and_then(|value| match value {
                 Value::Object(map) => Some(map),
                 Value::Null

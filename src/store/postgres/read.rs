@@ -27,6 +27,8 @@ impl Database for Postgres {
               ELSE r.posted END), 0), 9000000000000000000)::bigint",
         seen_at: "to_timestamp((body->>'at')::float8 / 1000)",
         looks_first: false,
+        finds: [" AND p.found @@ ", "::tsquery"],
+        any: ["'", " | "],
     };
 
     fn group(&self) -> &Group {

@@ -29,6 +29,11 @@ impl Database for Sqlite {
         seen_at: "json_extract(body_json, '$.at')",
         // Whoever writes keeps everybody else waiting, and flushes.
         looks_first: true,
+        finds: [
+            " AND p.n IN (SELECT rowid FROM passage_words WHERE passage_words MATCH ",
+            ")",
+        ],
+        any: ["\"", " OR "],
     };
 
     fn group(&self) -> &Group {

@@ -88,6 +88,7 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("Nothing else was proposed for this payee lately.", "به‌تازگی چیز دیگری برای این گیرنده پیشنهاد نشده است."),
     ("The agent lately", "کارهای اخیر عامل"),
     ("This is its first proposal.", "این نخستین پیشنهاد آن است."),
+    ("Documents that may matter", "سندهایی که شاید مهم باشند"),
     ("Statement", "صورت تصمیم"),
     ("Everything above is read out of these bytes, and a decision is about exactly these.", "هر آنچه بالا آمده از همین بایت‌ها خوانده شده است و تصمیم دقیقاً دربارهٔ همین‌هاست."),
     ("Decision", "تصمیم"),

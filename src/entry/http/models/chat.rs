@@ -60,6 +60,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
         screened: written.screened,
         id: Some(id),
         weight: Some(written.weight),
+        given: Vec::new(),
     };
     let conversation = door.broker.requests.converse(&who, asked).await?;
     let envelope = Envelope {

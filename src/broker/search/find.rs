@@ -1,0 +1,174 @@
+//! Finding passages: the store's engine says which hold a word of the question and are seen by who
+//! asks, and they are ranked here by figures of those alone.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Value, json};
+
+use super::{Search, sight};
+use crate::broker::core::Trouble;
+use crate::domain::document::Document;
+use crate::domain::principal::Principal;
+use crate::domain::proposal::Proposal;
+use crate::domain::search::ground::Given;
+use crate::domain::search::rank::Figures;
+use crate::domain::search::{Paper, question, words};
+use crate::store::search::{Passage, SearchStore, Sight};
+
+/// Words of a question that are looked for.
+const MAX_WORDS: usize = 24;
+/// Passages that are ranked, at most.
+const RANKED: u32 = 1_000;
+/// Passages that are told, at most and where nobody says how many.
+const MOST: usize = 50;
+const USUAL: usize = 5;
+
+/// What somebody looks for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// In his words.
+    pub text: String,
+    /// So many passages.
+    pub k: Option<usize>,
+    /// Only under all of these labels.
+    pub labels: Vec<String>,
+    /// Only in these documents.
+    pub documents: Vec<String>,
+}
+
+/// A passage that was found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Found {
+    /// What it is called.
+    pub title: String,
+    /// The passage.
+    pub passage: Given,
+    /// How well it answers; more is better.
+    pub score: f64,
+}
+
+impl Search {
+    /// The passages that answer best, the best first.
+    pub async fn find(&self, who: &Principal, wanted: &Wanted) -> Result<Vec<Found>, Trouble> {
+        let asked = question(&wanted.text, MAX_WORDS);
+        let k = wanted.k.unwrap_or(USUAL).min(MOST);
+        if asked.is_empty() || k == 0 {
+            return Ok(Vec::new());
+        }
+        let _turn = self.places().long_read(who).await?;
+        let sight = Sight {
+            labels: wanted.labels.clone(),
+            documents: wanted.documents.clone(),
+            ..sight(who)
+        };
+        let store = self.store()?;
+        let (passages, total) = store.seen(&sight).await?;
+        let (holding, candidates) = candidates(store, &sight, &asked).await?;
+        let figures = Figures {
+            passages,
+            words: total,
+            holding,
+        };
+        let scored = candidates.into_iter().map(|one| {
+            let score = figures.score(&asked, &words(&one.text));
+            (score, one)
+        });
+        let mut scored: Vec<(f64, Passage)> = scored.collect();
+        // They came in the order of their names, and a stable sort keeps it among equals.
+        scored.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        scored.truncate(k);
+        self.titled(who, scored).await
+    }
+
+    /// Passages about who is paid by a proposal and what for, that this caller may find.
+    pub async fn related(
+        &self,
+        who: &Principal,
+        proposal: &Proposal,
+    ) -> Result<Vec<Found>, Trouble> {
+        let fixed = &proposal.fixed;
+        let mut text = String::new();
+        leaves(&json!(fixed.payee), &mut text);
+        leaves(&fixed.args.value(), &mut text);
+        let wanted = Wanted {
+            text,
+            ..Wanted::default()
+        };
+        self.find(who, &wanted).await
+    }
+
+    async fn titled(
+        &self,
+        who: &Principal,
+        scored: Vec<(f64, Passage)>,
+    ) -> Result<Vec<Found>, Trouble> {
+        let mut titles: BTreeMap<String, String> = BTreeMap::new();
+        let mut found = Vec::new();
+        for (score, one) in scored {
+            if !titles.contains_key(&one.document) {
+                let key = Paper::key(&who.org, &one.document);
+                let doc = self.ports().store.doc(&key).await?;
+                let title = doc.map(|doc| Paper::read(&doc)).transpose()?;
+                let title = title.map(|stored| stored.value.title).unwrap_or_default();
+                titles.insert(one.document.clone(), title);
+            }
+            found.push(Found {
+                title: titles.get(&one.document).cloned().unwrap_or_default(),
+                passage: Given {
+                    document: one.document,
+                    place: one.place,
+                    text: one.text,
+                },
+                score,
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// In how many passages each word is, and the passages to rank. Where there are too many of those,
+/// the ones with the rarest words.
+async fn candidates(
+    store: &dyn SearchStore,
+    sight: &Sight,
+    asked: &[String],
+) -> Result<(HashMap<String, u64>, Vec<Passage>), Trouble> {
+    let all = store.matching(sight, asked, RANKED + 1).await?;
+    let most = usize::try_from(RANKED).unwrap_or(usize::MAX);
+    if all.len() <= most {
+        let mut holding: HashMap<String, u64> = HashMap::new();
+        for one in &all {
+            for word in question(&one.text, usize::MAX) {
+                *holding.entry(word).or_default() += 1;
+            }
+        }
+        return Ok((holding, all));
+    }
+    let mut holding = HashMap::new();
+    for word in asked {
+        let count = store.holding(sight, std::slice::from_ref(word)).await?;
+        holding.insert(word.clone(), count);
+    }
+    let mut rarest: Vec<&String> = asked.iter().filter(|word| holding[*word] > 0).collect();
+    rarest.sort_by_key(|word| holding[*word]);
+    let mut taken = 0;
+    let within = rarest.into_iter().enumerate().take_while(|(at, word)| {
+        taken += holding[*word];
+        *at == 0 || taken <= u64::from(RANKED)
+    });
+    let within: Vec<String> = within.map(|(_, word)| word.clone()).collect();
+    Ok((holding, store.matching(sight, &within, RANKED).await?))
+}
+
+/// Every text in a document, with blanks between them.
+fn leaves(value: &Value, text: &mut String) {
+    match value {
+        Value::String(one) => {
+            text.push_str(one);
+            text.push(' ');
+        }
+        Value::Array(all) => all.iter().for_each(|one| leaves(one, text)),
+        Value::Object(all) => all.values().for_each(|one| leaves(one, text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
