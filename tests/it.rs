@@ -11,6 +11,7 @@
 mod access;
 mod amounts_and_payees;
 mod answers;
+mod approval_rules;
 mod architecture;
 mod audit;
 mod catalogue;

@@ -7,8 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::document::Document;
 use super::ids::AgentId;
 use super::money::Currency;
+use super::principal::Role;
 use super::requests::spent::LlmLimits;
 use super::time::{Timestamp, rfc_3339};
+
+/// Longest that a policy may let something be held, as the configuration may.
+const MAX_HELD_SECS: u32 = 30 * 24 * 60 * 60;
+/// Most people that a rule can name.
+const MAX_PEOPLE: usize = 100;
 
 /// Requests an agent may make in a sliding window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -94,6 +100,70 @@ pub enum Per {
     Agent,
     /// All to this payee, whichever agent of the organisation makes them.
     Payee,
+}
+
+/// What a person's decision on what is held has to fulfil. That nobody approves their own proposal,
+/// and nobody twice, holds whatever it says.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApprovalRule {
+    /// How many different people have to agree; 0 reads as 1.
+    pub needed: u32,
+    /// Only people with one of these roles, besides one that may decide; empty is any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Role>,
+    /// Only these people, by id; empty is any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<String>,
+    /// From whom approvers differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distinct_from: Option<DistinctFrom>,
+    /// Whether a decision is signed with a passkey.
+    pub passkey: PasskeyUse,
+    /// How long it is held, in seconds; at most, and without it, as long as the configuration says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_secs: Option<u32>,
+}
+
+impl ApprovalRule {
+    /// Whether it is within bounds, of which `most` people are one. Whether there is anybody to
+    /// fulfil it is for the broker to see.
+    pub fn checked(&self, most: u32) -> Result<(), String> {
+        if self.needed > most {
+            return Err(format!("`approval.needed` is at most {most}"));
+        }
+        if self.people.len() > MAX_PEOPLE || self.roles.len() > Role::ALL.len() {
+            return Err(format!("`approval.people` are at most {MAX_PEOPLE}"));
+        }
+        let fits = |secs| (1..=MAX_HELD_SECS).contains(&secs);
+        match self.expires_secs.is_none_or(fits) {
+            true => Ok(()),
+            false => Err(format!("`approval.expires_secs` is 1 to {MAX_HELD_SECS}")),
+        }
+    }
+}
+
+/// From whom approvers differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DistinctFrom {
+    /// From who proposed.
+    Proposer,
+    /// From one another as well, as people: keys of nobody do not count.
+    EachOther,
+}
+
+/// Whether a decision is signed with a passkey.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasskeyUse {
+    /// Without one it does not count.
+    Required,
+    /// People are asked to.
+    Preferred,
+    /// It need not be.
+    #[default]
+    No,
 }
 
 /// What follows once an agent has read what somebody else wrote.
@@ -216,6 +286,9 @@ pub struct Policy {
     pub duplicates: Duplicates,
     /// Sums above which people have to agree.
     pub approval_above: Vec<SumLimit>,
+    /// What a decision of people has to fulfil; `None` is what `approvals_needed` says, of anybody
+    /// who may decide.
+    pub approval: Option<ApprovalRule>,
     /// Whose text taints what the agent proposes after reading it; `None` is nobody's.
     pub taint: Option<Taint>,
     /// Hold payees that GLEIF does not know as active legal entities.
@@ -253,6 +326,12 @@ impl Policy {
             Some(start) => tool.starts_with(start),
             None => tool == entry,
         })
+    }
+
+    /// How many different people have to agree to what is held.
+    pub fn people_needed(&self) -> u32 {
+        let ruled = self.approval.as_ref().map_or(0, |rule| rule.needed);
+        self.approvals_needed.max(ruled).max(1)
     }
 
     /// The currency its limits are in.

@@ -14,6 +14,7 @@ use super::call::{Call, ProviderError, Receipt};
 use super::canonical::Canonical;
 use super::facts::PastPayout;
 use super::ids::{AgentId, ArgsHash, CommitId, Nonce, OrgId, ProposalId, TokenId, ToolName};
+use super::policy::{ApprovalRule, PasskeyUse};
 use super::money::Effective;
 use super::past::PastFacts;
 use super::reason::{Finding, Reason};
@@ -386,6 +387,9 @@ pub struct Fixed {
     pub day: Day,
     /// How many people have to agree; 0 if none.
     pub approvals_needed: u32,
+    /// What their decisions have to fulfil besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRule>,
     /// Commit by the broker itself once approved.
     #[serde(default)]
     pub execute_on_approval: bool,
@@ -437,6 +441,12 @@ pub struct Moving {
 }
 
 impl Fixed {
+    /// Whether a decision counts only where it is signed with a passkey.
+    pub fn needs_passkey(&self) -> bool {
+        let rule = self.approval.as_ref();
+        rule.is_some_and(|rule| rule.passkey == PasskeyUse::Required)
+    }
+
     /// This proposal, carried out, as a later decision looks back on it.
     pub fn as_past(&self) -> PastPayout {
         PastPayout {

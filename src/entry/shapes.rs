@@ -447,6 +447,8 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::AccessDenied { rule: None, .. }
         | Trouble::SelfApproval
         | Trouble::PersonNeeded
+        | Trouble::PasskeyRequired
+        | Trouble::NotAmongApprovers(_)
         | Trouble::ApprovedAlready(_)
         | Trouble::NotFound(_)
         | Trouble::AccountTaken { .. }

@@ -72,7 +72,7 @@ fn sums(request: &Request<'_>, facts: &Facts) -> Vec<String> {
 
 /// How many different people have to agree to what is held, for whatever reason it is.
 pub fn needed(facts: &Facts) -> u32 {
-    policy_of(facts).map_or(1, |policy| policy.approvals_needed.max(1))
+    policy_of(facts).map_or(1, crate::domain::policy::Policy::people_needed)
 }
 
 #[cfg(test)]

@@ -168,6 +168,10 @@ fn misread(field: &str) -> String {
         "approval_above" => {
             "has to be a list of {amount, window_secs, per}: whole numbers, and agent or payee"
         }
+        "approval" => {
+            "has to be an object of `needed`, `roles`, `people`, `distinct_from`: proposer or \
+             each_other, `passkey`: required, preferred or no, and `expires_secs`"
+        }
         "llm" => {
             "has to be an object of `daily_usd` and `per_request_usd`: exact decimal dollars as text, or null for no limit"
         }
@@ -231,6 +235,9 @@ pub fn checked(mut policy: Policy) -> Result<Policy, String> {
                 "`approval_above[{index}].window_secs` is 1 to {MAX_LOOK_BACK_SECS}"
             ));
         }
+    }
+    if let Some(rule) = &policy.approval {
+        rule.checked(MAX_APPROVALS)?;
     }
     if let Some(taint) = &policy.taint {
         tainting(taint)?;
@@ -356,6 +363,8 @@ mod tests {
             (json!({"require_approval_above": -1}),                 "require_approval_above"),
             (json!({"daily_limit": 9_007_199_254_740_992_i64}),     "daily_limit"),
             (json!({"approvals_needed": 11}),                       "approvals_needed"),
+            (json!({"approval": {"needed": 11}}),                   "approval.needed"),
+            (json!({"approval": {"expires_secs": 0}}),              "approval.expires_secs"),
             (json!({"rate_limit": {"max": 10_001, "window_secs": 60}}), "rate_limit.max"),
             (json!({"rate_limit": {"max": 1, "window_secs": 0}}),   "window_secs"),
             (json!({"rate_limit": {"max": 1, "window_secs": 86_401}}), "window_secs"),
@@ -383,6 +392,7 @@ mod tests {
             (json!({"approval_above": [{"amount": 1, "window_secs": 0, "per": "agent"}]}), "approval_above[0].window_secs"),
             (json!({"daily_limit": "5"}),                           "`daily_limit` has to be a whole number"),
             (json!({"per_txn_limit": 1.5}),                         "`per_txn_limit` has to be a whole number"),
+            (json!({"approval": {"passkey": "maybe"}}),             "`approval` has to be an object"),
             (json!({"approvals_needed": -1}),                       "`approvals_needed` has to be a whole number"),
             (json!({"allowed_domains": "good.com"}),                "`allowed_domains` has to be a list"),
             (json!({"require_verified_entity": 1}),                 "`require_verified_entity` has to be true or false"),

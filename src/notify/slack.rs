@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{CUT, amount, findings, headline, payee, risk, shown};
 use crate::domain::notice::{Answer, Notice, NoticeKind, Post};
-use crate::domain::proposal::Proposal;
+use crate::domain::proposal::{Proposal, State};
 use crate::domain::secret::Secret;
 use crate::domain::strict;
 use crate::domain::time::Timestamp;
@@ -27,6 +27,9 @@ pub const MAX_AGE_SECS: i64 = 300;
 pub const APPROVE: &str = "approve_payout";
 /// See [`APPROVE`].
 pub const REJECT: &str = "reject_payout";
+
+/// The button that only opens a page; Slack tells of its press all the same.
+pub const OPEN: &str = "open_page";
 
 /// The opaque values of a hold's two buttons.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,6 +83,13 @@ pub fn message(
             button("Approve", "primary", APPROVE, &buttons.approve),
             button("Reject", "danger", REJECT, &buttons.reject),
         ]}));
+    }
+    // A press would not count; the page is where it does.
+    let on_page = proposal.filter(|one| one.state == State::Held && one.fixed.needs_passkey());
+    if let (Some(_), Some(link)) = (on_page, link) {
+        let mut opens = button("Decide with a passkey", "primary", OPEN, "page");
+        opens["url"] = json!(link);
+        blocks.push(json!({"type": "actions", "elements": [opens]}));
     }
     if let Some(link) = link {
         // Our own address: the only text here that Slack may turn into a link.

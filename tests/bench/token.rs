@@ -59,6 +59,7 @@ fn proposal(args: &Canonical) -> Option<Proposal> {
         lapses_at: NOW.plus_secs(60),
         day: Day::from_number(20_261_120),
         approvals_needed: 0,
+        approval: None,
         execute_on_approval: false,
         origin: Default::default(),
         access: hundi::domain::access::Basis::default(),

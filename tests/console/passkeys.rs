@@ -227,6 +227,54 @@ async fn a_signed_decision_is_in_the_log_and_nothing_else_passes_for_one() {
 }
 
 #[tokio::test]
+async fn where_a_passkey_is_required_nothing_else_decides() {
+    let server = Server::start().await;
+    let visitor = Visitor::signed_in(&server).await;
+    let mut passkey = Authenticator::new(visitor.origin());
+    register(&visitor, &mut passkey).await;
+    let path = "/v1/agents/agent-1/policy";
+    let rule = json!({"approval": {"passkey": "required"}});
+    super::admin(&server, reqwest::Method::PATCH, path, rule).await;
+    let id = held(&server, 5_000, "acct_1").await;
+    // The same person, by a key, at the command line, and in a session without a passkey.
+    for verb in ["approve", "reject"] {
+        let path = format!("{}/v1/proposals/{id}/{verb}", server.url);
+        let sent = server.http.post(path).bearer_auth(&server.admin_key);
+        let answer = sent.json(&json!({})).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!(answer["code"], "passkey_required", "{answer}");
+        let told = server.failing_command(&["proposal", verb, &id]);
+        assert!(told.contains("passkey_required"), "{told}");
+    }
+    let (challenge, fields) = asked(&visitor, &id).await;
+    assert!(send(&visitor, &id, &fields).await.is_client_error());
+    assert_eq!(state(&server, &id).await, "held");
+    let signed = [fields, passkey.assertion(&challenge)].concat();
+    assert_eq!(send(&visitor, &id, &signed).await, StatusCode::SEE_OTHER);
+    assert_eq!(state(&server, &id).await, "allowed");
+
+    // The log tells whose passkey it was, and that it was used once.
+    let sent = server.http.get(format!("{}/v1/audit?limit=200", server.url));
+    let sent = sent.bearer_auth(&server.admin_key).send().await.unwrap();
+    let log: Value = sent.json().await.unwrap();
+    let of = |kind: &str| {
+        let mut all = log["records"].as_array().unwrap().iter();
+        all.find(|record| record["kind"] == kind).unwrap().clone()
+    };
+    let (added, approved) = (of("passkey_added"), of("approved"));
+    let mut known = hundi::domain::signed::Known::default();
+    assert_eq!(known.check(&added), Ok(false));
+    assert_eq!(known.check(&approved), Ok(true));
+    assert!(known.check(&approved).is_err(), "used twice");
+    let mut another = added.clone();
+    another["detail"]["public_key"] = json!("another");
+    let mut known = hundi::domain::signed::Known::default();
+    assert_eq!(known.check(&another), Ok(false));
+    assert!(known.check(&approved).is_err(), "somebody else's key");
+}
+
+#[tokio::test]
 async fn a_passkey_signs_in_once_for_each_challenge() {
     let server = Server::start().await;
     let visitor = Visitor::signed_in(&server).await;

@@ -87,6 +87,7 @@ pub fn proposal(n: u32) -> Proposal {
             lapses_at: T0.plus_secs(60 + i64::from(n)),
             day: DAY,
             approvals_needed: 0,
+            approval: None,
             execute_on_approval: false,
             origin: Default::default(),
             access: hundi::domain::access::Basis::default(),

@@ -16,7 +16,9 @@ use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{DocWrite, Record};
 use crate::domain::document::{Document, Stored};
 use crate::domain::ids::{OrgId, hex};
-use crate::domain::principal::Principal;
+use crate::domain::person::{Person, PersonId};
+use crate::domain::principal::{Principal, Right};
+use crate::domain::roles::Roles;
 use crate::domain::time::Timestamp;
 use crate::domain::visible::plain;
 use crate::domain::webauthn::{Assertion, Expected, Registration};
@@ -82,6 +84,15 @@ pub struct Page<'a> {
     pub origin: &'a str,
     /// The origin's host.
     pub party: &'a str,
+}
+
+/// Who there is to decide.
+#[derive(Default)]
+pub(in crate::broker) struct Deciders {
+    /// People, what they may do, and whether they have a passkey.
+    pub people: Vec<(PersonId, Roles, bool)>,
+    /// What holders of keys may do that have one.
+    pub keys_with_passkeys: Vec<Roles>,
 }
 
 /// A passkey's signature that holds, and the write that remembers its counter.
@@ -184,7 +195,9 @@ impl Access {
             used_at: None,
         };
         let record = Record::new(now, &who.org, RecordKind::PasskeyAdded, &who.id)
-            .with(json!({"passkey": credential.id, "name": called}));
+            .with(json!({
+                "passkey": credential.id, "name": called, "public_key": passkey.public_key,
+            }));
         let kept = passkey.write(&OrgId::default(), &name(credential.id.as_bytes()), Some(0));
         self.apply_documents(vec![used, kept], vec![record]).await?;
         Ok(passkey.view())
@@ -275,6 +288,34 @@ impl Access {
             public_key: passkey.public_key.clone(),
             counted: self.counted(&found, counter),
         })
+    }
+
+    /// Every person of an organisation who may decide: what they may do, and whether they have a
+    /// passkey; and whether somebody else who may decide has one, by a key.
+    pub(in crate::broker) async fn deciders(&self, org: &OrgId) -> Result<Deciders, Trouble> {
+        let all = self.documents::<Passkey>(Some(&OrgId::default())).await?;
+        let ours = all.into_iter().flatten().map(|found| found.value);
+        let ours: Vec<Passkey> = ours.filter(|passkey| passkey.org == *org).collect();
+        let mut deciders = Deciders::default();
+        for found in self.documents::<Person>(Some(org)).await?.into_iter().flatten() {
+            let Ok(id) = found.key.id.parse::<PersonId>() else {
+                continue;
+            };
+            if found.value.roles.may(Right::Decide) {
+                let holder = Holder::Person(id.clone());
+                let has = ours.iter().any(|passkey| passkey.holder == holder);
+                deciders.people.push((id, found.value.roles, has));
+            }
+        }
+        for passkey in ours {
+            if matches!(passkey.holder, Holder::Key(_))
+                && let Some(who) = self.standing(org, &passkey.holder).await?
+                && who.may(Right::Decide)
+            {
+                deciders.keys_with_passkeys.push(who.roles);
+            }
+        }
+        Ok(deciders)
     }
 
     fn counted(&self, found: &Stored<Passkey>, counter: u32) -> DocWrite {

@@ -71,6 +71,14 @@ pub enum Trouble {
         "several people have to agree to this, and this key names none; make it with `person` (`POST /v1/people`, `POST /v1/keys`)"
     )]
     PersonNeeded,
+    /// The policy wants a decision signed, and this one is not.
+    #[error(
+        "the policy lets a decision on this count only where it is signed with a passkey, in the console: /console/approvals"
+    )]
+    PasskeyRequired,
+    /// The policy names who may agree, and this is somebody else.
+    #[error("the policy lets others agree to this: {0}")]
+    NotAmongApprovers(String),
     /// The same person again.
     #[error("{0} has approved this proposal already; another person has to agree")]
     ApprovedAlready(String),
@@ -298,6 +306,8 @@ impl Trouble {
             Trouble::AccessDenied { .. } => "access_denied",
             Trouble::SelfApproval => "self_approval",
             Trouble::PersonNeeded => "person_needed",
+            Trouble::PasskeyRequired => "passkey_required",
+            Trouble::NotAmongApprovers(_) => "not_among_approvers",
             Trouble::ApprovedAlready(_) => "approved_already",
             Trouble::NotFound(_) => "not_found",
             Trouble::AccountTaken { .. } => "account_taken",
@@ -350,6 +360,8 @@ impl Trouble {
             | Trouble::AccessDenied { .. }
             | Trouble::SelfApproval
             | Trouble::PersonNeeded
+            | Trouble::PasskeyRequired
+            | Trouble::NotAmongApprovers(_)
             | Trouble::ToolDisabled(_) => 403,
             Trouble::UnknownTool(_) | Trouble::NotFound(_) | Trouble::UnknownModel(_) => 404,
             Trouble::ToolQuarantined(_)
@@ -413,9 +425,11 @@ impl Trouble {
             Trouble::WrongState(_) | Trouble::RequestEnded(_) | Trouble::RequestLive(_) => {
                 Recovery::ReadOutcome
             }
-            Trouble::ApprovedAlready(_) | Trouble::SelfApproval | Trouble::PersonNeeded => {
-                Recovery::GetApproval
-            }
+            Trouble::ApprovedAlready(_)
+            | Trouble::SelfApproval
+            | Trouble::PersonNeeded
+            | Trouble::PasskeyRequired
+            | Trouble::NotAmongApprovers(_) => Recovery::GetApproval,
             Trouble::ToolQuarantined(_)
             | Trouble::ToolUnusable(_)
             | Trouble::Frozen(_)

@@ -13,6 +13,7 @@ use crate::domain::call::Receipt;
 use crate::domain::change::{Change, Conflict, Illegal};
 use crate::domain::ids::ProposalId;
 use crate::domain::notice::NoticeKind;
+use crate::domain::policy::DistinctFrom;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::proposal::{Approval, Ending, Proposal, State};
 use crate::domain::signed::FIELD;
@@ -62,9 +63,11 @@ impl Pay {
                 if proposal.fixed.proposer == who.id || who.agent.is_some() || runs {
                     return Err(Trouble::SelfApproval);
                 }
-                if proposal.fixed.approvals_needed > 1 && who.person.is_none() {
+                let people = proposal.fixed.approvals_needed > 1 || people_alone(proposal);
+                if people && who.person.is_none() {
                     return Err(Trouble::PersonNeeded);
                 }
+                fulfils(who, proposal, proof)?;
                 let given = &proposal.moving.approvals;
                 if given.iter().any(|one| gave(one, &who.id, &marks)) {
                     return Err(Trouble::ApprovedAlready(who.name.clone()));
@@ -124,6 +127,9 @@ impl Pay {
     ) -> Result<Proposed, Trouble> {
         needs(who, Right::Decide)?;
         self.decide_on(who, id, |proposal| {
+            if proposal.state == State::Held && proposal.fixed.needs_passkey() && proof.is_none() {
+                return Err(Trouble::PasskeyRequired);
+            }
             let ending = self.ending(who, reason);
             let words = format!("rejected by {}", who.name);
             let told = notice(proposal, NoticeKind::Decided, ending.at, &words);
@@ -235,6 +241,35 @@ pub fn needs(who: &Principal, right: Right) -> Result<(), Trouble> {
         Ok(())
     } else {
         Err(Trouble::Forbidden { roles: who.roles })
+    }
+}
+
+/// Whether the policy counts people and nobody else, however many it needs.
+fn people_alone(proposal: &Proposal) -> bool {
+    let rule = proposal.fixed.approval.as_ref();
+    rule.is_some_and(|rule| {
+        rule.distinct_from == Some(DistinctFrom::EachOther) || !rule.people.is_empty()
+    })
+}
+
+/// Whether an approval is one that the policy counts: of whom it names, signed where it says so.
+/// A no needs no such standing.
+fn fulfils(who: &Principal, proposal: &Proposal, proof: Option<&Proof>) -> Result<(), Trouble> {
+    let Some(rule) = &proposal.fixed.approval else {
+        return Ok(());
+    };
+    if !rule.roles.is_empty() && !rule.roles.iter().any(|role| who.roles.has(*role)) {
+        let names: Vec<&str> = rule.roles.iter().map(|role| role.name()).collect();
+        return Err(Trouble::NotAmongApprovers(names.join(", ")));
+    }
+    let person = who.person.as_ref().map(ToString::to_string);
+    let named = person.is_some_and(|person| rule.people.contains(&person));
+    if !rule.people.is_empty() && !named {
+        return Err(Trouble::NotAmongApprovers(rule.people.join(", ")));
+    }
+    match proposal.fixed.needs_passkey() && proof.is_none() {
+        true => Err(Trouble::PasskeyRequired),
+        false => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ pub(in crate::broker) mod cases;
 pub mod commit;
 pub mod deliver;
 pub mod freeze;
+mod fulfilled;
 pub mod gather;
 mod gauges;
 mod hooks;

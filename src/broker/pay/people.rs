@@ -10,7 +10,7 @@
 //! | a key made with a mere name, before there were people | that name, and the Slack user it is mapped to |
 //! | another key | its name, and the Slack user |
 //! | an admin's key with neither person nor Slack user | its name, and all marks of who made it: who makes such a key for nobody holds it |
-//! | the command line on the store; the first admin's key | the owner of the data folder |
+//! | the command line on the store, as itself or as an agent; the first admin's key | the owner of the data folder |
 //!
 //! Two that share a mark are one person, so two keys named alike are, whatever their case and
 //! spaces. Somebody who makes a key in another person's name and keeps it is not found out here:
@@ -28,6 +28,8 @@ use crate::domain::proposal::Approval;
 const OWNER: &str = "OWNER";
 /// Principals that the owner of the data folder acts as.
 const OWNERS: [&str; 2] = ["cli:local", "hundi"];
+/// How the principals begin under which the owner acts in an agent's place.
+const OWNERS_AGENT: &str = "cli:";
 /// How the principals of people begin, and the marks of people.
 const PERSON: &str = "person:";
 /// How far back makers of keys are followed.
@@ -77,6 +79,10 @@ impl Pay {
         marks: &[String],
     ) -> Result<bool, Trouble> {
         let mut theirs = Vec::new();
+        // The owner of the data folder, in an agent's place.
+        if proposer.starts_with(OWNERS_AGENT) {
+            theirs.push(OWNER.to_owned());
+        }
         if let Some(Ok(id)) = proposer.strip_prefix(PERSON).map(str::parse) {
             theirs.extend(self.known_as(&who.org, &id).await?);
         }

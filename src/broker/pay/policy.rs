@@ -295,7 +295,10 @@ impl Pay {
                 Some(Err(_)) => Stood::Unreadable,
                 Some(Ok(stored)) => stored.value.as_ref().map_or(Stood::Nothing, Stood::Policy),
             };
-            let policy = next(stood)?;
+            let policy = match next(stood)? {
+                Some(policy) => Some(self.fulfillable(who, policy).await?),
+                None => None,
+            };
             let after = json!(policy);
             if before == after && version > 0 {
                 return Ok((policy, version));

@@ -20,6 +20,7 @@ use crate::domain::facts::Fact;
 use crate::domain::ids::{AgentId, ProposalId};
 use crate::domain::money::Effective;
 use crate::domain::notice::NoticeKind;
+use crate::domain::policy::Policy;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::proposal::{Fixed, Moving, Origin, Proposal, State};
 use crate::domain::reason::{Reason, Verdict};
@@ -332,8 +333,13 @@ impl Pay {
         let (state, life, needed) = match verdict {
             Verdict::Allow(_) => (State::Allowed, settings.allowed_ttl_secs, 0),
             Verdict::Hold(_) => {
-                let needed = policy.map_or(1, |policy| policy.approvals_needed.max(1));
-                (State::Held, settings.held_ttl_secs, needed)
+                let needed = policy.map_or(1, Policy::people_needed);
+                let ruled = policy.and_then(|policy| policy.approval.as_ref()?.expires_secs);
+                // Never longer: what looks back over payments counts on it.
+                let life = ruled.map_or(settings.held_ttl_secs, |secs| {
+                    i64::from(secs).min(settings.held_ttl_secs)
+                });
+                (State::Held, life, needed)
             }
             Verdict::Block(_) => (State::Blocked, 0, 0),
         };
@@ -366,6 +372,9 @@ impl Pay {
             lapses_at,
             day: now.day_in(&settings.zone),
             approvals_needed: needed,
+            approval: policy
+                .and_then(|policy| policy.approval.clone())
+                .filter(|_| state == State::Held),
             execute_on_approval: request.origin == Origin::Bank
                 || policy.is_some_and(|policy| policy.execute_on_approval),
             origin: request.origin,

@@ -76,6 +76,9 @@ impl Pay {
     }
 
     async fn try_press(&self, press: &Press) -> Result<Proposed, Trouble> {
+        if press.action == slack::OPEN {
+            return Err(Trouble::PasskeyRequired);
+        }
         if !self.is_our_teams(press).await? {
             return Err(Trouble::Unauthenticated);
         }
@@ -227,6 +230,8 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::AccessDenied { .. }
         | Trouble::SelfApproval
         | Trouble::PersonNeeded
+        | Trouble::PasskeyRequired
+        | Trouble::NotAmongApprovers(_)
         | Trouble::ApprovedAlready(_)
         | Trouble::AccountTaken { .. }
         | Trouble::IdempotencyKeyReused(_)

@@ -26,8 +26,9 @@ use super::{PublicKey, SignedHead};
 /// Longest line read, its end included; ours stay far below. More is not one of our files.
 const MAX_LINE: usize = strict::MAX_BYTES + 2;
 
-/// Stands in every record with a signed decision.
-const MAY_BE_SIGNED: &str = "\"signed\"";
+/// One of these stands in every record that tells of passkeys or was signed with one: what it says,
+/// or the beginning of another spelling of any character.
+const MAY_BE_SIGNED: [&str; 4] = ["\"signed\"", "passkey_added", "passkey_removed", "\\u"];
 
 /// Every field of a line that names a key.
 const KEY_FIELDS: [&str; 4] = ["format", "key_id", "org", "public_key"];
@@ -171,6 +172,8 @@ pub struct Verifier {
     /// The file spells records in its own way; then each is brought into canonical form first.
     respelled: bool,
     approvals: u64,
+    /// Passkeys, and what was signed.
+    known: signed::Known,
     bad: Option<Bad>,
 }
 
@@ -204,6 +207,7 @@ impl Verifier {
             missing: None,
             respelled: false,
             approvals: 0,
+            known: signed::Known::default(),
             bad: None,
         }
     }
@@ -242,11 +246,11 @@ impl Verifier {
     /// Checks a record's signature, where it may have one: most do not, and are not even parsed.
     fn approval(&mut self, text: &[u8]) {
         let text = std::str::from_utf8(text).unwrap_or_default();
-        if !text.contains(MAY_BE_SIGNED) {
+        if !MAY_BE_SIGNED.iter().any(|sign| text.contains(sign)) {
             return;
         }
         let record = strict::parse(text.as_bytes()).unwrap_or_default();
-        match signed::check(&record) {
+        match self.known.check(&record) {
             Ok(true) => self.approvals += 1,
             Ok(false) => {}
             Err(why) => {

@@ -129,6 +129,12 @@ pub(super) struct PolicyFields {
     /// is none.
     #[schemars(length(max = 8))]
     approval_above: Option<Vec<SumLimit>>,
+    /// What a decision on what is held has to fulfil: `needed` people, of these `roles`, or these
+    /// `people` (by id or name), `distinct_from` the `proposer` or `each_other`, `passkey` `required`,
+    /// `preferred` or `no`, within `expires_secs`. What nobody could fulfil is refused. Null is what
+    /// `approvals_needed` says.
+    #[schemars(title = "an object of `needed`, `roles`, `people`, `distinct_from`, `passkey` and `expires_secs`")]
+    approval: Option<ApprovalRule>,
     /// Whose text taints what the agent proposes after reading it: `sources` or `tools`, what `then`
     /// becomes of proposals, `hold` or `block`, and `for_secs`. Null is nobody's.
     #[schemars(title = "an object of `sources` or `tools`, `then` and `for_secs`")]
@@ -173,6 +179,27 @@ struct LlmLimits {
     /// Most that one request may be expected to cost.
     #[schemars(regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"))]
     per_request_usd: Option<String>,
+}
+
+#[expect(dead_code, reason = "a shape")]
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct ApprovalRule {
+    /// How many different people have to agree: 0 is one.
+    #[schemars(range(max = 10))]
+    needed: Option<u32>,
+    /// Only people with one of these roles, besides one that may decide.
+    roles: Option<Vec<String>>,
+    /// Only these people.
+    people: Option<Vec<String>>,
+    /// `proposer`, or `each_other`: keys of nobody do not count.
+    distinct_from: Option<String>,
+    /// `required`: a decision counts only where it is signed with a passkey, in the console.
+    passkey: Option<String>,
+    /// How long it is held, at most as long as `held_ttl_secs` says.
+    #[schemars(range(min = 1, max = 2_592_000))]
+    expires_secs: Option<u32>,
 }
 
 #[expect(dead_code, reason = "a shape")]

@@ -258,6 +258,7 @@ fn proposal(money: bool, now: Timestamp, ambient: &Ambient) -> Result<Proposal> 
             lapses_at: now.plus_secs(TOKEN_TTL_SECS),
             day: Day::from_number(20_260_101),
             approvals_needed: 0,
+            approval: None,
             execute_on_approval: false,
             origin: Default::default(),
             access: Basis::default(),
