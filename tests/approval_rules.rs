@@ -20,7 +20,9 @@ fn held_by(rule: ApprovalRule) -> Policy {
 #[tokio::test]
 async fn the_owner_in_an_agents_place_is_no_second_person() {
     let house = House::new().await;
-    house.policy("agent-1", &held_by(ApprovalRule::default())).await;
+    house
+        .policy("agent-1", &held_by(ApprovalRule::default()))
+        .await;
     let request = || hundi::broker::ProposeRequest {
         tool: "transfer_funds".to_owned(),
         arguments: json!({"amount": 5_000, "to": "acct_123"}),
@@ -58,7 +60,10 @@ async fn only_whom_the_policy_names_agrees_and_in_its_time() {
     let left = held.proposal.fixed.lapses_at.secs() - held.proposal.fixed.created_at.secs();
     assert_eq!(left, 60);
     let id = held.proposal.id();
-    assert_eq!(code(pay.approve(&person(Role::Admin), id).await), "not_among_approvers");
+    assert_eq!(
+        code(pay.approve(&person(Role::Admin), id).await),
+        "not_among_approvers"
+    );
     let both = Principal {
         roles: [Role::Approver, Role::Steward].into_iter().collect(),
         ..person(Role::Approver)
@@ -88,7 +93,10 @@ async fn a_rule_that_nobody_could_fulfil_is_refused_when_it_is_written() {
         let sent = server.http.request(method, format!("{}{path}", server.url));
         let sent = sent.bearer_auth(&server.admin_key).json(&body);
         let answer = sent.send().await.unwrap();
-        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
     };
     let rule = async |rule: Value| {
         let body = json!({"require_approval_above": 1_000, "approval": rule});
@@ -106,7 +114,10 @@ async fn a_rule_that_nobody_could_fulfil_is_refused_when_it_is_written() {
         (json!({"distinct_from": "each_other"}), "there are 0"),
     ] {
         let told = rule(asked.clone()).await;
-        assert!(told.starts_with("invalid_request") && told.contains(named), "{asked}: {told}");
+        assert!(
+            told.starts_with("invalid_request") && told.contains(named),
+            "{asked}: {told}"
+        );
     }
     assert_eq!(rule(json!({"passkey": "preferred"})).await, "written");
     let ana = json!({"name": "Ana", "roles": ["approver"]});
@@ -115,8 +126,16 @@ async fn a_rule_that_nobody_could_fulfil_is_refused_when_it_is_written() {
     assert_eq!(rule(json!({"people": ["Ana"]})).await, "written");
     let (_, policy) = send("GET", "/v1/agents/agent-1/policy", Value::Null).await;
     assert_eq!(policy["approval"]["people"], json!([id]));
-    assert!(rule(json!({"people": ["Ana"], "passkey": "required"})).await.contains("there are 0"));
-    assert!(rule(json!({"needed": 2, "people": ["Ana", id]})).await.contains("there are 1"));
+    assert!(
+        rule(json!({"people": ["Ana"], "passkey": "required"}))
+            .await
+            .contains("there are 0")
+    );
+    assert!(
+        rule(json!({"needed": 2, "people": ["Ana", id]}))
+            .await
+            .contains("there are 1")
+    );
 
     // Nobody else's yes counts, and hers does.
     let arguments = json!({"amount": 5_000, "to": "acct_1"});
@@ -124,13 +143,18 @@ async fn a_rule_that_nobody_could_fulfil_is_refused_when_it_is_written() {
     let sent = server.http.post(format!("{}/v1/proposals", server.url));
     let sent = sent.bearer_auth(&server.agent_key).json(&body).send();
     let held: Value = sent.await.unwrap().json().await.unwrap();
-    let path = format!("/v1/proposals/{}/approve", held["proposal_id"].as_str().unwrap());
+    let path = format!(
+        "/v1/proposals/{}/approve",
+        held["proposal_id"].as_str().unwrap()
+    );
     let (_, answer) = send("POST", &path, json!({})).await;
     assert_eq!(answer["code"], "person_needed", "{answer}");
     let key = json!({"roles": ["approver"], "name": "laptop", "person": id});
     let (_, key) = send("POST", "/v1/keys", key).await;
     let sent = server.http.post(format!("{}{path}", server.url));
-    let sent = sent.bearer_auth(key["key"].as_str().unwrap()).json(&json!({}));
+    let sent = sent
+        .bearer_auth(key["key"].as_str().unwrap())
+        .json(&json!({}));
     let answer: Value = sent.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["state"], "allowed", "{answer}");
 }

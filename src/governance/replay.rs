@@ -267,8 +267,9 @@ mod tests {
         let with = |change: fn(&mut Policy)| { let mut policy = usual(); change(&mut policy); policy };
         let low = [Finding::block(Reason::LowIntegrity, "")];
         let asked = [Finding::hold(Reason::ApprovalRequired, "of then")];
+        type Case<'a> = (Policy, &'a [Finding], Result<(Decision, Reason), Unknown>);
         // The sample asks for 100.
-        let cases: [(Policy, &[Finding], Result<(Decision, Reason), Unknown>); 9] = [
+        let cases: [Case<'_>; 9] = [
             (usual(), &[], Ok((Decision::Approved, Reason::PolicyOk))),
             (usual(), &asked, Ok((Decision::Approved, Reason::PolicyOk))),
             (usual(), &low, Ok((Decision::Rejected, Reason::LowIntegrity))),

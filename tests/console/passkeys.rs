@@ -255,7 +255,9 @@ async fn where_a_passkey_is_required_nothing_else_decides() {
     assert_eq!(state(&server, &id).await, "allowed");
 
     // The log tells whose passkey it was, and that it was used once.
-    let sent = server.http.get(format!("{}/v1/audit?limit=200", server.url));
+    let sent = server
+        .http
+        .get(format!("{}/v1/audit?limit=200", server.url));
     let sent = sent.bearer_auth(&server.admin_key).send().await.unwrap();
     let log: Value = sent.json().await.unwrap();
     let of = |kind: &str| {

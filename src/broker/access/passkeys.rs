@@ -194,10 +194,9 @@ impl Access {
             created_at: now,
             used_at: None,
         };
-        let record = Record::new(now, &who.org, RecordKind::PasskeyAdded, &who.id)
-            .with(json!({
-                "passkey": credential.id, "name": called, "public_key": passkey.public_key,
-            }));
+        let record = Record::new(now, &who.org, RecordKind::PasskeyAdded, &who.id).with(json!({
+            "passkey": credential.id, "name": called, "public_key": passkey.public_key,
+        }));
         let kept = passkey.write(&OrgId::default(), &name(credential.id.as_bytes()), Some(0));
         self.apply_documents(vec![used, kept], vec![record]).await?;
         Ok(passkey.view())
@@ -297,7 +296,12 @@ impl Access {
         let ours = all.into_iter().flatten().map(|found| found.value);
         let ours: Vec<Passkey> = ours.filter(|passkey| passkey.org == *org).collect();
         let mut deciders = Deciders::default();
-        for found in self.documents::<Person>(Some(org)).await?.into_iter().flatten() {
+        for found in self
+            .documents::<Person>(Some(org))
+            .await?
+            .into_iter()
+            .flatten()
+        {
             let Ok(id) = found.key.id.parse::<PersonId>() else {
                 continue;
             };

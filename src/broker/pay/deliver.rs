@@ -220,8 +220,7 @@ impl Pay {
         // One that does not read back is shown anew, and replaced.
         let card = found.and_then(Result::ok).map(|stored| stored.value);
         let held = proposal.state == State::Held;
-        let asks =
-            held && slack.signing_secret.is_some() && !proposal.fixed.needs_passkey();
+        let asks = held && slack.signing_secret.is_some() && !proposal.fixed.needs_passkey();
         let message = match (&card, notice.kind) {
             // Decided before anybody was asked, or asked already.
             (None, NoticeKind::Held) if !held => return Ok(Told::Moot),

@@ -23,9 +23,9 @@ impl Pay {
         let mut people = Vec::new();
         for named in &rule.people {
             let known = self.access.person(who, named).await;
-            let known = known.map_err(|trouble| match trouble {
-                Trouble::NotFound(_) => refused("`approval.people` names somebody who is not here"),
-                other => other,
+            let known = known.map_err(|trouble| match matches!(trouble, Trouble::NotFound(_)) {
+                true => refused("`approval.people` names somebody who is not here"),
+                false => trouble,
             })?;
             let id = known.id.to_string();
             if !people.contains(&id) {
@@ -51,9 +51,8 @@ impl Pay {
         needed: u32,
     ) -> Result<(usize, String), Trouble> {
         let signed = rule.passkey == PasskeyUse::Required;
-        let fits = |roles: &Roles| {
-            rule.roles.is_empty() || rule.roles.iter().any(|role| roles.has(*role))
-        };
+        let fits =
+            |roles: &Roles| rule.roles.is_empty() || rule.roles.iter().any(|role| roles.has(*role));
         let deciders = self.access.deciders(&who.org).await?;
         let able = deciders.people.iter().filter(|(id, roles, has)| {
             let named = rule.people.is_empty() || rule.people.contains(&id.to_string());
@@ -65,11 +64,17 @@ impl Pay {
             && rule.distinct_from != Some(DistinctFrom::EachOther);
         // Whoever decides by a key that is nobody's counts where one is enough.
         if alone && signed {
-            can += deciders.keys_with_passkeys.iter().filter(|roles| fits(roles)).count();
+            can += deciders
+                .keys_with_passkeys
+                .iter()
+                .filter(|roles| fits(roles))
+                .count();
         } else if alone {
             let keys = self.access.keys(who).await?.into_iter();
             let live = keys.filter(|key| key.revoked_at.is_none());
-            can += live.filter(|key| key.roles.may(DECIDE) && fits(&key.roles)).count();
+            can += live
+                .filter(|key| key.roles.may(DECIDE) && fits(&key.roles))
+                .count();
             // The owner of the data folder, at the command line.
             can += usize::from(fits(&Role::Admin.into()));
         }

@@ -133,7 +133,9 @@ pub(super) struct PolicyFields {
     /// `people` (by id or name), `distinct_from` the `proposer` or `each_other`, `passkey` `required`,
     /// `preferred` or `no`, within `expires_secs`. What nobody could fulfil is refused. Null is what
     /// `approvals_needed` says.
-    #[schemars(title = "an object of `needed`, `roles`, `people`, `distinct_from`, `passkey` and `expires_secs`")]
+    #[schemars(
+        title = "an object of `needed`, `roles`, `people`, `distinct_from`, `passkey` and `expires_secs`"
+    )]
     approval: Option<ApprovalRule>,
     /// Whose text taints what the agent proposes after reading it: `sources` or `tools`, what `then`
     /// becomes of proposals, `hold` or `block`, and `for_secs`. Null is nobody's.
