@@ -107,11 +107,14 @@ async fn a_rule_that_nobody_could_fulfil_is_refused_when_it_is_written() {
         }
     };
     for (asked, named) in [
-        (json!({"needed": 2}), "there are 0"),
+        (json!({"needed": 2}), "there are 1"),
         (json!({"passkey": "required"}), "have a passkey"),
         (json!({"people": ["Ana"]}), "somebody who is not here"),
         (json!({"roles": ["auditor"]}), "are auditor"),
-        (json!({"distinct_from": "each_other"}), "there are 0"),
+        (
+            json!({"needed": 3, "distinct_from": "each_other"}),
+            "there are 1",
+        ),
     ] {
         let told = rule(asked.clone()).await;
         assert!(

@@ -406,6 +406,37 @@ fn source_at(path: &Path, version: u64) -> OpenSource {
 }
 
 #[tokio::test]
+async fn what_the_configuration_names_is_for_the_organisations_that_it_names() {
+    let shop = Shop::furnished_with(&[("HUNDI_SOURCES_PRIVATE_ALLOWED", "127.0.0.0/8")]).await;
+    let (_, made) = shop.post("/v1/orgs", json!({"name": "zanzibar"})).await;
+    let theirs = made["admin_key"].as_str().unwrap();
+    let nearby = "http://127.0.0.1:9";
+    for (kind, config, at) in [
+        ("sqlite", json!({"path": shop.path()}), "/config/path"),
+        (
+            "rest",
+            json!({"base_url": nearby, "allow_private": true}),
+            "/config/base_url",
+        ),
+        (
+            "mcp",
+            json!({"url": nearby, "allow_private": true}),
+            "/config/url",
+        ),
+    ] {
+        let source = json!({"name": kind, "kind": kind, "config": config});
+        let (status, told) = shop.post("/v1/sources", source.clone()).await;
+        assert_eq!(status, 201, "{told}");
+        let (status, told) = shop
+            .server
+            .post(theirs, "/v1/sources", &source)
+            .await
+            .unwrap();
+        assert_eq!((status, &told["pointer"]), (400, &json!(at)), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_begun_at_one_database_is_not_settled_by_another() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (

@@ -193,7 +193,7 @@ pub const SETTINGS: &[Setting] = &[
 
     setting("sources.sqlite_dirs", Kind::List, Some(""), "folders in which SQLite files of sources may lie; none without it"),
     setting("sources.private_allowed", Kind::List, Some(""), "private networks that sources may reach that ask for it (`allow_private`), like 10.1.0.0/16; none without it, link-local ones never"),
-    setting("sources.orgs", Kind::List, Some("default"), "organisations whose sources may reach what this configuration names: SQLite folders, private networks, programs"),
+    setting("sources.orgs", Kind::List, Some("default"), "organisations whose sources may reach what this configuration names: SQLite folders, private networks, programs; `*` for all"),
     setting("access.default", Kind::OneOf(&["server", "deny"]), Some("server"), "a call of which no access rule says anything: `server` lets a server's key use its tools and a key without a server all, `deny` nobody"),
     setting("upstream.relist_secs", Kind::Number(1, 86_400), Some("60"), "how often each upstream is asked what tools it offers"),
 

@@ -53,14 +53,18 @@ pub struct Allowed {
     /// Ends programs that outlive this process.
     pub watchdog: Option<Watchdog>,
     /// Whose sources may reach all that. A file on this machine says nothing of organisations, so
-    /// those that are not named here may reach none of it.
+    /// those that are not named here may reach none of it; `*` names them all.
     pub orgs: Vec<String>,
 }
 
 impl Allowed {
     /// What the sources of an organisation may reach.
     fn of(&self, org: &OrgId) -> Self {
-        match self.orgs.iter().any(|named| named == org.as_str()) {
+        match self
+            .orgs
+            .iter()
+            .any(|named| named == org.as_str() || named == "*")
+        {
             true => self.clone(),
             false => Self::default(),
         }

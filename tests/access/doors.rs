@@ -110,7 +110,7 @@ async fn a_denied_tool_is_reached_and_seen_through_no_door() {
 
 #[tokio::test]
 async fn what_was_decided_is_counted() {
-    let shop = Shop::furnished().await;
+    let shop = Shop::furnished_with(&[("HUNDI_SOURCES_ORGS", "*")]).await;
     assert_eq!(read(&shop).await.0, 200);
     make(&shop, denied("shut")).await;
     assert_eq!(read(&shop).await.0, 403);

@@ -114,7 +114,8 @@ async fn a_server_is_made_its_tools_are_picked_and_its_keys_are_shown_once() {
 
 #[tokio::test]
 async fn a_model_is_asked_its_answer_is_read_and_its_cost_is_counted() {
-    let server = Server::start().await;
+    let private = ("HUNDI_SOURCES_PRIVATE_ALLOWED", "127.0.0.0/8");
+    let server = Server::start_with(&[private]).await;
     let visitor = Visitor::signed_in(&server).await;
     let base = format!("{}/sandbox/models/v1", server.bank.url);
     let made = [

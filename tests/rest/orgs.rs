@@ -127,7 +127,11 @@ async fn walk(door: &Door, key: &str) -> Vec<(&'static str, String)> {
         if rest.method != "get" || rest.names().count() > 0 || rest.path == "/v1/audit/head" {
             continue;
         }
-        let answer = door.get(rest.path, key).await;
+        let path = match rest.path {
+            "/v1/search" => "/v1/search?q=zanzibar",
+            path => path,
+        };
+        let answer = door.get(path, key).await;
         assert!(
             // This door asks no models, and says so to everybody.
             [200, 403, 404, 503].contains(&answer.status),

@@ -134,7 +134,9 @@ impl Requests {
         match (&entry.org, entry.provider.allow_private) {
             (_, false) => Private::None,
             (None, true) => Private::Any,
-            (Some(org), true) if allowed.iter().any(|one| one == org.as_str()) => Private::Allowed,
+            (Some(org), true) if allowed.iter().any(|one| one == org.as_str() || one == "*") => {
+                Private::Allowed
+            }
             (Some(_), true) => Private::None,
         }
     }

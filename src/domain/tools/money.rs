@@ -84,7 +84,7 @@ impl MoneyAmounts {
 
     fn check(&self, schema: &Value) -> Result<(), Invalid> {
         let wrong = |at: &str, detail: &str| Err(Invalid::tool(at, detail));
-        if self.amount.is_some() == !self.amounts.is_empty() {
+        if self.amount.is_some() != self.amounts.is_empty() {
             return wrong("/money", "name either `amount` or `amounts`");
         }
         if self.amounts.len() > MAX_PATHS || self.none.len() > MAX_PATHS {

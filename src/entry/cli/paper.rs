@@ -25,7 +25,7 @@ pub enum Command {
         #[command(flatten)]
         how: How,
     },
-    /// Delete one
+    /// Delete one document
     Delete(Named),
 }
 
