@@ -151,7 +151,7 @@ async fn a_rule_that_nobody_could_fulfil_is_refused_when_it_is_written() {
         held["proposal_id"].as_str().unwrap()
     );
     let (_, answer) = send("POST", &path, json!({})).await;
-    assert_eq!(answer["code"], "person_needed", "{answer}");
+    assert_eq!(answer["code"], "not_among_approvers", "{answer}");
     let key = json!({"roles": ["approver"], "name": "laptop", "person": id});
     let (_, key) = send("POST", "/v1/keys", key).await;
     let sent = server.http.post(format!("{}{path}", server.url));

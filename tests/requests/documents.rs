@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::queue::{ended, queued};
 use super::town::{Answer, Town, answer};
+use crate::support::nodes::{AUDIT_KEY, MASTER_KEY};
 use crate::support::postgres;
+use crate::support::server::TOKEN_KEY;
 
 /// A token that is none, with the checksum of a real one.
 const CANARY: &str = "AKIAIOSFODNN7EXAMPLQ";
@@ -184,12 +186,11 @@ async fn documents_are_found_on_postgres_as_well() {
     let Some(database) = postgres::fresh_schema().await else {
         return;
     };
-    let key = "0123456789abcdef".repeat(4);
     let town = Town::with(&[
         ("HUNDI_DATABASE_URL", database.as_str()),
-        ("HUNDI_TOKEN_KEY", &key),
-        ("HUNDI_AUDIT_KEY", &key.replace('0', "1")),
-        ("HUNDI_MASTER_KEY", &key.replace('0', "2")),
+        ("HUNDI_TOKEN_KEY", TOKEN_KEY),
+        ("HUNDI_AUDIT_KEY", AUDIT_KEY),
+        ("HUNDI_MASTER_KEY", MASTER_KEY),
     ])
     .await;
     walk(&town).await;
