@@ -355,31 +355,41 @@ async fn what_was_proposed_goes_out_as_whom_it_was_proposed_for() {
 #[tokio::test]
 async fn whoever_is_paid_by_a_registered_tool_can_be_frozen() {
     let lab = Lab::open().await;
-    let schema = json!({
-        "type": "object", "required": ["amount", "to"],
-        "properties": {"amount": {"type": "integer"}, "to": {"type": "string"}},
-    });
-    let exec = json!({
-        "method": "POST", "path": "/orders",
-        "body": {"item": {"$arg": "/amount"}, "to": {"$arg": "/to"}},
-    });
-    let tool = |payee: Value| {
-        pays(
-            "pay",
-            json!({"payee": payee, "input_schema": schema, "exec": exec}),
-        )
+    let tool = |payee: Value, whom: &[&str]| {
+        let mut properties = json!({"amount": {"type": "integer"}});
+        let mut body = json!({"item": {"$arg": "/amount"}});
+        for name in whom {
+            properties[name] = json!({"type": "string"});
+            body[name] = json!({"$arg": format!("/{name}")});
+        }
+        let required: Vec<&String> = properties.as_object().unwrap().keys().collect();
+        let schema = json!({"type": "object", "required": required, "properties": properties});
+        let exec = json!({"method": "POST", "path": "/orders", "body": body});
+        let changes = json!({"payee": payee, "input_schema": schema, "exec": exec});
+        pays("pay", changes)
     };
-    for (payee, status, pointer) in [
-        (json!(null), 400, json!("/payee")),
-        (json!({"account": "/too"}), 400, json!("/payee/account")),
-        (json!("none"), 403, Value::Null),
-        (json!({"account": "/to"}), 201, Value::Null),
+    for (payee, whom, status, pointer) in [
+        (json!(null), vec!["to", "wallet"], 400, json!("/payee")),
+        (
+            json!({"account": "/to"}),
+            vec!["to", "wallet"],
+            400,
+            json!("/payee"),
+        ),
+        (
+            json!({"account": "/too"}),
+            vec!["to"],
+            400,
+            json!("/payee/account"),
+        ),
+        (json!("none"), vec!["to"], 403, Value::Null),
+        (json!(null), vec!["to"], 201, Value::Null),
     ] {
-        let (got, told) = lab.developer("POST", "/v1/tools", tool(payee)).await;
+        let (got, told) = lab.developer("POST", "/v1/tools", tool(payee, &whom)).await;
         assert_eq!((got, &told["pointer"]), (status, &pointer), "{told}");
     }
     let path = "/v1/tools/pay";
-    for word in [json!("none"), json!(null), json!({"account": "/amount"})] {
+    for word in [json!("none"), json!({"account": "/amount"})] {
         let change = json!({"payee": word, "enabled": false});
         let (status, refused) = lab.developer("PATCH", path, change).await;
         assert_eq!(status, 403, "{refused}");

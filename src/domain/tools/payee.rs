@@ -1,7 +1,8 @@
 //! Whom a registered tool pays, as its document says.
 //!
-//! Freezes, blocks, registered payees, duplicates and history go by it, so a tool that moves money
-//! names every argument that looks like a payee, or an operator says that it is none.
+//! Freezes, blocks, registered payees, duplicates and history go by it. A tool that moves money pays the
+//! one argument that looks like a payee; where several do, its author says which, or an operator says
+//! that they are none.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -142,6 +143,8 @@ pub(super) fn check(
     }
     match rules::unspoken(schema, &named, &besides, looks_like_payee) {
         None => Ok(()),
+        // Nobody said, and there is only one that it can be.
+        Some(_) if payee.is_none() && only(schema).is_some() => Ok(()),
         Some(argument) => {
             let detail = format!(
                 "the argument `{argument}` looks like somebody who is paid: say \
@@ -150,6 +153,14 @@ pub(super) fn check(
             Err(Invalid::tool("/payee", detail))
         }
     }
+}
+
+/// The one argument that looks like a payee, where there is one and no other.
+pub(super) fn only(schema: &Value) -> Option<String> {
+    let first = rules::unspoken(schema, &[], &[], looks_like_payee)?;
+    let place = path(&first)?;
+    let others = rules::unspoken(schema, std::slice::from_ref(&place), &[], looks_like_payee);
+    others.is_none().then_some(place)
 }
 
 fn looks_like_payee(name: &str, what: &Value) -> bool {
@@ -204,6 +215,19 @@ impl From<PaysTo> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_only_one_that_looks_like_a_payee_is_who_is_paid() {
+        let schema = |names: &[&str]| {
+            let all = names
+                .iter()
+                .map(|name| (name.to_string(), json!({"type": "string"})));
+            json!({"type": "object", "properties": Value::Object(all.collect())})
+        };
+        assert_eq!(only(&schema(&["note", "to"])).as_deref(), Some("to"));
+        assert_eq!(only(&schema(&["iban", "vendor_name"])), None);
+        assert_eq!(only(&schema(&["note"])), None);
+    }
 
     #[test]
     #[rustfmt::skip]

@@ -21,7 +21,8 @@ pub fn needed(before: Option<&Value>, after: &ToolDef) -> Option<&'static str> {
     if lowers {
         return Some("to lower a risk");
     }
-    let free = matches!(after.exec.kind(), ToolKind::Program | ToolKind::Mcp);
+    // A program was named by whoever wrote the configuration; a server's tools nobody has looked at.
+    let free = after.exec.kind() == ToolKind::Mcp;
     if free && after.risk == Risk::Low && !(same("risk") && does_the_same()) {
         return Some("that a tool whose reading nothing enforces is of low risk");
     }
@@ -36,7 +37,8 @@ pub fn needed(before: Option<&Value>, after: &ToolDef) -> Option<&'static str> {
     if denies && !(same("payee") && same("input_schema") && does_the_same()) {
         return Some("that what looks like a payee is none");
     }
-    if had("payee") && !same("payee") {
+    // Where nobody said it, its arguments did.
+    if (had("payee") || had("money")) && !same("payee") {
         return Some("to change whom a tool pays");
     }
     None
@@ -68,7 +70,7 @@ mod tests {
         let low = json!({"money": "none", "risk": "low"});
         let plain = json!({"money": null, "input_schema": {}});
         let to = json!({"required": ["amount", "to"], "properties": {"amount": {}, "to": {}}});
-        let run = |risk: &str| json!({"money": null, "input_schema": {}, "kind": "program", "exec": {}, "risk": risk});
+        let run = |risk: &str| json!({"money": null, "input_schema": {}, "kind": "mcp", "exec": {"tool": "t"}, "risk": risk});
         let with = |base: &Value, field: &str, value: Value| {
             let mut all = base.clone();
             all[field] = value;
