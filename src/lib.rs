@@ -23,8 +23,8 @@
 //! **Subjects** say what a file is about, and carry one name in every layer: `pay` (proposals, tokens,
 //! budgets, holds), `bank` (what happens at the provider), `tools` (sources, servers, upstreams,
 //! invoking), `access` (keys, people, organisations, rules, masks), `requests` (calls of models),
-//! `audit`. Whoever looks for how a tool is masked opens `tools` or `access` in whatever layer the
-//! question is about.
+//! `search` (documents), `audit`. Whoever looks for how a tool is masked opens `tools` or `access` in
+//! whatever layer the question is about.
 //!
 //! **One path.** A payment arrives at a door of [`entry::operations`], becomes a proposal in
 //! `broker::pay::propose` (facts are gathered, [`governance`] decides, one write stores it), waits in
