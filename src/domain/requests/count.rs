@@ -51,8 +51,10 @@ pub fn output(ask: &Ask) -> u64 {
     ask.max_tokens.unwrap_or(USUAL_OUTPUT)
 }
 
-/// Bytes for a token at most, on average over a long text: no language's tokens are longer.
-const MOST_BYTES_PER_TOKEN: usize = 6;
+/// Bytes for a token at most, on average over a long text: prose has four or five, and tool arguments
+/// in which letters are escaped (`\u0627`) up to a dozen, of which the half that is let through besides
+/// makes room.
+const MOST_BYTES_PER_TOKEN: usize = 8;
 /// Tokens of an answer that nobody bounded, after which it is taken to have no end.
 const ENDLESS: u64 = 65_536;
 /// Most tokens of one kind that a report is believed for: a dozen times the largest context.
