@@ -9,6 +9,8 @@ mod liars;
 mod providers;
 mod queue;
 mod secrets;
+mod sockets;
 mod store;
 mod streams;
 mod town;
+mod wakes;

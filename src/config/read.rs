@@ -212,6 +212,7 @@ impl Reader<'_> {
             ageing: self.secs("requests.ageing_secs"),
             share_percent: percent(self.share("requests.share")),
             workers: number(self.number("requests.workers")),
+            poll: Duration::from_millis(self.number("requests.poll_ms").unsigned_abs()),
             max_queue: self.number("requests.max_queue").unsigned_abs(),
             keep_days: u32::try_from(self.number("requests.keep_days")).unwrap_or(u32::MAX),
             first_byte: self.secs("requests.first_byte_secs"),

@@ -201,6 +201,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("requests.ageing_secs",  Kind::Number(1, 86_400),      Some("60"),    "waiting so long is worth ten points of priority"),
     setting("requests.share",        Kind::Share,                  Some("0.5"),   "what one organisation may have in hand at most while others wait"),
     setting("requests.workers",      Kind::Number(0, 1_024),       Some("4"),     "requests of the queue answered at once by this process; 0 answers none"),
+    setting("requests.poll_ms",      Kind::Number(50, 3_600_000),  Some("500"),   "how often the queue is looked at when nothing wakes a worker"),
     setting("requests.max_queue",    Kind::Number(1, 10_000_000),  Some("10000"), "requests that may wait"),
     setting("requests.keep_days",    Kind::Number(1, 36_500),      Some("30"),    "how long what was said in requests is kept"),
     setting("requests.first_byte_secs", Kind::Number(1, 600),      Some("60"),    "longest until a model's answer begins"),

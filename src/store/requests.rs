@@ -2,6 +2,7 @@
 //! sums of what it cost. Writing is [`Store::apply`](super::Store::apply), as for everything.
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::StoreError;
 use super::columns::{Columns, Read, doc_of};
@@ -139,6 +140,10 @@ pub struct Depth {
 /// Reads requests.
 #[async_trait]
 pub trait RequestStore: Send + Sync {
+    /// Changes when a request begins to wait, whichever process took it on; `None` where the store
+    /// tells nobody. It may miss one. The first to ask begins to listen.
+    fn rung(&self) -> Option<watch::Receiver<u64>>;
+
     /// Documents of requests, newest first.
     async fn requests(&self, filter: &RequestFilter) -> Result<Vec<Doc>, StoreError>;
 
@@ -202,6 +207,10 @@ fn docs<D: Database>(more: &str) -> Question {
 
 #[async_trait]
 impl<D: Database> RequestStore for D {
+    fn rung(&self) -> Option<watch::Receiver<u64>> {
+        Database::rung(self)
+    }
+
     async fn requests(&self, filter: &RequestFilter) -> Read<Vec<Doc>> {
         let asked = docs::<D>("")
             .with(" WHERE r.org = ", filter.org.as_str())

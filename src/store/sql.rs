@@ -7,6 +7,7 @@
 use std::future::Future;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::columns::{
     Columns, Read, budget_of, doc_of, earlier_of, past_of, proposal_of, record_of, standings_of,
@@ -59,6 +60,11 @@ pub(super) trait Database: Send + Sync {
 
     /// [`Store::ping`].
     fn ping(&self) -> impl Future<Output = Read<()>> + Send;
+
+    /// [`RequestStore::rung`](super::requests::RequestStore::rung).
+    fn rung(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 
     /// The one row of an answer.
     fn one(&self, asked: Question) -> impl Future<Output = Read<Self::Row>> + Send {

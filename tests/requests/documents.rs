@@ -71,7 +71,7 @@ async fn walk(town: &Town) {
     );
     let labelled = found(town, &agent, "q=rent&labels=contract,2026&k=1").await;
     assert_eq!(labelled[0]["document"], "lease");
-    for nothing in ["q=zebra", "q=%22%27*%28OR%3A"] {
+    for nothing in ["q=", "", "q=zebra", "q=%22%27*%28OR%3A"] {
         assert_eq!(found(town, &agent, nothing).await, json!([]), "{nothing}");
     }
     let read = town.server.get(&agent, "/v1/documents/lease").await;
@@ -209,6 +209,46 @@ async fn agents_write_documents_where_they_are_let_and_delete_only_their_own() {
     assert_eq!(written(&town, &other, note).await.status, 409);
     let theirs = asked(&town, "DELETE", "/v1/documents/note", &other, &Value::Null).await;
     assert_eq!(theirs.status, 403);
+
+    // A name that somebody else has for what he hides is free, and stays each one's own.
+    let hidden =
+        json!({"id": "plan", "title": "Theirs", "text": "sell milk", "visible_to": ["other"]});
+    assert_eq!(written(&town, &other, hidden).await.status, 201);
+    for text in ["buy milk", "buy milk twice"] {
+        let plan = json!({"id": "plan", "title": "Ours", "text": text});
+        let made = written(&town, &agent, plan).await;
+        assert_eq!(
+            (made.status, &made.json()["id"]),
+            (201, &json!("plan")),
+            "{}",
+            made.text
+        );
+    }
+    let read = town.server.get(&agent, "/v1/documents/plan").await;
+    assert_eq!(
+        (&read["title"], &read["text"]),
+        (&json!("Ours"), &json!("buy milk twice"))
+    );
+    assert_eq!(ids(&found(&town, &agent, "q=buy").await), ["plan#0"]);
+    let read = town.server.get(&other, "/v1/documents/plan").await;
+    assert_eq!(read["text"], "sell milk");
+    // To others ours has a name like any that was made up, and says nothing of the word.
+    let seen = found(&town, &other, "q=buy").await;
+    let name = seen[0]["document"].as_str().unwrap();
+    assert!(name.starts_with("doc-") && name.len() == 20, "{name}");
+    assert_eq!(
+        town.server
+            .get(&other, &format!("/v1/documents/{name}"))
+            .await["id"],
+        name
+    );
+    let gone = asked(&town, "DELETE", "/v1/documents/plan", &agent, &Value::Null).await;
+    assert_eq!(gone.status, 200);
+    assert_eq!(found(&town, &agent, "q=buy").await, json!([]));
+    assert_eq!(
+        town.server.get(&other, "/v1/documents/plan").await["text"],
+        "sell milk"
+    );
     let own = asked(&town, "DELETE", "/v1/documents/note", &agent, &Value::Null).await;
     assert_eq!(own.status, 200, "{}", own.text);
 }

@@ -47,6 +47,8 @@ pub struct ModelSettings {
     pub share_percent: u8,
     /// Requests of the queue worked on at once by this process.
     pub workers: usize,
+    /// How often the queue is looked at when nothing wakes a worker.
+    pub poll: Duration,
     /// Requests that may wait.
     pub max_queue: u64,
     /// Days for which what was said is kept.
@@ -87,6 +89,7 @@ impl Default for ModelSettings {
             ageing: Duration::from_secs(60),
             share_percent: 50,
             workers: 4,
+            poll: Duration::from_millis(500),
             max_queue: 10_000,
             keep_days: 30,
             first_byte: Duration::from_secs(60),

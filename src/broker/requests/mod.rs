@@ -134,6 +134,11 @@ impl Requests {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Something may be claimed now. Whoever looks already looks once more.
+    fn wake(&self) {
+        self.woken.notify_one();
+    }
+
     /// Something was told of a request, or it ended.
     fn told(&self, id: RequestId) {
         // Nobody listening is the usual case.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Requests;
@@ -33,8 +33,6 @@ use crate::telemetry::models;
 /// Requests of an organisation that are looked at when one is to be claimed: those in front may be
 /// such as cannot be asked now.
 const LOOKED_AT: u32 = 16;
-/// How often the queue is looked at when nothing wakes anybody.
-const POLL: Duration = Duration::from_millis(500);
 /// Workers that may be lost with one request before it is what loses them.
 const MOST_LOST: u32 = 5;
 /// Requests of lost workers that are looked at in one turn.
@@ -47,6 +45,8 @@ impl Requests {
     /// answered.
     pub async fn work(&self, workers: usize, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(workers));
+        let mut rung = self.ports().models.as_ref().and_then(|it| it.store.rung());
+        let poll = self.model_settings().poll;
         while !stop.is_cancelled() {
             let place = tokio::select! {
                 place = places.clone().acquire_owned() => place,
@@ -55,7 +55,12 @@ impl Requests {
             let Ok(place) = place else { break };
             match self.claim_next().await {
                 Ok(Some(claimed)) => {
-                    self.tasks.spawn(claimed.answer(place));
+                    let requests = self.clone();
+                    self.tasks.spawn(async move {
+                        claimed.answer(place).await;
+                        // What was over its share, or had to wait for this one, may go now.
+                        requests.wake();
+                    });
                     continue;
                 }
                 Ok(None) => drop(place),
@@ -64,10 +69,10 @@ impl Requests {
                     tracing::warn!(%trouble, "the queue of requests cannot be read; trying again");
                 }
             }
-            let woken = self.woken.notified();
             tokio::select! {
-                () = woken => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = self.woken.notified() => {}
+                () = rings(&mut rung) => {}
+                () = tokio::time::sleep(poll) => {}
                 () = stop.cancelled() => break,
             }
         }
@@ -315,6 +320,9 @@ impl Requests {
         match self.ports().store.apply(change).await {
             Ok(_) => {
                 tracing::warn!(request = %request.id, state = request.state.name(), "a request of a lost worker was taken over");
+                if request.state == State::Pending {
+                    self.wake();
+                }
                 self.told(request.id);
                 Ok(())
             }
@@ -450,6 +458,16 @@ impl Requests {
         self.told(request.id);
         Ok(request)
     }
+}
+
+/// Waits until another process has queued something; for ever where nobody tells.
+async fn rings(rung: &mut Option<watch::Receiver<u64>>) {
+    if let Some(bell) = rung
+        && bell.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// A request that this worker has in hand.

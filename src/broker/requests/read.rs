@@ -140,7 +140,7 @@ impl Requests {
             }
             Err(trouble) => return Err(trouble),
         };
-        self.woken.notify_one();
+        self.wake();
         self.view(&who.org, begun.request, false).await
     }
 
@@ -454,7 +454,7 @@ impl Requests {
             .with(json!({"paused": paused}));
         let change = Change::documents(vec![state], Vec::new(), vec![record], Vec::new());
         self.ports().store.apply(change).await.map_err(failed)?;
-        self.woken.notify_waiters();
+        self.wake();
         self.queue(who).await
     }
 }

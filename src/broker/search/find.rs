@@ -58,7 +58,7 @@ impl Search {
         let _turn = self.places().long_read(who).await?;
         let sight = Sight {
             labels: wanted.labels.clone(),
-            documents: wanted.documents.clone(),
+            documents: self.meant(who, &wanted.documents).await?,
             ..sight(who)
         };
         let store = self.store()?;
@@ -102,20 +102,30 @@ impl Search {
         who: &Principal,
         scored: Vec<(f64, Passage)>,
     ) -> Result<Vec<Found>, Trouble> {
-        let mut titles: BTreeMap<String, String> = BTreeMap::new();
+        // Their titles, and what they are called before this caller.
+        let mut titles: BTreeMap<String, (String, String)> = BTreeMap::new();
         let mut found = Vec::new();
         for (score, one) in scored {
             if !titles.contains_key(&one.document) {
                 let key = Paper::key(&who.org, &one.document);
                 let doc = self.ports().store.doc(&key).await?;
-                let title = doc.map(|doc| Paper::read(&doc)).transpose()?;
-                let title = title.map(|stored| stored.value.title).unwrap_or_default();
-                titles.insert(one.document.clone(), title);
+                let stored = doc.map(|doc| Paper::read(&doc)).transpose()?;
+                let name = one.document.clone();
+                let told = match stored {
+                    Some(stored) => {
+                        let shown = stored.value.shown(who, &name);
+                        (stored.value.title, shown)
+                    }
+                    None => (String::new(), name.clone()),
+                };
+                titles.insert(name, told);
             }
+            let told = titles.get(&one.document).cloned();
+            let (title, document) = told.unwrap_or_default();
             found.push(Found {
-                title: titles.get(&one.document).cloned().unwrap_or_default(),
+                title,
                 passage: Given {
-                    document: one.document,
+                    document,
                     place: one.place,
                     text: one.text,
                 },

@@ -6,6 +6,7 @@
 //! title and never by text.
 
 mod find;
+mod named;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,11 +15,13 @@ use serde_json::{Value, json};
 
 pub use find::{Found, Wanted};
 
+use named::Place;
+
 use crate::broker::core::{Core, FoundSecret, ModelPorts, Trouble, failed, forbidden};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
-use crate::domain::document::{Document, Stored};
-use crate::domain::ids::{AgentId, hex};
+use crate::domain::document::Document;
+use crate::domain::ids::AgentId;
 use crate::domain::principal::{Principal, Right, Role};
 use crate::domain::requests::rows::Beside;
 use crate::domain::search::{EVERYBODY, Paper, Row, Says, author, passages, readers};
@@ -93,16 +96,7 @@ impl Search {
     pub async fn write(&self, who: &Principal, new: NewPaper) -> Result<PaperView, Trouble> {
         self.may_write(who)?;
         let new = self.looked_over(checked(new)?)?;
-        let id = match new.id {
-            Some(id) => id,
-            None => format!("doc-{}", hex(&self.ports().ambient.bytes::<8>())),
-        };
-        let before = self.document::<Paper>(&who.org, &id).await?;
-        let version = match &before {
-            Some(before) if self.may_replace(who, &before.value) => before.version,
-            Some(_) => return Err(Trouble::NameTaken("document", id)),
-            None => 0,
-        };
+        let Place { id, alias, version } = self.place(who, new.id).await?;
         if version == 0 && self.store()?.count_papers(&who.org).await? >= MOST {
             let text = format!("there are {MOST} documents already; delete some first");
             return Err(Trouble::InvalidRequest(text));
@@ -117,6 +111,7 @@ impl Search {
             bytes: count(new.text.len()),
             by: author(who),
             at: self.ports().ambient.now(),
+            alias,
         };
         let mut says = vec![Says::Gone];
         says.extend((0..).zip(&cut).map(|(place, text)| Says::Passage {
@@ -129,7 +124,7 @@ impl Search {
         let docs = vec![paper.write(&who.org, &id, Some(version))];
         self.put(who, docs, &id, says, record).await?;
         Ok(PaperView {
-            id,
+            id: paper.shown(who, &id),
             paper,
             text: None,
         })
@@ -141,15 +136,16 @@ impl Search {
         if self.may_write(who).is_err() || !self.may_replace(who, &stored.value) {
             return Err(forbidden(who));
         }
-        let record = record(self, who, RecordKind::DocumentDeleted, id, &stored.value);
+        let id = stored.key.id.clone();
+        let record = record(self, who, RecordKind::DocumentDeleted, &id, &stored.value);
         let docs = vec![stored.remove()];
-        self.put(who, docs, id, vec![Says::Gone], record).await
+        self.put(who, docs, &id, vec![Says::Gone], record).await
     }
 
     /// One document with its text.
     pub async fn read(&self, who: &Principal, id: &str) -> Result<PaperView, Trouble> {
         let stored = self.visible(who, id).await?;
-        let passages = self.store()?.text(&sight(who), id).await?;
+        let passages = self.store()?.text(&sight(who), &stored.key.id).await?;
         Ok(PaperView {
             id: id.to_owned(),
             paper: stored.value,
@@ -157,34 +153,30 @@ impl Search {
         })
     }
 
-    /// Documents that the caller may find, by name, and whether there are more.
+    /// Documents that the caller may find, by name, and after which to go on if there are more.
     pub async fn list(
         &self,
         who: &Principal,
         after: Option<&str>,
         limit: Option<u32>,
-    ) -> Result<(Vec<PaperView>, bool), Trouble> {
+    ) -> Result<(Vec<PaperView>, Option<String>), Trouble> {
         let _turn = self.places().long_read(who).await?;
         let limit = limit.unwrap_or(PAGE).clamp(1, PAGE);
         let (sight, after) = (sight(who), after.unwrap_or_default());
         let docs = self.store()?.papers(&sight, after, limit + 1).await?;
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = docs.len() > most;
+        let last = docs.get(..most).and_then(<[_]>::last).filter(|_| more);
+        let last = last.map(|doc| doc.key.id.clone());
         let views = docs.iter().take(most).map(|doc| {
             let stored = Paper::read(doc)?;
             Ok(PaperView {
-                id: stored.key.id,
+                id: stored.value.shown(who, &stored.key.id),
                 paper: stored.value,
                 text: None,
             })
         });
-        Ok((views.collect::<Result<_, Trouble>>()?, more))
-    }
-
-    async fn visible(&self, who: &Principal, id: &str) -> Result<Stored<Paper>, Trouble> {
-        let stored = self.document::<Paper>(&who.org, id).await?;
-        let seen = stored.filter(|stored| sees(who, &stored.value));
-        seen.ok_or(Trouble::NotFound("document"))
+        Ok((views.collect::<Result<_, Trouble>>()?, last))
     }
 
     /// People who make, keep or run things; agents where they are let.

@@ -39,6 +39,9 @@ pub struct Paper {
     pub by: String,
     /// When.
     pub at: Timestamp,
+    /// What its author calls it, where the name was another's whom he may not see; nobody else is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
 }
 
 impl Document for Paper {
@@ -60,6 +63,14 @@ impl Paper {
         readers.sort_unstable();
         readers.dedup();
         readers
+    }
+}
+
+impl Paper {
+    /// What it is called before this caller: `name`, or what only its author calls it.
+    pub fn shown(&self, who: &Principal, name: &str) -> String {
+        let own = self.alias.as_ref().filter(|_| self.by == author(who));
+        own.map_or_else(|| name.to_owned(), Clone::clone)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -107,10 +108,13 @@ async fn connection(
     // Answers are small and whole; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
     let inner = TowerToHyperService::new(router);
-    let seat = sitting.seat();
+    let sitting = Arc::new(sitting);
+    let (seat, held) = (sitting.seat(), sitting.clone());
     let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(seat.clone());
+        // A WebSocket outlives the connection that it was made of, and keeps its seat.
+        request.extensions_mut().insert(held.clone());
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
@@ -120,7 +124,8 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.silence)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -180,20 +180,20 @@ struct DocumentList {
 
 async fn list(call: Call, asked: DocumentFilter) -> Result<DocumentList, Trouble> {
     let search = &call.broker.search;
-    let (views, more) = search
+    let (views, next_cursor) = search
         .list(&call.who, asked.cursor.as_deref(), asked.limit)
         .await?;
-    let documents: Vec<DocumentTold> = views.into_iter().map(DocumentTold::from).collect();
     Ok(DocumentList {
-        next_cursor: documents.last().filter(|_| more).map(|one| one.id.clone()),
-        documents,
+        documents: views.into_iter().map(DocumentTold::from).collect(),
+        next_cursor,
     })
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SearchAsked {
-    /// What is looked for, in words.
+    /// What is looked for, in words; without any, nothing is found.
+    #[serde(default)]
     q: String,
     /// So many passages; 5 if left out.
     #[schemars(range(min = 1, max = 50))]

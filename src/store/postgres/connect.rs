@@ -31,7 +31,7 @@ const SCHEMA_LOCK: i64 = 0x68_75_6e_64_69;
 
 /// In order; the number of a migration is its place, from 1. Forward only: a released file never
 /// changes, and each lets nodes of the version before go on working.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../../sql/postgres/0001_init.sql"),
     include_str!("../../../sql/postgres/0002_writers.sql"),
     include_str!("../../../sql/postgres/0003_webhook_records.sql"),
@@ -39,6 +39,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../../sql/postgres/0005_what_was_paid.sql"),
     include_str!("../../../sql/postgres/0006_requests.sql"),
     include_str!("../../../sql/postgres/0007_passages.sql"),
+    include_str!("../../../sql/postgres/0008_wake_ups.sql"),
 ];
 
 /// Why the database was not opened. The text says what to do, and never shows the password.

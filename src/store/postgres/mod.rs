@@ -8,6 +8,7 @@
 //! A COMMIT whose answer is lost is read back by the number of its batch. Every wait has an
 //! end: for a connection, for a lock, for a statement, for an answer.
 
+mod bell;
 mod connect;
 mod read;
 mod readers;
@@ -16,9 +17,13 @@ mod snapshot;
 mod wait;
 mod write;
 
+use std::sync::OnceLock;
+
+use sqlx::postgres::PgConnectOptions;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
+use self::bell::Bell;
 use self::readers::Readers;
 use self::write::Writer;
 use super::group::{Group, MAX_BATCH};
@@ -37,6 +42,9 @@ pub struct Postgres {
     group: Group,
     readers: Readers,
     instance: String,
+    options: PgConnectOptions,
+    /// Only of a process that answers requests.
+    bell: OnceLock<Bell>,
 }
 
 impl Postgres {
@@ -56,11 +64,13 @@ impl Postgres {
         let name = hex(&ambient.bytes::<16>());
         let instance = connect::migrate(&mut conn, &options, &name).await?;
         let readers = Readers::open(options.clone()).await?;
-        let writer = Writer::new(options, conn, ambient.bytes()).await;
+        let writer = Writer::new(options.clone(), conn, ambient.bytes()).await;
         Ok(Self {
             readers,
             group: Group::start(writer, limit),
             instance,
+            options,
+            bell: OnceLock::new(),
         })
     }
 

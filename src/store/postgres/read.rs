@@ -3,7 +3,9 @@
 use sqlx::Row;
 use sqlx::postgres::{PgRow, Postgres as Engine};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
+use super::bell::Bell;
 use super::{Postgres, timestamp};
 use crate::domain::retention::Old;
 use crate::domain::time::Timestamp;
@@ -49,6 +51,11 @@ impl Database for Postgres {
 
     async fn execute(&self, told: Question) -> Read<u64> {
         self.readers.execute(told).await
+    }
+
+    fn rung(&self) -> Option<watch::Receiver<u64>> {
+        let bell = self.bell.get_or_init(|| Bell::start(self.options.clone()));
+        Some(bell.heard())
     }
 
     async fn drop_old(&self, old: Old, before: Timestamp, limit: u32) -> Read<u64> {

@@ -11,6 +11,7 @@ mod anthropic;
 mod chat;
 mod embeddings;
 mod events;
+mod following;
 mod list;
 mod messages;
 mod openai;
@@ -19,6 +20,7 @@ mod refused;
 mod responding;
 mod responses;
 mod restoring;
+mod socket;
 mod streaming;
 mod visitor;
 
@@ -49,6 +51,7 @@ pub fn asked(body: Map<String, Value>) -> Result<Ask, Trouble> {
 pub(super) fn routes() -> Router<Door> {
     Router::new()
         .route("/v1/requests/{id}/events", get(events::follow))
+        .route("/v1/requests/{id}/stream", get(socket::follow))
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/messages", post(messages::create))
         .route("/v1/responses", post(responses::create))
@@ -146,6 +149,20 @@ pub(super) const OPS: &[Op] = &[
                 "",
             ),
         ],
+        problems: &[400, 404],
+        ..Op::NONE
+    },
+    Op {
+        id: "request_stream",
+        method: "get",
+        path: "/v1/requests/{id}/stream",
+        summary: "The same events over a WebSocket, each a JSON text with its number as `event_id`. A page gives its key as a subprotocol: `hundi, bearer.KEY`.",
+        right: Some(Right::ReadOwn),
+        params: &[
+            Param::path("id", "The request's id."),
+            Param::query("after", "Only what came after this event.").whole(0, MAX_SAFE_INTEGER),
+        ],
+        answers: &[(101, "the WebSocket", "")],
         problems: &[400, 404],
         ..Op::NONE
     },

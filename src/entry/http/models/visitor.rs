@@ -30,7 +30,7 @@ pub async fn who(door: &Door, parts: &Parts) -> Result<Principal, Problem> {
 
 /// The key, if there is exactly one: of two that differ, nobody knows which one a proxy in front has
 /// looked at.
-fn key(parts: &Parts) -> Option<&str> {
+pub fn key(parts: &Parts) -> Option<&str> {
     let mut named = parts.headers.get_all("x-api-key").iter();
     let first = named.next();
     if named.next().is_some() {
