@@ -3,6 +3,7 @@
 
 mod browser;
 mod driver;
+mod forms;
 mod hostile;
 mod models;
 mod passkeys;

@@ -7,8 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::layers::Environment;
 use super::secret::Secret;
 use super::upstream::Section;
@@ -16,6 +14,7 @@ use crate::broker::core::models::Configured;
 use crate::connector::model::providers;
 use crate::domain::requests::ask::Format;
 use crate::domain::requests::price::Prices;
+use crate::domain::requests::price_list;
 use crate::domain::requests::provider::{Provider, USUAL_WEIGHT, is_name};
 use crate::governance::routing::Route;
 
@@ -125,22 +124,16 @@ fn prices(section: &mut Section<'_>) -> BTreeMap<String, Prices> {
     let Some(value) = section.table.get("prices").cloned() else {
         return BTreeMap::new();
     };
-    let wanted =
-        "prices as decimal text ({input = \"0.15\", output = \"0.6\"}), by model or for all";
-    let one = |value: toml::Value| Prices::deserialize(value).ok();
-    let Some(table) = value.as_table() else {
+    let told = serde_json::to_value(value).ok();
+    let Some(told) = told.as_ref().and_then(serde_json::Value::as_object) else {
+        let wanted =
+            "prices as decimal text ({input = \"0.15\", output = \"0.6\"}), by model or for all";
         section.wrong("prices", wanted);
         return BTreeMap::new();
     };
-    let read: Option<BTreeMap<String, Prices>> = match table.contains_key("input") {
-        true => one(value.clone()).map(|prices| BTreeMap::from([("*".to_owned(), prices)])),
-        false => table
-            .iter()
-            .map(|(model, value)| Some((model.clone(), one(value.clone())?)))
-            .collect(),
-    };
-    read.unwrap_or_else(|| {
-        section.wrong("prices", wanted);
+    price_list::by_model(told).unwrap_or_else(|wrong| {
+        let wrong = wrong.within("prices");
+        section.wrong(&wrong.at, &wrong.words);
         BTreeMap::new()
     })
 }

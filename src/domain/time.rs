@@ -112,6 +112,13 @@ impl Day {
     }
 }
 
+/// Whether a text is a calendar day, as `2026-12-01`.
+pub fn is_day(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let spelt = bytes.len() == 10 && bytes.get(4) == Some(&b'-') && bytes.get(7) == Some(&b'-');
+    spelt && text.parse::<jiff::civil::Date>().is_ok()
+}
+
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -127,6 +134,24 @@ impl fmt::Display for Day {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_is_one_of_the_calendar() {
+        for day in ["2026-12-01", "2024-02-29"] {
+            assert!(is_day(day), "{day}");
+        }
+        for none in [
+            "",
+            "not a date",
+            "2026-13-01",
+            "2025-02-29",
+            "20261201",
+            "2026-12-1",
+            "2026-12-01T00:00",
+        ] {
+            assert!(!is_day(none), "{none}");
+        }
+    }
 
     #[test]
     fn an_instant_reads_as_rfc_3339() {

@@ -30,6 +30,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use tokio_util::sync::CancellationToken;
 
 pub use answer::{Problem, ok};
@@ -114,7 +115,8 @@ pub fn routes(broker: Broker, options: HttpOptions) -> Router {
         .merge(webhook::routes())
         .merge(health::routes())
         .merge(openapi::routes())
-        .with_state(door)
+        .with_state(door.clone())
+        .layer(from_fn_with_state(door, models::naming::name))
 }
 
 /// What `/openapi.json` says about the routes, in the order of the page.

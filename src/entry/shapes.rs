@@ -461,6 +461,7 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::BudgetExceeded(_)
         | Trouble::UnknownModel(_)
         | Trouble::PriceUnknown(_)
+        | Trouble::Erased
         | Trouble::RequestEnded(_)
         | Trouble::RequestLive(_)
         | Trouble::QueueFull(_)

@@ -107,25 +107,6 @@ pub struct Sum {
     pub estimated_nanos: u64,
 }
 
-impl Sum {
-    /// Adds another. Different requests that both have are counted twice.
-    pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in [
-            (&mut self.attempts, other.attempts),
-            (&mut self.requests, other.requests),
-            (&mut self.failed, other.failed),
-            (&mut self.input, other.input),
-            (&mut self.cached_input, other.cached_input),
-            (&mut self.output, other.output),
-            (&mut self.reasoning, other.reasoning),
-            (&mut self.nanos, other.nanos),
-            (&mut self.estimated_nanos, other.estimated_nanos),
-        ] {
-            *mine = mine.saturating_add(theirs);
-        }
-    }
-}
-
 /// How the queue stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Depth {
@@ -190,6 +171,9 @@ pub trait RequestStore: Send + Sync {
 
     /// Sums of the ledger.
     async fn usage(&self, by: By, filter: &UsageFilter) -> Result<Vec<Sum>, StoreError>;
+
+    /// The sum of all that a filter lets through: each request once, whatever it was tried with.
+    async fn usage_total(&self, filter: &UsageFilter) -> Result<Sum, StoreError>;
 }
 
 /// `SELECT` of what [`doc_of`] reads, of requests; conditions follow.
@@ -327,30 +311,39 @@ impl<D: Database> RequestStore for D {
 
     async fn usage(&self, by: By, filter: &UsageFilter) -> Read<Vec<Sum>> {
         let key = by.name();
-        let sum = |of: &str| format!("CAST(sum({of}) AS bigint)");
-        let columns = [
-            sum("1"),
-            "count(DISTINCT request)".to_owned(),
-            sum("CASE WHEN why = '' THEN 0 ELSE 1 END"),
-            sum("input + cached_input + cache_write"),
-            sum("cached_input"),
-            sum("output + reasoning"),
-            sum("reasoning"),
-            sum("nanos"),
-            sum("CASE WHEN estimated = 1 THEN nanos ELSE 0 END"),
-        ];
-        let columns = columns.join(", ");
-        let asked = Question::new(format!(
-            "SELECT CAST({key} AS text), {columns} FROM llm_attempts WHERE settled = 1"
-        ))
-        .with(" AND org = ", filter.org.as_str())
-        .if_some(" AND agent = ", filter.agent.as_ref().map(AgentId::as_str))
-        .if_some(" AND at >= ", filter.since)
-        .if_some(" AND at < ", filter.until)
-        .if_some(" AND day = ", filter.day.map(|day| i64::from(day.number())))
-        .words(&format!(" GROUP BY {key} ORDER BY {key}"));
+        let asked = sums(key, filter).words(&format!(" GROUP BY {key} ORDER BY {key}"));
         self.all(asked).await?.iter().map(sum_of).collect()
     }
+
+    async fn usage_total(&self, filter: &UsageFilter) -> Read<Sum> {
+        sum_of(&self.one(sums("'total'", filter)).await?)
+    }
+}
+
+/// Sums of what a filter lets through, under this key.
+fn sums(key: &str, filter: &UsageFilter) -> Question {
+    // Of no rows there is no sum, which is nothing.
+    let sum = |of: &str| format!("CAST(coalesce(sum({of}), 0) AS bigint)");
+    let columns = [
+        sum("1"),
+        "count(DISTINCT request)".to_owned(),
+        sum("CASE WHEN why = '' THEN 0 ELSE 1 END"),
+        sum("input + cached_input + cache_write"),
+        sum("cached_input"),
+        sum("output + reasoning"),
+        sum("reasoning"),
+        sum("nanos"),
+        sum("CASE WHEN estimated = 1 THEN nanos ELSE 0 END"),
+    ];
+    let columns = columns.join(", ");
+    Question::new(format!(
+        "SELECT CAST({key} AS text), {columns} FROM llm_attempts WHERE settled = 1"
+    ))
+    .with(" AND org = ", filter.org.as_str())
+    .if_some(" AND agent = ", filter.agent.as_ref().map(AgentId::as_str))
+    .if_some(" AND at >= ", filter.since)
+    .if_some(" AND at < ", filter.until)
+    .if_some(" AND day = ", filter.day.map(|day| i64::from(day.number())))
 }
 
 fn place(number: u64) -> i64 {

@@ -296,7 +296,7 @@ async fn what_is_no_provider_is_refused() {
         (json!({"name": "mine", "base_url": "https://u:p@example.com"}),        "`base_url`"),
         (json!({"name": "mine", "base_url": "file:///etc/passwd"}),             "`base_url`"),
         (json!({"name": "openai", "kind": "gpt"}),                              "`kind`"),
-        (json!({"name": "openai", "prices": {"m": {"input": "a lot", "output": "1"}}}), "`prices.m`"),
+        (json!({"name": "openai", "prices": {"m": {"input": "a lot", "output": "1"}}}), "`prices.m.input`"),
     ] {
         let refused = two.admin("POST", "/v1/providers", body.clone()).await;
         assert_eq!(refused.status, 400, "{body}");

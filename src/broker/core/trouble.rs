@@ -188,9 +188,9 @@ pub enum Trouble {
     /// No provider has a model of this name.
     #[error("no provider here has a model named {0:?}; `GET /v1/models` lists what there is")]
     UnknownModel(String),
-    /// A model has no price, and is not asked without one.
+    /// A model, or what is asked of it, has no price, and is not asked without one.
     #[error(
-        "the price of {0} is not known: an operator sets it in `prices`, imports a table, or sets prices.on_unknown"
+        "the price of {0} is not known, so nothing was asked: leave out what has no price, or have an operator set it in `prices`, import a table, or set prices.on_unknown"
     )]
     PriceUnknown(String),
     /// No provider gave an answer.
@@ -205,6 +205,11 @@ pub enum Trouble {
     /// A request has not ended yet.
     #[error("the request is {0}: cancel it first")]
     RequestLive(&'static str),
+    /// What was said in a request is gone.
+    #[error(
+        "what was said in this request is erased; `GET /v1/requests/{{id}}` still tells what it cost"
+    )]
+    Erased,
     /// The queue takes no more.
     #[error("{0} requests wait already; come back when some are answered")]
     QueueFull(u64),
@@ -252,9 +257,12 @@ impl NoAnswer {
             Why::Timeout => "provider_timeout",
             Why::Open => "provider_unavailable",
             Why::Credentials => "provider_credentials",
-            Why::Unreachable | Why::ServerError | Why::Empty | Why::Malformed | Why::Cut => {
-                "provider_failed"
-            }
+            Why::Unreachable
+            | Why::ServerError
+            | Why::Empty
+            | Why::Malformed
+            | Why::Cut
+            | Why::Cancelled => "provider_failed",
         }
     }
 
@@ -269,7 +277,8 @@ impl NoAnswer {
             | Why::ServerError
             | Why::Empty
             | Why::Malformed
-            | Why::Cut => 502,
+            | Why::Cut
+            | Why::Cancelled => 502,
         }
     }
 
@@ -285,7 +294,8 @@ impl NoAnswer {
             | Why::ServerError
             | Why::Empty
             | Why::Malformed
-            | Why::Cut => Recovery::Wait,
+            | Why::Cut
+            | Why::Cancelled => Recovery::Wait,
         }
     }
 }
@@ -339,6 +349,7 @@ impl Trouble {
             Trouble::NotReady(_) => "not_ready",
             Trouble::RequestEnded(_) => "request_ended",
             Trouble::RequestLive(_) => "request_live",
+            Trouble::Erased => "erased",
             Trouble::QueueFull(_) => "queue_full",
         }
     }
@@ -377,6 +388,7 @@ impl Trouble {
             | Trouble::RequestEnded(_)
             | Trouble::RequestLive(_)
             | Trouble::Changed => 409,
+            Trouble::Erased => 410,
             Trouble::RateLimited { .. } => 429,
             Trouble::Upstream(_)
             | Trouble::SourceFailed(_)
@@ -442,6 +454,7 @@ impl Trouble {
             | Trouble::AccessDenied { .. }
             | Trouble::NotFound(_)
             | Trouble::PriceUnknown(_)
+            | Trouble::Erased
             | Trouble::Off(_) => Recovery::Stop,
         }
     }

@@ -254,6 +254,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::SecretFound(_)
         | Trouble::UnknownModel(_)
         | Trouble::PriceUnknown(_)
+        | Trouble::Erased
         | Trouble::Provider(_)
         | Trouble::NotReady(_)
         | Trouble::RequestEnded(_)

@@ -142,8 +142,8 @@ impl Requests {
         let begun = match begun {
             Ok(begun) => begun,
             Err(trouble) => {
-                self.refused(who, &trouble, json!({"door": asked.door.name()}))
-                    .await?;
+                let detail = json!({"door": asked.door.name(), "request_id": asked.id});
+                self.refused(who, &trouble, detail).await?;
                 return Err(trouble);
             }
         };

@@ -19,6 +19,7 @@ use crate::domain::requests::provider::Provider;
 use crate::domain::requests::request::{Loser, Routed, Wishes};
 use crate::domain::requests::sending::Private;
 use crate::domain::requests::shipped;
+use crate::domain::requests::unpriced;
 use crate::domain::secret::Secret;
 use crate::governance::routing::{self, AUTO, Candidate, Cost, Decision, Lost, Wish};
 
@@ -67,6 +68,9 @@ impl Entry {
     }
 }
 
+/// A model at a provider.
+type Pair = (Arc<Entry>, String);
+
 /// One model at one provider, with its price.
 #[derive(Clone)]
 pub(super) struct Offer {
@@ -96,6 +100,14 @@ impl<'a> Work<'a> {
                 let texts = embed.texts.iter().map(|text| count::text(text));
                 (texts.fold(1, u64::saturating_add), 0)
             }
+        }
+    }
+
+    /// What it asks for that no price list tells.
+    pub fn unpriced(&self) -> Option<String> {
+        match self {
+            Work::Ask(ask) => unpriced::beside(ask),
+            Work::Embed(_) => None,
         }
     }
 
@@ -157,8 +169,23 @@ impl Requests {
         Ok(models)
     }
 
-    /// What a model costs at a provider; `None` if nobody knows and that is an obstacle.
-    fn price(&self, table: &PriceTable, entry: &Entry, model: &str) -> Option<Prices> {
+    /// What a model costs at a provider, where more than tokens is asked for or not; `None` if nobody
+    /// knows and that is an obstacle.
+    fn price(
+        &self,
+        table: &PriceTable,
+        entry: &Entry,
+        model: &str,
+        beside: bool,
+    ) -> Option<Prices> {
+        // What runs here costs nobody anything, whatever it is asked for.
+        if beside && !entry.provider.local {
+            match self.model_settings().on_unknown_price {
+                OnUnknownPrice::Refuse => return None,
+                OnUnknownPrice::Ceiling => return dearest(),
+                OnUnknownPrice::Free => {}
+            }
+        }
         let service = match entry.is_sandbox {
             true => SANDBOX,
             false => entry.provider.name.as_str(),
@@ -189,8 +216,9 @@ impl Requests {
             ));
         }
         let (input, output) = work.tokens();
-        let mut pairs: Vec<(Arc<Entry>, String)> = Vec::new();
-        for entry in self.entries(org).await?.iter().cloned() {
+        let mut pairs: Vec<Pair> = Vec::new();
+        let entries = self.entries(org).await?;
+        for entry in entries.iter().cloned() {
             match model {
                 Some(model) if entry.has(model) => pairs.push((entry, model.to_owned())),
                 Some(_) => {}
@@ -205,9 +233,11 @@ impl Requests {
         }
         let (able, unfit) = fitting(pairs, work);
         if able.is_empty() {
-            let words = unfit.unwrap_or_else(|| "no provider can be asked this".to_owned());
+            let words = unfit.into_iter().next().map(|(_, words)| words);
+            let words = words.unwrap_or_else(|| "no provider can be asked this".to_owned());
             return Err(Trouble::InvalidRequest(words));
         }
+        let unpriced = work.unpriced();
         let wish = Wish {
             task,
             model,
@@ -220,7 +250,7 @@ impl Requests {
         let table = self.imported().await?;
         let priced = able
             .iter()
-            .map(|(entry, model)| self.price(&table, entry, model))
+            .map(|(entry, model)| self.price(&table, entry, model, unpriced.is_some()))
             .collect::<Vec<_>>();
         let ceilings: Vec<Option<u64>> = priced
             .iter()
@@ -233,7 +263,11 @@ impl Requests {
             .collect();
         let route = self.model_settings().routes.get(task);
         let decision = routing::route(&wish, &candidates, route);
-        let routed = routed(&decision, &candidates);
+        let mut routed = routed(&decision, &candidates);
+        routed
+            .lost
+            .extend(unfit.into_iter().map(|(loser, _)| loser));
+        routed.lost.extend(unmet(&entries, &wish, &candidates));
         let offers = decision.order.iter().filter_map(|chosen| {
             let (entry, model) = able.get(chosen.index)?;
             Some(Offer {
@@ -245,7 +279,13 @@ impl Requests {
         });
         let offers: Vec<Offer> = offers.collect();
         if offers.is_empty() {
-            return Err(nobody(&wish, &decision, &candidates));
+            let nobody = nobody(&wish, &decision, &candidates);
+            return Err(match (nobody, unpriced) {
+                (Trouble::PriceUnknown(model), Some(what)) => {
+                    Trouble::PriceUnknown(format!("{model} with {what}"))
+                }
+                (nobody, _) => nobody,
+            });
         }
         Ok(Planned {
             offers,
@@ -272,22 +312,38 @@ impl Requests {
     }
 }
 
-/// Those whose format has words for all of it; and why the first of the others has none.
-fn fitting(
-    pairs: Vec<(Arc<Entry>, String)>,
-    work: &Work<'_>,
-) -> (Vec<(Arc<Entry>, String)>, Option<String>) {
-    let mut unfit = None;
+/// Those whose format has words for all of it; and those that have none, each with why.
+fn fitting(pairs: Vec<Pair>, work: &Work<'_>) -> (Vec<Pair>, Vec<(Loser, String)>) {
+    let mut unfit = Vec::new();
     let mut able = Vec::new();
     for (entry, model) in pairs {
         match work.outgoing(&entry) {
             Ok(_) => able.push((entry, model)),
             Err(malformed) => {
-                unfit.get_or_insert(malformed.to_string());
+                let loser = Loser {
+                    provider: entry.provider.name.clone(),
+                    model,
+                    why: "unfit".to_owned(),
+                };
+                unfit.push((loser, malformed.to_string()));
             }
         }
     }
     (able, unfit)
+}
+
+/// A hint that nothing can come of: at a provider that is none, or that has not got the model.
+fn unmet(entries: &[Arc<Entry>], wish: &Wish<'_>, candidates: &[Candidate]) -> Option<Loser> {
+    let hint = wish.hint?;
+    if candidates.iter().any(|one| one.provider == hint) {
+        return None;
+    }
+    let known = entries.iter().any(|entry| entry.provider.name == hint);
+    Some(Loser {
+        provider: hint.to_owned(),
+        model: wish.model.unwrap_or_default().to_owned(),
+        why: if known { "other_model" } else { "unknown" }.to_owned(),
+    })
 }
 
 fn dearest() -> Option<Prices> {

@@ -16,6 +16,7 @@ use crate::domain::ids::OrgId;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::requests::price::Prices;
 use crate::domain::requests::shipped;
+use crate::domain::time::is_day;
 
 /// Models of one table at most.
 const MOST: usize = 20_000;
@@ -103,20 +104,30 @@ impl Requests {
         imported.or_else(|| shipped::find(service, model))
     }
 
-    /// Puts a table in the place of the imported one.
+    /// Puts a table in the place of the imported one. One that is empty goes back to the shipped one.
     pub async fn import_prices(
         &self,
         who: &Principal,
         table: PriceTable,
     ) -> Result<usize, Trouble> {
-        if !who.may(Right::Administer) || who.org != OrgId::default() {
+        // What models cost is told to everybody.
+        if !who.may_for_all(Right::Administer) {
             return Err(forbidden(who));
         }
         let count: usize = table.prices.values().map(BTreeMap::len).sum();
-        if count == 0 || count > MOST {
-            let text = format!("a table has 1 to {MOST} prices, and this one {count}");
+        if count > MOST {
+            let text = format!("a table has {MOST} prices at most, and this one {count}");
             return Err(Trouble::InvalidRequest(text));
         }
+        if !is_day(&table.as_of) {
+            let text = "`as_of` has to be a day, such as \"2026-12-01\"";
+            return Err(Trouble::InvalidRequest(text.to_owned()));
+        }
+        // Without a price it hides nothing that was shipped, and tells of no day.
+        let table = match count {
+            0 => PriceTable::default(),
+            _ => table,
+        };
         let org = OrgId::default();
         let now = self.ports().ambient.now();
         let record = Record::new(now, &org, RecordKind::PricesImported, &who.id)
@@ -126,6 +137,16 @@ impl Requests {
         self.ports().store.apply(change).await.map_err(failed)?;
         self.memory().forget_doc(&PriceTable::only(&org));
         Ok(count)
+    }
+
+    /// Takes the imported table away.
+    pub async fn reset_prices(&self, who: &Principal) -> Result<(), Trouble> {
+        let none = PriceTable {
+            as_of: shipped::AS_OF.to_owned(),
+            source: "shipped".to_owned(),
+            prices: BTreeMap::new(),
+        };
+        self.import_prices(who, none).await.map(drop)
     }
 
     /// Every price that is known, and the days they tell of: imported, shipped.

@@ -178,24 +178,35 @@ impl Requests {
         if !who.may(Right::ReadSetup) {
             return Err(forbidden(who));
         }
+        let entries = self.entries(&who.org).await?;
+        self.views(&who.org, &entries).await
+    }
+
+    /// Providers as people of an organisation see them, with what each cost it today.
+    async fn views(
+        &self,
+        org: &OrgId,
+        entries: &[Arc<Entry>],
+    ) -> Result<Vec<ProviderView>, Trouble> {
         let filter = UsageFilter {
-            org: who.org.clone(),
+            org: org.clone(),
             agent: None,
             since: None,
             until: None,
             day: Some(self.day(self.ports().ambient.now())),
         };
-        let sums = self
-            .model_ports()?
-            .store
-            .usage(By::Provider, &filter)
-            .await?;
-        let entries = self.entries(&who.org).await?;
+        let store = &self.model_ports()?.store;
+        let sums = store.usage(By::Provider, &filter).await?;
         let view = |entry: &Arc<Entry>| {
             let spent = sums.iter().find(|sum| sum.key == entry.provider.name);
             self.view_of(entry, spent.map_or(0, |sum| sum.nanos))
         };
         Ok(entries.iter().map(view).collect())
+    }
+
+    async fn view_one(&self, org: &OrgId, entry: Arc<Entry>) -> Result<ProviderView, Trouble> {
+        let views = self.views(org, &[entry]).await?;
+        views.into_iter().next().ok_or(Trouble::StoreUnavailable)
     }
 
     fn view_of(&self, entry: &Entry, cost_today: u64) -> ProviderView {
@@ -233,8 +244,8 @@ impl Requests {
         let stored = StoredProvider { provider, sealed };
         self.make(who, &name, stored).await?;
         self.known_entries().remove(&who.org);
-        let (entry, _) = self.entry(&who.org, &name).await?;
-        Ok(self.view_of(&entry, 0))
+        let entry = self.entry(&who.org, &name).await?;
+        self.view_one(&who.org, entry).await
     }
 
     /// Takes a registered provider away.
@@ -253,20 +264,24 @@ impl Requests {
         name: &str,
     ) -> Result<ProviderView, Trouble> {
         self.may_keep(who)?;
-        let (entry, cost) = self.entry(&who.org, name).await?;
+        let entry = self.entry(&who.org, name).await?;
+        // What this process holds against a provider of the configuration holds for everybody.
+        if entry.org.is_none() && !who.may_for_all(Right::Operate) {
+            return Err(forbidden(who));
+        }
         let now = self.ports().ambient.now();
         let record = Record::new(now, &who.org, RecordKind::ProviderReset, &who.id)
             .with(json!({"name": name}));
         let change = Change::record(record, None);
         self.ports().store.apply(change).await.map_err(failed)?;
         self.health.reset(entry.scope(), name);
-        Ok(self.view_of(&entry, cost))
+        self.view_one(&who.org, entry).await
     }
 
     /// Asks a provider which models it has, and tells only whether it answered.
     pub async fn ping_provider(&self, who: &Principal, name: &str) -> Result<Pinged, Trouble> {
         self.may_keep(who)?;
-        let (entry, _) = self.entry(&who.org, name).await?;
+        let entry = self.entry(&who.org, name).await?;
         let provider = &entry.provider;
         let probe = provider.format.probe(&provider.base_url, entry.manner());
         let sending = Sending {
@@ -295,11 +310,10 @@ impl Requests {
     }
 
     /// A provider that this organisation's requests may go to.
-    async fn entry(&self, org: &OrgId, name: &str) -> Result<(Arc<Entry>, u64), Trouble> {
+    async fn entry(&self, org: &OrgId, name: &str) -> Result<Arc<Entry>, Trouble> {
         let entries = self.entries(org).await?;
         let found = entries.iter().find(|entry| entry.provider.name == name);
-        let entry = found.cloned().ok_or(Trouble::NotFound("provider"))?;
-        Ok((entry, 0))
+        found.cloned().ok_or(Trouble::NotFound("provider"))
     }
 
     fn may_keep(&self, who: &Principal) -> Result<(), Trouble> {
@@ -364,6 +378,13 @@ fn checked(new: &NewProvider) -> Result<Provider, Trouble> {
             invalid("`kind` is openai, openai_responses, anthropic or ollama".to_owned())
         })?,
     };
+    let keyless = new.key.is_none() && new.base_url.is_none();
+    if let Some(service) = service.filter(|service| keyless && !service.key_variable.is_empty()) {
+        return Err(invalid(format!(
+            "`key` is missing: {} answers nobody without one",
+            service.name
+        )));
+    }
     let base_url = new
         .base_url
         .clone()

@@ -112,7 +112,7 @@ impl Requests {
         let enqueued = self.enqueued(who, &asked).await;
         match enqueued {
             Err(trouble) => {
-                let detail = json!({"door": asked.door.name()});
+                let detail = json!({"door": asked.door.name(), "request_id": asked.id});
                 self.refused(who, &trouble, detail).await?;
                 Err(trouble)
             }
@@ -252,14 +252,20 @@ impl Requests {
 
     /// The answer, once there is one or will be none.
     pub async fn result(&self, who: &Principal, id: RequestId) -> Result<Answered, Trouble> {
-        let request = self.stored(who, id).await?.value;
+        let mut request = self.stored(who, id).await?.value;
         if !request.state.is_final() {
             return Err(Trouble::NotReady(request.state.name()));
         }
         if request.erased {
-            return Err(Trouble::NotFound("request"));
+            return Err(Trouble::Erased);
         }
         let events = self.all_events(&who.org, &request).await?;
+        // The sealed events have the provider's own words as well.
+        if let (Some(error), Some(Event::Failed { message, .. })) =
+            (&mut request.error, events.last())
+        {
+            error.words.clone_from(message);
+        }
         let key = self.content_key(&who.org).await?;
         let said = self.said(&who.org, &key, id).await?;
         let told = Told::of(&events);
@@ -393,7 +399,7 @@ impl Requests {
     ) -> Result<(Vec<(u64, Event)>, bool), Trouble> {
         let request = self.stored(who, id).await?.value;
         if request.erased {
-            return Ok((Vec::new(), true));
+            return Err(Trouble::Erased);
         }
         let events = self.events_after(&who.org, id, after).await?;
         let last = events.last().map_or(after, |(number, _)| *number);
@@ -444,7 +450,8 @@ impl Requests {
 
     /// Lets nothing be claimed any more, or again.
     pub async fn pause(&self, who: &Principal, paused: bool) -> Result<QueueView, Trouble> {
-        if !who.may(Right::Administer) {
+        // The queue is everybody's.
+        if !who.may_for_all(Right::Administer) {
             return Err(forbidden(who));
         }
         let org = OrgId::default();

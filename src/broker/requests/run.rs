@@ -340,7 +340,8 @@ impl Run {
     async fn fail(&mut self, trouble: Trouble) {
         // A provider's words may repeat what was asked: for the event, which is sealed, alone.
         let words = if let Trouble::Provider(no) = &trouble {
-            format!("no provider answered: {}", no.why.name())
+            let asked = self.request.attempts.last();
+            unanswered(asked.map_or("", |attempt| &attempt.provider), no.why)
         } else {
             trouble.to_string()
         };
@@ -362,7 +363,7 @@ impl Run {
 
     /// The caller hung up, or took it back through this process.
     async fn unwanted(&mut self) {
-        let cut = Failure::new(Why::Cut, "the caller hung up");
+        let cut = Failure::new(Why::Cancelled, "the caller hung up");
         if self.stop.is_cancelled() {
             // Whoever took it back has written so.
             return self.taken_back().await;
@@ -391,7 +392,7 @@ impl Run {
             self.request = stored.value;
             self.request.told = told;
             self.version = stored.version;
-            let cut = Failure::new(Why::Cut, "it was taken back");
+            let cut = Failure::new(Why::Cancelled, "it was taken back");
             if let Some((attempt, entry)) = self.close(Some(&cut)) {
                 self.events.push(Event::Cancelled);
                 let money = Some((attempt.id, ledger::post(&attempt)));
@@ -453,16 +454,17 @@ impl Requests {
     }
 }
 
+/// The same, without the provider's own words.
+fn unanswered(provider: &str, why: Why) -> String {
+    format!("the provider {provider} gave no answer ({})", why.name())
+}
+
 /// What the caller is told of the last failure.
 fn no_answer(provider: &str, failure: &Failure) -> Trouble {
     let secs = failure.retry_after_ms.map(|ms| ms.div_ceil(1_000).max(1));
     Trouble::Provider(Box::new(NoAnswer {
         why: failure.why,
-        words: format!(
-            "the provider {provider} gave no answer ({}): {}",
-            failure.why.name(),
-            failure.words
-        ),
+        words: format!("{}: {}", unanswered(provider, failure.why), failure.words),
         retry_after_secs: secs.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX)),
     }))
 }

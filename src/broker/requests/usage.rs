@@ -21,8 +21,13 @@ pub struct AskUsage {
 }
 
 impl Requests {
-    /// The sums: of everybody for whoever reads everything, of his own for anybody else.
-    pub async fn usage(&self, who: &Principal, asked: AskUsage) -> Result<Vec<Sum>, Trouble> {
+    /// The sums and the sum of all: of everybody for whoever reads everything, of his own for anybody
+    /// else.
+    pub async fn usage(
+        &self,
+        who: &Principal,
+        asked: AskUsage,
+    ) -> Result<(Vec<Sum>, Sum), Trouble> {
         let agent = match who.may(Right::ReadAll) {
             true => None,
             false => Some(owner(who)?),
@@ -34,6 +39,8 @@ impl Requests {
             until: asked.until,
             day: None,
         };
-        Ok(self.model_ports()?.store.usage(asked.by, &filter).await?)
+        let store = &self.model_ports()?.store;
+        let sums = store.usage(asked.by, &filter).await?;
+        Ok((sums, store.usage_total(&filter).await?))
     }
 }

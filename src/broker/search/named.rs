@@ -71,6 +71,15 @@ impl Search {
         }
     }
 
+    /// Whether this caller means a document by a name, and may find it.
+    pub async fn has(&self, who: &Principal, name: &str) -> Result<bool, Trouble> {
+        match self.visible(who, name).await {
+            Ok(_) => Ok(true),
+            Err(Trouble::NotFound(_)) => Ok(false),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
     /// The document that this caller means by a name.
     pub(super) async fn visible(
         &self,

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::said::{self, Fields, count, items, text, words};
 use super::{State, malformed};
 use crate::connector::Malformed;
-use crate::domain::requests::ask::{Ask, Content, Message, Role, ToolChoice, ToolSpec};
+use crate::domain::requests::ask::{Ask, Content, Format, Message, Role, ToolChoice, ToolSpec};
 use crate::domain::requests::failure::Failure;
-use crate::domain::requests::piece::{Piece, Stop};
+use crate::domain::requests::piece::{Piece, Place, Stop};
 
 /// The format demands a most; this is it where nobody said one.
 pub const MAX_TOKENS: u64 = 4_096;
@@ -53,7 +53,10 @@ fn message(message: &Message) -> Result<Value, Malformed> {
         Role::System | Role::User | Role::Tool => "user",
     };
     let content: Vec<Value> = message.content.iter().map(part).collect::<Result<_, _>>()?;
-    Ok(json!({"role": role, "content": content}))
+    let fields = Fields::new()
+        .with("role", Some(role))
+        .with("content", Some(content));
+    Ok(fields.and_extra(&message.extra).done())
 }
 
 fn part(part: &Content) -> Result<Value, Malformed> {
@@ -82,7 +85,16 @@ fn part(part: &Content) -> Result<Value, Malformed> {
 }
 
 fn tool(tool: &ToolSpec) -> Value {
-    json!({"name": tool.name, "description": tool.description, "input_schema": tool.schema})
+    let described = !tool.description.is_empty();
+    let fields = Fields::new()
+        .with("name", Some(tool.name.as_str()))
+        .with(
+            "description",
+            described.then_some(tool.description.as_str()),
+        )
+        .with("input_schema", Some(tool.schema.clone()))
+        .with("strict", tool.strict);
+    fields.done()
 }
 
 fn choice(choice: &ToolChoice) -> Value {
@@ -104,7 +116,7 @@ pub fn whole(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) -> Resul
     pieces.push(started(value));
     for (index, block) in items(value, "/content").enumerate() {
         let index = u64::try_from(index).unwrap_or(u64::MAX);
-        begun(block, index, pieces);
+        begun(block, index, state, pieces);
         if let Some(input) = block
             .get("input")
             .filter(|_| text(block, "/type") == Some("tool_use"))
@@ -114,6 +126,7 @@ pub fn whole(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) -> Resul
         }
     }
     counted(value, state, pieces);
+    pieces.extend(sequence(value, "/stop_sequence"));
     pieces.extend(stopped(value, "/stop_reason"));
     Ok(())
 }
@@ -131,12 +144,13 @@ pub fn event(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) -> Resul
         }
         "content_block_start" => {
             if let Some(block) = value.get("content_block") {
-                begun(block, index, pieces);
+                begun(block, index, state, pieces);
             }
         }
-        "content_block_delta" => pieces.extend(delta(value, index)),
+        "content_block_delta" => pieces.extend(delta(value, index, state)),
         "message_delta" => {
             counted(value, state, pieces);
+            pieces.extend(sequence(value, "/delta/stop_sequence"));
             pieces.extend(stopped(value, "/delta/stop_reason"));
         }
         "message_stop" => state.ended = true,
@@ -152,10 +166,25 @@ fn started(message: &Value) -> Piece {
     }
 }
 
-fn begun(block: &Value, index: u64, pieces: &mut Vec<Piece>) {
-    match text(block, "/type").unwrap_or_default() {
-        "text" => pieces.extend(words(block, "/text").map(|text| Piece::Text(text.to_owned()))),
+/// Fields of a block of text that have words here.
+const IN_TEXTS: &[&str] = &["type", "text"];
+
+fn begun(block: &Value, index: u64, state: &mut State, pieces: &mut Vec<Piece>) {
+    let kind = text(block, "/type").unwrap_or_default();
+    state.raw = !matches!(kind, "text" | "thinking" | "tool_use");
+    match kind {
+        "text" => {
+            pieces.push(Piece::Part);
+            pieces.extend(words(block, "/text").map(|text| Piece::Text(text.to_owned())));
+            let others = said::others(Some(block), IN_TEXTS);
+            pieces.extend(others.map(|(name, value)| Piece::Beside {
+                place: Place::Block,
+                name: name.clone(),
+                value: value.clone(),
+            }));
+        }
         "thinking" => {
+            pieces.push(Piece::Part);
             pieces.extend(words(block, "/thinking").map(|text| Piece::Thought(text.to_owned())));
             pieces.extend(words(block, "/signature").map(|text| Piece::Signature(text.to_owned())));
         }
@@ -164,19 +193,30 @@ fn begun(block: &Value, index: u64, pieces: &mut Vec<Piece>) {
             id: text(block, "/id").unwrap_or_default().to_owned(),
             name: text(block, "/name").unwrap_or_default().to_owned(),
         }),
-        _ => {}
+        _ => pieces.push(Piece::Block {
+            format: Format::Anthropic,
+            value: block.clone(),
+        }),
     }
 }
 
-fn delta(value: &Value, index: u64) -> Option<Piece> {
+fn delta(value: &Value, index: u64, state: &State) -> Option<Piece> {
     let told = |field: &str| words(value, &format!("/delta/{field}")).map(str::to_owned);
+    let as_it_is = || value.get("delta").cloned().map(Piece::More);
+    if state.raw {
+        return as_it_is();
+    }
     match text(value, "/delta/type").unwrap_or_default() {
         "text_delta" => told("text").map(Piece::Text),
         "thinking_delta" => told("thinking").map(Piece::Thought),
         "signature_delta" => told("signature").map(Piece::Signature),
         "input_json_delta" => told("partial_json").map(|part| Piece::Arguments { index, part }),
-        _ => None,
+        _ => as_it_is(),
     }
+}
+
+fn sequence(value: &Value, at: &str) -> Option<Piece> {
+    words(value, at).map(|text| Piece::Sequence(text.to_owned()))
 }
 
 /// What is told takes the place of what was, field by field: a later event may leave out the input.

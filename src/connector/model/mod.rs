@@ -19,7 +19,7 @@ mod responses;
 mod said;
 pub mod vectors;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Malformed;
 pub use crate::domain::requests::ask::Format;
@@ -116,6 +116,14 @@ impl Format {
                 "`{field}` cannot be said in the format `{name}`: leave it out, or name a model that speaks yours"
             )));
         }
+        let mut fields = ask.messages.iter().enumerate();
+        let field = fields.find_map(|(index, message)| Some((index, message.extra.keys().next()?)));
+        if let Some((index, field)) = field.filter(|_| foreign) {
+            let (field, name) = (field.escape_debug(), self.name());
+            return Err(Malformed(format!(
+                "`messages[{index}].{field}` cannot be said in the format `{name}`: leave it out, or name a model that speaks yours"
+            )));
+        }
         let mut parts = ask.messages.iter().flat_map(|message| &message.content);
         let raw = parts.find_map(|part| match part {
             Content::Raw(value) if foreign => Some(value),
@@ -135,14 +143,14 @@ impl Format {
         }
         // Of several answers one would be shown, and all be paid.
         let one = ask.extra.get("n").is_none_or(|n| n.as_u64() == Some(1));
-        let heard = !ask.messages.is_empty();
+        let heard = !ask.is_silent();
         match (one, heard) {
             (true, true) => Ok(()),
             (false, _) => Err(Malformed(
                 "`n` has to be 1: one answer is asked for".to_owned(),
             )),
             (true, false) => Err(Malformed(
-                "`messages` is empty: nothing is asked".to_owned(),
+                "`messages` has no words: nothing is asked".to_owned(),
             )),
         }
     }
@@ -191,7 +199,7 @@ impl Format {
             return Err(failure);
         }
         match self {
-            Format::OpenAi => openai::whole(value, pieces),
+            Format::OpenAi => openai::whole(value, state, pieces),
             Format::Responses => responses::whole(value, pieces),
             Format::Anthropic => anthropic::whole(value, state, pieces),
             Format::Ollama => ollama::event(value, state, pieces),
@@ -232,6 +240,10 @@ pub(crate) struct State {
     tokens: Option<Tokens>,
     /// The tool calls that began.
     calls: Vec<u64>,
+    /// What was told of the whole answer, as it was told last.
+    beside: Map<String, Value>,
+    /// The block that is open is passed on as it is.
+    raw: bool,
 }
 
 impl State {

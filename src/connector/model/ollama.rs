@@ -66,7 +66,10 @@ fn messages(message: &Message) -> Result<Vec<Value>, Malformed> {
                 let arguments = said::arguments(arguments)?;
                 calls.push(json!({"function": {"name": name, "arguments": arguments}}));
             }
-            Content::ToolResult { text, .. } => told.push(json!({"role": "tool", "content": text})),
+            Content::ToolResult { text, is_error, .. } => {
+                let text = openai::answered(text, *is_error);
+                told.push(json!({"role": "tool", "content": text}));
+            }
         }
     }
     let words = said::plain(message);

@@ -4,14 +4,14 @@
 //! last one, or not at all. Counts of the prompt include what a cache had; here each token is counted
 //! once.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::said::{self, Fields, count, items, text, words};
 use super::{Manner, State, malformed};
 use crate::connector::Malformed;
 use crate::domain::requests::ask::{Ask, Content, Message, Role, Shape, ToolChoice, ToolSpec};
 use crate::domain::requests::failure::Failure;
-use crate::domain::requests::piece::{Piece, Stop, Tokens};
+use crate::domain::requests::piece::{Piece, Place, Stop, Tokens};
 
 pub fn body(ask: &Ask, manner: Manner) -> Result<Value, Malformed> {
     let most = match manner.completion_tokens {
@@ -43,13 +43,19 @@ pub fn body(ask: &Ask, manner: Manner) -> Result<Value, Malformed> {
 fn messages(message: &Message) -> Vec<Value> {
     let mut told: Vec<Value> = Vec::new();
     for part in &message.content {
-        if let Content::ToolResult { id, text, .. } = part {
-            told.push(json!({"role": "tool", "tool_call_id": id, "content": text}));
+        if let Content::ToolResult { id, text, is_error } = part {
+            let fields = Fields::new()
+                .with("role", Some("tool"))
+                .with("tool_call_id", Some(id.as_str()))
+                .with("content", Some(answered(text, *is_error)))
+                .and_extra(&message.extra);
+            told.push(fields.done());
         }
     }
     let calls: Vec<Value> = message.content.iter().filter_map(call).collect();
     let parts: Vec<Value> = message.content.iter().filter_map(part).collect();
-    if parts.is_empty() && calls.is_empty() {
+    let alone = message.extra.is_empty() || !told.is_empty();
+    if parts.is_empty() && calls.is_empty() && alone {
         return told;
     }
     let role = match message.role {
@@ -57,6 +63,8 @@ fn messages(message: &Message) -> Vec<Value> {
         Role::User | Role::Tool => "user",
         Role::Assistant => "assistant",
     };
+    // An older word for a tool's answer.
+    let role = text_of(&message.extra, "role").unwrap_or(role);
     let only_text = message.content.iter().all(|part| match part {
         Content::Text(_) | Content::ToolCall { .. } | Content::ToolResult { .. } => true,
         Content::ImageUrl(_) | Content::Image { .. } | Content::Raw(_) => false,
@@ -69,9 +77,22 @@ fn messages(message: &Message) -> Vec<Value> {
     let fields = Fields::new()
         .with("role", Some(role))
         .with("content", Some(content))
-        .with("tool_calls", (!calls.is_empty()).then_some(calls));
+        .with("tool_calls", (!calls.is_empty()).then_some(calls))
+        .and_extra(&message.extra);
     told.push(fields.done());
     told
+}
+
+fn text_of<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    fields.get(name).and_then(Value::as_str)
+}
+
+/// A tool's answer. That it is a failure has no word of its own here, so it is said in front.
+pub fn answered(text: &str, is_error: bool) -> String {
+    match is_error {
+        true => format!("Error: {text}"),
+        false => text.to_owned(),
+    }
 }
 
 fn part(part: &Content) -> Option<Value> {
@@ -101,10 +122,16 @@ fn call(part: &Content) -> Option<Value> {
 }
 
 pub fn tool(tool: &ToolSpec) -> Value {
-    let function = json!({
-        "name": tool.name, "description": tool.description, "parameters": tool.schema,
-    });
-    json!({"type": "function", "function": function})
+    let described = !tool.description.is_empty();
+    let function = Fields::new()
+        .with("name", Some(tool.name.as_str()))
+        .with(
+            "description",
+            described.then_some(tool.description.as_str()),
+        )
+        .with("parameters", Some(tool.schema.clone()))
+        .with("strict", tool.strict);
+    json!({"type": "function", "function": function.done()})
 }
 
 fn choice(choice: &ToolChoice) -> Value {
@@ -119,18 +146,26 @@ fn choice(choice: &ToolChoice) -> Value {
 fn shape(shape: &Shape) -> Value {
     match shape {
         Shape::Json => json!({"type": "json_object"}),
-        Shape::Schema { name, schema } => json!({
-            "type": "json_schema",
-            "json_schema": {"name": name, "schema": schema, "strict": true},
-        }),
+        Shape::Schema {
+            name,
+            schema,
+            strict,
+        } => {
+            let schema = Fields::new()
+                .with("name", Some(name.as_str()))
+                .with("schema", Some(schema.clone()))
+                .with("strict", *strict);
+            json!({"type": "json_schema", "json_schema": schema.done()})
+        }
     }
 }
 
-pub fn whole(value: &Value, pieces: &mut Vec<Piece>) -> Result<(), Failure> {
+pub fn whole(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) -> Result<(), Failure> {
     let Some(choice) = items(value, "/choices").next() else {
         return Err(malformed("it has no choices"));
     };
     pieces.push(started(value));
+    beside(value, state, pieces);
     said_in(choice, "/message", pieces);
     for (index, call) in items(choice, "/message/tool_calls").enumerate() {
         let index = u64::try_from(index).unwrap_or(u64::MAX);
@@ -158,6 +193,7 @@ pub fn event(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) -> Resul
     if state.begins(STARTED) {
         pieces.push(started(value));
     }
+    beside(value, state, pieces);
     // Only the first answer is asked for.
     for choice in
         items(value, "/choices").filter(|choice| count(choice, "/index").unwrap_or(0) == 0)
@@ -192,6 +228,53 @@ fn said_in(choice: &Value, at: &str, pieces: &mut Vec<Piece>) {
     let parts = items(choice, &format!("{at}/content")).filter_map(|part| words(part, "/text"));
     pieces.extend(parts.map(|text| Piece::Text(text.to_owned())));
     pieces.extend(told("refusal").map(Piece::Refusal));
+    for (place, value, known) in [
+        (Place::Message, choice.pointer(at), IN_MESSAGES),
+        (Place::Choice, Some(choice), IN_CHOICES),
+    ] {
+        let others = said::others(value, known);
+        pieces.extend(others.map(|(name, value)| Piece::Beside {
+            place,
+            name: name.clone(),
+            value: value.clone(),
+        }));
+    }
+}
+
+/// Fields for which there are words here, or none are needed.
+const IN_ANSWERS: &[&str] = &[
+    "id",
+    "object",
+    "created",
+    "model",
+    "choices",
+    "usage",
+    "error",
+    "obfuscation",
+    "x_groq",
+];
+const IN_CHOICES: &[&str] = &["index", "message", "delta", "finish_reason"];
+const IN_MESSAGES: &[&str] = &[
+    "role",
+    "content",
+    "refusal",
+    "reasoning",
+    "reasoning_content",
+    "tool_calls",
+];
+
+/// What is told of the whole answer, once as long as it stays the same.
+fn beside(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) {
+    for (name, value) in said::others(Some(value), IN_ANSWERS) {
+        if state.beside.get(name) != Some(value) {
+            state.beside.insert(name.clone(), value.clone());
+            pieces.push(Piece::Beside {
+                place: Place::Answer,
+                name: name.clone(),
+                value: value.clone(),
+            });
+        }
+    }
 }
 
 fn called(call: &Value, index: u64, state: &mut State, pieces: &mut Vec<Piece>) {

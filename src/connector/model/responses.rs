@@ -3,13 +3,15 @@
 
 use serde_json::{Value, json};
 
-use super::openai::tokens;
+use super::openai::{answered, tokens};
 use super::said::{self, Fields, count, items, text, words};
 use super::{State, malformed, refusal};
 use crate::connector::Malformed;
-use crate::domain::requests::ask::{Ask, Content, Message, Role, Shape, ToolChoice, ToolSpec};
+use crate::domain::requests::ask::{
+    Ask, Content, Format, Message, Role, Shape, ToolChoice, ToolSpec,
+};
 use crate::domain::requests::failure::Failure;
-use crate::domain::requests::piece::{Piece, Stop};
+use crate::domain::requests::piece::{Piece, Place, Stop};
 
 pub fn body(ask: &Ask) -> Result<Value, Malformed> {
     if !ask.stop.is_empty() {
@@ -25,7 +27,10 @@ pub fn body(ask: &Ask) -> Result<Value, Malformed> {
         .with("model", Some(ask.model.as_str()))
         .with("instructions", said::system(ask))
         .with("input", Some(said.flat_map(inputs).collect::<Vec<_>>()))
-        .with("tools", said::list(&ask.tools, tool))
+        .with(
+            "tools",
+            said::list(&ask.tools, |spec| tool(spec, ask.written_in)),
+        )
         .with("tool_choice", ask.choice.as_ref().map(choice))
         .with("max_output_tokens", ask.max_tokens)
         .with("temperature", ask.temperature.clone().map(Value::Number))
@@ -60,8 +65,8 @@ fn inputs(message: &Message) -> Vec<Value> {
             } => items.push(json!({
                 "type": "function_call", "call_id": id, "name": name, "arguments": arguments,
             })),
-            Content::ToolResult { id, text, .. } => items.push(json!({
-                "type": "function_call_output", "call_id": id, "output": text,
+            Content::ToolResult { id, text, is_error } => items.push(json!({
+                "type": "function_call_output", "call_id": id, "output": answered(text, *is_error),
             })),
             Content::Raw(value) => items.push(value.clone()),
         }
@@ -75,11 +80,22 @@ fn inputs(message: &Message) -> Vec<Value> {
     items
 }
 
-fn tool(tool: &ToolSpec) -> Value {
-    json!({
-        "type": "function", "name": tool.name, "description": tool.description,
-        "parameters": tool.schema, "strict": false,
-    })
+fn tool(tool: &ToolSpec, written_in: Option<Format>) -> Value {
+    // Left out here, it would be strict, which the other formats do not mean by leaving it out.
+    let strict = tool
+        .strict
+        .or((written_in != Some(Format::Responses)).then_some(false));
+    let described = !tool.description.is_empty();
+    let fields = Fields::new()
+        .with("type", Some("function"))
+        .with("name", Some(tool.name.as_str()))
+        .with(
+            "description",
+            described.then_some(tool.description.as_str()),
+        )
+        .with("parameters", Some(tool.schema.clone()))
+        .with("strict", strict);
+    fields.done()
 }
 
 fn choice(choice: &ToolChoice) -> Value {
@@ -94,8 +110,17 @@ fn choice(choice: &ToolChoice) -> Value {
 fn shape(shape: &Shape) -> Value {
     let format = match shape {
         Shape::Json => json!({"type": "json_object"}),
-        Shape::Schema { name, schema } => {
-            json!({"type": "json_schema", "name": name, "schema": schema, "strict": true})
+        Shape::Schema {
+            name,
+            schema,
+            strict,
+        } => {
+            let fields = Fields::new()
+                .with("type", Some("json_schema"))
+                .with("name", Some(name.as_str()))
+                .with("schema", Some(schema.clone()))
+                .with("strict", *strict);
+            fields.done()
         }
     };
     json!({"format": format})
@@ -111,11 +136,15 @@ pub fn whole(value: &Value, pieces: &mut Vec<Piece>) -> Result<(), Failure> {
         match text(item, "/type").unwrap_or_default() {
             "message" => items(item, "/content").for_each(|part| {
                 pieces.extend(words(part, "/text").map(|text| Piece::Text(text.to_owned())));
+                pieces.extend(annotated(part));
                 pieces.extend(words(part, "/refusal").map(|text| Piece::Refusal(text.to_owned())));
             }),
-            "reasoning" => items(item, "/summary").for_each(|part| {
-                pieces.extend(words(part, "/text").map(|text| Piece::Thought(text.to_owned())));
-            }),
+            "reasoning" => {
+                items(item, "/summary").for_each(|part| {
+                    pieces.extend(words(part, "/text").map(|text| Piece::Thought(text.to_owned())));
+                });
+                pieces.push(as_it_is(item));
+            }
             "function_call" => {
                 pieces.push(call(item, index));
                 pieces.extend(words(item, "/arguments").map(|part| Piece::Arguments {
@@ -123,7 +152,7 @@ pub fn whole(value: &Value, pieces: &mut Vec<Piece>) -> Result<(), Failure> {
                     part: part.to_owned(),
                 }));
             }
-            _ => {}
+            _ => pieces.push(as_it_is(item)),
         }
     }
     finished(value, pieces)
@@ -150,6 +179,16 @@ pub fn event(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) -> Resul
                 pieces.push(call(item, index));
             }
         }
+        "response.output_item.done" => {
+            let item = value.get("item").unwrap_or(&Value::Null);
+            let ours = ["message", "function_call"];
+            if !ours.contains(&text(item, "/type").unwrap_or_default()) {
+                pieces.push(as_it_is(item));
+            }
+        }
+        "response.content_part.done" => {
+            pieces.extend(value.get("part").and_then(annotated));
+        }
         "response.function_call_arguments.delta" => {
             pieces.extend(delta.map(|part| Piece::Arguments { index, part }));
         }
@@ -165,6 +204,25 @@ pub fn event(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) -> Resul
         _ => {}
     }
     Ok(())
+}
+
+/// An item for which there is no word here: a thought that is sealed, a tool that the provider ran.
+fn as_it_is(item: &Value) -> Piece {
+    Piece::Block {
+        format: Format::Responses,
+        value: item.clone(),
+    }
+}
+
+/// Where the text is from.
+fn annotated(part: &Value) -> Option<Piece> {
+    let annotations = part.get("annotations")?;
+    annotations.as_array().filter(|all| !all.is_empty())?;
+    Some(Piece::Beside {
+        place: Place::Text,
+        name: "annotations".to_owned(),
+        value: annotations.clone(),
+    })
 }
 
 fn started(response: &Value) -> Piece {

@@ -66,6 +66,18 @@ impl Fields {
     }
 }
 
+/// The fields of an object that are not among these and say something.
+pub fn others<'a>(
+    value: Option<&'a Value>,
+    known: &'static [&'static str],
+) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    let fields = value.and_then(Value::as_object).into_iter().flatten();
+    fields.filter(|(name, value)| {
+        let silent = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+        !silent && !known.contains(&name.as_str())
+    })
+}
+
 /// A list, if it has anything.
 pub fn list<T>(items: &[T], spell: impl Fn(&T) -> Value) -> Option<Value> {
     (!items.is_empty()).then(|| items.iter().map(spell).collect())

@@ -26,6 +26,7 @@ fn ask() -> Ask {
                     name: "weather".into(),
                     arguments: r#"{"city":"Pune"}"#.into(),
                 }],
+                ..Message::default()
             },
             Message {
                 role: Role::Tool,
@@ -34,12 +35,14 @@ fn ask() -> Ask {
                     text: "31".into(),
                     is_error: false,
                 }],
+                ..Message::default()
             },
         ],
         tools: vec![ToolSpec {
             name: "weather".into(),
             description: "Tells it.".into(),
             schema: json!({"type": "object"}),
+            strict: None,
         }],
         choice: Some(ToolChoice::Auto),
         max_tokens: Some(9),
@@ -203,6 +206,7 @@ fn what_a_format_has_no_words_for_is_refused_by_name() {
                 name: "t".into(),
                 arguments: "{oops".into(),
             }],
+            ..Message::default()
         });
     };
     assert!(
@@ -219,7 +223,13 @@ fn told(pieces: &[Piece], ended: Result<(), Failure>) -> String {
     let mut told: Vec<String> = pieces
         .iter()
         .filter_map(|piece| match piece {
-            Piece::Started { .. } | Piece::Signature(_) => None,
+            Piece::Started { .. }
+            | Piece::Signature(_)
+            | Piece::Sequence(_)
+            | Piece::Part
+            | Piece::Beside { .. }
+            | Piece::Block { .. }
+            | Piece::More(_) => None,
             Piece::Text(text) => Some(format!("T:{text}")),
             Piece::Refusal(text) => Some(format!("R:{text}")),
             Piece::Thought(text) => Some(format!("H:{text}")),

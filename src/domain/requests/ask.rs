@@ -84,13 +84,29 @@ pub struct Ask {
     pub extra: Map<String, Value>,
 }
 
+impl Ask {
+    /// Whether nothing is said in it: there is no message, or none with a word or another part.
+    pub fn is_silent(&self) -> bool {
+        let mut parts = self.messages.iter().flat_map(|message| &message.content);
+        parts.all(|part| match part {
+            Content::Text(text) => text.trim().is_empty(),
+            Content::ImageUrl(_)
+            | Content::Image { .. }
+            | Content::ToolCall { .. }
+            | Content::ToolResult { .. }
+            | Content::Raw(_) => false,
+        })
+    }
+}
+
 /// Who says something.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Whoever set the model up.
     System,
     /// Whoever asks.
+    #[default]
     User,
     /// The model.
     Assistant,
@@ -99,20 +115,29 @@ pub enum Role {
 }
 
 /// Something that was said.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Message {
     /// By whom.
     pub role: Role,
     /// In parts.
     pub content: Vec<Content>,
+    /// Fields for which there is no word here, as [`Ask::extra`].
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
 }
 
 impl Message {
     /// Plain words.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Self::of(role, vec![Content::Text(text.into())])
+    }
+
+    /// These parts.
+    pub fn of(role: Role, content: Vec<Content>) -> Self {
         Self {
             role,
-            content: vec![Content::Text(text.into())],
+            content,
+            extra: Map::new(),
         }
     }
 }
@@ -156,7 +181,7 @@ pub enum Content {
 }
 
 /// A tool.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ToolSpec {
     /// Its name.
     pub name: String,
@@ -164,6 +189,9 @@ pub struct ToolSpec {
     pub description: String,
     /// JSON schema of its arguments.
     pub schema: Value,
+    /// Whether the arguments are held to it exactly, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
 }
 
 /// Whether a tool is asked for.
@@ -192,6 +220,9 @@ pub enum Shape {
         name: String,
         /// The schema.
         schema: Value,
+        /// Whether the answer is held to it exactly, where that was said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        strict: Option<bool>,
     },
 }
 

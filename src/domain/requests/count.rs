@@ -33,6 +33,7 @@ pub fn bytes(len: usize) -> u64 {
 pub fn input(ask: &Ask) -> u64 {
     let said = ask.messages.iter().map(|message| {
         let parts = message.content.iter().map(part);
+        let parts = parts.chain(message.extra.values().map(document));
         parts.fold(PER_MESSAGE, u64::saturating_add)
     });
     let tools = ask.tools.iter().map(|tool| {
@@ -108,10 +109,7 @@ mod tests {
     #[test]
     fn more_said_is_more_counted_and_a_picture_is_not_its_base64() {
         let ask = |content: Vec<Content>| Ask {
-            messages: vec![Message {
-                role: Role::User,
-                content,
-            }],
+            messages: vec![Message::of(Role::User, content)],
             ..Ask::default()
         };
         let short = input(&ask(vec![Content::Text("hello".to_owned())]));

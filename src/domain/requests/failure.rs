@@ -18,6 +18,8 @@ pub enum Why {
     Malformed,
     /// The stream ended before its last event.
     Cut,
+    /// Nobody wanted it any more.
+    Cancelled,
     /// Its breaker is open.
     Open,
     /// It has to rest.
@@ -30,7 +32,7 @@ pub enum Why {
 
 impl Why {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Why::Unreachable,
         Why::Timeout,
         Why::RateLimited,
@@ -38,6 +40,7 @@ impl Why {
         Why::Empty,
         Why::Malformed,
         Why::Cut,
+        Why::Cancelled,
         Why::Open,
         Why::Cooling,
         Why::Credentials,
@@ -54,6 +57,7 @@ impl Why {
             Why::Empty => "empty",
             Why::Malformed => "malformed",
             Why::Cut => "cut",
+            Why::Cancelled => "cancelled",
             Why::Open => "open",
             Why::Cooling => "cooling",
             Why::Credentials => "credentials",
@@ -73,7 +77,7 @@ impl Why {
             | Why::Cut
             | Why::Open
             | Why::Cooling => true,
-            Why::Credentials | Why::Refused => false,
+            Why::Cancelled | Why::Credentials | Why::Refused => false,
         }
     }
 
@@ -88,6 +92,7 @@ impl Why {
             | Why::Empty
             | Why::Malformed
             | Why::Cut
+            | Why::Cancelled
             | Why::Open
             | Why::Cooling
             | Why::Refused => Rest::Nothing,
@@ -104,7 +109,12 @@ impl Why {
             | Why::Empty
             | Why::Malformed
             | Why::Cut => true,
-            Why::RateLimited | Why::Open | Why::Cooling | Why::Credentials | Why::Refused => false,
+            Why::RateLimited
+            | Why::Cancelled
+            | Why::Open
+            | Why::Cooling
+            | Why::Credentials
+            | Why::Refused => false,
         }
     }
 }

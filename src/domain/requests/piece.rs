@@ -3,6 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ask::Format;
 
 /// Tokens that were counted, each of them once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -106,6 +109,44 @@ pub enum Piece {
     Counted(Tokens),
     /// It ends.
     Stopped(Stop),
+    /// The text that ended it.
+    Sequence(String),
+    /// A new part of the answer begins; what follows is not joined to what came before.
+    Part,
+    /// A field for which there is no word here, as the provider wrote it: for a caller who speaks the
+    /// provider's format.
+    Beside {
+        /// What it is a field of.
+        place: Place,
+        /// Its name.
+        name: String,
+        /// What it says.
+        value: Value,
+    },
+    /// A block or an item of the answer for which there is no word here, as it begins.
+    Block {
+        /// In whose words it is.
+        format: Format,
+        /// The block.
+        value: Value,
+    },
+    /// More of the block that has begun last, as it was written.
+    More(Value),
+}
+
+/// What a field is of that is passed on as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The whole answer, of chat completions.
+    Answer,
+    /// Its choice, of chat completions.
+    Choice,
+    /// The message of that, of chat completions.
+    Message,
+    /// The block of text that came last, of messages.
+    Block,
+    /// The text that came last, of responses.
+    Text,
 }
 
 impl Piece {
@@ -113,8 +154,20 @@ impl Piece {
     pub fn is_answer(&self) -> bool {
         match self {
             Piece::Text(text) | Piece::Refusal(text) => !text.is_empty(),
-            Piece::ToolCall { .. } => true,
-            Piece::Started { .. }
+            Piece::ToolCall { .. }
+            | Piece::Beside {
+                place: Place::Message,
+                ..
+            } => true,
+            Piece::Beside {
+                place: Place::Answer | Place::Choice | Place::Block | Place::Text,
+                ..
+            }
+            | Piece::Block { .. }
+            | Piece::More(_)
+            | Piece::Part
+            | Piece::Sequence(_)
+            | Piece::Started { .. }
             | Piece::Thought(_)
             | Piece::Signature(_)
             | Piece::Arguments { .. }
@@ -138,6 +191,11 @@ impl fmt::Debug for Piece {
             }
             Piece::Counted(tokens) => write!(f, "{tokens:?}"),
             Piece::Stopped(stop) => write!(f, "Stopped {}", stop.name()),
+            Piece::Sequence(_) => f.write_str("Sequence"),
+            Piece::Part => f.write_str("Part"),
+            Piece::Beside { place, .. } => write!(f, "Beside {place:?}"),
+            Piece::Block { format, .. } => write!(f, "Block of {}", format.name()),
+            Piece::More(_) => f.write_str("More"),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::asks::{Around, Asks};
 use super::documents::How;
 use super::door::Door;
 use super::{Actor, Failure, print};
+use crate::domain::time::is_day;
 
 /// Decimals that a price can have.
 const DECIMALS: i64 = 12;
@@ -34,12 +35,18 @@ pub enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Take the imported table away: the prices that were shipped count again
+    Reset {
+        /// As whom, where, and how to print.
+        #[command(flatten)]
+        how: How,
+    },
     /// Put a table of prices in the place of the one that was imported before
     Import {
         /// The file: LiteLLM's or genai-prices' JSON, or our own
         file: PathBuf,
         /// The day that it tells of [default: what the file says, or today]
-        #[arg(long, value_name = "YYYY-MM-DD")]
+        #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
         as_of: Option<String>,
         /// As whom, where, and how to print.
         #[command(flatten)]
@@ -50,7 +57,9 @@ pub enum Command {
 impl Asks for Command {
     fn actor(&self) -> Actor {
         match self {
-            Command::List { how, .. } | Command::Import { how, .. } => &how.actor,
+            Command::List { how, .. } | Command::Import { how, .. } | Command::Reset { how } => {
+                &how.actor
+            }
         }
         .clone()
     }
@@ -71,6 +80,16 @@ async fn run(
 ) -> Result<(), Failure> {
     match command {
         Command::List { model, how } => list(model.as_deref(), how, door, out).await,
+        Command::Reset { how } => {
+            let told = door.ask("reset_prices", json!({})).await?;
+            if how.json.json {
+                print::json(out, &told)?;
+            } else {
+                let day = told["shipped_as_of"].as_str().unwrap_or("?");
+                writeln!(out, "the prices that were shipped count again, as of {day}")?;
+            }
+            Ok(out.flush()?)
+        }
         Command::Import { file, as_of, how } => {
             let size = std::fs::metadata(file).map(|meta| meta.len());
             if size.is_ok_and(|size| size > MOST) {
@@ -79,6 +98,14 @@ async fn run(
             let text = std::fs::read_to_string(file)
                 .map_err(|error| Failure::of(format!("{}: {error}", file.display())))?;
             let mut table = read(&text).map_err(Failure::of)?;
+            if table.prices.values().all(BTreeMap::is_empty) {
+                return Err(Failure::of(format!(
+                    "the file has no price that can be taken, and {} entries were skipped: a price is \
+                     a number of dollars at or above 0 for input and for output (`hundi prices reset` \
+                     goes back to the shipped prices)",
+                    table.skipped
+                )));
+            }
             if let Some(as_of) = as_of {
                 table.as_of = Some(as_of.clone());
             }
@@ -157,6 +184,13 @@ impl Table {
     }
 }
 
+fn day(text: &str) -> Result<String, String> {
+    match is_day(text) {
+        true => Ok(text.to_owned()),
+        false => Err("this is no day, such as 2026-12-01".to_owned()),
+    }
+}
+
 type Raw<'a> = BTreeMap<String, &'a RawValue>;
 
 fn read(text: &str) -> Result<Table, String> {
@@ -181,15 +215,17 @@ fn read(text: &str) -> Result<Table, String> {
     litellm(&top).ok_or_else(unknown)
 }
 
+/// What LiteLLM calls the parts of a price.
+const RATES_OF_LITELLM: [(&str, &str); 5] = [
+    ("input", "input_cost_per_token"),
+    ("output", "output_cost_per_token"),
+    ("cached_input", "cache_read_input_token_cost"),
+    ("cache_write", "cache_creation_input_token_cost"),
+    ("reasoning", "output_cost_per_reasoning_token"),
+];
+
 /// `{model: {litellm_provider, input_cost_per_token, ...}}`, dollars for one token.
 fn litellm(top: &Raw<'_>) -> Option<Table> {
-    const RATES: [(&str, &str); 5] = [
-        ("input", "input_cost_per_token"),
-        ("output", "output_cost_per_token"),
-        ("cached_input", "cache_read_input_token_cost"),
-        ("cache_write", "cache_creation_input_token_cost"),
-        ("reasoning", "output_cost_per_reasoning_token"),
-    ];
     let mut table = Table::default();
     for (name, raw) in top {
         let Ok(entry) = serde_json::from_str::<Raw<'_>>(raw.get()) else {
@@ -200,7 +236,7 @@ fn litellm(top: &Raw<'_>) -> Option<Table> {
         }
         let service = entry.get("litellm_provider").map(|raw| bare(raw));
         let service = service.unwrap_or_else(|| "*".to_owned());
-        let rates = RATES.iter().filter_map(|(ours, theirs)| {
+        let rates = RATES_OF_LITELLM.iter().filter_map(|(ours, theirs)| {
             // For one token; ours are for a million.
             let rate = shifted(entry.get(*theirs)?.get(), 6)?;
             Some(((*ours).to_owned(), rate))
@@ -208,7 +244,17 @@ fn litellm(top: &Raw<'_>) -> Option<Table> {
         let model = name.strip_prefix(&format!("{service}/")).unwrap_or(name);
         table.add(&service, model, rates.collect());
     }
-    (!table.prices.is_empty()).then_some(table)
+    let known = table.skipped > 0 && top.values().any(|raw| is_litellm(raw));
+    (known || !table.prices.is_empty()).then_some(table)
+}
+
+fn is_litellm(raw: &RawValue) -> bool {
+    let entry = serde_json::from_str::<Raw<'_>>(raw.get()).unwrap_or_default();
+    let named = entry.contains_key("litellm_provider");
+    named
+        || RATES_OF_LITELLM
+            .iter()
+            .any(|(_, theirs)| entry.contains_key(*theirs))
 }
 
 #[derive(Deserialize)]
@@ -358,6 +404,9 @@ mod tests {
         let table = read(own).unwrap();
         assert_eq!(table.as_of.as_deref(), Some("2026-11-20"));
         assert!(read("[]").unwrap().prices.is_empty());
+        let negative = r#"{"m": {"input_cost_per_token": -1, "output_cost_per_token": 1}}"#;
+        let table = read(negative).unwrap();
+        assert_eq!((table.prices.len(), table.skipped), (0, 1));
         assert!(read("{\"a\": 1}").is_err());
         assert!(read("nonsense").is_err());
     }

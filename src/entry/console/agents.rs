@@ -140,6 +140,10 @@ struct Policy {
     valid_from: String,
     valid_until: String,
     sums: String,
+    llm_daily: String,
+    llm_request: String,
+    approval: String,
+    taint: String,
 }
 
 /// One version, and what it changed.
@@ -213,6 +217,12 @@ fn fields(told: &Value) -> Policy {
         let all = told[name].as_array().into_iter().flatten();
         all.map(text).collect::<Vec<_>>().join("\n")
     };
+    // No list and an empty one say different things: any tool that pays, or none.
+    let no_tools = told["allowed_tools"].as_array().is_some_and(Vec::is_empty);
+    let document = |name: &str| match told[name].is_null() {
+        true => String::new(),
+        false => show::pretty(&told[name]),
+    };
     let sums = &told["approval_above"];
     Policy {
         version: text(&told["version"]),
@@ -221,7 +231,10 @@ fn fields(told: &Value) -> Policy {
         require_approval_above: text(&told["require_approval_above"]),
         approvals_needed: text(&told["approvals_needed"]),
         currency: text(&told["currency"]),
-        allowed_tools: lines("allowed_tools"),
+        allowed_tools: match no_tools {
+            true => "[]".to_owned(),
+            false => lines("allowed_tools"),
+        },
         allowed_domains: lines("allowed_domains"),
         blocked_domains: lines("blocked_domains"),
         rate_max: text(&told["rate_limit"]["max"]),
@@ -237,6 +250,10 @@ fn fields(told: &Value) -> Policy {
             true => String::new(),
             false => text(sums),
         },
+        llm_daily: text(&told["llm"]["daily_usd"]),
+        llm_request: text(&told["llm"]["per_request_usd"]),
+        approval: document("approval"),
+        taint: document("taint"),
     }
 }
 

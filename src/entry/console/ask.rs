@@ -119,6 +119,7 @@ impl Ask {
             broker: self.broker().clone(),
             who: self.seat.who.clone(),
             conversation: None,
+            names: None,
             gone: CancellationToken::new(),
             closing: self.seat.console.closing.clone(),
         };

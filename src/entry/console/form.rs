@@ -112,6 +112,10 @@ fn read(
         if is(object, "object") {
             return json(name, texts.first().copied().unwrap_or_default());
         }
+        // Said outright, an empty list is one.
+        if texts.last().is_some_and(|text| text.trim() == "[]") {
+            return Ok(Some(Value::Array(Vec::new())));
+        }
         let list = words(texts.iter().copied());
         // No list and an empty one can say different things: any tool, or none.
         return Ok(match (list.is_empty(), is(schema, "null")) {

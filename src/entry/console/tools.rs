@@ -217,13 +217,14 @@ struct Edit {
     frame: Frame,
     name: String,
     version: String,
+    enabled: String,
     /// Name, words for people, and text of each part.
     parts: Vec<(&'static str, &'static str, String)>,
 }
 
 /// The form for one that is there: each part of its document under its REST name.
 pub(super) async fn edit(ask: Arc<Ask>) -> Result<Shown, Trouble> {
-    const PARTS: [(&str, &str); 13] = [
+    const PARTS: [(&str, &str); 14] = [
         ("title", "Its name for people"),
         (
             "description",
@@ -240,6 +241,7 @@ pub(super) async fn edit(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         ("masks", "What is hidden of its results: JSON"),
         ("rate_limit", "How often: JSON"),
         ("timeout_ms", "Longest that one call may take, in ms"),
+        ("annotations", "What clients are told of it: JSON"),
     ];
     let name = ask.named("name").to_owned();
     let told = ask.ask("get_tool", json!({"tool": name})).await?;
@@ -256,6 +258,7 @@ pub(super) async fn edit(ask: Arc<Ask>) -> Result<Shown, Trouble> {
     Shown::of(&Edit {
         parts: parts.collect(),
         version: show::plain(&told["version"]),
+        enabled: told["enabled"].to_string(),
         frame: ask.frame(format!("{} {}", ask.lang.t("Edit"), show::seen(&name))),
         name,
     })

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::models::refused::SHOULD_RETRY;
 use crate::broker::Trouble;
 use crate::domain::reason::Recovery;
 use crate::entry::gate::GateError;
@@ -189,6 +190,10 @@ impl IntoResponse for Problem {
         let headers = answer.headers_mut();
         if let Some(secs) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(secs.max(1)));
+        }
+        // Official packages ask again by themselves, and this would be refused again.
+        if status == 402 {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         // A signed callback has no bearer to send.
         if status == 401 && !matches!(self, Problem::NotSigned(_)) {

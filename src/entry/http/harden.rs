@@ -15,11 +15,12 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
+use super::models::astray;
 use super::seats::Seat;
 use super::visit::{Visit, Visiting};
 use super::{HttpOptions, Problem, visitors};
@@ -75,8 +76,10 @@ pub fn harden(router: Router, options: &HttpOptions) -> Router {
         names: options.names.clone(),
     };
     router
-        .fallback(|| async { Problem::NoSuchPath })
-        .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
+        .fallback(|uri: Uri| async move { astray(uri.path(), Problem::NoSuchPath) })
+        .method_not_allowed_fallback(|uri: Uri| async move {
+            astray(uri.path(), Problem::MethodNotAllowed)
+        })
         .layer(from_fn_with_state(guard, pass))
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, with_status};
 use super::caller::Caller;
+use super::models::naming::{self, NewName};
 use super::{Door, Problem, Visit};
 use crate::broker::Trouble;
 use crate::entry::gate::{self, Growth};
@@ -61,6 +62,7 @@ async fn serve(
         broker: door.broker.clone(),
         who,
         conversation: conversation(&parts)?,
+        names: parts.extensions.get::<NewName>().map(|name| name.0),
         gone: CancellationToken::new(),
         closing: door.options.closing.clone(),
     };
@@ -144,7 +146,11 @@ fn parse(query: &str) -> Result<BTreeMap<String, String>, Problem> {
 
 fn response(answer: Answer) -> Response {
     let mut response = match answer.body {
-        operations::Body::Json(body) => with_status(answer.status, &body),
+        operations::Body::Json(body) => {
+            let mut response = with_status(answer.status, &body);
+            naming::as_told(&mut response, &body);
+            response
+        }
         operations::Body::Stream(media, stream) => answer::text(media, Body::from_stream(stream)),
     };
     if let Some(secs) = answer.retry_after {

@@ -218,6 +218,7 @@ impl Shared {
             broker: self.broker.clone(),
             who,
             conversation,
+            names: None,
             gone,
             closing: self.closing.clone(),
         };

@@ -65,7 +65,7 @@ impl Reader {
             return format!("`{name}` is missing{}", inside(pointer));
         }
         // All the others say that a value is not what its schema describes.
-        let expected = self.at(pointer).map_or("otherwise".to_owned(), described);
+        let expected = self.at(pointer).map_or_else(elsewhere, described);
         match pointer {
             "" => format!("{expected} belongs here"),
             pointer => format!("`{}` must be {expected}", dotted(pointer)),
@@ -99,7 +99,11 @@ impl Reader {
         for step in pointer.split('/').skip(1) {
             let step = step.replace("~1", "/").replace("~0", "~");
             let named = here.get("properties").and_then(|all| all.get(&step));
-            here = named.or_else(|| here.get("items"))?;
+            let any = || {
+                here.get("additionalProperties")
+                    .filter(|any| any.is_object())
+            };
+            here = named.or_else(|| here.get("items")).or_else(any)?;
         }
         Some(here)
     }
@@ -174,7 +178,9 @@ fn described(schema: &Value) -> String {
         ),
         Some("string") => {
             let bounds = range(number("minLength"), number("maxLength"), " characters");
-            format!("a string{bounds}")
+            let form = schema.get("pattern").and_then(Value::as_str);
+            let form = form.map_or_else(String::new, |form| format!(" of the form `{form}`"));
+            format!("a string{bounds}{form}")
         }
         Some("array") => {
             let bounds = range(number("minItems"), number("maxItems"), " items");
@@ -184,8 +190,13 @@ fn described(schema: &Value) -> String {
         Some("object") => "a JSON object".to_owned(),
         Some("boolean") => "true or false".to_owned(),
         Some(kind) => format!("a {kind}"),
-        None => "otherwise".to_owned(),
+        None => elsewhere(),
     }
+}
+
+/// Where it is told what a value has to be that no words here describe.
+fn elsewhere() -> String {
+    "what `/openapi.json` says of it".to_owned()
 }
 
 fn range(least: Option<i64>, most: Option<i64>, unit: &str) -> String {
@@ -229,6 +240,8 @@ mod tests {
                 "state": {"type": ["string", "null"], "enum": ["held", "allowed", null]},
                 "list": {"type": "array", "items": {"type": "string"}},
                 "agent": {"type": "string", "pattern": "^[a-z]+$", "title": "an agent's id"},
+                "code": {"type": "string", "pattern": "^[A-Z]{3}$"},
+                "any": {"type": "object", "additionalProperties": {"type": "object"}},
                 "sums": {"type": "array", "items": {
                     "type": "object", "properties": {"per": {"type": "string"}},
                     "required": ["per"], "additionalProperties": false,
@@ -247,7 +260,7 @@ mod tests {
             (json!({}),                                     "`name` is missing"),
             (json!({"name": null}),                         "`name` must be a string of at most 3 characters"),
             (json!({"name": "secret"}),                     "`name` must be a string of at most 3 characters"),
-            (json!({"name": "a", "nmae": "secret"}),        "there is no field `nmae` (did you mean `name`?); this takes agent, deep, limit"),
+            (json!({"name": "a", "nmae": "secret"}),        "there is no field `nmae` (did you mean `name`?); this takes agent, any, code"),
             (json!({"name": "a", "limit": 501}),            "`limit` must be an integer from 1 to 500"),
             (json!({"name": "a", "limit": "secret"}),       "`limit` must be an integer from 1 to 500"),
             (json!({"name": "a", "deep": "secret"}),        "`deep` must be true or false"),
@@ -255,6 +268,8 @@ mod tests {
             (json!({"name": "a", "list": "secret"}),        "`list` must be an array, each a string"),
             (json!({"name": "a", "list": ["a", 5]}),        "`list[1]` must be a string"),
             (json!({"name": "a", "agent": "SECRET"}),       "`agent` must be an agent's id"),
+            (json!({"name": "a", "code": "secret"}),        "`code` must be a string of the form `^[A-Z]{3}$`"),
+            (json!({"name": "a", "any": {"x": "secret"}}),  "`any.x` must be a JSON object"),
             (json!({"name": "a", "sums": [{"per": 1}]}),    "`sums[0].per` must be a string"),
             (json!({"name": "a", "sums": [{}]}),            "`per` is missing in `sums[0]`"),
             (json!({"limit": 0, "name": 5}),                "; "),

@@ -33,6 +33,7 @@ mod pay;
 mod payees;
 pub mod people;
 pub mod policies;
+mod prices;
 mod proofs;
 mod providers;
 mod registry;
@@ -62,6 +63,7 @@ pub use rest::{Answers, Request, Rest};
 pub use step::{Step, Steps, steps};
 
 use crate::broker::{Broker, Trouble};
+use crate::domain::ids::RequestId;
 use crate::domain::principal::{Principal, Right};
 
 /// One asking, whichever door it came through.
@@ -73,6 +75,8 @@ pub struct Call {
     pub who: Principal,
     /// What the client calls the conversation that this belongs to.
     pub conversation: Option<String>,
+    /// How a request to a model that is made here is named, where the door has told that already.
+    pub names: Option<RequestId>,
     /// Cancelled when the caller no longer waits for the answer. Only waiting may end because of
     /// it, never an effect.
     pub gone: CancellationToken,
@@ -372,6 +376,7 @@ pub async fn answer(
         broker: broker.clone(),
         who: who.clone(),
         conversation: None,
+        names: None,
         gone: CancellationToken::new(),
         closing: CancellationToken::new(),
     };
@@ -403,6 +408,7 @@ fn subjects() -> Vec<Vec<Operation>> {
         check::operations(),
         requests::operations(),
         providers::operations(),
+        prices::operations(),
         documents::operations(),
     ]
 }

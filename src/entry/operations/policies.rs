@@ -176,10 +176,16 @@ pub(super) struct PolicyFields {
 #[schemars(inline)]
 struct LlmLimits {
     /// Most that may be reserved and spent in a day.
-    #[schemars(regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"))]
+    #[schemars(
+        regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"),
+        title = "exact decimal text such as \"0.05\""
+    )]
     daily_usd: Option<String>,
     /// Most that one request may be expected to cost.
-    #[schemars(regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"))]
+    #[schemars(
+        regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"),
+        title = "exact decimal text such as \"0.05\""
+    )]
     per_request_usd: Option<String>,
 }
 

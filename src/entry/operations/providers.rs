@@ -1,20 +1,19 @@
-//! Providers of models, what models cost, and what was spent on them.
-
-use std::collections::BTreeMap;
+//! Providers of models, and what was spent on them. What models cost is [`prices`](super::prices).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::prices::misread;
 use super::{Call, Effect, Nothing, Operation, Reply, Rest};
 use crate::broker::Trouble;
 use crate::broker::requests::{
-    AskUsage, By, ModelStanding, NewProvider, Pinged, PriceTable, PriceView, ProviderView, Sum,
+    AskUsage, By, ModelStanding, NewProvider, Pinged, ProviderView, Sum,
 };
 use crate::domain::principal::Right;
-use crate::domain::requests::price::{Nanos, Prices};
+use crate::domain::requests::price::Nanos;
+use crate::domain::requests::price_list;
 use crate::domain::requests::provider::Provider;
-use crate::domain::requests::shipped;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::entry::words;
@@ -79,15 +78,6 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .needs(&[Right::ReadOwn])
             .rest(Rest::get("/v1/usage").answers(200, "the sums")),
-        Operation::new("list_prices", prices)
-            .says("List prices", "What models cost, in dollars for a million tokens: imported prices before those that were shipped.")
-            .needs(&[Right::ReadOwn])
-            .rest(Rest::get("/v1/prices").answers(200, "the prices")),
-        Operation::new("import_prices", import)
-            .says("Import prices", "Put a table of prices in the place of the one that was imported before.")
-            .needs(&[Right::Administer])
-            .does(Effect::Sets)
-            .rest(Rest::post("/v1/prices").answers(200, "how many")),
     ]
 }
 
@@ -124,21 +114,15 @@ struct RegisterProvider {
     timeout_ms: Option<u64>,
     /// Addresses of this machine and its network may be reached.
     allow_private: Option<bool>,
-    /// What its models cost, by model (`*` is any other), in dollars for a million tokens as exact
-    /// decimal text: `{"gpt-4o": {"input": "2.5", "output": "10"}}`.
-    prices: Option<BTreeMap<String, Map<String, Value>>>,
+    /// What its models cost, all of them (`{"input": "2.5", "output": "10"}`) or by model (`*` is any
+    /// other), in dollars for a million tokens as exact decimal text:
+    /// `{"gpt-4o": {"input": "2.5", "output": "10"}}`.
+    prices: Option<Map<String, Value>>,
 }
 
 async fn create(call: Call, new: RegisterProvider) -> Result<Reply<ModelProvider>, Trouble> {
-    let mut prices = BTreeMap::new();
-    for (model, told) in new.prices.unwrap_or_default() {
-        let read = serde_json::from_value::<Prices>(Value::Object(told));
-        let read = read.map_err(|why| {
-            let model = model.escape_debug();
-            Trouble::InvalidRequest(format!("`prices.{model}`: {why}"))
-        })?;
-        prices.insert(model, read);
-    }
+    let prices = price_list::by_model(&new.prices.unwrap_or_default());
+    let prices = prices.map_err(|wrong| misread(wrong.within("prices")))?;
     let provider = NewProvider {
         name: new.name,
         kind: new.kind,
@@ -420,106 +404,10 @@ async fn usage(call: Call, asked: UsageQuery) -> Result<Usage, Trouble> {
         since: instant("since", asked.since.as_deref())?,
         until: instant("until", asked.until.as_deref())?,
     };
-    let sums = call.broker.requests.usage(&call.who, asked).await?;
-    let mut total = Sum::default();
-    for sum in &sums {
-        total.add(sum);
-    }
-    total.key = "total".to_owned();
+    let (sums, total) = call.broker.requests.usage(&call.who, asked).await?;
     Ok(Usage {
         by: by.name().to_owned(),
         usage: sums.iter().map(|sum| row(by, sum)).collect(),
         total: row(By::Agent, &total),
     })
-}
-
-/// One price, in dollars for a million tokens.
-#[derive(Serialize, JsonSchema)]
-struct Price {
-    service: String,
-    model: String,
-    /// `imported` or `shipped`.
-    source: String,
-    input: String,
-    cached_input: Option<String>,
-    cache_write: Option<String>,
-    output: String,
-    reasoning: Option<String>,
-    /// Dollars for each request besides.
-    request: Option<String>,
-}
-
-impl From<PriceView> for Price {
-    fn from(view: PriceView) -> Self {
-        let prices = view.prices;
-        Self {
-            service: view.service,
-            model: view.model,
-            source: view.from.to_owned(),
-            input: prices.input.to_string(),
-            cached_input: prices.cached_input.map(|rate| rate.to_string()),
-            cache_write: prices.cache_write.map(|rate| rate.to_string()),
-            output: prices.output.to_string(),
-            reasoning: prices.reasoning.map(|rate| rate.to_string()),
-            request: prices.request.map(|rate| rate.to_string()),
-        }
-    }
-}
-
-#[derive(Serialize, JsonSchema)]
-struct PriceList {
-    /// The day that shipped prices tell of.
-    shipped_as_of: String,
-    /// The day that imported prices tell of.
-    imported_as_of: Option<String>,
-    prices: Vec<Price>,
-}
-
-async fn prices(call: Call, _: Nothing) -> Result<PriceList, Trouble> {
-    let (prices, imported_as_of) = call.broker.requests.prices(&call.who).await?;
-    Ok(PriceList {
-        shipped_as_of: shipped::AS_OF.to_owned(),
-        imported_as_of,
-        prices: prices.into_iter().map(Price::from).collect(),
-    })
-}
-
-/// A table of prices.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct NewPrices {
-    /// The day that it tells of.
-    as_of: String,
-    /// Where it is from.
-    source: Option<String>,
-    /// By service (`*` is any), then by model: dollars for a million tokens as exact decimal text.
-    prices: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct Imported {
-    imported: usize,
-    as_of: String,
-}
-
-async fn import(call: Call, new: NewPrices) -> Result<Imported, Trouble> {
-    let mut table = PriceTable {
-        as_of: new.as_of,
-        source: new.source.unwrap_or_default(),
-        prices: BTreeMap::new(),
-    };
-    for (service, models) in new.prices {
-        for (model, told) in models {
-            let read = serde_json::from_value::<Prices>(json!(told));
-            let read = read.map_err(|why| {
-                let (service, model) = (service.escape_debug(), model.escape_debug());
-                Trouble::InvalidRequest(format!("`prices.{service}.{model}`: {why}"))
-            })?;
-            let models = table.prices.entry(service.clone()).or_default();
-            models.insert(model, read);
-        }
-    }
-    let as_of = table.as_of.clone();
-    let imported = call.broker.requests.import_prices(&call.who, table).await?;
-    Ok(Imported { imported, as_of })
 }

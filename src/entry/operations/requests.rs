@@ -13,6 +13,7 @@ use crate::domain::ids::{AgentId, RequestId};
 use crate::domain::principal::Right;
 use crate::domain::requests::piece::Tokens;
 use crate::domain::requests::price::Nanos;
+use crate::domain::requests::provider::is_name;
 use crate::domain::requests::request::{Attempt, Door, OnCut, Request, State, Wishes};
 use crate::domain::time::Timestamp;
 use crate::entry::http::asked;
@@ -57,7 +58,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 Rest::get("/v1/requests/{id}/result")
                     .spelt(SPELT)
                     .answers(200, "the answer")
-                    .problems(&[409]),
+                    .problems(&[409, 410]),
             ),
         Operation::new("cancel_request", cancel)
             .says("Cancel a request", "Take a request back: its provider is told to stop, and what was used is paid.")
@@ -82,7 +83,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .needs(&[Right::ReadAll])
             .rest(Rest::get("/v1/queue").answers(200, "the queue")),
         Operation::new("pause_queue", pause)
-            .says("Pause the queue", "Let no request be begun any more, or let it go on: what is in hand is answered either way.")
+            .says("Pause the queue", "Let no request be begun any more, or let it go on: what is in hand is answered either way. The queue is everybody's, so this is for admins of the default organisation.")
             .needs(&[Right::Administer])
             .does(Effect::Sets)
             .rest(Rest::post("/v1/queue").answers(200, "the queue")),
@@ -142,7 +143,10 @@ struct NewRequest {
 #[schemars(inline)]
 struct Budget {
     /// Exact decimal dollars, as text.
-    #[schemars(regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"))]
+    #[schemars(
+        regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"),
+        title = "exact decimal text such as \"0.05\""
+    )]
     max_usd: String,
 }
 
@@ -177,6 +181,9 @@ impl From<RequestView> for Accepted {
 async fn create(call: Call, new: NewRequest) -> Result<Reply<Accepted>, Trouble> {
     let (prompt, messages) = (new.prompt, new.messages);
     let messages = match (prompt, messages) {
+        (Some(prompt), None) if prompt.trim().is_empty() => {
+            return Err(invalid("`prompt` is empty: nothing is asked"));
+        }
         (Some(prompt), None) => json!([{"role": "user", "content": prompt}]),
         (None, Some(messages)) => json!(messages),
         (Some(_), Some(_)) => return Err(invalid("either `prompt` or `messages`, not both")),
@@ -197,6 +204,9 @@ async fn create(call: Call, new: NewRequest) -> Result<Reply<Accepted>, Trouble>
         if !text.as_ref().is_none_or(fits) {
             return Err(invalid(format!("`{name}` is 1 to {MAX_NAME} bytes long")));
         }
+    }
+    if !new.provider_hint.as_deref().is_none_or(is_name) {
+        return Err(invalid("`provider_hint` is the name of a provider"));
     }
     let budget_nanos = match &new.budget {
         Some(budget) => {
@@ -245,7 +255,7 @@ async fn create(call: Call, new: NewRequest) -> Result<Reply<Accepted>, Trouble>
         metadata,
         idempotency_key: new.idempotency_key,
         screened,
-        id: None,
+        id: call.names,
         weight: None,
     };
     let view = call.broker.requests.enqueue(&call.who, request).await?;

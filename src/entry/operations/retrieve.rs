@@ -37,6 +37,14 @@ pub(super) async fn retrieved(
         labels: Vec::new(),
         documents: retrieve.documents.unwrap_or_default(),
     };
+    // A document that is named and is none would be left out in silence.
+    for (index, id) in wanted.documents.iter().enumerate() {
+        if !call.broker.search.has(&call.who, id).await? {
+            return Err(Trouble::InvalidRequest(format!(
+                "`retrieve.documents[{index}]` names no document that you may read"
+            )));
+        }
+    }
     let found = call.broker.search.find(&call.who, &wanted).await?;
     let given: Vec<Given> = found.into_iter().map(|one| one.passage).collect();
     if !given.is_empty() {

@@ -272,10 +272,17 @@ impl Run {
                 let call = self.calls.entry(*index).or_default();
                 call.arguments.push_str(part);
             }
-            Piece::Thought(text) => self.said += text.len(),
+            Piece::Thought(text) => {
+                self.said += text.len();
+                // Whoever waits at a door has read it.
+                self.request.told |= self.tell.is_some();
+            }
             Piece::Counted(tokens) => self.counted = Some(*tokens),
             Piece::Stopped(stop) => self.finish = Some(*stop),
-            Piece::Started { .. } | Piece::Signature(_) => {}
+            Piece::Block { .. } | Piece::More(_) | Piece::Beside { .. } => {
+                self.request.told |= self.tell.is_some();
+            }
+            Piece::Started { .. } | Piece::Signature(_) | Piece::Sequence(_) | Piece::Part => {}
         }
     }
 

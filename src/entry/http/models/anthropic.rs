@@ -66,10 +66,7 @@ fn system(
     let content = contents(value.clone(), "system")?;
     let plain = content.iter().all(|part| matches!(part, Content::Text(_)));
     if plain {
-        messages.push(Message {
-            role: Role::System,
-            content,
-        });
+        messages.push(Message::of(Role::System, content));
     } else {
         extra.insert("system".to_owned(), value);
     }
@@ -87,8 +84,11 @@ fn message(value: Value, at: &str) -> Result<Message, Problem> {
     let content = fields.take("content");
     let content = content.ok_or_else(|| fields.wrong("content", "there"))?;
     let content = contents(content, &fields.name("content"))?;
-    fields.done()?;
-    Ok(Message { role, content })
+    Ok(Message {
+        role,
+        content,
+        extra: fields.rest(),
+    })
 }
 
 fn contents(content: Value, at: &str) -> Result<Vec<Content>, Problem> {
@@ -170,7 +170,7 @@ fn tool_result(fields: &mut Fields) -> Result<Option<Content>, Problem> {
 fn tools(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Vec<ToolSpec>, Problem> {
     let all = fields.list("tools")?;
     let plain = all.iter().all(|tool| {
-        let known = ["name", "description", "input_schema", "type"];
+        let known = ["name", "description", "input_schema", "type", "strict"];
         let ours = tool
             .as_object()
             .is_some_and(|map| map.keys().all(|key| known.contains(&key.as_str())));
@@ -188,6 +188,7 @@ fn tools(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Vec<Tool
             name: tool.needed("name")?,
             description: tool.text("description")?.unwrap_or_default(),
             schema: schema.ok_or_else(|| tool.wrong("input_schema", "there"))?,
+            strict: tool.switch("strict")?,
         })
     });
     tools.collect()

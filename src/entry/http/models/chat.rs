@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::answer::ok;
 use super::super::{Door, Problem};
@@ -16,7 +16,7 @@ use super::streaming::{self, Spell};
 use super::visitor;
 use crate::broker::requests::{Asked, Conversation, Done, Told};
 use crate::domain::ids::RequestId;
-use crate::domain::requests::piece::Piece;
+use crate::domain::requests::piece::{Piece, Place};
 use crate::domain::requests::price::Nanos;
 use crate::domain::requests::request::{Door as Came, Wishes};
 
@@ -67,6 +67,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
         id,
         created: door.broker.ports().ambient.now().secs(),
         model,
+        beside: Map::new(),
     };
     let Conversation { told, screened, .. } = conversation;
     let restoring = Restoring::new(screened, hints.restore);
@@ -95,7 +96,9 @@ async fn whole(
             Told::Vectors(_) => {}
             Told::Done(done) => {
                 let spelt = message.spelt(restoring);
-                let completion = envelope.completion(spelt, done.stop, &done.tokens);
+                envelope.beside = std::mem::take(&mut message.of_answer);
+                let (of_choice, tokens) = (&message.of_choice, &done.tokens);
+                let completion = envelope.completion(spelt, of_choice, done.stop, tokens);
                 return Ok(paid(ok(&completion), envelope.id, &done));
             }
             Told::Failed(trouble) => return Err(trouble.into()),
@@ -120,6 +123,10 @@ struct Whole {
     refusal: String,
     thought: String,
     calls: BTreeMap<u64, (String, String, String)>,
+    /// Fields for which there is no word of ours: of the message, its choice, the answer.
+    of_message: Map<String, Value>,
+    of_choice: Map<String, Value>,
+    of_answer: Map<String, Value>,
 }
 
 impl Whole {
@@ -135,8 +142,23 @@ impl Whole {
             Piece::Arguments { index, part } => {
                 self.calls.entry(index).or_default().2.push_str(&part);
             }
-            Piece::Started { .. } | Piece::Signature(_) | Piece::Counted(_) | Piece::Stopped(_) => {
+            Piece::Beside { place, name, value } => {
+                let fields = match place {
+                    Place::Message => &mut self.of_message,
+                    Place::Choice => &mut self.of_choice,
+                    Place::Answer => &mut self.of_answer,
+                    Place::Block | Place::Text => return,
+                };
+                fields.insert(name, value);
             }
+            Piece::Started { .. }
+            | Piece::Signature(_)
+            | Piece::Counted(_)
+            | Piece::Stopped(_)
+            | Piece::Sequence(_)
+            | Piece::Part
+            | Piece::Block { .. }
+            | Piece::More(_) => {}
         }
     }
 
@@ -159,6 +181,7 @@ impl Whole {
             });
             message["tool_calls"] = calls.collect();
         }
+        openai::join(&mut message, &self.of_message);
         message
     }
 }
@@ -187,13 +210,17 @@ struct Chunks {
 }
 
 impl Chunks {
-    fn delta(&mut self, delta: Value, out: &mut Vec<String>) {
+    fn begin(&mut self, out: &mut Vec<String>) {
         if !self.begun {
             self.begun = true;
             let first = json!({"role": "assistant", "content": ""});
             let chunk = self.envelope.chunk(first, Value::Null);
             out.push(streaming::data(&chunk));
         }
+    }
+
+    fn delta(&mut self, delta: Value, out: &mut Vec<String>) {
+        self.begin(out);
         let chunk = self.envelope.chunk(delta, Value::Null);
         out.push(streaming::data(&chunk));
     }
@@ -224,8 +251,29 @@ impl Spell for Chunks {
                 let call = json!({"index": index, "function": {"arguments": part}});
                 self.delta(json!({ "tool_calls": [call] }), out);
             }
-            Piece::Started { .. } | Piece::Signature(_) | Piece::Counted(_) | Piece::Stopped(_) => {
-            }
+            Piece::Beside { place, name, value } => match place {
+                Place::Message => {
+                    let delta = Value::Object(Map::from_iter([(name, value)]));
+                    self.delta(delta, out);
+                }
+                Place::Choice => {
+                    self.begin(out);
+                    out.push(streaming::data(&self.envelope.beside(name, value)));
+                }
+                // It stands in every chunk from here on.
+                Place::Answer => {
+                    self.envelope.beside.insert(name, value);
+                }
+                Place::Block | Place::Text => {}
+            },
+            Piece::Started { .. }
+            | Piece::Signature(_)
+            | Piece::Counted(_)
+            | Piece::Stopped(_)
+            | Piece::Sequence(_)
+            | Piece::Part
+            | Piece::Block { .. }
+            | Piece::More(_) => {}
         }
     }
 

@@ -2,20 +2,22 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::super::answer::ok;
 use super::super::{Door, Problem};
 use super::anthropic::{self, Read};
 use super::chat::{TASK, paid};
+use super::openai::join;
 use super::refused::Style;
 use super::restoring::Restoring;
 use super::streaming::{self, Spell};
 use super::visitor;
 use crate::broker::requests::{Asked, Conversation, Done, Told};
 use crate::domain::ids::RequestId;
-use crate::domain::requests::piece::{Piece, Tokens};
+use crate::domain::requests::ask::Format;
+use crate::domain::requests::piece::{Piece, Place, Tokens};
 use crate::domain::requests::price::Nanos;
 use crate::domain::requests::request::{Door as Came, Wishes};
 
@@ -64,6 +66,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
             model,
             restoring,
             counted: Tokens::default(),
+            sequence: None,
             begun: false,
             open: None,
             next: 0,
@@ -89,6 +92,7 @@ async fn whole(
                 let mut message = message(id, &model);
                 message["content"] = blocks.spelt(restoring);
                 message["stop_reason"] = json!(anthropic::stop_reason(done.stop));
+                message["stop_sequence"] = json!(blocks.sequence);
                 message["usage"] = anthropic::usage(&done.tokens);
                 return Ok(paid(ok(&message), id, &done));
             }
@@ -108,10 +112,17 @@ fn message(id: RequestId, model: &str) -> Value {
 
 /// The blocks of a message as they are put together.
 #[derive(Default)]
-struct Blocks(Vec<Block>);
+struct Blocks {
+    all: Vec<Block>,
+    /// What comes next is a block of its own.
+    apart: bool,
+    /// The text that ended it.
+    sequence: Option<String>,
+}
 
 enum Block {
-    Text(String),
+    /// Words, and fields for which there is no word of ours.
+    Text(String, Map<String, Value>),
     Thinking(String, String),
     Tool {
         index: u64,
@@ -119,51 +130,108 @@ enum Block {
         name: String,
         input: String,
     },
+    /// As the provider wrote it, with more of its input.
+    Raw(Value, String),
 }
 
 impl Blocks {
     fn take(&mut self, piece: Piece) {
+        let apart = std::mem::take(&mut self.apart);
+        let last = self.all.last_mut().filter(|_| !apart);
         match piece {
-            Piece::Text(more) | Piece::Refusal(more) => match self.0.last_mut() {
-                Some(Block::Text(text)) => text.push_str(&more),
-                Some(Block::Thinking(..) | Block::Tool { .. }) | None => {
-                    self.0.push(Block::Text(more));
-                }
-            },
-            Piece::Thought(more) => match self.0.last_mut() {
-                Some(Block::Thinking(text, _)) => text.push_str(&more),
-                Some(Block::Text(_) | Block::Tool { .. }) | None => {
-                    self.0.push(Block::Thinking(more, String::new()));
-                }
-            },
-            Piece::Signature(more) => {
-                if let Some(Block::Thinking(_, signature)) = self.0.last_mut() {
-                    signature.push_str(&more);
+            Piece::Text(more) | Piece::Refusal(more) => {
+                if let Some(Block::Text(text, _)) = last {
+                    text.push_str(&more);
+                } else {
+                    self.all.push(Block::Text(more, Map::new()));
                 }
             }
-            Piece::ToolCall { index, id, name } => self.0.push(Block::Tool {
+            Piece::Thought(more) => {
+                if let Some(Block::Thinking(text, _)) = last {
+                    text.push_str(&more);
+                } else {
+                    self.all.push(Block::Thinking(more, String::new()));
+                }
+            }
+            Piece::Signature(more) => {
+                if let Some(Block::Thinking(_, signature)) = last {
+                    signature.push_str(&more);
+                } else {
+                    // A thought that is kept back is nothing but what vouches for it.
+                    self.all.push(Block::Thinking(String::new(), more));
+                }
+            }
+            Piece::ToolCall { index, id, name } => self.all.push(Block::Tool {
                 index,
                 id,
                 name,
                 input: String::new(),
             }),
             Piece::Arguments { index, part } => {
-                for block in &mut self.0 {
+                for block in &mut self.all {
                     match block {
                         Block::Tool {
                             index: of, input, ..
                         } if *of == index => input.push_str(&part),
-                        Block::Tool { .. } | Block::Text(_) | Block::Thinking(..) => {}
+                        Block::Tool { .. }
+                        | Block::Text(..)
+                        | Block::Thinking(..)
+                        | Block::Raw(..) => {}
                     }
                 }
             }
-            Piece::Started { .. } | Piece::Counted(_) | Piece::Stopped(_) => {}
+            Piece::Block {
+                format: Format::Anthropic,
+                value,
+            } => {
+                self.all.push(Block::Raw(value, String::new()));
+            }
+            Piece::More(delta) => self.more(&delta),
+            Piece::Beside {
+                place: Place::Block,
+                name,
+                value,
+            } => {
+                if let Some(Block::Text(_, fields)) = last {
+                    fields.insert(name, value);
+                }
+            }
+            Piece::Sequence(text) => self.sequence = Some(text),
+            Piece::Part => self.apart = true,
+            Piece::Beside { .. }
+            | Piece::Block { .. }
+            | Piece::Started { .. }
+            | Piece::Counted(_)
+            | Piece::Stopped(_) => {}
+        }
+    }
+
+    /// More of the block that came last, in the provider's own words.
+    fn more(&mut self, delta: &Value) {
+        match self.all.last_mut() {
+            Some(Block::Text(_, fields)) => {
+                if let Some(citation) = delta.get("citation") {
+                    let citations = fields.entry("citations").or_insert_with(|| json!([]));
+                    if let Some(all) = citations.as_array_mut() {
+                        all.push(citation.clone());
+                    }
+                }
+            }
+            Some(Block::Raw(_, input)) => {
+                let part = delta.get("partial_json").and_then(Value::as_str);
+                input.push_str(part.unwrap_or_default());
+            }
+            Some(Block::Thinking(..) | Block::Tool { .. }) | None => {}
         }
     }
 
     fn spelt(&self, restoring: &Restoring) -> Value {
-        let blocks = self.0.iter().map(|block| match block {
-            Block::Text(text) => json!({"type": "text", "text": restoring.whole(text)}),
+        let blocks = self.all.iter().map(|block| match block {
+            Block::Text(text, fields) => {
+                let mut block = json!({"type": "text", "text": restoring.whole(text)});
+                join(&mut block, fields);
+                block
+            }
             Block::Thinking(thinking, signature) => {
                 json!({"type": "thinking", "thinking": thinking, "signature": signature})
             }
@@ -172,6 +240,13 @@ impl Blocks {
             } => {
                 let input = serde_json::from_str(input).unwrap_or_else(|_| json!({}));
                 json!({"type": "tool_use", "id": id, "name": name, "input": restored(input, restoring)})
+            }
+            Block::Raw(value, input) => {
+                let mut block = value.clone();
+                if let Ok(input) = serde_json::from_str::<Value>(input) {
+                    block["input"] = input;
+                }
+                block
             }
         });
         blocks.collect()
@@ -199,6 +274,7 @@ struct Events {
     model: String,
     restoring: Restoring,
     counted: Tokens,
+    sequence: Option<String>,
     begun: bool,
     open: Option<Open>,
     next: u64,
@@ -216,6 +292,7 @@ enum Of {
     Text,
     Thinking,
     Tool(u64),
+    Raw,
 }
 
 impl Events {
@@ -290,10 +367,10 @@ impl Spell for Events {
                 );
             }
             Piece::Signature(text) => {
-                if let Some(open) = self.open.filter(|open| open.of == Of::Thinking) {
-                    let signed = json!({"type": "signature_delta", "signature": text});
-                    delta(open, signed, out);
-                }
+                let begun = json!({"type": "thinking", "thinking": "", "signature": ""});
+                let open = self.block(Of::Thinking, begun, out);
+                let signed = json!({"type": "signature_delta", "signature": text});
+                delta(open, signed, out);
             }
             Piece::ToolCall { index, id, name } => {
                 let begun = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
@@ -305,8 +382,42 @@ impl Spell for Events {
                     delta(open, more, out);
                 }
             }
+            Piece::Part => {
+                self.close(out);
+            }
+            Piece::Block {
+                format: Format::Anthropic,
+                value,
+            } => {
+                self.close(out);
+                self.block(Of::Raw, value, out);
+            }
+            Piece::More(more) => {
+                if let Some(open) = self.open {
+                    delta(open, more, out);
+                }
+            }
+            Piece::Beside {
+                place: Place::Block,
+                name,
+                value,
+            } if name == "citations" => {
+                let citations = value.as_array().into_iter().flatten();
+                for (open, citation) in self
+                    .open
+                    .iter()
+                    .flat_map(|open| citations.clone().map(move |citation| (*open, citation)))
+                {
+                    let more = json!({"type": "citations_delta", "citation": citation});
+                    delta(open, more, out);
+                }
+            }
+            Piece::Sequence(text) => self.sequence = Some(text),
             Piece::Counted(tokens) => self.counted = tokens,
-            Piece::Started { .. } | Piece::Stopped(_) => {}
+            Piece::Beside { .. }
+            | Piece::Block { .. }
+            | Piece::Started { .. }
+            | Piece::Stopped(_) => {}
         }
     }
 
@@ -316,7 +427,7 @@ impl Spell for Events {
         let reason = anthropic::stop_reason(done.stop);
         let last = json!({
             "type": "message_delta",
-            "delta": {"stop_reason": reason, "stop_sequence": null},
+            "delta": {"stop_reason": reason, "stop_sequence": self.sequence},
             "usage": anthropic::usage(&done.tokens),
             "hundi": {"cost_usd": Nanos(done.nanos).to_string(), "request_id": self.id},
         });

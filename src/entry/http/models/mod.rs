@@ -14,9 +14,10 @@ mod events;
 mod following;
 mod list;
 mod messages;
+pub(super) mod naming;
 mod openai;
 mod parts;
-mod refused;
+pub(super) mod refused;
 mod responding;
 mod responses;
 mod restoring;
@@ -25,6 +26,7 @@ mod streaming;
 mod visitor;
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Map, Value};
 
@@ -38,6 +40,9 @@ use crate::domain::strict::MAX_SAFE_INTEGER;
 /// A question written as OpenAI's packages write it, wherever it came in.
 pub fn asked(body: Map<String, Value>) -> Result<Ask, Trouble> {
     match openai::read(body) {
+        Ok(read) if read.ask.is_silent() => Err(Trouble::InvalidRequest(
+            "`messages` has no words: nothing is asked".to_owned(),
+        )),
         Ok(read) => Ok(Ask {
             // What goes through the queue may go to any provider.
             written_in: None,
@@ -45,6 +50,14 @@ pub fn asked(body: Map<String, Value>) -> Result<Ask, Trouble> {
         }),
         Err(Problem::Trouble(trouble)) => Err(trouble),
         Err(problem) => Err(Trouble::InvalidRequest(problem.words())),
+    }
+}
+
+/// What no route takes, in the format that is spoken under its path.
+pub(super) fn astray(path: &str, problem: Problem) -> Response {
+    match refused::Style::of(path) {
+        Some(style) => style.astray(&problem),
+        None => problem.into_response(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! OpenAI's chat completions as callers write them and read them: a body becomes a question, and
 //! pieces of an answer become a completion or its chunks.
 //!
-//! Top-level fields for which there is no word of ours go on to a provider of the same format; within
-//! messages, what is not known is refused, since dropping it in silence would change what is meant.
+//! Fields for which there is no word of ours go on to a provider of the same format and are refused in
+//! any other, since dropping them in silence would change what is meant.
 
 use serde_json::{Map, Value, json};
 
@@ -45,30 +45,26 @@ pub fn read(map: Map<String, Value>) -> Result<Read, Problem> {
     let messages: Vec<Message> = messages
         .map(|(index, value)| message(value, &format!("messages[{index}]")))
         .collect::<Result<_, _>>()?;
-    let tools = fields.list("tools")?.into_iter().enumerate();
-    let tools: Vec<ToolSpec> = tools
-        .map(|(index, value)| tool(value, &format!("tools[{index}]")))
-        .collect::<Result<_, _>>()?;
+    let mut extra = Map::new();
+    let tools = tools(&mut fields, &mut extra)?;
     let ask = Ask {
         model,
         messages,
         tools,
-        choice: choice(&mut fields)?,
+        choice: choice(&mut fields, &mut extra)?,
         max_tokens,
         temperature: fields.number("temperature")?,
         top_p: fields.number("top_p")?,
         stop: texts(&mut fields, "stop")?,
-        shape: shape(&mut fields)?,
+        shape: shape(&mut fields, &mut extra)?,
         stream,
         written_in: Some(Format::OpenAi),
         extra: Map::new(),
     };
     let user = fields.text("user")?;
+    extra.extend(fields.rest());
     Ok(Read {
-        ask: Ask {
-            extra: fields.rest(),
-            ..ask
-        },
+        ask: Ask { extra, ..ask },
         include_usage,
         user,
     })
@@ -78,16 +74,31 @@ fn message(value: Value, at: &str) -> Result<Message, Problem> {
     let mut fields = Fields::at(value, at)?;
     let role = fields.needed("role")?;
     let content = fields.take("content");
+    // A model that asked for tools has often said nothing besides.
+    if content.is_none() && role != "assistant" {
+        let name = fields.name("content");
+        return Err(Problem::invalid(format!("`{name}` is missing")));
+    }
     let mut parts = contents(content, &fields.name("content"))?;
+    let mut extra = Map::new();
     let role = match role.as_str() {
         "system" | "developer" => Role::System,
         "user" => Role::User,
         "assistant" => {
-            let calls = fields.list("tool_calls")?.into_iter().enumerate();
-            for (index, call) in calls {
-                parts.push(tool_call(call, &format!("{at}.tool_calls[{index}]"))?);
+            let calls = fields.list("tool_calls")?;
+            if calls.iter().all(is_function) {
+                for (index, call) in calls.into_iter().enumerate() {
+                    parts.push(tool_call(call, &format!("{at}.tool_calls[{index}]"))?);
+                }
+            } else {
+                extra.insert("tool_calls".to_owned(), calls.into());
             }
             Role::Assistant
+        }
+        // An older word for a tool.
+        "function" => {
+            extra.insert("role".to_owned(), role.into());
+            Role::Tool
         }
         "tool" => {
             let id = fields.needed("tool_call_id")?;
@@ -109,11 +120,17 @@ fn message(value: Value, at: &str) -> Result<Message, Problem> {
             return Err(fields.wrong("role", roles));
         }
     };
-    fields.done()?;
+    extra.extend(fields.rest());
     Ok(Message {
         role,
         content: parts,
+        extra,
     })
+}
+
+/// Whether a call, or a tool, is one of a function; all others go on as they are.
+fn is_function(value: &Value) -> bool {
+    value.get("type").is_none_or(|kind| kind == "function")
 }
 
 fn contents(content: Option<Value>, at: &str) -> Result<Vec<Content>, Problem> {
@@ -138,8 +155,10 @@ fn part(value: Value, at: &str) -> Result<Content, Problem> {
     match kind.as_str() {
         "text" => {
             let text = fields.needed("text")?;
-            fields.done()?;
-            Ok(Content::Text(text))
+            Ok(match fields.rest().is_empty() {
+                true => Content::Text(text),
+                false => Content::Raw(raw),
+            })
         }
         "image_url" => {
             let image = fields.object("image_url")?;
@@ -147,12 +166,11 @@ fn part(value: Value, at: &str) -> Result<Content, Problem> {
             let url = image.needed("url")?;
             // How closely it is looked at has no word elsewhere.
             let detail = image.take("detail").filter(|detail| detail != "auto");
-            image.done()?;
-            fields.done()?;
-            Ok(match (detail, data_url(&url)) {
-                (Some(_), _) => Content::Raw(raw),
-                (None, Some((media_type, data))) => Content::Image { media_type, data },
-                (None, None) => Content::ImageUrl(url),
+            let more = detail.is_some() || !image.rest().is_empty() || !fields.rest().is_empty();
+            Ok(match (more, data_url(&url)) {
+                (true, _) => Content::Raw(raw),
+                (false, Some((media_type, data))) => Content::Image { media_type, data },
+                (false, None) => Content::ImageUrl(url),
             })
         }
         _ => Ok(Content::Raw(raw)),
@@ -181,30 +199,51 @@ fn tool_call(value: Value, at: &str) -> Result<Content, Problem> {
     })
 }
 
+/// Tools that are functions; where one is another thing, or has a word that is none of ours, all of
+/// them go on as they are.
+fn tools(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Vec<ToolSpec>, Problem> {
+    let all = fields.list("tools")?;
+    if !all.iter().all(is_plain) {
+        extra.insert("tools".to_owned(), all.into());
+        return Ok(Vec::new());
+    }
+    let tools = all.into_iter().enumerate();
+    let tools = tools.map(|(index, value)| tool(value, &format!("tools[{index}]")));
+    tools.collect()
+}
+
+fn is_plain(tool: &Value) -> bool {
+    let only = |value: Option<&Value>, known: &[&str]| {
+        let fields = value.and_then(Value::as_object).into_iter().flatten();
+        fields
+            .into_iter()
+            .all(|(name, _)| known.contains(&name.as_str()))
+    };
+    let known = ["name", "description", "parameters", "strict"];
+    // What has no type is told so.
+    is_function(tool)
+        && only(Some(tool), &["type", "function"])
+        && only(tool.get("function"), &known)
+}
+
 fn tool(value: Value, at: &str) -> Result<ToolSpec, Problem> {
     let mut fields = Fields::at(value, at)?;
-    let kind = fields.needed("type")?;
-    if kind != "function" {
-        return Err(fields.wrong("type", "function"));
-    }
+    fields.needed("type")?;
     let function = fields.object("function")?;
     let mut function = function.ok_or_else(|| fields.wrong("function", "there"))?;
-    let name = function.needed("name")?;
-    let description = function.text("description")?.unwrap_or_default();
     let schema = function.take("parameters");
-    let schema = schema.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
-    // Whether the schema is held to exactly is a provider's own affair.
-    let _ = function.switch("strict")?;
-    function.done()?;
-    fields.done()?;
     Ok(ToolSpec {
-        name,
-        description,
-        schema,
+        name: function.needed("name")?,
+        description: function.text("description")?.unwrap_or_default(),
+        schema: schema.unwrap_or_else(|| json!({"type": "object", "properties": {}})),
+        strict: function.switch("strict")?,
     })
 }
 
-fn choice(fields: &mut Fields) -> Result<Option<ToolChoice>, Problem> {
+fn choice(
+    fields: &mut Fields,
+    extra: &mut Map<String, Value>,
+) -> Result<Option<ToolChoice>, Problem> {
     let wanted = "auto, none, required or a function";
     Ok(Some(match fields.take("tool_choice") {
         None => return Ok(None),
@@ -214,6 +253,10 @@ fn choice(fields: &mut Fields) -> Result<Option<ToolChoice>, Problem> {
             "required" => ToolChoice::Any,
             _ => return Err(fields.wrong("tool_choice", wanted)),
         },
+        Some(value) if value.is_object() && !is_function(&value) => {
+            extra.insert("tool_choice".to_owned(), value);
+            return Ok(None);
+        }
         Some(value) => {
             let name = value.pointer("/function/name").and_then(Value::as_str);
             let name = name.ok_or_else(|| fields.wrong("tool_choice", wanted))?;
@@ -222,24 +265,33 @@ fn choice(fields: &mut Fields) -> Result<Option<ToolChoice>, Problem> {
     }))
 }
 
-fn shape(fields: &mut Fields) -> Result<Option<Shape>, Problem> {
-    let Some(mut format) = fields.object("response_format")? else {
+fn shape(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Option<Shape>, Problem> {
+    let Some(value) = fields.take("response_format") else {
         return Ok(None);
     };
-    let kind = format.needed("type")?;
-    match kind.as_str() {
-        "text" => Ok(None),
-        "json_object" => Ok(Some(Shape::Json)),
+    let raw = value.clone();
+    let mut format = Fields::at(value, "response_format")?;
+    let read = match format.needed("type")?.as_str() {
+        "text" => return Ok(None),
+        "json_object" => Some(Shape::Json),
         "json_schema" => {
             let schema = format.object("json_schema")?;
             let mut schema = schema.ok_or_else(|| format.wrong("json_schema", "there"))?;
-            Ok(Some(Shape::Schema {
+            let shape = Shape::Schema {
                 name: schema.needed("name")?,
+                strict: schema.switch("strict")?,
                 schema: schema.take("schema").unwrap_or_else(|| json!({})),
-            }))
+            };
+            schema.rest().is_empty().then_some(shape)
         }
-        _ => Err(format.wrong("type", "text, json_object or json_schema")),
+        _ => None,
+    };
+    // With a word that is none of ours, it goes on as it is.
+    if read.is_none() || !format.rest().is_empty() {
+        extra.insert("response_format".to_owned(), raw);
+        return Ok(None);
     }
+    Ok(read)
 }
 
 /// What all parts of one answer have in common.
@@ -250,21 +302,34 @@ pub struct Envelope {
     pub created: i64,
     /// The model that answers.
     pub model: String,
+    /// What the provider tells of the whole answer besides.
+    pub beside: Map<String, Value>,
 }
 
 impl Envelope {
     fn wrap(&self, object: &str, choices: Value) -> Value {
-        json!({
+        let mut wrapped = json!({
             "id": format!("chatcmpl-{}", self.id), "object": object,
             "created": self.created, "model": self.model, "choices": choices,
-        })
+        });
+        join(&mut wrapped, &self.beside);
+        wrapped
     }
 
     /// A completion.
-    pub fn completion(&self, message: Value, stop: Option<Stop>, tokens: &Tokens) -> Value {
-        let choice = json!({
-            "index": 0, "message": message, "logprobs": null, "finish_reason": finish(stop),
-        });
+    pub fn completion(
+        &self,
+        message: Value,
+        of_choice: &Map<String, Value>,
+        stop: Option<Stop>,
+        tokens: &Tokens,
+    ) -> Value {
+        let mut choice = json!({"index": 0, "message": message, "finish_reason": finish(stop)});
+        join(&mut choice, of_choice);
+        join(
+            &mut choice,
+            &Map::from_iter([("logprobs".to_owned(), Value::Null)]),
+        );
         let mut completion = self.wrap("chat.completion", json!([choice]));
         completion["usage"] = usage(tokens);
         completion
@@ -276,12 +341,28 @@ impl Envelope {
         self.wrap("chat.completion.chunk", json!([choice]))
     }
 
+    /// A chunk that has a field of the choice and no words.
+    pub fn beside(&self, name: String, value: Value) -> Value {
+        let mut choice = json!({"index": 0, "delta": {}, "finish_reason": null});
+        join(&mut choice, &Map::from_iter([(name, value)]));
+        self.wrap("chat.completion.chunk", json!([choice]))
+    }
+
     /// The chunk that has the figures and no choice.
     pub fn figures(&self, tokens: &Tokens, cost_usd: &str) -> Value {
         let mut chunk = self.wrap("chat.completion.chunk", json!([]));
         chunk["usage"] = usage(tokens);
         chunk["hundi"] = json!({"cost_usd": cost_usd, "request_id": self.id});
         chunk
+    }
+}
+
+/// Adds fields, of which none takes the place of one that is there.
+pub fn join(value: &mut Value, more: &Map<String, Value>) {
+    if let Some(fields) = value.as_object_mut() {
+        for (name, value) in more {
+            fields.entry(name.clone()).or_insert_with(|| value.clone());
+        }
     }
 }
 
@@ -359,10 +440,9 @@ mod tests {
             (json!({"messages": [user]}),                                                 "`model`"),
             (json!({"model": "m", "messages": [{"role": "user", "content": 7}]}),         "`messages[0].content`"),
             (json!({"model": "m", "messages": [{"role": "boss", "content": "x"}]}),       "`messages[0].role`"),
-            (json!({"model": "m", "messages": [{"role": "user", "content": "x", "nmae": "y"}]}), "`messages[0].nmae`"),
             (json!({"model": "m", "messages": [user], "max_tokens": 0}),                  "`max_tokens`"),
             (json!({"model": "m", "messages": [user], "stream": "yes"}),                  "`stream`"),
-            (json!({"model": "m", "messages": [user], "tools": [{"type": "search"}]}),    "`tools[0].type`"),
+            (json!({"model": "m", "messages": [user], "tools": [{"function": {}}]}),      "`tools[0].type`"),
             (json!({"model": "m", "messages": user}),                                     "`messages`"),
         ] {
             let told = match ask(body) {

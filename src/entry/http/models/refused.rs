@@ -16,7 +16,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-hundi-request-id")
 /// What it cost, on every answer that is no stream.
 pub const COST: HeaderName = HeaderName::from_static("x-hundi-cost-usd");
 /// Official packages ask again by themselves, unless they are told not to.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// A caller's format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +30,28 @@ pub enum Style {
 impl Style {
     /// The error as a value, as it stands in bodies and in streams.
     pub fn error(self, problem: &Problem, id: RequestId) -> Value {
+        self.dressed(problem, json!(id))
+    }
+
+    /// What no route takes, under the paths of this format.
+    pub fn astray(self, problem: &Problem) -> Response {
+        let mut answer = with_status(problem.parts().0, &self.dressed(problem, Value::Null));
+        let headers = answer.headers_mut();
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        answer
+    }
+
+    /// The format that whoever asks under this path speaks, where it is not ours.
+    pub fn of(path: &str) -> Option<Self> {
+        let mut steps = path.strip_prefix("/v1/")?.split('/');
+        match steps.next()? {
+            "chat" | "responses" | "embeddings" | "completions" | "models" => Some(Style::OpenAi),
+            "messages" => Some(Style::Anthropic),
+            _ => None,
+        }
+    }
+
+    fn dressed(self, problem: &Problem, id: Value) -> Value {
         let (status, code, _, words) = problem.parts();
         match self {
             Style::OpenAi => {

@@ -47,66 +47,72 @@ pub fn read(map: Map<String, Value>) -> Result<Read, Problem> {
         None => return Err(Problem::invalid("`input` is missing")),
         Some(_) => return Err(fields.wrong("input", "a text or a list of items")),
     }
-    let tools = fields.list("tools")?.into_iter().enumerate();
-    let tools: Vec<ToolSpec> = tools
-        .map(|(index, value)| tool(value, &format!("tools[{index}]")))
-        .collect::<Result<_, _>>()?;
+    let mut extra = Map::new();
+    let tools = tools(&mut fields, &mut extra)?;
     let ask = Ask {
         model,
         messages,
         tools,
-        choice: choice(&mut fields)?,
+        choice: choice(&mut fields, &mut extra)?,
         max_tokens: fields.count("max_output_tokens")?,
         temperature: fields.number("temperature")?,
         top_p: fields.number("top_p")?,
         stop: Vec::new(),
-        shape: shape(&mut fields)?,
+        shape: shape(&mut fields, &mut extra)?,
         stream: fields.switch("stream")?.unwrap_or(false),
         written_in: Some(Format::Responses),
         extra: Map::new(),
     };
     let user = fields.text("user")?;
     let metadata = fields.take("metadata");
+    extra.extend(fields.rest());
     Ok(Read {
-        ask: Ask {
-            extra: fields.rest(),
-            ..ask
-        },
+        ask: Ask { extra, ..ask },
         user,
         metadata,
     })
 }
 
+/// An item; with a word that is none of ours it goes on as it is.
 fn item(value: Value, at: &str) -> Result<Message, Problem> {
     let raw = value.clone();
     let mut fields = Fields::at(value, at)?;
     let kind = fields.text("type")?.unwrap_or_else(|| "message".to_owned());
-    let assistant = |part: Content| Message {
-        role: Role::Assistant,
-        content: vec![part],
-    };
-    match kind.as_str() {
-        "message" => message(fields),
-        "function_call" => Ok(assistant(Content::ToolCall {
-            id: fields.needed("call_id")?,
-            name: fields.needed("name")?,
-            arguments: fields.text("arguments")?.unwrap_or_default(),
-        })),
-        "function_call_output" => {
-            let id = fields.needed("call_id")?;
-            let text = fields.needed("output")?;
-            let is_error = false;
-            Ok(Message {
-                role: Role::Tool,
-                content: vec![Content::ToolResult { id, text, is_error }],
-            })
-        }
-        // Thoughts, and items of the provider's own tools.
-        _ => Ok(assistant(Content::Raw(raw))),
+    // Names that we gave to items of an earlier answer mean nothing to a provider.
+    for ours in ["id", "status"] {
+        let _ = fields.take(ours);
     }
+    let read = match kind.as_str() {
+        "message" => message(&mut fields)?,
+        "function_call" => {
+            let call = Content::ToolCall {
+                id: fields.needed("call_id")?,
+                name: fields.needed("name")?,
+                arguments: fields.text("arguments")?.unwrap_or_default(),
+            };
+            Some(Message::of(Role::Assistant, vec![call]))
+        }
+        "function_call_output" => answered(&mut fields)?,
+        // Thoughts, and items of the provider's own tools.
+        _ => None,
+    };
+    let read = read.filter(|_| fields.rest().is_empty());
+    Ok(read.unwrap_or_else(|| Message::of(Role::Assistant, vec![Content::Raw(raw)])))
 }
 
-fn message(mut fields: Fields) -> Result<Message, Problem> {
+fn answered(fields: &mut Fields) -> Result<Option<Message>, Problem> {
+    let id = fields.needed("call_id")?;
+    let output = fields.take("output");
+    let output = output.ok_or_else(|| fields.wrong("output", "there"))?;
+    let Value::String(text) = output else {
+        return Ok(None);
+    };
+    let is_error = false;
+    let result = Content::ToolResult { id, text, is_error };
+    Ok(Some(Message::of(Role::Tool, vec![result])))
+}
+
+fn message(fields: &mut Fields) -> Result<Option<Message>, Problem> {
     let role = match fields.needed("role")?.as_str() {
         "system" | "developer" => Role::System,
         "user" => Role::User,
@@ -115,7 +121,7 @@ fn message(mut fields: Fields) -> Result<Message, Problem> {
     };
     let at = fields.name("content");
     let content = match fields.take("content") {
-        Some(Value::String(text)) => vec![Content::Text(text)],
+        Some(Value::String(text)) => Some(vec![Content::Text(text)]),
         Some(Value::Array(parts)) => {
             let parts = parts.into_iter().enumerate();
             let parts = parts.map(|(index, value)| part(value, &format!("{at}[{index}]")));
@@ -123,43 +129,68 @@ fn message(mut fields: Fields) -> Result<Message, Problem> {
         }
         Some(_) | None => return Err(fields.wrong("content", "a text or a list of parts")),
     };
-    Ok(Message { role, content })
+    Ok(content.map(|content| Message::of(role, content)))
 }
 
-fn part(value: Value, at: &str) -> Result<Content, Problem> {
-    let raw = value.clone();
+/// A part; `None` if there is no word of ours for it.
+fn part(value: Value, at: &str) -> Result<Option<Content>, Problem> {
     let mut fields = Fields::at(value, at)?;
-    match fields.needed("type")?.as_str() {
-        "input_text" | "output_text" | "text" => Ok(Content::Text(fields.needed("text")?)),
-        "input_image" => match fields.text("image_url")? {
-            Some(url) => Ok(match data_url(&url) {
+    let read = match fields.needed("type")?.as_str() {
+        // Where an earlier answer was from is told to people, not to models.
+        "output_text" => {
+            for told in ["annotations", "logprobs"] {
+                let _ = fields.take(told);
+            }
+            Some(Content::Text(fields.needed("text")?))
+        }
+        "input_text" | "text" => Some(Content::Text(fields.needed("text")?)),
+        "input_image" => {
+            let close = fields.take("detail").is_some_and(|detail| detail != "auto");
+            let url = fields.text("image_url")?.filter(|_| !close);
+            url.map(|url| match data_url(&url) {
                 Some((media_type, data)) => Content::Image { media_type, data },
                 None => Content::ImageUrl(url),
-            }),
-            None => Ok(Content::Raw(raw)),
-        },
-        _ => Ok(Content::Raw(raw)),
+            })
+        }
+        _ => None,
+    };
+    Ok(read.filter(|_| fields.rest().is_empty()))
+}
+
+/// Functions; where one is another thing, or has a word that is none of ours, all go on as they are.
+fn tools(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Vec<ToolSpec>, Problem> {
+    let all = fields.list("tools")?;
+    let plain = all.iter().all(|tool| {
+        let known = ["type", "name", "description", "parameters", "strict"];
+        let mut names = tool.as_object().into_iter().flatten().map(|(name, _)| name);
+        let function = tool.get("type").is_none_or(|kind| kind == "function");
+        function && names.all(|name| known.contains(&name.as_str()))
+    });
+    if !plain {
+        extra.insert("tools".to_owned(), all.into());
+        return Ok(Vec::new());
     }
+    let tools = all.into_iter().enumerate();
+    let tools = tools.map(|(index, value)| tool(value, &format!("tools[{index}]")));
+    tools.collect()
 }
 
 fn tool(value: Value, at: &str) -> Result<ToolSpec, Problem> {
     let mut fields = Fields::at(value, at)?;
-    if fields.needed("type")? != "function" {
-        return Err(fields.wrong("type", "function"));
-    }
-    let name = fields.needed("name")?;
-    let description = fields.text("description")?.unwrap_or_default();
+    fields.needed("type")?;
     let schema = fields.take("parameters");
-    let _ = fields.switch("strict")?;
-    fields.done()?;
     Ok(ToolSpec {
-        name,
-        description,
+        name: fields.needed("name")?,
+        description: fields.text("description")?.unwrap_or_default(),
         schema: schema.unwrap_or_else(|| json!({"type": "object", "properties": {}})),
+        strict: fields.switch("strict")?,
     })
 }
 
-fn choice(fields: &mut Fields) -> Result<Option<ToolChoice>, Problem> {
+fn choice(
+    fields: &mut Fields,
+    extra: &mut Map<String, Value>,
+) -> Result<Option<ToolChoice>, Problem> {
     let wanted = "auto, none, required or a function";
     Ok(Some(match fields.take("tool_choice") {
         None => return Ok(None),
@@ -169,6 +200,10 @@ fn choice(fields: &mut Fields) -> Result<Option<ToolChoice>, Problem> {
             "required" => ToolChoice::Any,
             _ => return Err(fields.wrong("tool_choice", wanted)),
         },
+        Some(value) if value.get("type").is_some_and(|kind| kind != "function") => {
+            extra.insert("tool_choice".to_owned(), value);
+            return Ok(None);
+        }
         Some(value) => {
             let name = value.get("name").and_then(Value::as_str);
             let name = name.ok_or_else(|| fields.wrong("tool_choice", wanted))?;
@@ -177,22 +212,38 @@ fn choice(fields: &mut Fields) -> Result<Option<ToolChoice>, Problem> {
     }))
 }
 
-fn shape(fields: &mut Fields) -> Result<Option<Shape>, Problem> {
-    let Some(mut text) = fields.object("text")? else {
+fn shape(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Option<Shape>, Problem> {
+    let Some(value) = fields.take("text") else {
         return Ok(None);
     };
-    let Some(mut format) = text.object("format")? else {
-        return Ok(None);
+    let raw = value.clone();
+    let mut text = Fields::at(value, "text")?;
+    let read = match text.object("format")? {
+        None => None,
+        Some(mut format) => {
+            let read = match format.needed("type")?.as_str() {
+                "text" => None,
+                "json_object" => Some(Shape::Json),
+                "json_schema" => Some(Shape::Schema {
+                    name: format.needed("name")?,
+                    strict: format.switch("strict")?,
+                    schema: format.take("schema").unwrap_or_else(|| json!({})),
+                }),
+                _ => return Err(format.wrong("type", "text, json_object or json_schema")),
+            };
+            if !format.rest().is_empty() {
+                extra.insert("text".to_owned(), raw);
+                return Ok(None);
+            }
+            read
+        }
     };
-    match format.needed("type")?.as_str() {
-        "text" => Ok(None),
-        "json_object" => Ok(Some(Shape::Json)),
-        "json_schema" => Ok(Some(Shape::Schema {
-            name: format.needed("name")?,
-            schema: format.take("schema").unwrap_or_else(|| json!({})),
-        })),
-        _ => Err(format.wrong("type", "text, json_object or json_schema")),
+    // How much is said, and what there is no word of ours for.
+    if !text.rest().is_empty() {
+        extra.insert("text".to_owned(), raw);
+        return Ok(None);
     }
+    Ok(read)
 }
 
 /// Figures, where counts of the input include what a cache had.

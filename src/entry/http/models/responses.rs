@@ -15,7 +15,8 @@ use super::streaming::{self, Spell};
 use super::visitor;
 use crate::broker::requests::{Asked, Conversation, Done, Told};
 use crate::domain::ids::RequestId;
-use crate::domain::requests::piece::{Piece, Stop};
+use crate::domain::requests::ask::Format;
+use crate::domain::requests::piece::{Piece, Place, Stop};
 use crate::domain::requests::price::Nanos;
 use crate::domain::requests::request::{Door as Came, Wishes};
 
@@ -114,10 +115,13 @@ struct Item {
     open: bool,
     kind: Kind,
     text: String,
+    annotations: Vec<Value>,
 }
 
 enum Kind {
     Message,
+    /// As the provider wrote it.
+    Raw(Value),
     Call {
         index: u64,
         id: String,
@@ -136,7 +140,7 @@ impl Growing {
     fn item_id(&self, index: usize) -> String {
         let kind = match self.items.get(index).map(|item| &item.kind) {
             Some(Kind::Call { .. }) => "fc",
-            Some(Kind::Message) | None => "msg",
+            Some(Kind::Message | Kind::Raw(_)) | None => "msg",
         };
         format!("{kind}_{}_{index}", self.id.uuid().simple())
     }
@@ -153,7 +157,9 @@ impl Growing {
         let id = self.item_id(index);
         match &item.kind {
             Kind::Message => {
-                let part = json!({"type": "output_text", "text": item.text, "annotations": []});
+                let part = json!({
+                    "type": "output_text", "text": item.text, "annotations": item.annotations,
+                });
                 let content = if item.open && item.text.is_empty() {
                     json!([])
                 } else {
@@ -164,6 +170,7 @@ impl Growing {
                     "content": content,
                 })
             }
+            Kind::Raw(value) => value.clone(),
             Kind::Call { id: call, name, .. } => json!({
                 "id": id, "type": "function_call", "call_id": call, "name": name,
                 "arguments": item.text, "status": status,
@@ -213,6 +220,7 @@ impl Growing {
             open: true,
             kind,
             text: String::new(),
+            annotations: Vec::new(),
         });
         let index = self.items.len() - 1;
         let item = self.spelt(index);
@@ -248,6 +256,23 @@ impl Growing {
         self.tell("response.output_text.delta", delta, out);
     }
 
+    /// Where the text that came last is from.
+    fn annotate(&mut self, annotations: Vec<Value>, out: &mut Vec<String>) {
+        for annotation in annotations {
+            let Some(item) = self.items.last_mut().filter(|item| item.open) else {
+                return;
+            };
+            let number = item.annotations.len();
+            item.annotations.push(annotation.clone());
+            let index = self.items.len() - 1;
+            let added = json!({
+                "item_id": self.item_id(index), "output_index": index, "content_index": 0,
+                "annotation_index": number, "annotation": annotation,
+            });
+            self.tell("response.output_text.annotation.added", added, out);
+        }
+    }
+
     fn close(&mut self, out: &mut Vec<String>) {
         if !self.items.last().is_some_and(|item| item.open) {
             return;
@@ -262,15 +287,17 @@ impl Growing {
             return;
         };
         item.open = false;
-        let text = item.text.clone();
+        let (text, annotations) = (item.text.clone(), item.annotations.clone());
         match item.kind {
+            Kind::Raw(_) => {}
             Kind::Message => {
                 let at = json!({"item_id": id, "output_index": index, "content_index": 0});
                 let mut done = at.clone();
                 done["text"] = json!(text);
                 self.tell("response.output_text.done", done, out);
                 let mut done = at;
-                done["part"] = json!({"type": "output_text", "text": text, "annotations": []});
+                done["part"] =
+                    json!({"type": "output_text", "text": text, "annotations": annotations});
                 self.tell("response.content_part.done", done, out);
             }
             Kind::Call { .. } => {
@@ -313,8 +340,25 @@ impl Spell for Growing {
                 });
                 self.tell("response.function_call_arguments.delta", delta, out);
             }
+            Piece::Block {
+                format: Format::Responses,
+                value,
+            } => {
+                self.open(Kind::Raw(value), out);
+                self.close(out);
+            }
+            Piece::Beside {
+                place: Place::Text,
+                value: Value::Array(annotations),
+                ..
+            } => self.annotate(annotations, out),
             Piece::Thought(_)
             | Piece::Signature(_)
+            | Piece::Sequence(_)
+            | Piece::Part
+            | Piece::Beside { .. }
+            | Piece::Block { .. }
+            | Piece::More(_)
             | Piece::Started { .. }
             | Piece::Counted(_)
             | Piece::Stopped(_) => {}
