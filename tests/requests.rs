@@ -6,6 +6,7 @@ mod crash;
 mod documents;
 mod doors;
 mod edges;
+mod fidelity;
 mod liars;
 mod mirror;
 mod providers;

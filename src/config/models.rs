@@ -15,7 +15,7 @@ use crate::connector::model::providers;
 use crate::domain::requests::ask::Format;
 use crate::domain::requests::price::Prices;
 use crate::domain::requests::price_list;
-use crate::domain::requests::provider::{Provider, USUAL_WEIGHT, is_name};
+use crate::domain::requests::provider::{Provider, USUAL_WEIGHT, are_models, is_key, is_name};
 use crate::governance::routing::Route;
 
 const KEYS: [&str; 13] = [
@@ -110,9 +110,15 @@ fn provider(
         .get(variable)
         .and_then(|value| value.to_str())
         .filter(|text| !text.is_empty());
+    if !are_models(&provider.models) {
+        section.wrong("models", "names of 1 to 256 bytes, none of them twice");
+    }
     let key = section
         .secret("key", "key_file")
         .or_else(|| inherited.map(Secret::new));
+    if !key.as_ref().is_none_or(|key| is_key(key.expose())) {
+        section.wrong("key", "1 to 4096 visible letters of ASCII");
+    }
     if key.is_none() && !variable.is_empty() {
         section.wrong("key", &format!("the key of {name} (or {variable} is set)"));
     }

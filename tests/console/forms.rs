@@ -19,7 +19,7 @@ fn untouched(page: &str, op: &str) -> Vec<(String, String)> {
         .find(|form| form.contains(&mark));
     let form = form.unwrap_or_else(|| panic!("no form for {op}"));
     let form = form.split("</form>").next().unwrap();
-    let mut fields = Vec::new();
+    let mut fields: Vec<(String, String)> = Vec::new();
     for tag in form.split('<').skip(1) {
         let (head, text) = tag.split_once('>').unwrap();
         let attribute = |name: &str| {
@@ -133,4 +133,72 @@ async fn what_is_saved_untouched_stays_as_it_was() {
     let before = kept(server.get(&server.admin_key, rest).await);
     saved(&visitor, "/console/tools/get_order/edit", "replace_tool").await;
     assert_eq!(kept(server.get(&server.admin_key, rest).await), before);
+}
+
+#[tokio::test]
+async fn a_form_that_is_sent_twice_is_done_once_and_pages_are_for_those_who_may() {
+    let server = Server::start().await;
+    let visitor = Visitor::signed_in(&server).await;
+    let path = "/console/keys";
+    let count = async || {
+        let told = server.get(&server.admin_key, "/v1/keys").await;
+        told["keys"].as_array().unwrap().len()
+    };
+    let before = count().await;
+    let page = visitor.get(path).await.text;
+    let mut fields = untouched(&page, "create_key");
+    fields.push(("name".to_owned(), "twice".to_owned()));
+    fields.push(("role".to_owned(), "operator".to_owned()));
+    let fields: Vec<(&str, &str)> = fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let first = visitor.post(path, &fields).await;
+    assert!(first.text.contains("data-once"), "{}", first.text);
+    assert_eq!(count().await, before + 1);
+    let again = visitor.post(path, &fields).await;
+    assert!(
+        again.text.contains("sent already") && !again.text.contains("data-once"),
+        "{}",
+        again.text
+    );
+    assert_eq!(count().await, before + 1);
+
+    // What is no page is told as one.
+    let missing = visitor.get("/console/nope").await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    assert!(
+        missing.text.contains("<html") && missing.text.contains("there is no such page"),
+        "{}",
+        missing.text
+    );
+
+    // A form is shown to nobody who may not send it.
+    let ana = admin(
+        &server,
+        Method::POST,
+        "/v1/people",
+        json!({"name": "Ana", "roles": ["approver"]}),
+    )
+    .await;
+    let id = ana["person_id"].as_str().or(ana["id"].as_str()).unwrap();
+    let link = admin(
+        &server,
+        Method::POST,
+        &format!("/v1/people/{id}/link"),
+        json!({}),
+    )
+    .await;
+    let link = link["console_link"]
+        .as_str()
+        .or(link["link"].as_str())
+        .unwrap();
+    let approver = Visitor::by(&server, link).await;
+    for path in ["/console/tools/new", "/console/servers/new"] {
+        assert_eq!(
+            approver.get(path).await.status,
+            StatusCode::FORBIDDEN,
+            "{path}"
+        );
+    }
 }

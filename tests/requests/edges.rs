@@ -310,3 +310,49 @@ async fn a_request_that_two_were_asked_for_is_one_request_in_all() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_provider_is_a_document_that_is_applied_twice_and_once() {
+    let mirrored = Mirrored::new().await;
+    let server = &mirrored.town.server;
+    let folder = server.dir.path().join("conf/providers");
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |limit: u32| {
+        let body = json!({
+            "base_url": mirrored.url, "kind": "anthropic", "key": "k1", "models": ["zz"], "rpm": limit,
+            "allow_private": true, "prices": {"input": "1", "output": "2.50"},
+        });
+        std::fs::write(folder.join("px.json"), body.to_string()).unwrap();
+    };
+    let apply = || server.command(&["apply", "-f", "conf"]);
+    write(5);
+    assert!(apply().contains("make providers/px"));
+    assert!(apply().contains("everything is as the files say"));
+    write(6);
+    let changed = apply();
+    assert!(
+        changed.contains("replace providers/px (rpm)") || changed.contains("replace providers/px"),
+        "{changed}"
+    );
+    assert!(apply().contains("everything is as the files say"));
+    let (_, told) = mirrored.admin("GET", "/v1/providers/px", Value::Null).await;
+    assert_eq!(
+        (&told["document"]["rpm"], &told["key_set"]),
+        (&json!(6), &json!(true)),
+        "{told}"
+    );
+    server.command(&["export", "--out", "kept"]);
+    let kept = std::fs::read_to_string(server.dir.path().join("kept/providers/px.json")).unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    assert_eq!(
+        (&kept["rpm"], &kept["prices"]["*"]["input"]),
+        (&json!(6), &json!("1")),
+        "{kept}"
+    );
+    // The key stays where it was given for: another address takes it anew.
+    let elsewhere =
+        json!({"base_url": "https://example.com", "kind": "anthropic", "models": ["zz"]});
+    let (status, told) = mirrored.admin("PUT", "/v1/providers/px", elsewhere).await;
+    assert_eq!(status, 400, "{told}");
+    assert!(told.to_string().contains("`key`"), "{told}");
+}

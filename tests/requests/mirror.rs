@@ -123,6 +123,25 @@ async fn chat(State(asked): State<Asked>, body: Bytes) -> Response {
                 json!({"error": {"message": "no such thing", "type": "invalid_request_error"}});
             (axum::http::StatusCode::BAD_REQUEST, words.to_string()).into_response()
         }
+        // Twice it ends in the middle, and then it does not.
+        "cut" => {
+            let chunk = |text: &str| {
+                let choice = json!({"index": 0, "delta": {"content": text}});
+                json!({"id": "1", "object": "chat.completion.chunk", "model": model, "choices": [choice]})
+            };
+            let before = asked.lock().unwrap().len();
+            match before {
+                1 | 2 => stream(vec![("", chunk("hal"))]),
+                _ => {
+                    let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage});
+                    let text = format!(
+                        "data: {}\n\ndata: {end}\n\ndata: [DONE]\n\n",
+                        chunk("whole")
+                    );
+                    ([("content-type", "text/event-stream")], text).into_response()
+                }
+            }
+        }
         _ if body["stream"] == true => {
             let chunk = |delta: Value, logprobs: Value, finish: Value| {
                 json!({"id": "1", "object": "chat.completion.chunk", "model": model,
@@ -130,31 +149,23 @@ async fn chat(State(asked): State<Asked>, body: Bytes) -> Response {
                     "choices": [{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]})
             };
             let end = json!({"choices": [], "usage": usage});
-            let mut told = stream(vec![
-                (
-                    "",
-                    chunk(
-                        json!({"role": "assistant", "content": "hi"}),
-                        logprobs(),
-                        Value::Null,
-                    ),
+            let told = [
+                chunk(
+                    json!({"role": "assistant", "content": "hi"}),
+                    logprobs(),
+                    Value::Null,
                 ),
-                (
-                    "",
-                    chunk(
-                        json!({"annotations": annotations()}),
-                        Value::Null,
-                        Value::Null,
-                    ),
+                chunk(
+                    json!({"annotations": annotations()}),
+                    Value::Null,
+                    Value::Null,
                 ),
-                ("", chunk(json!({}), Value::Null, json!("stop"))),
-                ("", end),
-            ])
-            .into_parts();
-            let text = axum::body::to_bytes(told.1, 1 << 20).await.unwrap();
-            let text = [&text[..], b"data: [DONE]\n\n"].concat();
-            told.0.headers.remove("content-length");
-            Response::from_parts(told.0, text.into())
+                chunk(json!({}), Value::Null, json!("stop")),
+                end,
+            ];
+            let told = told.map(|chunk| format!("data: {chunk}\n\n")).concat();
+            let kind = [("content-type", "text/event-stream")];
+            (kind, told + "data: [DONE]\n\n").into_response()
         }
         _ => {
             let message =

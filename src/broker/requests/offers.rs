@@ -15,7 +15,7 @@ use crate::domain::requests::ask::{Ask, Embed};
 use crate::domain::requests::count;
 use crate::domain::requests::failure::Why;
 use crate::domain::requests::price::{Nanos, Prices};
-use crate::domain::requests::provider::Provider;
+use crate::domain::requests::provider::{MAX_MODEL, Provider};
 use crate::domain::requests::request::{Loser, Routed, Wishes};
 use crate::domain::requests::sending::Private;
 use crate::domain::requests::shipped;
@@ -25,8 +25,6 @@ use crate::governance::routing::{self, AUTO, Candidate, Cost, Decision, Lost, Wi
 
 /// The service whose prices the sandbox's model has.
 const SANDBOX: &str = "sandbox";
-/// Longest name of a model.
-const MAX_MODEL: usize = 256;
 
 /// A provider with its key, and whose it is: an organisation's, or everybody's.
 pub(super) struct Entry {

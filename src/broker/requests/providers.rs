@@ -23,7 +23,7 @@ use crate::domain::envelope::{self, Envelope, Place};
 use crate::domain::ids::OrgId;
 use crate::domain::principal::{Principal, Right};
 use crate::domain::requests::ask::Format;
-use crate::domain::requests::provider::{Provider, USUAL_WEIGHT, is_name};
+use crate::domain::requests::provider::{Provider, USUAL_WEIGHT, are_models, is_key, is_name};
 use crate::domain::requests::sending::{Sending, Unanswered};
 use crate::domain::secret::Secret;
 use crate::store::requests::{By, UsageFilter};
@@ -231,11 +231,13 @@ impl Requests {
         new: NewProvider,
     ) -> Result<ProviderView, Trouble> {
         self.may_keep(who)?;
-        let provider = checked(&new)?;
+        let provider = checked(&new, false)?;
         let name = provider.name.clone();
-        let configured = &self.model_settings().providers;
-        if configured.iter().any(|known| known.provider.name == name) {
-            return Err(Trouble::NameTaken("provider", name));
+        if self.is_configured(&name) {
+            return Err(Trouble::NameTaken(
+                "provider of the configuration file",
+                name,
+            ));
         }
         let sealed = match &new.key {
             Some(key) => Some(self.sealed(&who.org, &name, key)?),
@@ -248,9 +250,57 @@ impl Requests {
         self.view_one(&who.org, entry).await
     }
 
+    fn is_configured(&self, name: &str) -> bool {
+        let configured = &self.model_settings().providers;
+        configured.iter().any(|known| known.provider.name == name)
+    }
+
+    /// One provider.
+    pub async fn provider(&self, who: &Principal, name: &str) -> Result<ProviderView, Trouble> {
+        if !who.may(Right::ReadSetup) {
+            return Err(forbidden(who));
+        }
+        let entry = self.entry(&who.org, name).await?;
+        self.view_one(&who.org, entry).await
+    }
+
+    /// Puts a provider in the place of the registered one of its name. Its key stays where none is
+    /// given, but for another address: who may write here need not know the key.
+    pub async fn replace_provider(
+        &self,
+        who: &Principal,
+        new: NewProvider,
+    ) -> Result<ProviderView, Trouble> {
+        self.may_keep(who)?;
+        if self.is_configured(&new.name) {
+            return Err(in_the_file());
+        }
+        let before: Kept<StoredProvider> = self.found(&who.org, &new.name).await?;
+        let kept = new.key.is_none().then(|| before.value.sealed.clone());
+        let kept = kept.flatten();
+        let provider = checked(&new, kept.is_some())?;
+        if kept.is_some() && provider.base_url != before.value.provider.base_url {
+            let words = "`key` has to be given anew for another `base_url`";
+            return Err(Trouble::InvalidRequest(words.to_owned()));
+        }
+        let name = provider.name.clone();
+        let sealed = match &new.key {
+            Some(key) => Some(self.sealed(&who.org, &name, key)?),
+            None => kept,
+        };
+        let stored = StoredProvider { provider, sealed };
+        self.replace(who, &name, before, None, stored).await?;
+        self.known_entries().remove(&who.org);
+        let entry = self.entry(&who.org, &name).await?;
+        self.view_one(&who.org, entry).await
+    }
+
     /// Takes a registered provider away.
     pub async fn delete_provider(&self, who: &Principal, name: &str) -> Result<(), Trouble> {
         self.may_keep(who)?;
+        if self.is_configured(name) {
+            return Err(in_the_file());
+        }
         let before: Kept<StoredProvider> = self.found(&who.org, name).await?;
         self.take_away(who, name, &before).await?;
         self.known_entries().remove(&who.org);
@@ -363,12 +413,27 @@ fn place<'a>(org: &'a OrgId, name: &'a str) -> Place<'a> {
     }
 }
 
-/// The provider that somebody wrote, whole.
-fn checked(new: &NewProvider) -> Result<Provider, Trouble> {
+fn in_the_file() -> Trouble {
+    let words = "this provider stands in the configuration file: change it there";
+    Trouble::InvalidRequest(words.to_owned())
+}
+
+/// The provider that somebody wrote, whole; one with a key that is kept need not have one.
+fn checked(new: &NewProvider, has_key: bool) -> Result<Provider, Trouble> {
     let invalid = |text: String| Trouble::InvalidRequest(text);
     if !is_name(&new.name) {
         return Err(invalid(
             "`name` is 1 to 64 letters, digits, `.`, `_` or `-`".to_owned(),
+        ));
+    }
+    if !new.key.as_ref().is_none_or(|key| is_key(key.expose())) {
+        return Err(invalid(
+            "`key` is 1 to 4096 visible letters of ASCII".to_owned(),
+        ));
+    }
+    if !are_models(&new.more.models) {
+        return Err(invalid(
+            "`models` are names of 1 to 256 bytes, none of them twice".to_owned(),
         ));
     }
     let service = known::known(&new.name);
@@ -378,7 +443,7 @@ fn checked(new: &NewProvider) -> Result<Provider, Trouble> {
             invalid("`kind` is openai, openai_responses, anthropic or ollama".to_owned())
         })?,
     };
-    let keyless = new.key.is_none() && new.base_url.is_none();
+    let keyless = !has_key && new.key.is_none() && new.base_url.is_none();
     if let Some(service) = service.filter(|service| keyless && !service.key_variable.is_empty()) {
         return Err(invalid(format!(
             "`key` is missing: {} answers nobody without one",

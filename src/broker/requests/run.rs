@@ -30,7 +30,7 @@ use crate::domain::requests::event::Event;
 use crate::domain::requests::failure::{Failure, Why};
 use crate::domain::requests::piece::{Piece, Stop, Tokens};
 use crate::domain::requests::price::Nanos;
-use crate::domain::requests::request::{Ended, Request, State};
+use crate::domain::requests::request::{Ended, OnCut, Request, State};
 use crate::domain::requests::rows::{Beside, Entry};
 use crate::domain::requests::sealing::ContentKey;
 use crate::domain::requests::spent::LlmLimits;
@@ -101,6 +101,8 @@ pub(super) struct Run {
     said: usize,
     counted: Option<Tokens>,
     first_ms: Option<u64>,
+    /// The attempt's question was handed to the wire.
+    sent: bool,
     finish: Option<Stop>,
     flushed: Instant,
     _held: Option<Held>,
@@ -171,6 +173,7 @@ impl Run {
             said: 0,
             counted: None,
             first_ms: None,
+            sent: false,
             finish: None,
             flushed: Instant::now(),
             _held: held,
@@ -196,7 +199,7 @@ impl Run {
     async fn answer(&mut self) {
         let offers = std::mem::take(&mut self.offers);
         let mut last: Option<(String, Failure)> = None;
-        for offer in &offers {
+        for (index, offer) in offers.iter().enumerate() {
             match self.ready(offer, last.as_ref()).await {
                 Ok(()) => {}
                 Err(Unwritten::Lost) => return self.taken_back().await,
@@ -213,11 +216,16 @@ impl Run {
                         model = %offer.model, why = failure.why.name(),
                         "a provider gave no answer"
                     );
-                    let again = failure.why.falls_back() && !self.request.told;
+                    let begins_anew = self.may_begin_anew(offers.len() > index + 1);
+                    let again = failure.why.falls_back() && (begins_anew || !self.request.told);
                     let settled = self.settle(Some(&failure)).await;
                     last = Some((offer.entry.provider.name.clone(), failure));
                     match settled {
-                        Ok(()) if again => {}
+                        Ok(()) if again => {
+                            if std::mem::take(&mut self.request.told) {
+                                self.events.push(Event::Restarted);
+                            }
+                        }
                         Ok(()) => break,
                         Err(Unwritten::Lost) => return self.taken_back().await,
                         Err(Unwritten::Away | Unwritten::OverBudget(_)) => {
@@ -232,6 +240,13 @@ impl Run {
             None => Trouble::StoreUnavailable,
         };
         self.fail(trouble).await;
+    }
+
+    /// Whether what was told may be told anew by another: nobody waits for it, its owner allows it, and
+    /// there is another.
+    fn may_begin_anew(&self, is_another: bool) -> bool {
+        let allowed = self.request.wishes.on_cut == OnCut::Restart;
+        allowed && is_another && self.tell.is_none()
     }
 
     /// An attempt's reservation stands before it is sent, and it is written down that it may be.
@@ -266,6 +281,7 @@ impl Run {
         self.said = 0;
         self.counted = None;
         self.first_ms = None;
+        self.sent = false;
         self.finish = None;
         self.tell_later(Told::Started {
             provider: name.clone(),

@@ -62,6 +62,17 @@ impl Drop for Weight {
 }
 
 impl Requests {
+    /// Room for a body that says it is so long, and the most that is read of it.
+    pub fn weigh_body(
+        &self,
+        who: &Principal,
+        length: Option<usize>,
+    ) -> Result<(usize, Weight), Trouble> {
+        let most = self.model_settings().max_body_bytes;
+        let weight = self.weigh(who, length.unwrap_or(most).min(most))?;
+        Ok((most, weight))
+    }
+
     /// Room for a question of so many bytes, or the advice to come back.
     pub fn weigh(&self, who: &Principal, bytes: usize) -> Result<Weight, Trouble> {
         self.scales.take(&who.id, bytes).ok_or(Trouble::Overloaded {

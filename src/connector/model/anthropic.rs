@@ -219,6 +219,13 @@ fn sequence(value: &Value, at: &str) -> Option<Piece> {
     words(value, at).map(|text| Piece::Sequence(text.to_owned()))
 }
 
+/// What an answer reports to have used.
+pub fn reported(value: &Value) -> Option<Piece> {
+    let (mut state, mut pieces) = (State::default(), Vec::new());
+    counted(value, &mut state, &mut pieces);
+    pieces.pop()
+}
+
 /// What is told takes the place of what was, field by field: a later event may leave out the input.
 fn counted(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) {
     let Some(usage) = value.get("usage").filter(|usage| usage.is_object()) else {

@@ -178,15 +178,30 @@ impl Format {
         }
     }
 
-    /// What a success that came whole says.
-    pub fn answer(self, body: &[u8]) -> Result<Vec<Piece>, Failure> {
+    /// Adds what a success that came whole says. Of one that is good for nothing, what it reports to
+    /// have used is added all the same: that is paid.
+    pub fn answer(self, body: &[u8], pieces: &mut Vec<Piece>) -> Result<(), Failure> {
         let value = serde_json::from_slice(body).map_err(|_| malformed("it is no JSON"))?;
-        let mut pieces = Vec::new();
+        let from = pieces.len();
         let mut state = State::default();
-        self.whole(&value, &mut state, &mut pieces)?;
-        state.noted(&pieces);
-        state.check()?;
-        Ok(pieces)
+        let heard = self.whole(&value, &mut state, pieces);
+        let new = pieces.get(from..).unwrap_or_default();
+        state.noted(new);
+        let counted = new.iter().any(|piece| matches!(piece, Piece::Counted(_)));
+        if heard.is_err() && !counted {
+            pieces.extend(self.counted(&value));
+        }
+        heard.and_then(|()| state.check())
+    }
+
+    /// What an answer reports to have used.
+    fn counted(self, value: &Value) -> Option<Piece> {
+        match self {
+            Format::OpenAi => openai::counted(value),
+            Format::Responses => responses::counted(value),
+            Format::Anthropic => anthropic::reported(value),
+            Format::Ollama => ollama::counted(value).map(Piece::Counted),
+        }
     }
 
     fn whole(
@@ -359,8 +374,7 @@ impl Reader {
             ));
         }
         // Asked for pieces, it answered in one.
-        let whole = self.format.answer(self.stray.as_bytes())?;
-        pieces.extend(whole);
+        self.format.answer(self.stray.as_bytes(), pieces)?;
         self.state.ended = true;
         Ok(())
     }

@@ -122,7 +122,7 @@ pub fn event(value: &Value, state: &mut State, pieces: &mut Vec<Piece>) -> Resul
     Ok(())
 }
 
-fn counted(value: &Value) -> Option<Tokens> {
+pub fn counted(value: &Value) -> Option<Tokens> {
     let (read, written) = (
         count(value, "/prompt_eval_count"),
         count(value, "/eval_count"),

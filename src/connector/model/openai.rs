@@ -294,7 +294,7 @@ fn called(call: &Value, index: u64, state: &mut State, pieces: &mut Vec<Piece>) 
     );
 }
 
-fn counted(value: &Value) -> Option<Piece> {
+pub fn counted(value: &Value) -> Option<Piece> {
     let usage = ["/usage", "/x_groq/usage"];
     let usage = usage
         .iter()

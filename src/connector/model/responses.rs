@@ -240,23 +240,23 @@ fn call(item: &Value, index: u64) -> Piece {
     }
 }
 
+pub fn counted(response: &Value) -> Option<Piece> {
+    let usage = response.get("usage")?;
+    let places = [
+        "/input_tokens",
+        "/input_tokens_details",
+        "/output_tokens",
+        "/output_tokens_details",
+    ];
+    tokens(usage, places).map(Piece::Counted)
+}
+
 fn finished(response: &Value, pieces: &mut Vec<Piece>) -> Result<(), Failure> {
     let status = text(response, "/status").unwrap_or("completed");
     if status == "failed" {
         return Err(refusal::unnamed(response));
     }
-    let usage = response.get("usage").and_then(|usage| {
-        tokens(
-            usage,
-            [
-                "/input_tokens",
-                "/input_tokens_details",
-                "/output_tokens",
-                "/output_tokens_details",
-            ],
-        )
-    });
-    pieces.extend(usage.map(Piece::Counted));
+    pieces.extend(counted(response));
     let calls = items(response, "/output").any(|item| text(item, "/type") == Some("function_call"));
     let stop = match (status, text(response, "/incomplete_details/reason")) {
         ("incomplete", Some("content_filter")) => Stop::Filtered,

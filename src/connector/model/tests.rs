@@ -430,24 +430,24 @@ fn an_answer_in_one_piece_says_the_same() {
     let cases: &[(Format, Value, &str)] = &[
         (Format::OpenAi, json!({"id": "a", "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}), "T:Hi #1/0/0/2/0 .done"),
         (Format::OpenAi, json!({"choices": [{"message": {"content": null, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}, "finish_reason": "tool_calls"}]}), "C0:c:f A0:{} .tool_calls"),
-        (Format::OpenAi, json!({"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}), "!empty"),
+        (Format::OpenAi, json!({"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}), ".done !empty"),
+        (Format::OpenAi, json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}}), "#3/0/0/9/0 !malformed"),
+        (Format::Anthropic, json!({"type": "message", "usage": {"input_tokens": 3, "output_tokens": 9}}), "#3/0/0/9/0 !malformed"),
         (Format::OpenAi, json!({"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}), ".filtered"),
         (Format::OpenAi, json!({"choices": []}), "!malformed"),
         (Format::OpenAi, json!({}), "!malformed"),
         (Format::OpenAi, json!({"error": {"code": 429, "message": "x"}}), "!rate_limited"),
         (Format::Responses, json!({"status": "completed", "error": null, "output": [{"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}], "usage": {"input_tokens": 1, "output_tokens": 2}}), "T:Hi #1/0/0/2/0 .done"),
         (Format::Responses, json!({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}, "output": []}), ".filtered"),
-        (Format::Responses, json!({"output": []}), "!empty"),
+        (Format::Responses, json!({"output": []}), ".done !empty"),
         (Format::Anthropic, json!({"content": [{"type": "text", "text": "Hi"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}], "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 2}}), r#"T:Hi C1:t:f A1:{"a":1} #1/0/0/2/0 .tool_calls"#),
-        (Format::Anthropic, json!({"content": [], "stop_reason": "end_turn"}), "!empty"),
+        (Format::Anthropic, json!({"content": [], "stop_reason": "end_turn"}), ".done !empty"),
         (Format::Ollama, json!({"message": {"content": "Hi"}, "done": true, "eval_count": 2}), "T:Hi #0/0/0/2/0 .done"),
     ];
     for (format, value, expected) in cases {
-        let answer = format.answer(value.to_string().as_bytes());
-        let heard = match answer {
-            Ok(pieces) => told(&pieces, Ok(())),
-            Err(failure) => told(&[], Err(failure)),
-        };
+        let mut pieces = Vec::new();
+        let answer = format.answer(value.to_string().as_bytes(), &mut pieces);
+        let heard = told(&pieces, answer);
         assert_eq!(heard, *expected, "{format:?} {value}");
         // Where pieces were asked for, and it came whole all the same.
         if *format != Format::Ollama {
@@ -456,8 +456,8 @@ fn an_answer_in_one_piece_says_the_same() {
         }
     }
     for format in FORMATS {
-        assert_eq!(format.answer(b"<html>").unwrap_err().why, Why::Malformed);
-        assert_eq!(format.answer(b"\xff").unwrap_err().why, Why::Malformed);
+        assert_eq!(format.answer(b"<html>", &mut Vec::new()).unwrap_err().why, Why::Malformed);
+        assert_eq!(format.answer(b"\xff", &mut Vec::new()).unwrap_err().why, Why::Malformed);
         assert_eq!(streamed(format, &[b"data: \xff\n\n"]), "!malformed");
     }
 }

@@ -99,6 +99,20 @@ impl Why {
         }
     }
 
+    /// Whether the question may have been read, which is charged for, answer or not.
+    pub fn may_have_read(self) -> bool {
+        match self {
+            Why::Timeout | Why::Empty | Why::Malformed | Why::Cut | Why::Cancelled => true,
+            Why::Unreachable
+            | Why::RateLimited
+            | Why::ServerError
+            | Why::Open
+            | Why::Cooling
+            | Why::Credentials
+            | Why::Refused => false,
+        }
+    }
+
     /// Whether it is a failure of the provider, which its breaker counts. Too many questions and
     /// wrong ones are ours.
     pub fn counts(self) -> bool {

@@ -54,6 +54,27 @@ impl Provider {
     }
 }
 
+/// Longest key, in bytes.
+pub const MAX_KEY: usize = 4_096;
+/// Longest name of a model, in bytes.
+pub const MAX_MODEL: usize = 256;
+
+/// Whether a text may be a key: what a header can hold.
+pub fn is_key(text: &str) -> bool {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    !text.is_empty() && text.len() <= MAX_KEY && visible
+}
+
+/// Whether texts may be the models of a provider: each a name, and none there twice.
+pub fn are_models(names: &[String]) -> bool {
+    let plain = |name: &String| {
+        let fits = !name.trim().is_empty() && name.len() <= MAX_MODEL;
+        fits && !name.chars().any(char::is_control)
+    };
+    let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+    names.iter().all(plain) && distinct.len() == names.len()
+}
+
 /// Whether a text may name a provider.
 pub fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);

@@ -25,6 +25,7 @@ use super::asks::{Around, Asks};
 use super::documents::{self, How};
 use super::door::Door;
 use super::{Actor, Failure, print};
+use crate::domain::requests::price::Rate;
 
 /// What to apply.
 #[derive(clap::Args, Debug)]
@@ -145,6 +146,10 @@ impl Shelf {
         let items = told[self.items].as_array().cloned().unwrap_or_default();
         let mut now = BTreeMap::new();
         for item in items {
+            // Those of the configuration are the configuration's.
+            if self.is_providers() && item["source"] != "api" {
+                continue;
+            }
             let name = print::word(&item, &format!("/{}", self.name));
             let item = match self.read {
                 // The list has more than what people registered.
@@ -157,6 +162,10 @@ impl Shelf {
             now.insert(name, item);
         }
         Ok(now)
+    }
+
+    fn is_providers(&self) -> bool {
+        self.folder == "providers"
     }
 
     async fn get(&self, name: &str, door: &Door) -> Result<Value, Failure> {
@@ -241,6 +250,9 @@ impl Step {
 
 /// What of an answer a file would say.
 fn own(told: &Value, shelf: &Shelf) -> Map<String, Value> {
+    if shelf.is_providers() {
+        return told["document"].as_object().cloned().unwrap_or_default();
+    }
     let mut own = told.as_object().cloned().unwrap_or_default();
     for field in ADDED {
         own.remove(field);
@@ -353,12 +365,18 @@ async fn steps(args: &Apply, door: &Door) -> Result<Vec<Step>, Failure> {
                 if !args.secrets && all_set(&document, before) {
                     document.remove("secrets");
                 }
+                if shelf.is_providers() {
+                    settle(&mut document, before, args.secrets);
+                }
                 let there = own(before, shelf);
                 let is_same = match whole {
                     Some((_, whole)) => same(whole, &Value::Object(there)),
                     None => names_the_same(&document, &there),
                 };
-                if !document.contains_key("secrets") && is_same {
+                let secret = ["secrets", "key"]
+                    .iter()
+                    .any(|one| document.contains_key(*one));
+                if !secret && is_same {
                     continue;
                 }
             }
@@ -372,6 +390,35 @@ async fn steps(args: &Apply, door: &Door) -> Result<Vec<Step>, Failure> {
         }
     }
     Ok(steps)
+}
+
+/// A provider's file as it is told: its key only where it has to be written, and one price for all
+/// models under the name of all.
+fn settle(document: &mut Map<String, Value>, before: &Value, secrets: bool) {
+    let moved = document
+        .get("base_url")
+        .is_some_and(|url| *url != before["base_url"]);
+    if !secrets && !moved && before["key_set"] == true {
+        document.remove("key");
+    }
+    let prices = document.get_mut("prices").and_then(Value::as_object_mut);
+    if let Some(prices) = prices.filter(|prices| prices.values().any(Value::is_string)) {
+        let all = Value::Object(std::mem::take(prices));
+        prices.insert("*".to_owned(), all);
+    }
+    let prices = document.get_mut("prices").and_then(Value::as_object_mut);
+    let models = prices.into_iter().flatten().map(|(_, prices)| prices);
+    for price in models
+        .filter_map(Value::as_object_mut)
+        .flatten()
+        .map(|(_, price)| price)
+    {
+        // `2.50` says what `2.5` says.
+        let rate = price.as_str().and_then(|text| text.parse::<Rate>().ok());
+        if let Some(rate) = rate {
+            *price = json!(rate.to_string());
+        }
+    }
 }
 
 /// Whether every secret that the file has is set already.

@@ -109,6 +109,21 @@ async fn carry_out(ask: &Ask, form: &Form) -> Result<Value, Trouble> {
     let name = form.last("op").unwrap_or_default();
     let operation = operations::named(name).ok_or(Trouble::NotFound("operation"))?;
     operation.refuse(&ask.seat.who)?;
+    // What changes nothing may be asked as often as one likes.
+    if operation.effect != Effect::Acts {
+        return done(ask, form, operation).await;
+    }
+    let once = &ask.seat.console.once;
+    let begun = once.begin(form)?;
+    let made = done(ask, form, operation).await;
+    if made.is_err() {
+        once.undone(begun);
+    }
+    made
+}
+
+async fn done(ask: &Ask, form: &Form, operation: &'static Operation) -> Result<Value, Trouble> {
+    let name = operation.name;
     let input = form.input(operation.input(), operation.null_matters);
     let input = input.map_err(Trouble::InvalidRequest)?;
     let several: Vec<&str> = form.all("each").collect();

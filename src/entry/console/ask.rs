@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::Console;
 use super::act::Draft;
 use super::door::html;
-use super::form::Form;
+use super::form::{Form, latin};
 use super::frame::{self, Frame};
 use super::words::Lang;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::secret::Secret;
+use crate::domain::time::is_day;
 use crate::entry::operations::{self, Answer, Call};
 
 /// Who sits in front of the page.
@@ -34,6 +35,20 @@ impl Seat {
     /// What every form of this session carries. Nobody who cannot read the cookie can make it.
     pub fn form_token(&self) -> String {
         Secret::new(self.token.as_str()).sign(&[b"hundi/form/v1"])
+    }
+}
+
+/// A day where people write one and a filter takes an instant: from its beginning, or to its end.
+fn moment(name: &str, value: String) -> String {
+    let clock = match name {
+        "since" => "T00:00:00Z",
+        "until" => "T23:59:59.999Z",
+        _ => return value,
+    };
+    let day = latin(value.trim());
+    match is_day(&day) {
+        true => day + clock,
+        false => value,
     }
 }
 
@@ -71,7 +86,13 @@ impl Ask {
             lang,
             path: uri.path().to_owned(),
             named,
-            query: query.filter(|(_, value)| !value.is_empty()).collect(),
+            query: query
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| {
+                    let value = moment(&name, value);
+                    (name, value)
+                })
+                .collect(),
             draft: None,
             made: None,
             sent: None,
@@ -105,6 +126,12 @@ impl Ask {
     /// Whether the reader may ask this operation, if there is one of that name.
     pub fn may(&self, operation: &str) -> bool {
         operations::named(operation).is_some_and(|found| found.permits(&self.seat.who))
+    }
+
+    /// Refuses a page that is for those who may ask this operation.
+    pub fn needs(&self, operation: &str) -> Result<(), Trouble> {
+        let found = operations::named(operation).ok_or(Trouble::NotFound("page"))?;
+        found.refuse(&self.seat.who)
     }
 
     /// Whether the reader has this right.

@@ -12,7 +12,7 @@ use crate::entry::gate;
 
 /// Controls that are no fields of the operation. `many` names a field that is a list, however many
 /// of its boxes are ticked.
-const OWN: [&str; 6] = ["op", "token", "next", "then", "each", "many"];
+const OWN: [&str; 7] = ["op", "token", "once", "next", "then", "each", "many"];
 
 /// What was sent.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,12 @@ impl Form {
         // Browsers send line ends as the network does; what was typed has one sign.
         let plain = |(name, value): (String, String)| (name, value.replace("\r\n", "\n"));
         Ok(Self(pairs.map(plain).collect()))
+    }
+
+    /// All of it, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = self.0.iter();
+        fields.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The first text of this name.
@@ -87,6 +93,18 @@ fn place<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
     Some(here)
 }
 
+/// Digits of Persian and Arabic as programs write them: pages show them, so people type them.
+pub(super) fn latin(text: &str) -> String {
+    let digit = |letter: char, zero: char| {
+        let value = u32::from(letter).checked_sub(u32::from(zero))?;
+        char::from_digit(value, 10)
+    };
+    let plain = |letter: char| digit(letter, '\u{6f0}').or_else(|| digit(letter, '\u{660}'));
+    text.chars()
+        .map(|letter| plain(letter).unwrap_or(letter))
+        .collect()
+}
+
 fn is_needed(schema: &Value, name: &str) -> bool {
     let needed = schema.get("required").and_then(Value::as_array);
     needed.is_some_and(|needed| needed.iter().any(|field| field == name))
@@ -132,7 +150,7 @@ fn read(
         return Ok(nothing.then_some(Value::Null));
     }
     if is(schema, "integer") {
-        let plain = text.trim().replace([',', '_'], "");
+        let plain = latin(text.trim()).replace([',', '_', '\u{66c}'], "");
         let read = plain.parse::<i64>().map(Value::from);
         return Ok(Some(read.unwrap_or_else(|_| Value::from(text))));
     }

@@ -10,6 +10,7 @@ use super::form::Form;
 use super::words::{Lang, done};
 use super::{assets, show};
 use crate::broker::Trouble;
+use crate::domain::ids::hex;
 use crate::domain::reason::Recovery;
 use crate::domain::visible;
 
@@ -53,6 +54,8 @@ pub(super) struct Frame {
     pub roles: Vec<String>,
     /// What every form carries.
     pub token: String,
+    /// A number of this very page, so that each of its forms is done once.
+    pub once: String,
     pub flash: Option<Flash>,
     pub signed_in: bool,
     /// What the form was about, and what was typed.
@@ -116,6 +119,10 @@ impl Frame {
                 .map(|role| role.name().to_owned())
                 .collect(),
             token: ask.seat.form_token(),
+            once: {
+                let number: [u8; 16] = ask.broker().ports().ambient.bytes();
+                hex(&number)
+            },
             flash: refused.or(done),
             signed_in: true,
             typed: typed(ask),
@@ -135,6 +142,7 @@ impl Frame {
             name: String::new(),
             roles: Vec::new(),
             token: String::new(),
+            once: String::new(),
             flash: None,
             signed_in: false,
             typed: None,

@@ -25,6 +25,7 @@ mod keys;
 mod knocks;
 mod live;
 mod me;
+mod once;
 mod passkeys;
 mod people;
 mod proposals;
@@ -53,7 +54,7 @@ use tokio_util::sync::CancellationToken;
 pub use guard::PublicUrl;
 pub use settings::Setting;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Trouble};
 
 /// What every page stands on.
 #[derive(Clone)]
@@ -66,6 +67,7 @@ pub struct Inner {
     settings: Arc<[Setting]>,
     closing: CancellationToken,
     knocks: knocks::Knocks,
+    once: once::Once,
     /// Who asks for challenges, which anybody may.
     asking: knocks::Knocks,
 }
@@ -96,6 +98,7 @@ pub fn routes(broker: Broker, options: Options) -> Router {
         settings: options.settings.into(),
         closing: options.closing,
         knocks: knocks::Knocks::new(knocks::WRONG),
+        once: once::Once::default(),
         asking: knocks::Knocks::new(knocks::ASKED),
     }));
     Router::new()
@@ -152,4 +155,10 @@ fn pages() -> Router<Console> {
         .route("/console/people", page("people", people::list))
         .route("/console/me", page("me", me::show))
         .route("/console/settings", page("settings", settings::show))
+        .route("/console/{*rest}", page("missing", missing))
+}
+
+/// What is no page says so as one.
+async fn missing(_: Arc<ask::Ask>) -> Result<frame::Shown, Trouble> {
+    Err(Trouble::NotFound("page"))
 }

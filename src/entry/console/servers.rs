@@ -77,6 +77,7 @@ struct New {
 
 /// The form for a new one.
 pub(super) async fn new(ask: Arc<Ask>) -> Result<Shown, Trouble> {
+    ask.needs("create_server")?;
     let (picks, patterns) = picks(&ask, "create_server", &Value::Null).await?;
     Shown::of(&New {
         picks,

@@ -96,6 +96,7 @@ impl New {
 
 /// The form for a new one.
 pub(super) async fn new(ask: Arc<Ask>) -> Result<Shown, Trouble> {
+    ask.needs("create_tool")?;
     let asked = ask.query("form").unwrap_or("read");
     let form = FORMS.iter().find(|one| one.form == asked);
     let form = form.unwrap_or(&FORMS[0]);

@@ -224,6 +224,7 @@ struct Edit {
 
 /// The form for one that is there: each part of its document under its REST name.
 pub(super) async fn edit(ask: Arc<Ask>) -> Result<Shown, Trouble> {
+    ask.needs("replace_tool")?;
     const PARTS: [(&str, &str); 14] = [
         ("title", "Its name for people"),
         (

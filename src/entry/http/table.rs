@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
@@ -57,7 +57,14 @@ async fn serve(
     let (mut parts, body) = request.into_parts();
     let Caller { who, .. } = Caller::from_request_parts(&mut parts, &door).await?;
     operation.refuse(&who)?;
-    let input = input(operation, &mut parts, body).await?;
+    let asks_models = operation.rest.as_ref().is_some_and(|rest| rest.asks_models);
+    // What it weighs while it is read and taken on.
+    let weighed = match asks_models {
+        true => Some(door.broker.requests.weigh_body(&who, length(&parts))?),
+        false => None,
+    };
+    let (most, _weight) = weighed.unzip();
+    let input = input(operation, &mut parts, body, most).await?;
     let call = Call {
         broker: door.broker.clone(),
         who,
@@ -70,14 +77,28 @@ async fn serve(
     Ok(response(answer.await?))
 }
 
-async fn input(operation: &Operation, parts: &mut Parts, body: Body) -> Result<Value, Problem> {
+/// How long the body says it is.
+fn length(parts: &Parts) -> Option<usize> {
+    let length = parts.headers.get(CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+async fn input(
+    operation: &Operation,
+    parts: &mut Parts,
+    body: Body,
+    most: Option<usize>,
+) -> Result<Value, Problem> {
     let path = RawPathParams::from_request_parts(parts, &()).await;
     // What cannot be a name reads as unknown, like any other.
     let path = path.map_err(|_| Problem::NoSuchPath)?;
     let query = parse(parts.uri.query().unwrap_or(""))?;
     let takes = operation.rest.as_ref().filter(|rest| rest.takes_body());
     let body = match takes {
-        Some(rest) => read(parts, body, operation.needs_body(), rest.most).await?,
+        Some(rest) => {
+            let most = most.unwrap_or(rest.most);
+            read(parts, body, operation.needs_body(), most).await?
+        }
         None => None,
     };
     Ok(operation.gather(path.iter(), query, body)?)

@@ -46,6 +46,7 @@ mod sources;
 mod step;
 mod tools;
 mod traces;
+mod usage;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -409,6 +410,7 @@ fn subjects() -> Vec<Vec<Operation>> {
         requests::operations(),
         providers::operations(),
         prices::operations(),
+        usage::operations(),
         documents::operations(),
     ]
 }

@@ -1,4 +1,7 @@
-//! Providers of models, and what was spent on them. What models cost is [`prices`](super::prices).
+//! Providers of models. What models cost is [`prices`](super::prices), what was spent on them
+//! [`usage`](super::usage).
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,16 +10,12 @@ use serde_json::{Map, Value};
 use super::prices::misread;
 use super::{Call, Effect, Nothing, Operation, Reply, Rest};
 use crate::broker::Trouble;
-use crate::broker::requests::{
-    AskUsage, By, ModelStanding, NewProvider, Pinged, ProviderView, Sum,
-};
+use crate::broker::requests::{ModelStanding, NewProvider, Pinged, ProviderView};
 use crate::domain::principal::Right;
-use crate::domain::requests::price::Nanos;
+use crate::domain::requests::price::{Nanos, Prices, Rate};
 use crate::domain::requests::price_list;
 use crate::domain::requests::provider::Provider;
 use crate::domain::secret::Secret;
-use crate::domain::time::Timestamp;
-use crate::entry::words;
 
 const SPELT: &[(&str, &str)] = &[("name", "provider")];
 
@@ -41,6 +40,22 @@ pub(super) fn operations() -> Vec<Operation> {
                     .answers(201, "the provider")
                     .problems(&[409]),
             ),
+        Operation::new("get_provider", read)
+            .says("Read a provider", "One provider: what it was registered with, and how it is doing.")
+            .needs(&[Right::ReadSetup])
+            .rest(
+                Rest::get("/v1/providers/{name}")
+                    .spelt(SPELT)
+                    .answers(200, "the provider"),
+            ),
+        Operation::new("replace_provider", replace)
+            .says(
+                "Replace a provider",
+                "Put a provider in the place of the registered one of this name. Its key stays where none is given; another address takes a key.",
+            )
+            .needs(&[Right::Operate])
+            .does(Effect::Sets)
+            .rest(Rest::put("/v1/providers/{name}").answers(200, "the provider")),
         Operation::new("delete_provider", delete)
             .says("Delete a provider", "Delete a provider that was registered here.")
             .needs(&[Right::Operate])
@@ -71,13 +86,6 @@ pub(super) fn operations() -> Vec<Operation> {
                     .spelt(SPELT)
                     .answers(200, "how it is"),
             ),
-        Operation::new("get_usage", usage)
-            .says(
-                "Read usage",
-                "What models cost, summed from the ledger: the organisation's, or the caller's own where he may read no more.",
-            )
-            .needs(&[Right::ReadOwn])
-            .rest(Rest::get("/v1/usage").answers(200, "the sums")),
     ]
 }
 
@@ -121,9 +129,31 @@ struct RegisterProvider {
 }
 
 async fn create(call: Call, new: RegisterProvider) -> Result<Reply<ModelProvider>, Trouble> {
+    let made = call
+        .broker
+        .requests
+        .create_provider(&call.who, written(new)?);
+    Ok(Reply::created(made.await?.into()))
+}
+
+async fn replace(call: Call, new: RegisterProvider) -> Result<ModelProvider, Trouble> {
+    let made = call
+        .broker
+        .requests
+        .replace_provider(&call.who, written(new)?);
+    Ok(made.await?.into())
+}
+
+async fn read(call: Call, named: NamedProvider) -> Result<ModelProvider, Trouble> {
+    let requests = &call.broker.requests;
+    Ok(requests.provider(&call.who, &named.provider).await?.into())
+}
+
+/// A provider as it was written.
+fn written(new: RegisterProvider) -> Result<NewProvider, Trouble> {
     let prices = price_list::by_model(&new.prices.unwrap_or_default());
     let prices = prices.map_err(|wrong| misread(wrong.within("prices")))?;
-    let provider = NewProvider {
+    Ok(NewProvider {
         name: new.name,
         kind: new.kind,
         base_url: new.base_url,
@@ -140,9 +170,79 @@ async fn create(call: Call, new: RegisterProvider) -> Result<Reply<ModelProvider
             prices,
             ..Provider::default()
         },
-    };
-    let made = call.broker.requests.create_provider(&call.who, provider);
-    Ok(Reply::created(made.await?.into()))
+    })
+}
+
+/// A provider as it was registered, without its key.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct ProviderDocument {
+    name: String,
+    kind: String,
+    base_url: String,
+    models: Vec<String>,
+    local: bool,
+    weight: u32,
+    max_concurrent: Option<u32>,
+    rpm: Option<u32>,
+    tpm: Option<u64>,
+    timeout_ms: Option<u64>,
+    allow_private: bool,
+    /// By model; `*` is any other.
+    prices: BTreeMap<String, ProviderPrices>,
+}
+
+/// Dollars for a million tokens.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct ProviderPrices {
+    input: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_input: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write: Option<String>,
+    output: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
+    /// Dollars for each request besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+}
+
+impl From<&Prices> for ProviderPrices {
+    fn from(prices: &Prices) -> Self {
+        let text = |rate: Option<Rate>| rate.map(|rate| rate.to_string());
+        Self {
+            input: prices.input.to_string(),
+            cached_input: text(prices.cached_input),
+            cache_write: text(prices.cache_write),
+            output: prices.output.to_string(),
+            reasoning: text(prices.reasoning),
+            request: text(prices.request),
+        }
+    }
+}
+
+impl From<&Provider> for ProviderDocument {
+    fn from(provider: &Provider) -> Self {
+        let prices = provider.prices.iter();
+        Self {
+            name: provider.name.clone(),
+            kind: provider.format.name().to_owned(),
+            base_url: provider.base_url.clone(),
+            models: provider.models.clone(),
+            local: provider.local,
+            weight: provider.weight,
+            max_concurrent: provider.max_concurrent,
+            rpm: provider.rpm,
+            tpm: provider.tpm,
+            timeout_ms: provider.timeout_ms,
+            allow_private: provider.allow_private,
+            prices: prices
+                .map(|(model, prices)| (model.clone(), prices.into()))
+                .collect(),
+        }
+    }
 }
 
 /// A provider, and how it is doing as this server sees it.
@@ -157,6 +257,8 @@ struct ModelProvider {
     local: bool,
     weight: u32,
     models: Vec<String>,
+    /// What it was registered with, without its key.
+    document: ProviderDocument,
     /// `ok`, `resting` (it was asked too often, or its key is wrong) or `failing` (a breaker is open).
     health: String,
     /// When it may be asked again, in milliseconds, where it rests.
@@ -219,6 +321,7 @@ impl From<ProviderView> for ModelProvider {
             (None, false) => "ok",
         };
         Self {
+            document: ProviderDocument::from(&provider),
             kind: provider.format.name().to_owned(),
             source: view.from.to_owned(),
             key_set: view.has_key,
@@ -310,104 +413,5 @@ async fn ping(call: Call, named: NamedProvider) -> Result<ProviderPing, Trouble>
         ok,
         latency_ms,
         detail,
-    })
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct UsageQuery {
-    /// What is summed by; the day if left out.
-    #[schemars(schema_with = "words::usage_by")]
-    #[serde(default)]
-    by: Option<String>,
-    /// Attempts at this moment or after.
-    #[schemars(schema_with = "words::time_if_any")]
-    #[serde(default)]
-    since: Option<String>,
-    /// Attempts before this moment.
-    #[schemars(schema_with = "words::time_if_any")]
-    #[serde(default)]
-    until: Option<String>,
-}
-
-/// What models cost.
-#[derive(Serialize, JsonSchema)]
-struct Usage {
-    by: String,
-    usage: Vec<UsageRow>,
-    total: UsageRow,
-}
-
-/// A sum of attempts.
-#[derive(Serialize, JsonSchema)]
-struct UsageRow {
-    /// What it is the sum of: an agent, a provider, a model, a day, a kind of work.
-    key: String,
-    requests: u64,
-    attempts: u64,
-    /// Attempts that gave no answer.
-    failed: u64,
-    tokens_read: u64,
-    /// Of those, from a cache.
-    tokens_cached: u64,
-    tokens_written: u64,
-    /// Of those, thoughts.
-    tokens_reasoning: u64,
-    cost_usd: String,
-    cost_nanos: u64,
-    /// Of that, what was counted here because no provider told.
-    estimated_usd: String,
-    estimated_nanos: u64,
-}
-
-fn row(by: By, sum: &Sum) -> UsageRow {
-    let key = match by {
-        By::Day => day(&sum.key),
-        By::Agent | By::Provider | By::Model | By::Task => sum.key.clone(),
-    };
-    UsageRow {
-        key,
-        requests: sum.requests,
-        attempts: sum.attempts,
-        failed: sum.failed,
-        tokens_read: sum.input,
-        tokens_cached: sum.cached_input,
-        tokens_written: sum.output,
-        tokens_reasoning: sum.reasoning,
-        cost_usd: Nanos(sum.nanos).to_string(),
-        cost_nanos: sum.nanos,
-        estimated_usd: Nanos(sum.estimated_nanos).to_string(),
-        estimated_nanos: sum.estimated_nanos,
-    }
-}
-
-/// `20261201` as `2026-12-01`.
-fn day(number: &str) -> String {
-    match (number.get(..4), number.get(4..6), number.get(6..)) {
-        (Some(year), Some(month), Some(day)) => format!("{year}-{month}-{day}"),
-        _ => number.to_owned(),
-    }
-}
-
-fn instant(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Trouble> {
-    let Some(text) = text else {
-        return Ok(None);
-    };
-    let wrong = || Trouble::InvalidRequest(format!("`{field}` has to be an RFC 3339 time"));
-    Timestamp::parse(text).map(Some).ok_or_else(wrong)
-}
-
-async fn usage(call: Call, asked: UsageQuery) -> Result<Usage, Trouble> {
-    let by = asked.by.as_deref().and_then(By::parse).unwrap_or(By::Day);
-    let asked = AskUsage {
-        by,
-        since: instant("since", asked.since.as_deref())?,
-        until: instant("until", asked.until.as_deref())?,
-    };
-    let (sums, total) = call.broker.requests.usage(&call.who, asked).await?;
-    Ok(Usage {
-        by: by.name().to_owned(),
-        usage: sums.iter().map(|sum| row(by, sum)).collect(),
-        total: row(By::Agent, &total),
     })
 }

@@ -40,6 +40,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .does(Effect::Acts)
             .rest(
                 Rest::post("/v1/requests")
+                    .asking_models()
                     .answers(202, "it was taken on")
                     .problems(&[402, 404, 429, 502, 504]),
             ),
@@ -179,16 +180,14 @@ impl From<RequestView> for Accepted {
 }
 
 async fn create(call: Call, new: NewRequest) -> Result<Reply<Accepted>, Trouble> {
-    let (prompt, messages) = (new.prompt, new.messages);
-    let messages = match (prompt, messages) {
+    match (&new.prompt, &new.messages) {
         (Some(prompt), None) if prompt.trim().is_empty() => {
             return Err(invalid("`prompt` is empty: nothing is asked"));
         }
-        (Some(prompt), None) => json!([{"role": "user", "content": prompt}]),
-        (None, Some(messages)) => json!(messages),
+        (Some(_), None) | (None, Some(_)) => {}
         (Some(_), Some(_)) => return Err(invalid("either `prompt` or `messages`, not both")),
         (None, None) => return Err(invalid("`prompt` or `messages` is missing")),
-    };
+    }
     let task = new.task_type.unwrap_or_else(|| USUAL_TASK.to_owned());
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     if task.is_empty() || task.len() > MAX_TASK || !task.bytes().all(plain) {
@@ -219,7 +218,7 @@ async fn create(call: Call, new: NewRequest) -> Result<Reply<Accepted>, Trouble>
     let model = new.model.unwrap_or_else(|| "auto".to_owned());
     // As it was written, so that a find is told by its place there.
     let mut said = json!({
-        "messages": messages, "model": model, "max_tokens": new.max_tokens,
+        "prompt": new.prompt, "messages": new.messages, "model": model, "max_tokens": new.max_tokens,
         "temperature": new.temperature, "response_format": new.response_format,
         "tools": new.tools, "metadata": new.metadata,
     });
@@ -227,6 +226,11 @@ async fn create(call: Call, new: NewRequest) -> Result<Reply<Accepted>, Trouble>
     let Value::Object(mut said) = said else {
         return Err(invalid("the body must be a JSON object"));
     };
+    // Only then is it a message.
+    if let Some(Value::String(prompt)) = said.remove("prompt") {
+        let message = json!([{"role": "user", "content": prompt}]);
+        said.insert("messages".to_owned(), message);
+    }
     let metadata = said.remove("metadata").filter(|value| !value.is_null());
     let mut ask = asked(said)?;
     let given = match new.retrieve {

@@ -25,6 +25,8 @@ pub struct Rest {
     pub problems: &'static [u16],
     /// Longest body, in bytes.
     pub most: usize,
+    /// It takes questions to models, which may be as long as these take.
+    pub asks_models: bool,
     /// Names of the path that are spelt otherwise in the input.
     spelt: &'static [(&'static str, &'static str)],
 }
@@ -61,6 +63,7 @@ impl Rest {
             replies: Vec::new(),
             problems: &[],
             most: MAX_BYTES,
+            asks_models: false,
             spelt: &[],
         }
     }
@@ -120,6 +123,14 @@ impl Rest {
     /// Takes bodies that are longer than usual.
     pub(super) fn up_to(self, most: usize) -> Self {
         Self { most, ..self }
+    }
+
+    /// Takes what a model is asked, whose length has a setting of its own.
+    pub(super) fn asking_models(self) -> Self {
+        Self {
+            asks_models: true,
+            ..self
+        }
     }
 
     /// May come with these problems as well.

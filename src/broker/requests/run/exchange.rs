@@ -55,6 +55,7 @@ impl Run {
         let pass = requests
             .health
             .enter(entry.scope(), provider, &offer.model, tokens);
+        self.sent = true;
         let heard = self.exchange(&sending, offer).await;
         match &heard {
             Heard::Answer => pass.good(),
@@ -126,13 +127,17 @@ impl Run {
         if let Some(embed) = &self.embed {
             return self.vectors(format, &body, embed.texts.len()).await;
         }
-        match format.answer(&body) {
-            Ok(pieces) => match self.take(pieces, began).await {
-                None => Heard::Answer,
-                Some(heard) => heard,
-            },
-            Err(failure) => Heard::Failure(failure),
+        let mut pieces = Vec::new();
+        if let Err(failure) = format.answer(&body, &mut pieces) {
+            // What it reports is paid, whatever the answer is good for.
+            for piece in pieces {
+                if let Piece::Counted(tokens) = piece {
+                    self.counted = Some(tokens);
+                }
+            }
+            return Heard::Failure(failure);
         }
+        self.take(pieces, began).await.unwrap_or(Heard::Answer)
     }
 
     /// Vectors of so many texts.

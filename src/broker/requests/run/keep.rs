@@ -141,8 +141,9 @@ impl Run {
         let open = self.request.open.as_ref();
         let input = open.map_or(0, |open| open.input);
         let began = self.first_ms.is_some() || self.said > 0;
-        // A failure before any piece used nothing that anybody would charge for.
-        let guessed = began || failure.is_none();
+        // A provider that got the question and did not turn it away has read it, and charges for that.
+        let read = self.sent && failure.is_some_and(|failure| failure.why.may_have_read());
+        let guessed = began || read || failure.is_none();
         let tokens = told.unwrap_or(match guessed {
             true => Tokens {
                 input,

@@ -55,7 +55,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
         task: TASK.to_owned(),
         priority: hints.priority,
         user,
-        metadata: hints.conversation.map(|name| json!({"conversation": name})),
+        metadata: hints.beside(None),
         idempotency_key: None,
         screened: written.screened,
         id: Some(id),

@@ -74,6 +74,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
             ..Wishes::default()
         },
         user,
+        metadata: hints.beside(None),
         screened: written.screened,
         id: Some(id),
         weight: Some(written.weight),

@@ -80,6 +80,10 @@ const RESTORE: Param = Param::header(
     "Secrets that were replaced are put back in the answer.",
 )
 .one_of(&["0", "1"]);
+const CONVERSATION: Param = Param::header(
+    "Hundi-Conversation",
+    "A name to find it by again, kept with its metadata.",
+);
 const ANSWERS: &[(u16, &str, &str)] = &[
     (
         200,
@@ -101,7 +105,7 @@ pub(super) const OPS: &[Op] = &[
         path: "/v1/chat/completions",
         summary: "Ask a model, as OpenAI's packages do. `model` is a model's name or `auto`; refusals have OpenAI's form.",
         right: Some(Right::Propose),
-        params: &[PRIORITY, RESTORE],
+        params: &[PRIORITY, RESTORE, CONVERSATION],
         body: Some("ChatCompletion"),
         answers: ANSWERS,
         problems: &[400, 402, 404, 409, 413, 415, 429, 502, 504],
@@ -113,7 +117,7 @@ pub(super) const OPS: &[Op] = &[
         path: "/v1/messages",
         summary: "Ask a model, as Anthropic's packages do. `model` is a model's name or `auto`; refusals have Anthropic's form.",
         right: Some(Right::Propose),
-        params: &[PRIORITY, RESTORE],
+        params: &[PRIORITY, RESTORE, CONVERSATION],
         body: Some("Messages"),
         answers: ANSWERS,
         problems: &[400, 402, 404, 409, 413, 415, 429, 502, 504],
@@ -125,7 +129,7 @@ pub(super) const OPS: &[Op] = &[
         path: "/v1/responses",
         summary: "Ask a model, as OpenAI's packages do with responses. Nothing is kept for a later response; refusals have OpenAI's form.",
         right: Some(Right::Propose),
-        params: &[PRIORITY, RESTORE],
+        params: &[PRIORITY, RESTORE, CONVERSATION],
         body: Some("Responses"),
         answers: ANSWERS,
         problems: &[400, 402, 404, 409, 413, 415, 429, 502, 504],
@@ -137,7 +141,7 @@ pub(super) const OPS: &[Op] = &[
         path: "/v1/embeddings",
         summary: "Turn texts into vectors, as OpenAI's packages ask for them; refusals have OpenAI's form.",
         right: Some(Right::Propose),
-        params: &[PRIORITY],
+        params: &[PRIORITY, CONVERSATION],
         body: Some("Embeddings"),
         answers: &[(200, "the vectors", "application/json")],
         problems: &[400, 402, 404, 409, 413, 415, 429, 502, 504],

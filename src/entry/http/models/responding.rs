@@ -39,6 +39,9 @@ pub fn read(map: Map<String, Value>) -> Result<Read, Problem> {
     }
     match fields.take("input") {
         Some(Value::String(text)) => messages.push(Message::text(Role::User, text)),
+        Some(Value::Array(items)) if items.is_empty() => {
+            return Err(Problem::invalid("`input` is empty: nothing is asked"));
+        }
         Some(Value::Array(items)) => {
             for (index, value) in items.into_iter().enumerate() {
                 messages.push(item(value, &format!("input[{index}]"))?);

@@ -53,7 +53,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
         task: TASK.to_owned(),
         priority: hints.priority,
         user,
-        metadata: metadata.clone(),
+        metadata: hints.beside(metadata.clone()),
         idempotency_key: None,
         screened: written.screened,
         id: Some(id),

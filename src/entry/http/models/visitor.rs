@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use axum::http::request::Parts;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::caller::bearer;
 use super::super::{Door, Problem, Visit};
@@ -17,6 +17,9 @@ use crate::entry::gate;
 
 /// Priority where none is given.
 const USUAL_PRIORITY: u8 = 50;
+
+/// Longest name of a conversation.
+const MAX_CONVERSATION: usize = 256;
 
 /// Who asks.
 pub async fn who(door: &Door, parts: &Parts) -> Result<Principal, Problem> {
@@ -61,6 +64,21 @@ pub struct Hints {
     pub conversation: Option<String>,
 }
 
+impl Hints {
+    /// What the caller finds it by again, beside what he wrote himself.
+    pub fn beside(&self, metadata: Option<Value>) -> Option<Value> {
+        let Some(name) = &self.conversation else {
+            return metadata;
+        };
+        let mut found = metadata.unwrap_or_else(|| json!({}));
+        if let Some(fields) = found.as_object_mut() {
+            let named = || Value::from(name.as_str());
+            fields.entry("conversation").or_insert_with(named);
+        }
+        Some(found)
+    }
+}
+
 /// Reads them.
 pub fn hints(headers: &HeaderMap) -> Result<Hints, Problem> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
@@ -78,6 +96,12 @@ pub fn hints(headers: &HeaderMap) -> Result<Hints, Problem> {
         Some(_) => return Err(Problem::invalid("`Hundi-Restore` is 1 or 0")),
     };
     let conversation = text("hundi-conversation").map(str::to_owned);
+    let fits = |name: &String| !name.is_empty() && name.len() <= MAX_CONVERSATION;
+    if !conversation.as_ref().is_none_or(fits) {
+        return Err(Problem::invalid(format!(
+            "`Hundi-Conversation` is a name of 1 to {MAX_CONVERSATION} bytes"
+        )));
+    }
     Ok(Hints {
         priority,
         restore,
@@ -103,10 +127,9 @@ pub async fn body(
     body: Body,
 ) -> Result<Written, Problem> {
     let requests = &door.broker.requests;
-    let most = requests.model_settings().max_body_bytes;
     let length = parts.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-    let weight = requests.weigh(who, length.unwrap_or(most).min(most))?;
+    let (most, weight) = requests.weigh_body(who, length)?;
     let mut value = gate::read_within(body, &(), most).await?;
     gate::says_json(&parts.headers)?;
     let screened = requests.screen(who, &mut value).await?;
