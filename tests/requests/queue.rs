@@ -194,7 +194,7 @@ async fn a_request_is_its_owners_and_forgotten_when_he_says_so() {
             .bearer_auth(&town.server.agent_key),
     )
     .await;
-    assert_eq!(result.status, 404);
+    assert_eq!(result.status, 410);
     assert_ne!(
         get(&town, &format!("/v1/requests/{id}")).await["cost_nanos"],
         0
