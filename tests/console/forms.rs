@@ -124,9 +124,9 @@ async fn what_is_saved_untouched_stays_as_it_was() {
     let tool = json!({
         "name": "get_order", "kind": "rest", "source": "shop", "risk": "low", "description": "Reads.",
         "title": "Order", "annotations": {"readOnlyHint": true}, "timeout_ms": 2_000,
-        "rate_limit": {"per_min": 5},
-        "input_schema": {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
-        "exec": {"method": "GET", "path": "/orders/{id}"}, "enabled": false,
+        "rate_limit": {"per_min": 5, "burst": 2, "by": "caller"},
+        "input_schema": {"type": "object", "properties": {}},
+        "exec": {"method": "GET", "path": "/orders"}, "enabled": false,
     });
     admin(&server, Method::POST, "/v1/tools", tool).await;
     let rest = "/v1/tools/get_order";

@@ -224,7 +224,7 @@ async fn a_stream_that_a_provider_cuts_begins_anew_where_its_owner_allows_it() {
     let restarted = names
         .iter()
         .position(|name| *name == "restarted")
-        .expect(&names.join(" "));
+        .unwrap_or_else(|| panic!("{names:?}"));
     assert_eq!(names[restarted + 1], "fallback", "{names:?}");
     let url = format!("{}/v1/requests/{id}/result", town.server.url);
     let result = answer(
