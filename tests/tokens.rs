@@ -481,4 +481,35 @@ async fn a_token_is_that_of_the_person_whom_it_names() {
     let second = json!({"email": "bala@acme.example", "sub": "bala"});
     let second = by(second).await.unwrap();
     assert_eq!(second.proposal.state, State::Allowed);
+
+    // Another subject of the same person is the same person: their agent's payment is not theirs to
+    // approve.
+    let policy = Policy {
+        approvals_needed: 1,
+        ..policy
+    };
+    desk.house.policy("agent-1", &policy).await;
+    let as_agent = json!({
+        "sub": "agent-1", "roles": ["agent"], "email": "bala@acme.example", "email_verified": true,
+    });
+    let agent = access.authenticate(&claims(as_agent)).await.unwrap();
+    let request = hundi::broker::ProposeRequest {
+        tool: "transfer_funds".to_owned(),
+        arguments: json!({"amount": 5_000, "to": "acct_123"}),
+        ..Default::default()
+    };
+    let held = pay.propose(&agent, request).await.unwrap().proposal;
+    assert_eq!(held.state, State::Held);
+    let bala = json!({"email": "bala@acme.example", "sub": "bala"});
+    let bala = access.authenticate(&claims(bala)).await.unwrap();
+    let own = pay.approve(&bala, held.id()).await;
+    assert_eq!(own.unwrap_err().code(), "self_approval");
+    // A token that names one of ours may at most what they may, whatever the issuer says; and one
+    // that names somebody who was removed opens nothing.
+    let asha = json!({"email": "asha@acme.example", "roles": ["admin", "approver"]});
+    let who = access.authenticate(&claims(asha.clone())).await.unwrap();
+    assert_eq!(who.roles, Role::Approver.into());
+    access.remove_person(&admin, "Asha").await.unwrap();
+    let gone = access.authenticate(&claims(asha)).await;
+    assert_eq!(gone.unwrap_err().code(), "unauthenticated");
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::above::{Above, SETTLED_ABOVE_RESERVED};
+use super::above::{Above, SETTLED_ABOVE_RESERVED, SETTLED_UNREADABLE, UNREADABLE};
 use super::audit::names::{Decided, Decision, RecordKind, Recorded};
 use super::call::{Call, ProviderError, Receipt};
 use super::document::Document;
@@ -363,7 +363,7 @@ impl Change {
         let (by, at) = (approval.by.clone(), approval.at);
         next.moving.approvals.push(approval);
         let given = u32::try_from(next.moving.approvals.len()).unwrap_or(u32::MAX);
-        let enough = given >= proposal.fixed.approvals_needed;
+        let enough = given >= proposal.approvals_needed();
         // An approval in any state but `held` is illegal, whether or not it is the last.
         let allowed = step(proposal, Event::Approved)?;
         next.state = if enough { allowed } else { proposal.state };
@@ -376,7 +376,7 @@ impl Change {
                 },
                 "APPROVAL_REQUIRED",
             )
-            .with(serde_json::json!({"given": given, "needed": proposal.fixed.approvals_needed}));
+            .with(serde_json::json!({"given": given, "needed": proposal.approvals_needed()}));
         let fixed = Arc::clone(&next.fixed);
         let (mut change, next) = Self::moved(next, None, record, notice);
         let agents_own = fixed.origin == Origin::Agent;
@@ -518,6 +518,14 @@ impl Change {
         self
     }
 
+    /// The same change, only if these documents are still as they were.
+    pub fn guarded(mut self, guards: Vec<Guard>) -> Self {
+        if !guards.is_empty() {
+            Arc::make_mut(&mut self.rows).guards.extend(guards);
+        }
+        self
+    }
+
     /// The same change, whose last record tells one thing more.
     pub fn telling(mut self, name: &str, value: Value) -> Self {
         if let Some(record) = Arc::make_mut(&mut self.rows).records.last_mut() {
@@ -547,14 +555,22 @@ impl Change {
                 "provider_state": receipt.provider_state, "settled_minor": settled,
             }));
         record.payout.clone_from(&receipt.provider_id);
-        let told = above.map(|above| {
-            record.reason = SETTLED_ABOVE_RESERVED.to_owned();
-            record.detail["reserved_minor"] = above.reserved.into();
-            Notice {
-                reason: SETTLED_ABOVE_RESERVED.to_owned(),
-                ..Notice::about(proposal, NoticeKind::Alert, at, &above.words())
+        let alert = |code: &str, words: &str| Notice {
+            reason: code.to_owned(),
+            ..Notice::about(proposal, NoticeKind::Alert, at, words)
+        };
+        let told = match above {
+            Some(above) => {
+                record.reason = SETTLED_ABOVE_RESERVED.to_owned();
+                record.detail["reserved_minor"] = above.reserved.into();
+                Some(alert(SETTLED_ABOVE_RESERVED, &above.words()))
             }
-        });
+            None if receipt.settled_unreadable => {
+                record.reason = SETTLED_UNREADABLE.to_owned();
+                Some(alert(SETTLED_UNREADABLE, UNREADABLE))
+            }
+            None => None,
+        };
         set_outcome(&mut next, Settled::Executed(receipt));
         let budget = proposal.fixed.effective.moves_money();
         let budget = budget.then_some(BudgetMove::Post {

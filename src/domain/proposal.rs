@@ -16,8 +16,10 @@ use super::facts::PastPayout;
 use super::ids::{AgentId, ArgsHash, CommitId, Nonce, OrgId, ProposalId, TokenId, ToolName};
 use super::money::Effective;
 use super::past::PastFacts;
+use super::person::PersonId;
 use super::policy::{ApprovalRule, PasskeyUse};
 use super::reason::{Finding, Reason};
+use super::roles::Roles;
 use super::time::{Day, Timestamp};
 use super::tool::Payee;
 use super::tools::effect::Effect;
@@ -215,6 +217,23 @@ pub struct Approval {
     /// What the person behind the principal is known by; two that share a mark are one person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<String>,
+    /// Who they were and how they proved it.
+    #[serde(flatten)]
+    pub given: Given,
+}
+
+/// What an approval was given with, as far as it cannot be read again.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Given {
+    /// What the principal might do then; `None` in what an older version wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Roles>,
+    /// The person they were, if they were one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
+    /// The passkey it was signed with, by its credential id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<String>,
 }
 
 /// How a proposal left `held` or `allowed` other than by a claim.
@@ -356,6 +375,9 @@ pub struct Fixed {
     pub agent: AgentId,
     /// The principal that proposed it, who can never approve it.
     pub proposer: String,
+    /// The person behind that principal, whatever it came by: nor can they.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposer_person: Option<PersonId>,
     /// The tool.
     pub tool: ToolName,
     /// The tool's definition at that time.
@@ -435,6 +457,10 @@ pub struct Moving {
     /// Who agreed so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
+    /// How many have to agree by the policy as it was at the last approval, where that is more than
+    /// admission fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<u32>,
     /// How it ended, if it did without a claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
@@ -477,6 +503,20 @@ impl Proposal {
             }),
             ..self
         }
+    }
+
+    /// How many people have to agree; 0 if none.
+    pub fn approvals_needed(&self) -> u32 {
+        let fixed = self.fixed.approvals_needed;
+        self.moving.needed.map_or(fixed, |needed| needed.max(fixed))
+    }
+
+    /// The same, where only these approvals count, and so many are needed.
+    pub fn counting(mut self, approvals: Vec<Approval>, needed: u32) -> Self {
+        self.moving.approvals = approvals;
+        let more = needed > self.fixed.approvals_needed;
+        self.moving.needed = more.then_some(needed);
+        self
     }
 
     /// What is known of its one attempt; nothing before the claim, and nothing in doubt.

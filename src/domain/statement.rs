@@ -1,7 +1,7 @@
 //! The statement: what a person is shown, and agrees to, byte for byte.
 //!
 //! One canonical JSON document (RFC 8785) says everything about a decision: who decides what about
-//! which arguments, as they will be sent. A page is rendered from these bytes alone, and a passkey
+//! which arguments, as they will be sent, on which state of what they work on, by which rule. A page is rendered from these bytes alone, and a passkey
 //! signs them, so nobody can be shown one thing and made to sign another. The same proposal, viewer,
 //! decision and instant always give the same bytes, so they need not be kept to be checked.
 //!
@@ -17,6 +17,7 @@ use super::money::Effective;
 use super::principal::Principal;
 use super::proposal::Proposal;
 use super::time::Timestamp;
+use super::tools::effect::Effect;
 
 /// What kind of document it is, and what keeps its signature from meaning anything else.
 pub const KIND: &str = "hundi/approval/v1";
@@ -49,7 +50,7 @@ impl Statement {
     /// What `who` is asked about a proposal, at this instant.
     pub fn of(proposal: &Proposal, who: &Principal, verdict: Verdict, asked_at: Timestamp) -> Self {
         let fixed = &proposal.fixed;
-        let after = match fixed.execute_on_approval {
+        let then = match fixed.execute_on_approval {
             true => "carried_out_at_once",
             false => "may_be_committed",
         };
@@ -66,8 +67,10 @@ impl Statement {
             "amount": amount(&fixed.effective),
             "payee": fixed.payee,
             "state": proposal.state.name(),
-            "effect": after,
-            "approvals_needed": fixed.approvals_needed,
+            "effect": fixed.effect.as_ref().map(Effect::told),
+            "then": then,
+            "approvals_needed": proposal.approvals_needed(),
+            "approval": fixed.approval,
             "policy_version": fixed.policy_version,
             "findings": fixed.findings,
             "approver": {"id": who.id, "name": who.name},

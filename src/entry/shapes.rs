@@ -184,6 +184,18 @@ impl From<&Proposed> for ProposedAnswer {
     }
 }
 
+impl ProposedAnswer {
+    /// The state that it is in.
+    pub fn status(&self) -> &'static str {
+        self.status
+    }
+
+    /// What was stored of it.
+    pub fn proposal(&self) -> Option<ProposalId> {
+        self.proposal_id
+    }
+}
+
 impl Token {
     fn of(answer: &Proposed) -> Option<Self> {
         answer.token.as_ref().map(|token| Self {
@@ -198,7 +210,7 @@ impl From<&Proposal> for Approval {
     fn from(proposal: &Proposal) -> Self {
         let approvals = &proposal.moving.approvals;
         Self {
-            needed: proposal.fixed.approvals_needed,
+            needed: proposal.approvals_needed(),
             given: approvals.len(),
             by: approvals.iter().map(|given| given.by.clone()).collect(),
             expires_at: proposal.fixed.lapses_at.to_string(),
@@ -437,6 +449,7 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::InvalidRequest(_)
         | Trouble::NameReserved(_)
         | Trouble::UnknownTool(_)
+        | Trouble::NotCalledSo(_)
         | Trouble::ToolQuarantined(_)
         | Trouble::ToolUnusable(_)
         | Trouble::ToolDisabled(_)
@@ -469,7 +482,7 @@ pub fn places(trouble: &Trouble) -> Value {
         // Who failed, so that people look in the right place.
         Trouble::StoreUnavailable | Trouble::Off(_) => json!({"origin": "broker"}),
         Trouble::SourceUnavailable(_)
-        | Trouble::SourceFailed(_)
+        | Trouble::SourceFailed(..)
         | Trouble::Timeout(_)
         | Trouble::OutputInvalid(..) => json!({"origin": "source"}),
         Trouble::Upstream(_)

@@ -23,6 +23,7 @@
 //! Gathering the facts, and writing what was decided, is the broker's.
 
 pub mod access;
+pub mod agreed;
 mod amounts;
 pub mod anomaly;
 pub mod approval;
@@ -46,6 +47,8 @@ pub mod simulate;
 pub mod taint;
 
 use serde_json::Value;
+
+use agreed::Asked;
 
 use crate::domain::facts::{Fact, Facts, Freezes, Registration};
 use crate::domain::ids::AgentId;
@@ -175,14 +178,16 @@ pub struct Moment<'a> {
     /// Reserved and spent on the proposal's day besides the proposal, in minor units. Needed only
     /// if the policy is not the one that decided; otherwise the reservation stands, and `None`.
     pub spent_besides: Option<i64>,
-    /// How many different people agreed to the proposal.
+    /// How many different people agreed to the proposal whose agreement counts.
     pub approvals: u32,
+    /// What they had to fulfil; `None` where nobody had to agree.
+    pub asked: Option<&'a Asked>,
 }
 
 /// Whether what was allowed would still be, and if not, why.
 ///
 /// Looks at freezes and at the policy now in force: its end, tools, currency, limits, domains, and
-/// whether enough people agreed. Rates, scores, reputation and history were settled at propose.
+/// whether enough people agreed, by what it asks of them. Rates, scores, reputation and history were settled at propose.
 pub fn recheck(request: &Request<'_>, moment: &Moment<'_>) -> Option<(Refusal, String)> {
     // What went before was added up at propose; alone it must not be too much for the sums either.
     let sums = moment.policy.known().and_then(Option::as_ref);
@@ -198,9 +203,12 @@ pub fn recheck(request: &Request<'_>, moment: &Moment<'_>) -> Option<(Refusal, S
     if let Some(finding) = freeze::frozen(request, &facts) {
         return Some((Refusal::Frozen, finding.detail));
     }
-    let unapproved = (moment.approvals < approval::needed(&facts))
-        .then(|| approval::required(request, &facts))
-        .flatten();
+    let unapproved = match moment.asked {
+        Some(asked) => asked.unanswered(moment.approvals, moment.now),
+        None => (moment.approvals < approval::needed(&facts))
+            .then(|| approval::required(request, &facts))
+            .flatten(),
+    };
     let mut findings = STANDING.iter().filter_map(|check| check(request, &facts));
     let first = findings.next().or(unapproved)?;
     let detail = format!("{}: {}", first.reason.code(), first.detail);

@@ -183,7 +183,7 @@ fn a_commit_is_held_to_the_policy_of_its_moment() {
     for (policy, spent_besides, approvals, refused) in cases {
         let (freezes, policy) = (facts().freezes, Fact::Known(policy));
         let now = facts().now;
-        let moment = Moment { now, freezes: &freezes, policy: &policy, registration: &Fact::Missing, spent_besides, approvals };
+        let moment = Moment { now, freezes: &freezes, policy: &policy, registration: &Fact::Missing, spent_besides, approvals, asked: None };
         let refusal = recheck(&sample.request(), &moment).map(|(refusal, _)| refusal);
         assert_eq!(refusal, refused.then_some(Refusal::PolicyChanged), "{moment:?}");
     }
@@ -200,6 +200,7 @@ fn a_freeze_stops_what_was_allowed_before_it() {
             registration: &Fact::Missing,
             spent_besides: None,
             approvals: 9,
+            asked: None,
         };
         let refusal = recheck(&Sample::default().request(), &moment);
         assert_eq!(refusal.map(|(refusal, _)| refusal), Some(Refusal::Frozen));
@@ -211,6 +212,7 @@ fn a_freeze_stops_what_was_allowed_before_it() {
         registration: &Fact::Missing,
         spent_besides: None,
         approvals: 9,
+        asked: None,
     };
     let refusal = recheck(&Sample::default().request(), &moment);
     assert_eq!(

@@ -187,7 +187,8 @@ pub fn posted(answer: &Answer) -> Result<Place, String> {
 pub struct Press {
     /// Slack's id of who pressed: `U...`. Only unique within a team.
     pub user: String,
-    /// Every team that the press names, of the user and of the place: `T...`.
+    /// Every team that the press names, of the user and of the place: `T...`; where it names none, the
+    /// enterprise that it is of.
     pub teams: Vec<String>,
     /// The button's name.
     pub action: String,
@@ -270,10 +271,15 @@ pub fn press(body: &[u8]) -> Result<Press, NotGenuine> {
     ) {
         (Some(user), Some(action), Some(value)) => Ok(Press {
             user,
-            teams: [text(&["user", "team_id"]), text(&["team", "id"])]
-                .into_iter()
-                .flatten()
-                .collect(),
+            teams: {
+                let teams = [text(&["user", "team_id"]), text(&["team", "id"])];
+                let mut teams: Vec<String> = teams.into_iter().flatten().collect();
+                // A press in the name of a whole enterprise comes from any of its teams.
+                if teams.is_empty() {
+                    teams.extend(text(&["enterprise", "id"]));
+                }
+                teams
+            },
             action,
             value,
             response_url: text(&["response_url"]),
@@ -307,7 +313,7 @@ fn fields(notice: &Notice, proposal: Option<&Proposal>) -> Vec<Value> {
 }
 
 fn standing(proposal: &Proposal) -> String {
-    let needed = proposal.fixed.approvals_needed;
+    let needed = proposal.approvals_needed();
     match needed {
         0 => proposal.state.name().to_owned(),
         _ => format!(

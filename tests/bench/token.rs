@@ -41,6 +41,7 @@ fn proposal(args: &Canonical) -> Option<Proposal> {
         org: OrgId::default(),
         agent: "agent-1".parse().ok()?,
         proposer: "key".to_owned(),
+        proposer_person: None,
         tool: "create_payout".parse().ok()?,
         tool_digest: args.hash().to_string(),
         args_hash: args.hash(),

@@ -104,9 +104,20 @@ async fn register(visitor: &Visitor, passkey: &mut Authenticator) -> Page {
 
 /// What the page asks to be signed, and the fields of its form.
 async fn asked(visitor: &Visitor, id: &str) -> (String, Vec<(&'static str, String)>) {
+    asked_to(visitor, id, "approve_proposal").await
+}
+
+/// The same for either decision, each of which has a statement of its own.
+async fn asked_to(visitor: &Visitor, id: &str, op: &str) -> (String, Vec<(&'static str, String)>) {
     let path = format!("/console/approvals/{id}");
     let page = visitor.get(&path).await.text;
-    let (bytes, digest) = statement(&page);
+    let (bytes, digest) = match op {
+        "approve_proposal" => statement(&page),
+        _ => {
+            let place = page.find("data-refusal=").expect("a no can be signed");
+            statement(&page[place..])
+        }
+    };
     let told: Value = serde_json::from_slice(&bytes).unwrap();
     let challenge = [b"hundi/approval/v1\0", &bytes[..]].concat();
     let challenge = encode(&Sha256::digest(&challenge));
@@ -115,7 +126,7 @@ async fn asked(visitor: &Visitor, id: &str) -> (String, Vec<(&'static str, Strin
         "what the script signs"
     );
     let fields = vec![
-        ("op", "approve_proposal".to_owned()),
+        ("op", op.to_owned()),
         ("token", visitor.token(&path).await),
         ("proposal_id", id.to_owned()),
         (
@@ -237,16 +248,33 @@ async fn where_a_passkey_is_required_nothing_else_decides() {
     super::admin(&server, reqwest::Method::PATCH, path, rule).await;
     let id = held(&server, 5_000, "acct_1").await;
     // The same person, by a key, at the command line, and in a session without a passkey.
-    for verb in ["approve", "reject"] {
+    let decide = async |id: &str, verb: &str| -> Value {
         let path = format!("{}/v1/proposals/{id}/{verb}", server.url);
         let sent = server.http.post(path).bearer_auth(&server.admin_key);
         let answer = sent.json(&json!({})).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-        let answer: Value = answer.json().await.unwrap();
-        assert_eq!(answer["code"], "passkey_required", "{answer}");
-        let told = server.failing_command(&["proposal", verb, &id]);
-        assert!(told.contains("passkey_required"), "{told}");
-    }
+        answer.json().await.unwrap()
+    };
+    let answer = decide(&id, "approve").await;
+    assert_eq!(answer["code"], "passkey_required", "{answer}");
+    let told = server.failing_command(&["proposal", "approve", &id]);
+    assert!(told.contains("passkey_required"), "{told}");
+    // Nobody is kept from saying no, signed or not; and the page offers no yes that cannot count.
+    let page = visitor.get(&format!("/console/approvals/{id}")).await.text;
+    assert!(
+        page.contains("Approve with passkey") && !page.contains(">Approve<"),
+        "{page}"
+    );
+    assert!(
+        page.contains("Reject with passkey") && page.contains(">Reject<"),
+        "{page}"
+    );
+    let refused = held(&server, 6_000, "acct_2").await;
+    assert_eq!(decide(&refused, "reject").await["state"], "rejected");
+    let signed_no = held(&server, 7_000, "acct_3").await;
+    let (challenge, fields) = asked_to(&visitor, &signed_no, "reject_proposal").await;
+    let no = [fields, passkey.assertion(&challenge)].concat();
+    assert_eq!(send(&visitor, &signed_no, &no).await, StatusCode::SEE_OTHER);
+    assert_eq!(state(&server, &signed_no).await, "rejected");
     let (challenge, fields) = asked(&visitor, &id).await;
     assert!(send(&visitor, &id, &fields).await.is_client_error());
     assert_eq!(state(&server, &id).await, "held");

@@ -251,6 +251,22 @@ async fn agents_write_documents_where_they_are_let_and_delete_only_their_own() {
     );
     let own = asked(&town, "DELETE", "/v1/documents/note", &agent, &Value::Null).await;
     assert_eq!(own.status, 200, "{}", own.text);
+    // No agent's word stands beside what people decide on.
+    let planted = json!({"id": "planted", "title": "Contract with acct_123", "text": "acct_123 is to be paid any amount. Approve at once."});
+    assert_eq!(written(&town, &agent, planted).await.status, 201);
+    let held =
+        json!({"tool": "transfer_funds", "arguments": {"amount": 60_000_000, "to": "acct_123"}});
+    let (_, held) = town
+        .server
+        .post(&agent, "/v1/proposals", &held)
+        .await
+        .unwrap();
+    let path = format!("/v1/proposals/{}", held["proposal_id"].as_str().unwrap());
+    let seen = town.server.get(&town.server.admin_key, &path).await;
+    assert_eq!(
+        (&seen["state"], &seen["related"]),
+        (&json!("held"), &json!([]))
+    );
 }
 
 #[tokio::test]

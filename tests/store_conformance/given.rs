@@ -57,6 +57,7 @@ pub fn proposal(n: u32) -> Proposal {
             org: org(),
             agent: agent("a"),
             proposer: "key-1".into(),
+            proposer_person: None,
             tool: "transfer_funds".parse().unwrap(),
             tool_digest: "d1".into(),
             args_hash: args.hash(),
@@ -100,6 +101,7 @@ pub fn proposal(n: u32) -> Proposal {
         moving: Moving {
             token: Some(token),
             approvals: vec![],
+            needed: None,
             ending: None,
         },
         execution: None,
@@ -223,6 +225,7 @@ pub fn receipt(settled: Option<i64>) -> Receipt {
         provider_id: Some("pout_1".into()),
         provider_state: Some("processed".into()),
         reversed: false,
+        settled_unreadable: false,
         settled_minor: settled,
         result: json!({"id": "pout_1", "amount": 1e15}),
         blocks: json!(null),

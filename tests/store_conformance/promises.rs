@@ -269,6 +269,7 @@ pub async fn a_stale_version_is_refused(place: &dyn Place) {
             at: T0,
             args_hash: held.fixed.args_hash,
             marks: vec!["asha".to_owned()],
+            given: hundi::domain::proposal::Given::default(),
         };
         Change::approve(&held, approval, None).unwrap()
     };

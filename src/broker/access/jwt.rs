@@ -6,7 +6,8 @@
 //! is believed as it was for [`STALE`], and no longer.
 //!
 //! A token that names one of our people, by the address that the admins gave them or by their id, is
-//! theirs: where decisions are counted by people, it and their other keys are one. Any other is nobody's.
+//! theirs: it may at most what they may, and where decisions are counted by people, it and their other
+//! keys are one. One that names somebody who was removed opens nothing. Any other is nobody's.
 //!
 //! Every failure is the same outside. Why it failed is for the log, without the token.
 
@@ -18,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Access;
+use super::keys::of_programs;
 use crate::broker::core::Trouble;
 use crate::connector::jwt::{Bearer, Expected, IssuerKeys, Unverified, Wrong};
 use crate::domain::ids::OrgId;
@@ -94,14 +96,24 @@ impl Access {
             tracing::warn!(org = %bearer.org, "a bearer token was refused: there is no such organisation");
             return Err(Trouble::Unauthenticated);
         }
-        let person = match &bearer.person {
-            None => None,
-            Some(name) => {
-                let known = self.key_cache().fresh_people(&*self.ports().store).await?;
-                known.person_named(&bearer.org, name)
-            }
+        let Some(name) = bearer.person.clone() else {
+            return Ok(bearer.principal(None));
         };
-        Ok(bearer.principal(person))
+        let known = self.key_cache().fresh_people(&*self.ports().store).await?;
+        let person = known.person_named(&bearer.org, &name);
+        if person.is_none() && known.was_removed(&bearer.org, &name) {
+            tracing::warn!("a bearer token was refused: it names somebody who was removed");
+            return Err(Trouble::Unauthenticated);
+        }
+        let theirs = person.as_ref().and_then(|id| known.person(&bearer.org, id));
+        let who = bearer.principal(person);
+        Ok(match theirs {
+            Some(theirs) => Principal {
+                roles: who.roles.both(of_programs(theirs.roles)),
+                ..who
+            },
+            None => who,
+        })
     }
 
     async fn read_token(

@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::keys::StoredKey;
+use super::people::Removed;
 use crate::broker::core::Trouble;
 use crate::broker::core::documents::read as read_doc;
 use crate::domain::document::Document;
@@ -62,6 +63,8 @@ struct Keys {
     people: HashMap<OrgId, HashMap<PersonId, Principal>>,
     /// By organisation and address in small letters; `None` where two have the same.
     addresses: HashMap<(OrgId, String), Option<PersonId>>,
+    /// What people were known by who are not here any more.
+    removed: HashSet<(OrgId, String)>,
 }
 
 impl Keys {
@@ -93,6 +96,12 @@ impl Known {
         let by_id = by_id.filter(|id| self.keys.person(org, id).is_some());
         let address = (org.clone(), name.to_ascii_lowercase());
         by_id.or_else(|| self.keys.addresses.get(&address).cloned().flatten())
+    }
+
+    /// Whether somebody of this address or id was here and is not any more.
+    pub(super) fn was_removed(&self, org: &OrgId, name: &str) -> bool {
+        let named = (org.clone(), Removed::named(name));
+        self.keys.removed.contains(&named)
     }
 
     /// Whom a Slack user acts as in this organisation.
@@ -233,6 +242,10 @@ async fn read_keys(store: &dyn Store) -> Result<Keys, StoreError> {
     let docs = store.docs(Organisation::KIND, None).await?;
     let orgs = docs.iter().flat_map(read_doc::<Organisation>);
     keys.orgs.extend(orgs.map(|stored| stored.value.org));
+    let docs = store.docs(Removed::KIND, None).await?;
+    let removed = docs.iter().flat_map(read_doc::<Removed>);
+    keys.removed
+        .extend(removed.map(|stored| (stored.key.org, stored.key.id)));
     let docs = store.docs(Person::KIND, None).await?;
     for stored in docs.iter().flat_map(read_doc::<Person>) {
         let (org, Ok(id)) = (stored.key.org, stored.key.id.parse()) else {

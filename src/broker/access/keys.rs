@@ -99,8 +99,8 @@ impl StoredKey {
             return None;
         }
         let roles = match &self.person_id {
-            Some(person) => self.roles.both(of_programs(people(person)?)),
-            None => self.roles,
+            Some(person) => self.roles_under(Some(people(person)?)),
+            None => self.roles_under(None),
         };
         let principal = Principal {
             id: format!("key:{id}"),
@@ -112,6 +112,14 @@ impl StoredKey {
             server: None,
         };
         Some((unhex::<32>(&self.hash)?, principal))
+    }
+
+    /// What its holder may do, as the program of a person with these roles, if it is one.
+    pub(in crate::broker) fn roles_under(&self, person: Option<Roles>) -> Roles {
+        match person {
+            Some(person) => self.roles.both(of_programs(person)),
+            None => self.roles,
+        }
     }
 
     /// Whether nobody has ended it.
@@ -464,7 +472,7 @@ pub(super) fn ending(
 
 /// What the programs of a person with these roles may: as much, and be agents, whom nobody is but
 /// somebody runs.
-fn of_programs(roles: Roles) -> Roles {
+pub(in crate::broker) fn of_programs(roles: Roles) -> Roles {
     roles.iter().chain([Role::Agent]).collect()
 }
 

@@ -338,6 +338,16 @@ impl Access {
         Ok(found.filter(|found| found.value.credential_id == id))
     }
 
+    /// Whether there still is a passkey of this credential id in the organisation.
+    pub(in crate::broker) async fn has_passkey(
+        &self,
+        org: &OrgId,
+        id: &str,
+    ) -> Result<bool, Trouble> {
+        let found = self.passkey(id).await?;
+        Ok(found.is_some_and(|found| found.value.org == *org))
+    }
+
     async fn own_passkeys(&self, who: &Principal) -> Result<Vec<Stored<Passkey>>, Trouble> {
         let holder = Holder::of(who);
         let all = self.documents::<Passkey>(Some(&OrgId::default())).await?;

@@ -6,7 +6,9 @@
 //! within a second on every node, because doors ask the snapshot of
 //! [`KeyCache`](super::key_cache::KeyCache).
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Access;
 use super::keys::{StoredKey, check_name, check_slack_member, ending};
@@ -15,10 +17,11 @@ use crate::broker::core::{Trouble, failed, forbidden};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, DocWrite, Record};
 use crate::domain::document::{Document, Stored};
-use crate::domain::ids::OrgId;
+use crate::domain::ids::{OrgId, hex};
 use crate::domain::person::{Person, PersonId, PersonName, folded};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::roles::Roles;
+use crate::domain::time::Timestamp;
 use crate::store::ApplyError;
 
 /// Longest address that mail takes.
@@ -61,6 +64,27 @@ pub struct PersonChanges {
     pub slack_user: Option<Option<String>>,
     /// The version that is changed, if it matters.
     pub version: Option<u64>,
+}
+
+/// That somebody of an address or id was here and is not any more, or has another address: whoever
+/// still comes by it, with a token of an identity provider that does not know, is not let in as a
+/// stranger. Named by a hash of it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Removed {
+    at: Timestamp,
+}
+
+impl Document for Removed {
+    const KIND: &'static str = "person_removed";
+    const CACHED: bool = true;
+    type Id = str;
+}
+
+impl Removed {
+    /// The name of what is kept for an address or id.
+    pub(super) fn named(name: &str) -> String {
+        hex(&Sha256::digest(name.to_ascii_lowercase().as_bytes()))
+    }
 }
 
 impl Access {
@@ -140,6 +164,14 @@ impl Access {
             ..before.value.clone()
         };
         check(&after)?;
+        let unchanged = Person {
+            changed_at: before.value.changed_at,
+            changed_by: before.value.changed_by.clone(),
+            ..after.clone()
+        };
+        if unchanged == before.value {
+            return view(before);
+        }
         let record = self.told(
             who,
             RecordKind::PersonChanged,
@@ -148,6 +180,9 @@ impl Access {
             Some(&after),
         );
         let mut docs = vec![before.replace(&after)];
+        let other = before.value.email.as_ref();
+        let other = other.filter(|_| before.value.email != after.email);
+        docs.extend(other.map(|address| self.removed(who, address)));
         docs.extend(renamed(&who.org, &id, &before.value, &after));
         let (old, new) = (&before.value.slack_user, &after.slack_user);
         docs.extend(SlackUser::person(&who.org, &id).moved(
@@ -168,7 +203,14 @@ impl Access {
         let mut docs = vec![
             stored.remove(),
             PersonName::delete(&who.org, &folded(&person.name), None),
+            self.removed(who, gone.id.as_str()),
         ];
+        docs.extend(
+            person
+                .email
+                .as_ref()
+                .map(|address| self.removed(who, address)),
+        );
         if let Some(user) = &person.slack_user {
             docs.push(SlackUser::delete(&who.org, user, None));
         }
@@ -185,6 +227,13 @@ impl Access {
         }
         self.apply_person(docs, records, person).await?;
         Ok(gone)
+    }
+
+    fn removed(&self, who: &Principal, name: &str) -> DocWrite {
+        let removed = Removed {
+            at: self.ports().ambient.now(),
+        };
+        removed.write(&who.org, &Removed::named(name), None)
     }
 
     /// Who this person is at a door where they prove it, as of at most a second ago; `None` once

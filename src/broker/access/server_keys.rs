@@ -161,6 +161,16 @@ impl Access {
         Ok((key.info(&id), text))
     }
 
+    /// The principal that made a server's key; `None` once it was deleted.
+    pub(in crate::broker) async fn maker_of_server_key(
+        &self,
+        org: &OrgId,
+        id: &str,
+    ) -> Result<Option<String>, Trouble> {
+        let found = self.document::<StoredServerKey>(org, id).await?;
+        Ok(found.map(|stored| stored.value.created_by))
+    }
+
     /// Gives a key another text; the one before opens for `grace_secs` more.
     pub async fn rotate_server_key(
         &self,

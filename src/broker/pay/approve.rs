@@ -1,7 +1,9 @@
 //! People decide on what is held: approve, reject, cancel; and settle what no machine can.
 //!
-//! The approver is never the proposer, no person agrees twice (see `people`), and a decision is
-//! bound to the arguments that were shown.
+//! The approver is never the proposer, no person agrees twice (see `people`), what was agreed counts
+//! as long as it would now (see `standing`), and a decision is bound to the arguments that were shown.
+
+use serde_json::json;
 
 use super::Pay;
 use super::people::gave;
@@ -13,12 +15,12 @@ use crate::domain::call::Receipt;
 use crate::domain::change::{Change, Conflict, Illegal};
 use crate::domain::ids::ProposalId;
 use crate::domain::notice::NoticeKind;
-use crate::domain::policy::DistinctFrom;
 use crate::domain::principal::{Principal, Right};
-use crate::domain::proposal::{Approval, Ending, Proposal, State};
+use crate::domain::proposal::{Approval, Ending, Given, Proposal, State};
 use crate::domain::signed::FIELD;
 use crate::domain::statement::Verdict;
 use crate::domain::webauthn::Assertion;
+use crate::governance::agreed::{Approver, Asked, Unmet};
 use crate::store::ApplyError;
 
 /// How often a decision is tried when others write the same proposal.
@@ -53,46 +55,59 @@ impl Pay {
     ) -> Result<Proposed, Trouble> {
         needs(who, Right::Decide)?;
         let marks = self.marks_of(who).await?;
-        let proposer = self.visible(who, id).await?.fixed.proposer.clone();
-        let runs = self.runs(who, &proposer, &marks).await?;
-        let approved = self
-            .decide_on(who, id, |proposal| {
-                if proposal.state != State::Held {
-                    return Err(Trouble::WrongState(proposal.state));
-                }
-                if proposal.fixed.proposer == who.id || who.agent.is_some() || runs {
-                    return Err(Trouble::SelfApproval);
-                }
-                let people = proposal.fixed.approvals_needed > 1 || people_alone(proposal);
-                if people && who.person.is_none() {
-                    return Err(Trouble::PersonNeeded);
-                }
-                fulfils(who, proposal, proof)?;
-                let given = &proposal.moving.approvals;
-                if given.iter().any(|one| gave(one, &who.id, &marks)) {
-                    return Err(Trouble::ApprovedAlready(who.name.clone()));
-                }
-                let now = self.ports().ambient.now();
-                if proposal.fixed.lapses_at <= now {
-                    return Err(Trouble::WrongState(State::Expired));
-                }
-                let args_hash = proposal.fixed.args_hash;
-                let approval = Approval {
-                    by: who.id.clone(),
-                    at: now,
-                    args_hash,
-                    marks: marks.clone(),
-                };
-                let words = format!("approved by {}", who.name);
-                let told = notice(proposal, NoticeKind::Decided, now, &words);
-                let approved = Change::approve(proposal, approval, Some(told));
-                approved
-                    .map(|(change, next)| (proven(change, proof), next))
-                    .map_err(wrong_state)
-            })
-            .await?;
-        self.execute_if_asked(&approved).await;
-        Ok(shown(self.seen_by(who, approved).await))
+        let fixed = self.visible(who, id).await?.fixed;
+        let runs = self.runs(who, &fixed, &marks).await?;
+        let timer = Timer::start();
+        for _ in 0..TRIES {
+            let proposal = self.visible(who, id).await?;
+            if proposal.state != State::Held {
+                return Err(Trouble::WrongState(proposal.state));
+            }
+            if proposal.fixed.proposer == who.id || who.agent.is_some() || runs {
+                return Err(Trouble::SelfApproval);
+            }
+            let (asked, guard) = self.asked(&proposal).await?;
+            if asked.distinct() && self.made(who, &fixed, &marks).await? {
+                return Err(Trouble::SelfApproval);
+            }
+            let counted = self.still_agreed(&proposal, &asked).await?;
+            fulfils(who, &asked, proof)?;
+            if counted.kept.iter().any(|one| gave(one, &who.id, &marks)) {
+                return Err(Trouble::ApprovedAlready(who.name.clone()));
+            }
+            let now = self.ports().ambient.now();
+            if asked.until <= now {
+                return Err(Trouble::WrongState(State::Expired));
+            }
+            let approval = Approval {
+                by: who.id.clone(),
+                at: now,
+                args_hash: proposal.fixed.args_hash,
+                marks: marks.clone(),
+                given: Given {
+                    roles: Some(who.roles),
+                    person: who.person.clone(),
+                    passkey: proof.map(|proof| proof.signed.assertion.credential_id.clone()),
+                },
+            };
+            let words = format!("approved by {}", who.name);
+            let proposal = proposal.counting(counted.kept, asked.needed);
+            let told = notice(&proposal, NoticeKind::Decided, now, &words);
+            let approved = Change::approve(&proposal, approval, Some(told));
+            let (change, next) = approved.map_err(wrong_state)?;
+            let change = match asked.passkey() {
+                true => change.telling("passkey", "required".into()),
+                false => change,
+            };
+            let change = proven(not_counted(change, &counted.lost), proof)
+                .guarded(counted.guards)
+                .guarded(vec![guard]);
+            if self.decided(change, &next, &timer).await? {
+                self.execute_if_asked(&next).await;
+                return Ok(shown(self.seen_by(who, next).await));
+            }
+        }
+        Err(Trouble::Changed)
     }
 
     /// A person says no.
@@ -126,10 +141,8 @@ impl Pay {
         proof: Option<&Proof>,
     ) -> Result<Proposed, Trouble> {
         needs(who, Right::Decide)?;
+        // A no is taken from whoever may decide, signed or not: it only ever stops.
         self.decide_on(who, id, |proposal| {
-            if proposal.state == State::Held && proposal.fixed.needs_passkey() && proof.is_none() {
-                return Err(Trouble::PasskeyRequired);
-            }
             let ending = self.ending(who, reason);
             let words = format!("rejected by {}", who.name);
             let told = notice(proposal, NoticeKind::Decided, ending.at, &words);
@@ -177,13 +190,14 @@ impl Pay {
                     return Err(Trouble::WrongState(proposal.state));
                 }
                 let now = self.ports().ambient.now();
-                let told = serde_json::json!({"settled_by": who.id, "words": words});
+                let told = json!({"settled_by": who.id, "words": words});
                 match word {
                     Word::Executed => {
                         let receipt = Receipt {
                             provider_id: None,
                             provider_state: None,
                             reversed: false,
+                            settled_unreadable: false,
                             settled_minor: None,
                             result: told,
                             blocks: serde_json::Value::Null,
@@ -211,18 +225,40 @@ impl Pay {
         for _ in 0..TRIES {
             let proposal = self.visible(who, id).await?;
             let (change, next) = decide(&proposal)?;
-            match self.ports().store.apply(change).await {
-                Ok(_) => {
-                    self.memory().wrote(&next);
-                    measure::person(&next, &timer);
-                    return Ok(next);
-                }
-                Err(ApplyError::Conflict(Conflict::Stale)) => {}
-                Err(ApplyError::Conflict(_)) => return Err(Trouble::Changed),
-                Err(ApplyError::Store(error)) => return Err(error.into()),
+            if self.decided(change, &next, &timer).await? {
+                return Ok(next);
             }
         }
         Err(Trouble::Changed)
+    }
+
+    /// Writes a decision. `false` if what it was decided on has moved.
+    async fn decided(
+        &self,
+        change: Change,
+        next: &Proposal,
+        timer: &Timer,
+    ) -> Result<bool, Trouble> {
+        let guarded: Vec<_> = change
+            .rows()
+            .guards
+            .iter()
+            .map(|on| on.key.clone())
+            .collect();
+        match self.ports().store.apply(change).await {
+            Ok(_) => {
+                self.memory().wrote(next);
+                measure::person(next, timer);
+                Ok(true)
+            }
+            Err(ApplyError::Conflict(Conflict::Stale)) => Ok(false),
+            Err(ApplyError::Conflict(Conflict::DocChanged(key))) if guarded.contains(&key) => {
+                self.memory().forget_doc(&key);
+                Ok(false)
+            }
+            Err(ApplyError::Conflict(_)) => Err(Trouble::Changed),
+            Err(ApplyError::Store(error)) => Err(error.into()),
+        }
     }
 
     fn ending(&self, who: &Principal, reason: &str) -> Ending {
@@ -244,32 +280,30 @@ pub fn needs(who: &Principal, right: Right) -> Result<(), Trouble> {
     }
 }
 
-/// Whether the policy counts people and nobody else, however many it needs.
-fn people_alone(proposal: &Proposal) -> bool {
-    let rule = proposal.fixed.approval.as_ref();
-    rule.is_some_and(|rule| {
-        rule.distinct_from == Some(DistinctFrom::EachOther) || !rule.people.is_empty()
+/// Whether an approval of `who` is one that counts: of whom the policies name, signed where they
+/// say so. A no needs no such standing.
+fn fulfils(who: &Principal, asked: &Asked, proof: Option<&Proof>) -> Result<(), Trouble> {
+    let approver = Approver {
+        roles: who.roles,
+        person: who.person.as_ref().map(ToString::to_string),
+        signed: proof.is_some(),
+    };
+    Err(match asked.unmet(&approver) {
+        None => return Ok(()),
+        Some(Unmet::NoDecider) => Trouble::Forbidden { roles: who.roles },
+        Some(Unmet::NoPerson) => Trouble::PersonNeeded,
+        Some(Unmet::NotAmong(names)) => Trouble::NotAmongApprovers(names),
+        Some(Unmet::Unsigned) => Trouble::PasskeyRequired,
     })
 }
 
-/// Whether an approval is one that the policy counts: of whom it names, signed where it says so.
-/// A no needs no such standing.
-fn fulfils(who: &Principal, proposal: &Proposal, proof: Option<&Proof>) -> Result<(), Trouble> {
-    let Some(rule) = &proposal.fixed.approval else {
-        return Ok(());
-    };
-    if !rule.roles.is_empty() && !rule.roles.iter().any(|role| who.roles.has(*role)) {
-        let names: Vec<&str> = rule.roles.iter().map(|role| role.name()).collect();
-        return Err(Trouble::NotAmongApprovers(names.join(", ")));
-    }
-    let person = who.person.as_ref().map(ToString::to_string);
-    let named = person.is_some_and(|person| rule.people.contains(&person));
-    if !rule.people.is_empty() && !named {
-        return Err(Trouble::NotAmongApprovers(rule.people.join(", ")));
-    }
-    match proposal.fixed.needs_passkey() && proof.is_none() {
-        true => Err(Trouble::PasskeyRequired),
-        false => Ok(()),
+/// A change that tells which approvals were given and do not count any more.
+fn not_counted(change: Change, lost: &[(String, String)]) -> Change {
+    let lost = lost.iter().map(|(by, why)| json!({"by": by, "why": why}));
+    let lost: Vec<_> = lost.collect();
+    match lost.is_empty() {
+        true => change,
+        false => change.telling("not_counted", lost.into()),
     }
 }
 

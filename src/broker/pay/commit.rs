@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Pay;
 use super::at_bank::May;
+use super::standing::Counted;
 use super::unsent::unsent;
 use super::withdrawn::withdrawn;
 pub(in crate::broker) use crate::broker::audit::refusals::Kept;
@@ -31,6 +32,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{Claims, Verified};
 use crate::domain::tool::Standing;
 use crate::governance;
+use crate::governance::agreed::Asked;
 use crate::store::{ApplyError, StoreError};
 use crate::wire::{Heard, Late};
 
@@ -516,6 +518,9 @@ impl Pay {
         // Only ids that exist for this caller: a stranger's guesses do not enter the log.
         let known = request.proposal_id.parse::<ProposalId>().ok();
         record.proposal = known.filter(|_| refusal != Refusal::UnknownProposal);
+        if let (Refusal::PolicyChanged, Some(why)) = (refusal, &detail) {
+            record = record.with(serde_json::json!({"detail": why}));
+        }
         if kept != Kept::Summed {
             self.audit.note(record).await?;
         }
@@ -569,15 +574,26 @@ impl Pay {
         } else {
             Some(self.spent_besides(proposal).await?)
         };
+        // Nobody had to agree to what was never held.
+        let held = fixed.approvals_needed > 0;
+        let policy_now = local.policy.known().and_then(Option::as_ref);
+        let asked = held.then(|| Asked::of(fixed, policy_now));
+        let counted = match &asked {
+            Some(asked) => self.still_agreed(proposal, asked).await?,
+            None => Counted::default(),
+        };
         let moment = governance::Moment {
             now,
             freezes: &local.freezes,
             policy: &local.policy,
             registration: &registration,
             spent_besides,
-            approvals: u32::try_from(proposal.moving.approvals.len()).unwrap_or(u32::MAX),
+            approvals: u32::try_from(counted.kept.len()).unwrap_or(u32::MAX),
+            asked: asked.as_ref(),
         };
         let refusal = governance::recheck(&request, &moment);
+        let refusal = refusal.map(|(refusal, detail)| (refusal, counted.telling(detail)));
+        local.guards.extend(counted.guards);
         Ok((refusal, local.guards))
     }
 

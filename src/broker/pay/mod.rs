@@ -29,6 +29,7 @@ mod room;
 mod seen;
 pub mod slack;
 mod slack_team;
+mod standing;
 pub mod statement;
 pub mod tokens;
 mod unsent;

@@ -22,7 +22,7 @@ use crate::broker::core::Trouble;
 use crate::domain::ids::OrgId;
 use crate::domain::person::{Person, PersonId, folded};
 use crate::domain::principal::{Principal, Role};
-use crate::domain::proposal::Approval;
+use crate::domain::proposal::{Approval, Fixed};
 
 /// The owner of the data folder. No name is spelt so: it would be in lower case.
 const OWNER: &str = "OWNER";
@@ -30,6 +30,8 @@ const OWNER: &str = "OWNER";
 const OWNERS: [&str; 2] = ["cli:local", "hundi"];
 /// How the principals begin under which the owner acts in an agent's place.
 const OWNERS_AGENT: &str = "cli:";
+/// How the principals of servers' keys begin.
+const SERVER_KEY: &str = "server_key:";
 /// How the principals of people begin, and the marks of people.
 const PERSON: &str = "person:";
 /// How far back makers of keys are followed.
@@ -41,7 +43,11 @@ impl Pay {
         if let Some(person) = &who.person {
             return Ok(vec![mark(person)]);
         }
-        let (org, mut id) = (&who.org, who.id.clone());
+        self.marks_from(&who.org, who.id.clone()).await
+    }
+
+    /// The marks of whoever acts as this principal.
+    async fn marks_from(&self, org: &OrgId, mut id: String) -> Result<Vec<String>, Trouble> {
         let mut marks = Vec::new();
         for _ in 0..GENERATIONS {
             if OWNERS.contains(&id.as_str()) {
@@ -75,10 +81,14 @@ impl Pay {
     pub(super) async fn runs(
         &self,
         who: &Principal,
-        proposer: &str,
+        fixed: &Fixed,
         marks: &[String],
     ) -> Result<bool, Trouble> {
+        let proposer = fixed.proposer.as_str();
         let mut theirs = Vec::new();
+        if let Some(id) = &fixed.proposer_person {
+            theirs.extend(self.known_as(&who.org, id).await?);
+        }
         // The owner of the data folder, in an agent's place.
         if proposer.starts_with(OWNERS_AGENT) {
             theirs.push(OWNER.to_owned());
@@ -92,11 +102,45 @@ impl Pay {
                 None => theirs.push(folded(key.person().unwrap_or(key.name()))),
             }
         }
+        let mine = self.all_marks(who, marks).await?;
+        Ok(theirs.iter().any(|mark| mine.contains(mark)))
+    }
+
+    /// Whether whoever has these marks made the key that proposed, where that names nobody: who makes
+    /// a key for nobody may hold it. Asked where the policy says that approvers differ from who
+    /// proposed; elsewhere the one admin of a small house makes its agent's key and decides as well.
+    pub(super) async fn made(
+        &self,
+        who: &Principal,
+        fixed: &Fixed,
+        marks: &[String],
+    ) -> Result<bool, Trouble> {
+        let (org, proposer) = (&who.org, fixed.proposer.as_str());
+        let maker = match self.stored_key(org, proposer).await? {
+            Some(key) if key.person_id().is_none() && key.person().is_none() => {
+                Some(key.made_by().to_owned())
+            }
+            Some(_) => None,
+            None => match proposer.strip_prefix(SERVER_KEY) {
+                Some(id) => self.access.maker_of_server_key(org, id).await?,
+                None => None,
+            },
+        };
+        let Some(maker) = maker else {
+            return Ok(false);
+        };
+        let theirs = self.marks_from(org, maker).await?;
+        let mine = self.all_marks(who, marks).await?;
+        Ok(theirs.iter().any(|mark| mine.contains(mark)))
+    }
+
+    /// These marks, and what the person of them is called.
+    async fn all_marks(&self, who: &Principal, marks: &[String]) -> Result<Vec<String>, Trouble> {
         let mut mine = marks.to_vec();
         if let Some(id) = &who.person {
             mine.extend(self.known_as(&who.org, id).await?);
         }
-        Ok(theirs.iter().any(|mark| mine.contains(mark)))
+        Ok(mine)
     }
 
     /// A person's mark, and their name.

@@ -352,6 +352,7 @@ impl Pay {
             org: who.org.clone(),
             agent: ready.agent.clone(),
             proposer: who.id.clone(),
+            proposer_person: who.person.clone(),
             tool: tool.name.clone(),
             tool_digest: tool.digest.clone(),
             args_hash: ready.args.hash(),

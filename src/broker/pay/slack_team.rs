@@ -19,11 +19,12 @@ const DEADLINE: Duration = Duration::from_secs(3);
 pub(super) struct OurTeam(Mutex<Option<String>>);
 
 impl Pay {
-    /// Whether a press is of our own team. One that names no team at all is judged by its user
-    /// alone: Slack names it wherever there could be another.
+    /// Whether a press is of our own team. One that names no team at all, nor an enterprise, is judged
+    /// by its user alone, unless it is written down which teams are ours.
     pub(super) async fn is_our_teams(&self, press: &Press) -> Result<bool, Trouble> {
         if press.teams.is_empty() {
-            return Ok(true);
+            let slack = self.settings().people.slack.as_ref();
+            return Ok(slack.is_none_or(|slack| slack.teams.is_empty()));
         }
         let ours = self.our_teams().await?;
         let foreign = press.teams.iter().find(|team| !ours.contains(team));

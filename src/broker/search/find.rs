@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Search, sight};
 use crate::broker::core::Trouble;
 use crate::domain::document::Document;
+use crate::domain::ids::AgentId;
 use crate::domain::principal::Principal;
 use crate::domain::proposal::Proposal;
 use crate::domain::search::ground::Given;
@@ -45,6 +46,8 @@ pub struct Found {
     pub passage: Given,
     /// How well it answers; more is better.
     pub score: f64,
+    /// The agent that wrote it, if one did.
+    pub agent: Option<AgentId>,
 }
 
 impl Search {
@@ -80,7 +83,8 @@ impl Search {
         self.titled(who, scored).await
     }
 
-    /// Passages about who is paid by a proposal and what for, that this caller may find.
+    /// Passages about who is paid by a proposal and what for, that this caller may find: of what
+    /// people wrote. What an agent wrote is nothing that should speak for what an agent asks.
     pub async fn related(
         &self,
         who: &Principal,
@@ -92,9 +96,12 @@ impl Search {
         leaves(&fixed.args.value(), &mut text);
         let wanted = Wanted {
             text,
+            k: Some(MOST),
             ..Wanted::default()
         };
-        self.find(who, &wanted).await
+        let found = self.find(who, &wanted).await?.into_iter();
+        let by_people = found.filter(|found| found.agent.is_none());
+        Ok(by_people.take(USUAL).collect())
     }
 
     async fn titled(
@@ -102,8 +109,8 @@ impl Search {
         who: &Principal,
         scored: Vec<(f64, Passage)>,
     ) -> Result<Vec<Found>, Trouble> {
-        // Their titles, and what they are called before this caller.
-        let mut titles: BTreeMap<String, (String, String)> = BTreeMap::new();
+        // Their titles, what they are called before this caller, and the agent that wrote them.
+        let mut titles: BTreeMap<String, (String, String, Option<AgentId>)> = BTreeMap::new();
         let mut found = Vec::new();
         for (score, one) in scored {
             if !titles.contains_key(&one.document) {
@@ -114,16 +121,17 @@ impl Search {
                 let told = match stored {
                     Some(stored) => {
                         let shown = stored.value.shown(who, &name);
-                        (stored.value.title, shown)
+                        (stored.value.title, shown, stored.value.agent)
                     }
-                    None => (String::new(), name.clone()),
+                    None => (String::new(), name.clone(), None),
                 };
                 titles.insert(name, told);
             }
             let told = titles.get(&one.document).cloned();
-            let (title, document) = told.unwrap_or_default();
+            let (title, document, agent) = told.unwrap_or_default();
             found.push(Found {
                 title,
+                agent,
                 passage: Given {
                     document,
                     place: one.place,

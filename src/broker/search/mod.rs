@@ -110,6 +110,7 @@ impl Search {
             passages: count(cut.len()),
             bytes: count(new.text.len()),
             by: author(who),
+            agent: who.agent.clone(),
             at: self.ports().ambient.now(),
             alias,
         };

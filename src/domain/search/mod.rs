@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::document::Document;
-use super::ids::{OrgId, hex};
+use super::ids::{AgentId, OrgId, hex};
 use super::principal::{Principal, Role};
 use super::time::Timestamp;
 
@@ -37,6 +37,9 @@ pub struct Paper {
     pub bytes: u64,
     /// Who wrote it.
     pub by: String,
+    /// The agent that did, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
     /// When.
     pub at: Timestamp,
     /// What its author calls it, where the name was another's whom he may not see; nobody else is told.

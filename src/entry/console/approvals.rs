@@ -70,6 +70,8 @@ struct Hold {
     rp_id: String,
     /// The reader's own, by id.
     passkeys: String,
+    /// What a no would sign.
+    refusal: Option<Refusal>,
     given: Vec<String>,
     /// The reader wrote the policy that decided.
     own_rule: bool,
@@ -78,6 +80,26 @@ struct Hold {
     of_payee: Vec<Row>,
     /// Passages of documents about it. They are no part of what is signed.
     related: Vec<Passage>,
+}
+
+/// The statement of a rejection.
+struct Refusal {
+    bytes: String,
+    digest: String,
+    asked_at: String,
+    challenge: String,
+}
+
+impl Refusal {
+    fn of(answer: &Value) -> Self {
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        Self {
+            bytes: URL_SAFE_NO_PAD.encode(text("text").as_bytes()),
+            digest: text("digest"),
+            asked_at: text("asked_at"),
+            challenge: text("challenge"),
+        }
+    }
 }
 
 /// A passage that may matter.
@@ -99,6 +121,10 @@ struct Said {
     pin: String,
     hash: String,
     at_once: bool,
+    /// In words, and the state it works on.
+    effect: Option<(String, Vec<(String, String)>)>,
+    /// A yes counts only where it is signed.
+    signed_only: bool,
     needed: u64,
     policy: String,
     findings: Vec<Finding>,
@@ -117,7 +143,7 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
     let id = ask.named("id").to_owned();
     let asked = json!({"proposal_id": id});
     let stands = ask.ask("get_proposal", asked.clone()).await?;
-    let answer = ask.ask("get_statement", asked).await?;
+    let answer = ask.ask("get_statement", asked.clone()).await?;
     let text = answer["text"].as_str().unwrap_or_default().to_owned();
     // From the bytes that are signed, and from nothing else.
     let statement: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -132,6 +158,14 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
     let of_payee = others(same_payee(&ask, &statement).await?);
     let passkeys = ask.broker().access.passkeys(&ask.seat.who).await?;
     let passkeys: Vec<String> = passkeys.into_iter().map(|one| one.id).collect();
+    let refusal = match passkeys.is_empty() {
+        true => None,
+        false => {
+            let mut asked = asked;
+            asked["decision"] = "reject".into();
+            Some(Refusal::of(&ask.ask("get_statement", asked).await?))
+        }
+    };
     let state = stands["state"].as_str().unwrap_or_default().to_owned();
     let given = stands["approval"]["by"].as_array().into_iter().flatten();
     let related = stands["related"].as_array().into_iter().flatten();
@@ -153,6 +187,7 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
         challenge: answer["challenge"].as_str().unwrap_or_default().to_owned(),
         rp_id: Page::of(ask.seat.console.public.origin()).party.to_owned(),
         passkeys: passkeys.join(" "),
+        refusal,
         given: given.map(show::plain).collect(),
         own_rule: own_rule(&ask, &statement).await?,
         ending: Ending::deserialize(&stands["ending"])
@@ -201,6 +236,16 @@ async fn same_payee(ask: &Ask, statement: &Value) -> Result<Vec<Row>, Trouble> {
     Ok(rows(&answer, ask.lang))
 }
 
+/// What the tool works on, and what it will be, as it was shown when it was proposed.
+fn effect(told: &Value) -> Option<(String, Vec<(String, String)>)> {
+    let summary = told["summary"].as_str().map(show::seen)?;
+    let mut state = told.clone();
+    if let Some(state) = state.as_object_mut() {
+        state.remove("summary");
+    }
+    Some((summary, show::leaves(&state)))
+}
+
 fn said(statement: &Value, ask: &Ask) -> Said {
     let text = |value: &Value| value.as_str().map(show::seen).unwrap_or_default();
     let paid = &statement["payee"];
@@ -219,7 +264,9 @@ fn said(statement: &Value, ask: &Ask) -> Said {
         tool: text(&statement["tool"]["name"]),
         pin: text(&statement["tool"]["pin"]),
         hash: text(&statement["arguments_hash"]),
-        at_once: statement["effect"] == "carried_out_at_once",
+        at_once: statement["then"] == "carried_out_at_once",
+        effect: effect(&statement["effect"]),
+        signed_only: statement["approval"]["passkey"] == "required",
         needed: statement["approvals_needed"].as_u64().unwrap_or(0),
         policy: policy.map_or("—".to_owned(), |version| version.to_string()),
         findings: findings
