@@ -37,6 +37,7 @@ use crate::domain::principal::{Principal, Role};
 use crate::domain::requests::provider::{Provider, USUAL_WEIGHT};
 use crate::domain::secret::Secret;
 use crate::domain::tool::Tool;
+use crate::domain::upstream::UpstreamRules;
 use crate::ephemeral::local::Local;
 use crate::ephemeral::redis::Redis;
 use crate::ephemeral::{Bucket, Ephemeral};
@@ -410,7 +411,13 @@ fn settings(config: &Config, audience: String, sandbox_secret: Option<Secret>) -
         upstreams: config
             .upstreams
             .iter()
-            .map(|(name, upstream)| (name.clone(), upstream.rules.clone()))
+            .map(|(name, upstream)| {
+                let rules = UpstreamRules {
+                    place: upstream.place(),
+                    ..upstream.rules.clone()
+                };
+                (name.clone(), rules)
+            })
             .collect(),
         call_deadlines: call_deadlines(config),
         tool_buckets: tool_buckets(config),

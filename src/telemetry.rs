@@ -15,8 +15,8 @@ pub use metrics::{
     Breaker, BudgetCheck, CallStep, Channel, CommitResult, Delivery, METRICS, Metric, MetricKind,
     Phase, RateCheck, ReputationCheck, WebhookResult, access, audit_unsealed, breaker,
     budget_check, commit_phase, committed, decided, frozen, invocation_step, invoked, masked,
-    notification, polled, rate_check, render, reputation_check, resolved, settled_above, source_up,
-    standings, store_batch, tainted, uptime, webhook,
+    notification, polled, rate_check, render, reputation_check, resolved, settled_above,
+    source_gone, source_made, source_up, standings, store_batch, tainted, uptime, webhook,
 };
 pub use models::OTHER;
 pub use snapshot::snapshot_json;

@@ -1,5 +1,6 @@
 //! Access rules and masks, seen from outside: what they let through, hide and tell, at every door.
 
+mod addressed;
 mod doors;
 pub mod mcp;
 mod rules;

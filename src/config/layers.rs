@@ -51,6 +51,9 @@ pub enum Source {
     Flag(String),
 }
 
+/// Variables that no setting has: of the command line, where it asks a server.
+const OF_CLIENTS: [&str; 3] = ["HUNDI_CONFIG", "HUNDI_API_KEY", "HUNDI_URL"];
+
 impl Source {
     /// `default`, `file`, `env` or `flag`.
     pub fn layer(&self) -> &'static str {
@@ -344,7 +347,7 @@ impl Layers {
             })
             .collect();
         for name in environment.keys() {
-            let ours = name.starts_with("HUNDI_") && name != "HUNDI_CONFIG";
+            let ours = name.starts_with("HUNDI_") && !OF_CLIENTS.contains(&name.as_str());
             if !ours || known.contains(name) {
                 continue;
             }

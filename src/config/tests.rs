@@ -262,10 +262,40 @@ fn a_misspelt_variable_is_pointed_out_and_a_foreign_one_is_not() {
     let variables = [
         ("HUNDI_TOKEN_TTL_SEC", "5"),
         ("HUNDI_PORT", "tcp://10.0.0.1:80"),
+        // Of the command line, where it asks a server.
+        ("HUNDI_API_KEY", "hk_x"),
+        ("HUNDI_URL", "http://127.0.0.1:1"),
     ];
     let config = given(None, &variables, &[]).load().unwrap();
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
     assert!(config.warnings[0].contains("did you mean HUNDI_TOKEN_TTL_SECS?"));
+}
+
+#[test]
+fn where_an_upstream_leads_is_all_that_it_is_given() {
+    let place = |more: &str| {
+        let toml = format!("[upstream.a]\ncommand = 'pay'\nargs = ['x']\n{more}");
+        given(Some(&toml), &[], &[]).load().unwrap().upstreams["a"].place()
+    };
+    let plain = place("");
+    assert_eq!(plain, place("prefix = 'p_'"), "a rule is no place");
+    for more in ["env = { BANK = 'evil' }", "cwd = '/tmp'"] {
+        assert_ne!(plain, place(more), "{more}");
+    }
+    assert_ne!(place("env = { BANK = 'a' }"), place("env = { BANK = 'b' }"));
+    let at = |url: &str, token: &str| {
+        let toml = format!("[upstream.a]\nurl = '{url}'\ntoken = '{token}'\n");
+        given(Some(&toml), &[], &[]).load().unwrap().upstreams["a"].place()
+    };
+    let one = at("https://a.example/mcp", "0123456789abcdef0123456789abcdef");
+    assert_ne!(
+        one,
+        at("https://b.example/mcp", "0123456789abcdef0123456789abcdef")
+    );
+    assert_eq!(
+        one,
+        at("https://a.example/mcp", "fedcba9876543210fedcba9876543210")
+    );
 }
 
 #[test]

@@ -9,9 +9,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::layers::Environment;
 use super::secret::{self, Secret};
+use crate::domain::ids::hex;
 use crate::domain::nearest::nearest;
 use crate::domain::upstream::{INHERITED, UpstreamRules};
 
@@ -39,6 +41,37 @@ pub struct Upstream {
     pub limits: Limits,
     /// The operator's word about its tools.
     pub rules: UpstreamRules,
+}
+
+impl Upstream {
+    /// Stands for where it leads, for whoever binds something to that: its address or its program,
+    /// with all that is given to it but the bearer token, which is renewed in its place. Whoever knows
+    /// the rest can try values of `env` and `headers`; none of those is short that is a secret.
+    pub fn place(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut take = |text: &str| {
+            hash.update(text.len().to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        let given = match &self.transport {
+            Transport::Child(child) => {
+                take(&child.command);
+                child.args.iter().for_each(|arg| take(arg));
+                let cwd = child.cwd.as_ref();
+                take(&cwd.map_or_else(String::new, |cwd| cwd.display().to_string()));
+                &child.env
+            }
+            Transport::Http(http) => {
+                take(&http.url);
+                &http.headers
+            }
+        };
+        for (name, value) in given {
+            take(name);
+            take(value.expose());
+        }
+        hex(&hash.finalize())
+    }
 }
 
 /// How long an upstream may take, and how much it may answer; `None` is the usual.

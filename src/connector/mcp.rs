@@ -61,8 +61,10 @@ impl UpstreamTool {
                 return Err(format!("the answer's `{path}` is not what was ordered"));
             }
         }
+        let settled_minor = self.settled(content);
         Ok(Receipt {
-            settled_minor: self.settled(content),
+            settled_minor,
+            settled_unreadable: self.rule.settled_amount.is_some() && settled_minor.is_none(),
             ..receipt(provider_id, content)
         })
     }
@@ -72,6 +74,10 @@ impl UpstreamTool {
     fn settled(&self, content: &Value) -> Option<i64> {
         let values = at_path(content, self.rule.settled_amount.as_deref()?).ok()?;
         match values.as_slice() {
+            // More than any account holds, and more than a whole number here can be.
+            [Value::Number(minor)] if minor.as_f64().is_some_and(|minor| minor >= 1e16) => {
+                Some(MAX_SAFE)
+            }
             [Value::Number(minor)] => {
                 let minor = whole(minor).filter(|minor| *minor >= 0)?;
                 Some(i64::try_from(minor).map_or(MAX_SAFE, |minor| minor.min(MAX_SAFE)))
@@ -209,6 +215,7 @@ fn receipt(provider_id: Option<String>, content: &Value) -> Receipt {
         provider_id,
         provider_state: state.map(str::to_owned),
         reversed: false,
+        settled_unreadable: false,
         settled_minor: None,
         result: content.clone(),
         blocks: Value::Null,
@@ -415,6 +422,10 @@ mod tests {
             let Outcome::Executed(receipt) = outcome else {
                 panic!("not executed");
             };
+            // Who promised an amount and tells none is found out.
+            let promised = rule["settled_amount"].is_string();
+            let unread = promised && receipt.settled_minor.is_none();
+            assert_eq!(receipt.settled_unreadable, unread);
             receipt.settled_minor
         };
         let told = json!({"id": "x", "amount_requested": 9_900});
@@ -426,6 +437,7 @@ mod tests {
             (json!(0), 0),
             (json!("1000000000000000000000000000000"), MAX_SAFE),
             (json!(u64::MAX), MAX_SAFE),
+            (json!(1e30), MAX_SAFE),
         ];
         for (told, expected) in odd {
             let content = json!({"id": "x", "amount_requested": told});

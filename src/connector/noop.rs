@@ -63,6 +63,7 @@ fn receipt(order: &Order, content: &Value) -> Receipt {
         provider_id: None,
         provider_state: None,
         reversed: false,
+        settled_unreadable: false,
         settled_minor: order
             .effective
             .moves_money()

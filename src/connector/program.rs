@@ -59,6 +59,7 @@ pub fn outcome(reply: &Reply) -> Outcome {
             provider_id: None,
             provider_state: None,
             reversed: false,
+            settled_unreadable: false,
             settled_minor: None,
             result: content.clone(),
             blocks: Value::Null,

@@ -16,6 +16,7 @@ use super::{Connector, Malformed, program, sql};
 use crate::domain::call::{
     Call, Order, Outcome, ProviderError, Receipt, RecoveryContract, Reply, Sighting,
 };
+use crate::domain::reason::Recovery;
 use crate::domain::tool::Risk;
 use crate::domain::tools::effect::Effect;
 use crate::domain::tools::http::Heard;
@@ -111,6 +112,7 @@ fn said_no(reply: Reply) -> Reply {
     failed(Failure {
         code: "upstream_failed",
         detail: words.chars().take(MAX_WORDS).collect(),
+        recovery: Some(Recovery::FixArgs),
     })
 }
 
@@ -119,7 +121,10 @@ fn failed(failure: Failure) -> Reply {
     match failure.code {
         "source_unavailable" => Reply::NotSent(failure.detail),
         code => Reply::Result {
-            content: json!({"code": code, "description": failure.detail}),
+            content: json!({
+                "code": code, "description": failure.detail,
+                "recovery": failure.recovery.map(Recovery::code),
+            }),
             is_error: true,
         },
     }
@@ -361,6 +366,7 @@ fn receipt(result: &Value) -> Receipt {
         provider_id: None,
         provider_state: None,
         reversed: false,
+        settled_unreadable: false,
         settled_minor: None,
         result: result.clone(),
         blocks: Value::Null,

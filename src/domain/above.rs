@@ -10,6 +10,22 @@ use super::proposal::{Proposal, Settled};
 /// The code of records and alerts that tell of it.
 pub const SETTLED_ABOVE_RESERVED: &str = "settled_above_reserved";
 
+/// The code of records and alerts that tell that an answer does not say how much was settled, though
+/// its rule says where it would.
+pub const SETTLED_UNREADABLE: &str = "settled_unreadable";
+
+/// What people are told then.
+pub const UNREADABLE: &str = "the provider's answer does not say how much was settled where \
+    `settled_amount` looks for it; what was proposed is booked";
+
+/// Whether the outcome of a proposal should say how much was settled, and does not.
+pub fn unreadable(proposal: &Proposal) -> bool {
+    match proposal.outcome() {
+        Some(Settled::Executed(receipt)) => receipt.settled_unreadable,
+        Some(Settled::Refused(_) | Settled::Undone { .. }) | None => false,
+    }
+}
+
 /// By how much a settlement is above its reservation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Above {
@@ -84,7 +100,7 @@ mod tests {
         ];
         for (effective, settled_minor, expected) in cases {
             let receipt = Receipt {
-                provider_id: None, provider_state: None, reversed: false, settled_minor, blocks: Value::Null,
+                provider_id: None, provider_state: None, reversed: false, settled_unreadable: false, settled_minor, blocks: Value::Null,
                 result: Value::Null,
             };
             let above = Above::of(&effective, &receipt);

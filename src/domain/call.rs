@@ -159,11 +159,18 @@ pub struct Receipt {
     pub reversed: bool,
     /// What the provider settled, in minor units; `None` where it does not say.
     pub settled_minor: Option<i64>,
+    /// It should say so by its rule, and what it says is no amount. What was proposed is booked.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub settled_unreadable: bool,
     /// The provider's answer, as the caller gets it.
     pub result: Value,
     /// Every content block of that answer, in order, where they say more than `result`; else null.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub blocks: Value,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// A provider's clear no.

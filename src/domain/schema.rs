@@ -136,15 +136,26 @@ pub fn readable(schema: &Value) -> Result<(), String> {
 /// Checks a result against the schema that its tool promises, as it is written. The error is a
 /// sentence that names the field and never its value.
 pub fn fits(checker: &Checker, schema: &Value, data: &Value) -> Result<(), String> {
-    let compiled = checker.0.get_or_init(|| {
-        bounds::check(schema)?;
-        understood(schema, true)?;
-        build(schema)
-    });
+    let compiled = checker.0.get_or_init(|| as_written(schema));
     let compiled = compiled.as_ref().map_err(Clone::clone)?;
     compiled
         .validate(data)
         .map_err(|error| shortened(in_words(&error)))
+}
+
+/// Why results cannot be held to a schema, or `Ok`.
+pub fn promises(schema: &Value) -> Result<(), String> {
+    as_written(schema).map(|_| ())
+}
+
+/// A schema that is made no stricter than its author wrote it.
+fn as_written(schema: &Value) -> Result<jsonschema::Validator, String> {
+    if !schema.is_object() {
+        return Err("it is not an object".to_owned());
+    }
+    bounds::check(schema)?;
+    understood(schema, true)?;
+    build(schema)
 }
 
 /// Why a schema cannot be used, or `Ok`. Compiles it, so not before somebody accepts the tool, and

@@ -47,6 +47,10 @@ pub struct UpstreamRules {
     pub error_final: Option<Pattern>,
     /// Rules by the upstream's own tool names.
     pub tools: BTreeMap<String, ToolRule>,
+    /// Stands for where it leads: its address or its program, and all that is given to it. Part of
+    /// what a proposal binds, so that nothing that was approved goes elsewhere. Empty where nobody says.
+    #[serde(skip)]
+    pub place: String,
 }
 
 /// What the operator says about one tool.
@@ -318,6 +322,18 @@ impl UpstreamRules {
                     "readback has to name `$reference` or `$args...`, or it finds anybody's effect",
                 );
             }
+            for (field, path) in rule.paths() {
+                if path.is_empty() || path.starts_with(['/', '$']) {
+                    let meant = path.trim_start_matches(['/', '$', '.']).replace('/', ".");
+                    complain(&format!(
+                        "{field} = {path:?} is no path: steps are parted by dots, such as {meant:?}"
+                    ));
+                }
+            }
+            let currency = rule.money.rule().default_currency;
+            if currency.is_some_and(|code| code.decimals().is_none()) {
+                complain("money.default_currency has to be a code of ISO 4217, such as INR");
+            }
             if rule.replay_secs.is_some_and(|secs| secs <= 0) {
                 complain("replay_secs counts seconds, at least 1");
             }
@@ -349,6 +365,35 @@ impl UpstreamRules {
             rule.error_final.clone_from(&self.error_final);
         }
         Some(rule)
+    }
+}
+
+impl ToolRule {
+    /// Every path in it, each with the field that names it.
+    fn paths(&self) -> Vec<(&'static str, String)> {
+        let money = self.money.rule();
+        let one = |field, path: Option<&String>| path.map(|path| (field, path.clone()));
+        let result = self.result_id.as_ref().map(|rule| &rule.path);
+        let found = self.readback.as_ref().map(|rule| &rule.found_if.path);
+        let single = [
+            one("settled_amount", self.settled_amount.as_ref()),
+            one("result_id.path", result),
+            one("readback.found_if.path", found),
+            one("money.currency", money.currency.as_ref()),
+            one("payee.account", self.payee.account.as_ref()),
+            one("payee.name", self.payee.name.as_ref()),
+            one("payee.url", self.payee.url.as_ref()),
+        ];
+        let echoes = self.echoes.keys().map(|path| ("echoes", path.clone()));
+        let patterns = self.patterns.keys().map(|path| ("patterns", path.clone()));
+        let amounts = money
+            .amounts
+            .into_iter()
+            .map(|path| ("money.amounts", path));
+        let unbounded = money.unbounded_if.into_iter();
+        let unbounded = unbounded.map(|path| ("money.unbounded_if", path));
+        let several = echoes.chain(patterns).chain(amounts).chain(unbounded);
+        single.into_iter().flatten().chain(several).collect()
     }
 }
 
@@ -443,7 +488,10 @@ impl Definition {
         };
         let patterns = rule.patterns.iter();
         let patterns = patterns.map(|(path, pattern)| (path.clone(), pattern.regex().clone()));
-        let identity = json!({"upstream": upstream, "definition": self, "rule": *rule});
+        let mut identity = json!({"upstream": upstream, "definition": self, "rule": *rule});
+        if !rules.place.is_empty() {
+            identity["place"] = json!(rules.place);
+        }
         let tool = Tool {
             name,
             description: self.description.clone(),
@@ -722,12 +770,28 @@ mod tests {
                 "ask": {"readback": {"tool": "get", "found_if": {"path": "id"}}},
                 "pay": {"replay_secs": 0},
                 "see": {"risk": "low", "money": {"always": true}},
-                "fine": {"replay_secs": 60, "reference": "receipt"},
+                "fine": {"replay_secs": 60, "reference": "receipt", "settled_amount": "a.b"},
+                "settle": {"settled_amount": "/settled"},
+                "echo": {"echoes": {"$.id": "$reference"}},
+                "whom": {"payee": {"account": "/to"}},
+                "what": {"money": {"amounts": ["/amount"]}},
+                "coin": {"money": {"amounts": ["amount"], "default_currency": "XXZ"}},
             },
         }))
         .unwrap();
         let problems = rules.problems();
-        for part in ["prefix", "tools.ask", "tools.pay", "tools.see"] {
+        let wrong = [
+            "prefix",
+            "tools.ask",
+            "tools.pay",
+            "tools.see",
+            "tools.settle",
+            "tools.echo",
+            "tools.whom",
+            "tools.what",
+            "tools.coin",
+        ];
+        for part in wrong {
             assert!(
                 problems.iter().any(|problem| problem.starts_with(part)),
                 "{part}"

@@ -31,6 +31,7 @@ pub mod prices;
 pub mod print;
 pub mod proposal;
 pub mod queue;
+pub mod reads;
 pub mod retention;
 pub mod scan;
 pub mod score;

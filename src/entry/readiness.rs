@@ -51,7 +51,13 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Readiness {
     let breakers = ports.wire.breakers().into_iter().chain(breakers);
     let breakers = breakers.map(|health| (format!("breaker {}", health.name), health));
     let channels = broker.pay.channels().into_iter();
-    let channels = channels.map(|health| (format!("channel {}", health.name), health));
+    let channels = channels.map(|health| {
+        let name = match detail {
+            true => health.name.as_str(),
+            false => health.name.split(" (").next().unwrap_or_default(),
+        };
+        (format!("channel {name}"), health)
+    });
     let complaints = broker.tools.catalogue().complaints();
     let tools = broker.settings().upstreams.keys().map(|upstream| {
         let wrong = complaints.get(upstream);
@@ -74,7 +80,11 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Readiness {
         lacks.unwrap_or("those of its peers".to_owned()),
     );
     let keys = ("keys".to_owned(), agree, seen);
-    let sources = sources(broker);
+    // What the first organisation calls its own is for those who may know.
+    let sources = match detail {
+        true => sources(broker),
+        false => in_sum(sources(broker)),
+    };
     for (name, ok, seen) in redis
         .chain([keys])
         .chain(others)
@@ -91,6 +101,15 @@ pub fn told(broker: &Broker, store: bool, detail: bool) -> Readiness {
         (true, true) => Status::Ready,
     };
     Readiness { status, checks }
+}
+
+/// Sources without their names.
+fn in_sum(sources: Vec<(String, bool, String)>) -> Vec<(String, bool, String)> {
+    if sources.is_empty() {
+        return sources;
+    }
+    let all = sources.iter().all(|(_, ok, _)| *ok);
+    vec![("sources".to_owned(), all, String::new())]
 }
 
 /// The sources of registered tools: those of the first organisation by name, those of others, whose

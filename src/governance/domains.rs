@@ -52,6 +52,11 @@ pub fn implausible(url: &str) -> Option<&'static str> {
     if labels.next().is_none() {
         return Some("its host has one label only");
     }
+    let public =
+        psl::suffix(host.as_bytes()).filter(|suffix| suffix.typ() == Some(psl::Type::Icann));
+    if public.is_some() && psl::domain_str(&host).is_none() {
+        return Some("its host is what many names end in, and nobody's own");
+    }
     if !is_plain(url, &host) || host.split('.').any(str::is_empty) {
         return Some("its host can be read in more than one way");
     }
@@ -406,7 +411,7 @@ mod tests {
             "mailto:x@acme.example", "data:text/html,x", "ws://acme.example", "app://acme.example",
             "acme.example://other.example", "http://http://acme.example", "http://acme.example\\@evil.example",
             "(http://acme.example)", "acme.example,evil.example", "https://ev\til.example", "https://acme..example",
-            "https://.acme.example", &long(2_049), &long(3_000),
+            "https://.acme.example", "https://co.uk", "co.uk/pay", &long(2_049), &long(3_000),
         ];
         for url in odd {
             assert!(implausible(url).is_some(), "{url:.60}");

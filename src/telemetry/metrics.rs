@@ -4,7 +4,7 @@
 //! behind the broker's doors. Every name exists from the start, at zero, so that a rate can be
 //! taken over the first event and a dashboard finds what it asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -140,6 +140,8 @@ labels! {
     }
     /// A step of a call of a low-risk tool.
     CallStep {
+        /// Who calls, as the door found out before the call began.
+        Authenticate = "authenticate",
         /// The tool, and whether it may be used at all.
         Tool = "tool",
         /// Access rules, the arguments, freezes.
@@ -154,6 +156,8 @@ labels! {
         Mask = "mask",
         /// The record.
         Audit = "audit",
+        /// What is given back.
+        Answer = "answer",
     }
     /// What became of a reservation that was asked for.
     BudgetCheck {
@@ -371,13 +375,57 @@ pub fn breaker(name: &'static str, state: Breaker) {
     gauge!(BREAKER, "name" => name).set(level);
 }
 
+/// Series of sources, and how many there are of each now: one that is replaced is there twice for a
+/// moment.
+static SOURCES: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+
+/// A source is there from now on.
+pub fn source_made(org: &OrgId, source: &str) {
+    if *org == OrgId::default() {
+        let mut there = SOURCES.lock().unwrap_or_else(PoisonError::into_inner);
+        *there.entry(source_label(org, source)).or_default() += 1;
+    }
+    source_up(org, source, true);
+}
+
+/// A source is not there any more, so nobody is told how it is.
+pub fn source_gone(org: &OrgId, source: &str) {
+    if *org != OrgId::default() {
+        source_up(org, source, true);
+        return;
+    }
+    let mut there = SOURCES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(count) = there.get_mut(&source_label(org, source)) {
+        *count = count.saturating_sub(1);
+    }
+}
+
+fn source_label(org: &OrgId, source: &str) -> String {
+    format!("{org}/{source}")
+}
+
+/// The text without the series of sources that are gone: the recorder forgets none.
+fn present(text: String) -> String {
+    let there = SOURCES.lock().unwrap_or_else(PoisonError::into_inner);
+    let gone = there.iter().filter(|(_, count)| **count == 0);
+    let gone: Vec<String> = gone
+        .map(|(label, _)| format!("{SOURCE_UP}{{source=\"{label}\"}} "))
+        .collect();
+    if gone.is_empty() {
+        return text;
+    }
+    let lines = text.split_inclusive('\n');
+    let kept = lines.filter(|line| !gone.iter().any(|series| line.starts_with(series)));
+    kept.collect()
+}
+
 /// Whether a source that somebody registered works. One of an organisation whose names are not for
 /// those who watch the machine is counted with all of its like.
 pub fn source_up(org: &OrgId, source: &str, up: bool) {
     static DOWN: Mutex<BTreeSet<(OrgId, String)>> = Mutex::new(BTreeSet::new());
     recorder();
     if *org == OrgId::default() {
-        let label = format!("{org}/{source}");
+        let label = source_label(org, source);
         gauge!(SOURCE_UP, "source" => label).set(if up { 1.0 } else { 0.0 });
         return;
     }
@@ -427,7 +475,7 @@ pub fn uptime() -> Duration {
 pub fn render() -> String {
     let recorder = recorder();
     gauge!(UPTIME).set(recorder.started.elapsed().as_secs_f64());
-    recorder.handle.render()
+    present(recorder.handle.render())
 }
 
 struct Recorder {
@@ -570,6 +618,22 @@ mod tests {
             let line = format!("# TYPE {} {typed}", metric.name);
             assert!(text.contains(&line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_source_that_is_gone_is_told_of_no_more() {
+        let org = OrgId::default();
+        let told = || render().contains("hundi_source_up{source=\"default/passing\"}");
+        source_made(&org, "passing");
+        // Replaced: the next one is there before the first is gone.
+        source_made(&org, "passing");
+        source_gone(&org, "passing");
+        assert!(told());
+        source_up(&org, "passing", false);
+        source_gone(&org, "passing");
+        assert!(!told(), "{}", render());
+        source_made(&org, "passing");
+        assert!(told());
     }
 
     #[test]

@@ -142,6 +142,18 @@ impl Breaker {
         self.report(&state);
     }
 
+    /// Something else of the service worked than what failed before: that is no sign that what failed
+    /// works again. A probe lets calls through, of which the next failure is one too many.
+    fn went_elsewhere(&self) {
+        let mut state = self.lock();
+        if let State::Probing { .. } = *state {
+            *state = State::Closed {
+                failures: FAILURES - 1,
+            };
+            self.report(&state);
+        }
+    }
+
     /// Nobody waited for the answer, so it is not known how the call went.
     fn went_unknown(&self) {
         let mut state = self.lock();
@@ -179,6 +191,14 @@ impl Pass<'_> {
 }
 
 impl Pass<'_> {
+    /// The service answered as it should, to another kind of call than those that failed.
+    pub fn succeeded_elsewhere(mut self) {
+        self.told = true;
+        self.breaker.went_elsewhere();
+    }
+}
+
+impl Pass<'_> {
     /// Whoever called gave up waiting, which says nothing about the service.
     pub fn abandoned(mut self) {
         self.told = true;
@@ -197,6 +217,13 @@ impl<'a> Pass<'a> {
 pub struct Asking<'a>(Option<Pass<'a>>);
 
 impl Asking<'_> {
+    /// The service answered as it should, to another kind of call than those that failed.
+    pub fn succeeded_elsewhere(mut self) {
+        if let Some(pass) = self.0.take() {
+            pass.succeeded_elsewhere();
+        }
+    }
+
     /// The service answered as it should.
     pub fn succeeded(mut self) {
         if let Some(pass) = self.0.take() {

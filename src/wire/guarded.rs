@@ -5,7 +5,8 @@
 //! into a failure, because nobody was asked. Whether an answer is a sign of trouble is for its
 //! connector to say. A caller that goes away before the answer says nothing about the upstream.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +28,8 @@ pub struct Guarded {
     upstream: &'static str,
     in_trouble: fn(&Reply) -> bool,
     breaker: Breaker,
+    /// Tools whose calls failed since one of them worked.
+    failing: Mutex<BTreeSet<String>>,
 }
 
 impl Guarded {
@@ -43,19 +46,25 @@ impl Guarded {
             upstream,
             in_trouble,
             breaker: Breaker::with(name, PAUSES),
+            failing: Mutex::default(),
         }
     }
 
     /// The right to call, or what a call that is not let through is told.
-    fn pass(&self, call: &Call) -> Result<Waiting<'_>, Reply> {
+    fn pass<'a>(&'a self, call: &'a Call) -> Result<Waiting<'a>, Reply> {
+        let waiting = |pass| Waiting {
+            pass,
+            tool: &call.tool,
+            failing: &self.failing,
+        };
         if call.upstream != self.upstream {
-            return Ok(Waiting(None));
+            return Ok(waiting(None));
         }
         let Some(pass) = self.breaker.pass() else {
             let why = "it failed several times in a row and is left alone for a moment";
             return Err(Reply::NotSent(why.to_owned()));
         };
-        Ok(Waiting(Some(pass)))
+        Ok(waiting(Some(pass)))
     }
 }
 
@@ -111,21 +120,36 @@ impl Wire for Guarded {
 }
 
 /// Holds a pass, where one is needed, while the answer is awaited.
-struct Waiting<'a>(Option<Pass<'a>>);
+struct Waiting<'a> {
+    pass: Option<Pass<'a>>,
+    tool: &'a str,
+    failing: &'a Mutex<BTreeSet<String>>,
+}
 
 impl Waiting<'_> {
+    /// A look-up that works says nothing of payouts that hang: only what failed can prove that it
+    /// works again.
     fn heard(mut self, in_trouble: bool) {
-        match self.0.take() {
-            Some(pass) if !in_trouble => pass.succeeded(),
+        let Some(pass) = self.pass.take() else {
+            return;
+        };
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_trouble {
+            failing.insert(self.tool.to_owned());
             // Dropped, it went wrong.
-            Some(_) | None => {}
+            drop(pass);
+        } else if failing.is_empty() || failing.contains(self.tool) {
+            failing.clear();
+            pass.succeeded();
+        } else {
+            pass.succeeded_elsewhere();
         }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(pass) = self.0.take() {
+        if let Some(pass) = self.pass.take() {
             pass.abandoned();
         }
     }
@@ -133,8 +157,6 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use serde_json::json;
     use tokio::sync::broadcast;
 
@@ -206,6 +228,33 @@ mod tests {
         tokio::time::advance(PAUSES.rest).await;
         wire.send(&call("bank"), DEADLINE).await;
         assert!(wire.breakers()[0].ok, "one good answer is enough");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn look_ups_that_work_do_not_speak_for_payouts_that_hang() {
+        let (wire, fake) = guarded(Duration::ZERO);
+        let look = Call::new("bank", "look", &json!({}));
+        let turn = |lost| *fake.lost.lock().unwrap() = lost;
+        for _ in 0..5 {
+            turn(true);
+            wire.send(&call("bank"), DEADLINE).await;
+            turn(false);
+            wire.send(&look, DEADLINE).await;
+        }
+        assert!(!wire.breakers()[0].ok, "five in a row of the same");
+        // What worked all along lets calls through again, and the next failure is one too many.
+        tokio::time::advance(PAUSES.rest).await;
+        wire.send(&look, DEADLINE).await;
+        assert!(wire.breakers()[0].ok);
+        turn(true);
+        wire.send(&call("bank"), DEADLINE).await;
+        assert!(!wire.breakers()[0].ok);
+        tokio::time::advance(PAUSES.rest).await;
+        turn(false);
+        wire.send(&call("bank"), DEADLINE).await;
+        turn(true);
+        wire.send(&call("bank"), DEADLINE).await;
+        assert!(wire.breakers()[0].ok, "it works again, and counts anew");
     }
 
     #[tokio::test(start_paused = true)]

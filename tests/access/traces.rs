@@ -43,7 +43,17 @@ async fn a_call_is_told_step_by_step_to_whoever_made_it_and_to_nobody_else() {
         .collect();
     assert_eq!(
         steps,
-        ["tool", "access", "rates", "source", "execute", "mask"]
+        [
+            "authenticate",
+            "tool",
+            "access",
+            "rates",
+            "source",
+            "execute",
+            "mask",
+            "audit",
+            "answer"
+        ]
     );
     let whole = server.get(&server.admin_key, &path).await;
     assert_eq!(whole["rule"], "seen", "{whole}");

@@ -214,7 +214,17 @@ async fn every_operation_refuses_an_unknown_field_by_its_name() {
 }
 
 /// The catalogue is the deployment's, not an organisation's.
-const SHARED: &[&str] = &["accept_tool", "invoke_tool"];
+const SHARED: &[&str] = &[
+    "accept_tool",
+    "invoke_tool",
+    "get_tool",
+    "replace_tool",
+    "change_tool",
+    "delete_tool",
+    "enable_tool",
+    "disable_tool",
+    "list_tool_versions",
+];
 
 #[tokio::test]
 async fn what_is_anothers_reads_as_what_never_was() {

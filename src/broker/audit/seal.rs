@@ -24,7 +24,7 @@ use crate::domain::audit::log::{Log, TILE_LEVELS, Tile, subtree};
 use crate::domain::audit::record_line;
 use crate::domain::audit::stored::{StoredLog, StoredTile, TileId};
 use crate::domain::change::{Change, DocWrite};
-use crate::domain::document::{Document, Single};
+use crate::domain::document::{Document, Single, Unreadable};
 use crate::domain::ids::OrgId;
 use crate::domain::merkle::NodeHash;
 use crate::domain::time::Timestamp;
@@ -134,9 +134,10 @@ impl Audit {
             .await
         {
             Ok(docs) => docs,
-            // What does not fit together may have been read while another node sealed.
+            // What does not fit together may have been read while another node sealed: then nothing
+            // is wrong, and nobody is told.
             Err(_) if self.cursor().await?.0 != version => return Ok(0),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         match self.ports().store.apply(change_of(docs)).await {
             Ok(_) => Ok(sealed),
@@ -165,7 +166,7 @@ impl Audit {
         records: Vec<StoredRecord>,
         last: i64,
         now: Timestamp,
-    ) -> Result<Vec<DocWrite>, Trouble> {
+    ) -> Result<Vec<DocWrite>, StoreError> {
         let mut by_org: BTreeMap<OrgId, Vec<StoredRecord>> = BTreeMap::new();
         for record in records {
             let org = record.record.org.clone();
@@ -203,7 +204,7 @@ impl Audit {
     }
 
     /// Puts a full tile's root into the tile above, and so on while those fill up.
-    async fn raise(&self, org: &OrgId, tile: &Tile, upper: &mut Upper) -> Result<(), Trouble> {
+    async fn raise(&self, org: &OrgId, tile: &Tile, upper: &mut Upper) -> Result<(), StoreError> {
         let (mut index, mut root, mut level) = (tile.index, tile.root(), 1);
         loop {
             let number = index >> TILE_LEVELS;
@@ -217,7 +218,7 @@ impl Audit {
             }
             let hashes = upper.tiles.entry((level, number)).or_default();
             if u64::try_from(hashes.len()) != Ok(have) {
-                return Err(corrupt("a tile of the audit log has another length").into());
+                return Err(corrupt("a tile of the audit log has another length"));
             }
             hashes.push(root);
             if have + 1 < 1 << TILE_LEVELS {
@@ -234,12 +235,12 @@ impl Audit {
         key: &AuditKey,
         org: &OrgId,
         size: u64,
-    ) -> Result<(Log, u64), Trouble> {
-        let stored = self.document::<StoredLog>(org, StoredLog::ID).await?;
-        let Some(stored) = stored else {
+    ) -> Result<(Log, u64), StoreError> {
+        let stored = self.find::<StoredLog>(org, StoredLog::ID).await?;
+        let Some(stored) = stored.transpose().map_err(unreadable)? else {
             return match size {
                 0 => Ok((Log::default(), 0)),
-                _ => Err(corrupt("the head of the audit log is gone").into()),
+                _ => Err(corrupt("the head of the audit log is gone")),
             };
         };
         let log = stored.value;
@@ -249,10 +250,12 @@ impl Audit {
                 log.head.key_id,
                 key.public().id()
             );
-            return Err(corrupt(&why).into());
+            return Err(corrupt(&why));
         }
         if !log.head.verifies(key.public()) || log.head.head.tree_size != size {
-            return Err(corrupt("the head of the audit log is not the one that we signed").into());
+            return Err(corrupt(
+                "the head of the audit log is not the one that we signed",
+            ));
         }
         let log = log.checked();
         let log = log.ok_or_else(|| corrupt("the end of the audit log was changed"))?;
@@ -264,9 +267,10 @@ impl Audit {
         org: &OrgId,
         level: u32,
         number: u64,
-    ) -> Result<StoredTile, Trouble> {
+    ) -> Result<StoredTile, StoreError> {
         let id = TileId { level, number };
-        let tile = self.document::<StoredTile>(org, &id).await?;
+        let tile = self.find::<StoredTile>(org, &id).await?;
+        let tile = tile.transpose().map_err(unreadable)?;
         let tile = tile.ok_or_else(|| corrupt("a tile of the audit log is gone"))?;
         Ok(tile.value)
     }
@@ -278,6 +282,10 @@ impl Audit {
             .await?;
         Ok(stored.map_or_else(Default::default, |stored| (stored.version, stored.value)))
     }
+}
+
+fn unreadable(unreadable: Unreadable) -> StoreError {
+    corrupt(&unreadable.to_string())
 }
 
 /// Tiles above the leaves that this round adds to.

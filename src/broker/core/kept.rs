@@ -168,8 +168,25 @@ impl Core {
     }
 
     /// Writes a document in the place of `before`. If the caller named a version, it has to be that
-    /// of `before`.
+    /// of `before`. One that says the same is not written: nothing has changed, so nothing that rests
+    /// on the version ends.
     pub(in crate::broker) async fn replace<T: Keepable>(
+        &self,
+        who: &Principal,
+        name: &str,
+        before: Kept<T>,
+        named: Option<u64>,
+        value: T,
+    ) -> Result<Kept<T>, Trouble> {
+        let is_named = named.is_none_or(|named| named == before.version);
+        match is_named && before.value.told() == value.told() {
+            true => Ok(before),
+            false => self.rewrite(who, name, before, named, value).await,
+        }
+    }
+
+    /// The same, though it says what it said: what is not told of it has changed.
+    pub(in crate::broker) async fn rewrite<T: Keepable>(
         &self,
         who: &Principal,
         name: &str,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::broker::core::Committed;
-use crate::domain::above::Above;
+use crate::domain::above::{self, Above};
 use crate::domain::audit::names::Decision;
 use crate::domain::proposal::{Proposal, Settled, State};
 use crate::domain::reason::{Finding, Reason};
@@ -113,6 +113,9 @@ pub fn settled(before: State, proposal: &Proposal) {
     if let Some(above) = above.filter(|_| now && proposal.state == State::Executed) {
         tracing::warn!(proposal = %proposal.fixed.id, "{}", above.words());
         telemetry::settled_above();
+    }
+    if now && above::unreadable(proposal) {
+        tracing::warn!(proposal = %proposal.fixed.id, "{}", above::UNREADABLE);
     }
 }
 

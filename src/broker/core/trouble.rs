@@ -129,7 +129,7 @@ pub enum Trouble {
     Upstream(String),
     /// A source failed on a call that only reads.
     #[error("the tool's source did not answer properly: {0}")]
-    SourceFailed(String),
+    SourceFailed(String, Recovery),
     /// An upstream refused a pass-through call before it did anything.
     #[error("the upstream refused the call: {why}")]
     UpstreamRefused {
@@ -147,6 +147,9 @@ pub enum Trouble {
     /// A document that somebody wrote is wrong at a place that can be named.
     #[error("{0}")]
     Invalid(Box<Invalid>),
+    /// There is something of this name, and it is asked for in another way: in words.
+    #[error("{0}")]
+    NotCalledSo(String),
     /// A name is another's already.
     #[error("there is a {0} named {1:?} already")]
     NameTaken(&'static str, String),
@@ -307,7 +310,7 @@ impl Trouble {
             Trouble::InvalidArguments(_) => "invalid_arguments",
             Trouble::InvalidRequest(_) => "invalid_request",
             Trouble::NameReserved(_) => "name_reserved",
-            Trouble::UnknownTool(_) => "unknown_tool",
+            Trouble::UnknownTool(_) | Trouble::NotCalledSo(_) => "unknown_tool",
             Trouble::ToolQuarantined(_) => "tool_quarantined",
             Trouble::ToolUnusable(_) => "tool_unusable",
             Trouble::UpstreamUnavailable(_) => "upstream_unavailable",
@@ -328,7 +331,7 @@ impl Trouble {
             Trouble::Overloaded { .. } => "overloaded",
             Trouble::RateLimited { .. } => "rate_limited",
             Trouble::Frozen(_) => "frozen",
-            Trouble::Upstream(_) | Trouble::SourceFailed(_) | Trouble::UpstreamRefused { .. } => {
+            Trouble::Upstream(_) | Trouble::SourceFailed(..) | Trouble::UpstreamRefused { .. } => {
                 "upstream_failed"
             }
             Trouble::ResultTooLarge { .. } => "result_too_large",
@@ -374,7 +377,10 @@ impl Trouble {
             | Trouble::PasskeyRequired
             | Trouble::NotAmongApprovers(_)
             | Trouble::ToolDisabled(_) => 403,
-            Trouble::UnknownTool(_) | Trouble::NotFound(_) | Trouble::UnknownModel(_) => 404,
+            Trouble::UnknownTool(_)
+            | Trouble::NotCalledSo(_)
+            | Trouble::NotFound(_)
+            | Trouble::UnknownModel(_) => 404,
             Trouble::ToolQuarantined(_)
             | Trouble::ToolUnusable(_)
             | Trouble::ApprovedAlready(_)
@@ -391,7 +397,7 @@ impl Trouble {
             Trouble::Erased => 410,
             Trouble::RateLimited { .. } => 429,
             Trouble::Upstream(_)
-            | Trouble::SourceFailed(_)
+            | Trouble::SourceFailed(..)
             | Trouble::UpstreamRefused { .. }
             | Trouble::ResultTooLarge { .. }
             | Trouble::OutputInvalid(..) => 502,
@@ -413,6 +419,7 @@ impl Trouble {
             | Trouble::InvalidRequest(_)
             | Trouble::NameReserved(_)
             | Trouble::UnknownTool(_)
+            | Trouble::NotCalledSo(_)
             | Trouble::AccountTaken { .. }
             | Trouble::Invalid(_)
             | Trouble::NameTaken(..)
@@ -427,12 +434,13 @@ impl Trouble {
             | Trouble::Overloaded { .. }
             | Trouble::RateLimited { .. }
             | Trouble::Upstream(_)
-            | Trouble::SourceFailed(_)
             | Trouble::NotReady(_)
             | Trouble::QueueFull(_)
             | Trouble::Changed => Recovery::Wait,
             Trouble::Traced { cause, .. } => cause.recovery(),
-            Trouble::UpstreamRefused { recovery, .. } => *recovery,
+            Trouble::UpstreamRefused { recovery, .. } | Trouble::SourceFailed(_, recovery) => {
+                *recovery
+            }
             Trouble::ResultTooLarge { .. } | Trouble::BudgetExceeded(_) => Recovery::ReduceScope,
             Trouble::WrongState(_) | Trouble::RequestEnded(_) | Trouble::RequestLive(_) => {
                 Recovery::ReadOutcome

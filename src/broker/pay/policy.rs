@@ -10,12 +10,11 @@ use serde_json::{Value, json};
 use super::Pay;
 use crate::broker::core::documents::{read, version_of};
 use crate::broker::core::{Trouble, failed, forbidden};
+use crate::broker::tools::check::Beside;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::document::{Document, Stored};
-use crate::domain::ids::{AgentId, OrgId};
-use crate::domain::names::STEPS;
-use crate::domain::nearest::nearest;
+use crate::domain::ids::AgentId;
 use crate::domain::policy::{Duplicates, PastPolicy, Policy, RateLimit, Repeat, VersionOf};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::time::Timestamp;
@@ -172,54 +171,9 @@ impl Pay {
         who: &Principal,
         view: &PolicyView,
     ) -> Result<Vec<String>, Trouble> {
-        let mut warnings = self.unknown_agent(who, &view.agent).await?;
-        warnings.extend(self.unknown_tools(&who.org, &view.policy));
-        Ok(warnings)
-    }
-
-    /// What the white list names that is no tool here.
-    fn unknown_tools(&self, org: &OrgId, policy: &Policy) -> Vec<String> {
-        let tools = self.tools.catalogue().infos(org);
-        let mut warnings = Vec::new();
-        for entry in policy.allowed_tools.iter().flatten() {
-            let matches = match entry.strip_suffix('*') {
-                Some(start) => tools.keys().any(|name| name.starts_with(start)),
-                None => tools.contains_key(entry),
-            };
-            if matches {
-                continue;
-            }
-            let step = STEPS.iter().find_map(|step| entry.strip_suffix(step));
-            let step = step.filter(|tool| tools.contains_key(*tool));
-            let names = tools.keys().map(String::as_str);
-            let near = step.or_else(|| nearest(entry, names));
-            let meant = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            warnings.push(format!(
-                "`allowed_tools` lists {entry}, and no tool is called so{meant}"
-            ));
-        }
-        warnings
-    }
-
-    async fn unknown_agent(
-        &self,
-        who: &Principal,
-        agent: &AgentId,
-    ) -> Result<Vec<String>, Trouble> {
-        let ours = [&self.settings().bank.external_agent, &AgentId::external()];
-        if ours.contains(&agent) {
-            return Ok(Vec::new());
-        }
-        let keys = self.access.keys(who).await?;
-        let live = keys.iter().filter(|key| key.revoked_at.is_none());
-        let mut known: Vec<AgentId> = live.filter_map(|key| key.agent_id.clone()).collect();
-        known.extend(self.access.agent_without_key(who).await?);
-        if known.contains(agent) {
-            return Ok(Vec::new());
-        }
-        let meant = nearest(agent.as_str(), known.iter().map(AgentId::as_str));
-        let meant = meant.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-        Ok(vec![format!("no key acts as the agent {agent} yet{meant}")])
+        let here = self.tools.here(who, &Beside::default()).await?;
+        let agent = Some(view.agent.as_str());
+        Ok(here.unknown_to_policy(agent, &json!(view.policy)))
     }
 
     /// Takes an agent's policy away: from then on nothing of its is allowed, and what was allowed

@@ -222,6 +222,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::InvalidRequest(_)
         | Trouble::NameReserved(_)
         | Trouble::UnknownTool(_)
+        | Trouble::NotCalledSo(_)
         | Trouble::ToolQuarantined(_)
         | Trouble::ToolUnusable(_)
         | Trouble::UpstreamUnavailable(_)
@@ -239,7 +240,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::Overloaded { .. }
         | Trouble::RateLimited { .. }
         | Trouble::Upstream(_)
-        | Trouble::SourceFailed(_)
+        | Trouble::SourceFailed(..)
         | Trouble::UpstreamRefused { .. }
         | Trouble::ResultTooLarge { .. }
         | Trouble::Frozen(_)

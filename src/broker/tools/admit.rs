@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::addressed::whole;
+use super::catalogue::OUR_OWN;
 use super::{Tools, hide};
 use crate::broker::access::rules::{Say, Somebody, Told, kind, may_read_rules};
 use crate::broker::audit::refusals::Kept;
@@ -109,9 +111,43 @@ impl Tools {
             let plain = name.chars().filter(|c| !c.is_control());
             Trouble::UnknownTool(plain.take(MAX_SAID).collect())
         };
-        let tool = found.filter(|tool| tool.risk == risk).ok_or_else(unknown)?;
+        let Some(tool) = found else {
+            return Err(self.step_of_own(who, name).unwrap_or_else(unknown));
+        };
+        if tool.risk != risk {
+            let how = match tool.risk {
+                Risk::Low => "is of low risk and is not proposed: call it",
+                Risk::High => "is of high risk and is not called straight: propose it",
+            };
+            let path = match tool.risk {
+                Risk::Low => format!("`POST /v1/tools/{}/invoke`", tool.name),
+                Risk::High => "`POST /v1/proposals`".to_owned(),
+            };
+            let words = format!("the tool {:?} {how} ({path})", tool.name.as_str());
+            return Err(Trouble::NotCalledSo(words));
+        }
         self.usable(&tool)?;
         Ok(tool)
+    }
+
+    /// What a name means that is no tool's: the step of a pair, or one of the broker's own.
+    fn step_of_own(&self, who: &Principal, name: &str) -> Option<Trouble> {
+        let tools = self.catalogue().tools(&who.org);
+        let tool = whole(name).and_then(|tool| tools.get(tool));
+        let tool = tool.filter(|tool| offers(who, tool));
+        let words = match tool {
+            Some(tool) => format!(
+                "{name:?} is a step of the tool {:?} on MCP: name the tool itself here",
+                tool.name.as_str()
+            ),
+            None if OUR_OWN.contains(&name) => {
+                format!(
+                    "{name:?} is one of hundi's own: on MCP under this name, over REST by its path"
+                )
+            }
+            None => return None,
+        };
+        Some(Trouble::NotCalledSo(words))
     }
 
     /// What the access rules say of a tool that is known to be there.

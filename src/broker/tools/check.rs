@@ -19,6 +19,7 @@ use crate::domain::tools::Source;
 pub struct Beside {
     pub(super) sources: BTreeMap<String, Source>,
     pub(super) tools: BTreeSet<String>,
+    pub(super) servers: BTreeSet<String>,
 }
 
 impl Tools {
@@ -63,10 +64,11 @@ impl Tools {
         &self,
         who: &Principal,
         document: &Value,
-        beside: &Beside,
+        beside: &mut Beside,
     ) -> Result<Value, Trouble> {
         self.may_develop(who)?;
         let server: Server = self.known_server(&who.org, document, beside)?;
+        beside.servers.insert(server.name.clone());
         Ok(json!(server))
     }
 }

@@ -17,6 +17,7 @@ use crate::broker::core::Trouble;
 use crate::broker::core::kept::Kept;
 use crate::connector::openapi;
 use crate::domain::principal::Principal;
+use crate::domain::reason::Recovery;
 use crate::domain::tools::{Invalid, SourceKind, valid_name};
 
 // The doors tell what was left out in these words.
@@ -90,7 +91,7 @@ impl Tools {
                 let fetched = wire.fetch(&who.org, source, &url, FETCH_DEADLINE).await;
                 let text = fetched.map_err(|trouble| match trouble.refused {
                     true => Trouble::invalid(Invalid::tool("/url", trouble.why)),
-                    false => Trouble::SourceFailed(trouble.why),
+                    false => Trouble::SourceFailed(trouble.why, Recovery::Wait),
                 })?;
                 (text, "/url")
             }

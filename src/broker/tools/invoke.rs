@@ -93,15 +93,14 @@ impl Tools {
         arguments: &Value,
         conversation: Option<&str>,
     ) -> Result<Invoked, Failed> {
-        let ambient = &self.ports().ambient;
-        let now = ambient.now();
-        let mut calling = Calling::start(TraceId::at(now, ambient.bytes()), now);
+        let mut calling = self.begun();
         let trace = calling.trace;
         let failed = |trouble| Failed { trace, trouble };
         let ready = self.made_ready(who, tool, arguments, &mut calling).await;
         let (admitted, call, deadline) = match ready {
             Ok(ready) => ready,
             Err(trouble) => {
+                calling.fail(&trouble);
                 let mut told = calling.told(who, tool, trouble.code());
                 if let Trouble::AccessDenied { why, by, .. } = &trouble {
                     told.why = Some(why.code().to_owned());
@@ -155,20 +154,39 @@ impl Tools {
         let masked = held.as_ref().map(|held| held.masked.clone());
         let masked = masked.unwrap_or_default();
         telemetry::masked(masked.values);
-        let mut docs = self.marks(who, &admitted.tool, conversation).await?;
+        match &held {
+            Ok(held) if held.is_error => calling.mark(CallStep::Execute, outcome),
+            Ok(_) => {}
+            Err(Trouble::OutputInvalid(..)) => calling.mark(CallStep::Mask, outcome),
+            Err(_) => calling.mark(CallStep::Execute, outcome),
+        }
         let Admitted { tool, why, basis } = admitted;
-        let trace = Trace {
+        let whole = |told: Trace| Trace {
             kind: Some(kind_label(tool).to_owned()),
             tool_version: version(tool),
             why: Some(why.code().to_owned()),
             rules: basis.rules.clone(),
             masked: masked.values,
-            ..calling.told(who, tool.name.as_str(), outcome)
+            ..told
         };
-        docs.push(trace.placed(&who.org));
-        self.record_call(who, admitted, (calling.trace, docs), outcome, &masked)
-            .await?;
+        let name = tool.name.as_str();
+        let kept = whole(calling.told_to_its_end(who, name, outcome));
+        let recorded = async {
+            let mut docs = self.marks(who, tool, conversation).await?;
+            docs.push(kept.placed(&who.org));
+            let named = (calling.trace, docs);
+            self.record_call(who, admitted, named, outcome, &masked)
+                .await
+        };
+        let recorded = recorded.await;
         calling.end(CallStep::Audit);
+        if let Err(trouble) = recorded {
+            calling.mark(CallStep::Audit, trouble.code());
+            self.refused(&who.org, whole(calling.told(who, name, trouble.code())));
+            return Err(trouble);
+        }
+        calling.end(CallStep::Answer);
+        self.refused(&who.org, whole(calling.told(who, name, outcome)));
         let held = held?;
         Ok(Invoked {
             content: held.content,
@@ -384,9 +402,18 @@ pub(super) fn told_by_source(
                 Some("timeout") => Err(Trouble::Timeout(name())),
                 Some(_) | None => {
                     let words = text("description").unwrap_or_default();
-                    Err(Trouble::SourceFailed(
-                        masks::of_source(words, hidden).to_owned(),
-                    ))
+                    // A database or a program that says no will say so again; an API says why.
+                    let recovery = match content.get("recovery") {
+                        Some(Value::String(code)) => {
+                            let known = [Recovery::Stop, Recovery::ReduceScope, Recovery::FixArgs];
+                            let named = known.into_iter().find(|one| one.code() == code);
+                            named.unwrap_or(Recovery::Wait)
+                        }
+                        Some(_) => Recovery::Wait,
+                        None => Recovery::FixArgs,
+                    };
+                    let words = masks::of_source(words, hidden).to_owned();
+                    Err(Trouble::SourceFailed(words, recovery))
                 }
             }
         }
@@ -398,7 +425,7 @@ pub(super) fn told_by_source(
         Reply::RpcError { .. } | Reply::TurnedAway { .. } | Reply::Lost(_) => {
             let why = reply.why();
             let why = masks::of_source(&why, hidden).to_owned();
-            Err(Trouble::SourceFailed(why))
+            Err(Trouble::SourceFailed(why, Recovery::Wait))
         }
     }
 }

@@ -2,6 +2,7 @@
 //! low-risk tools.
 
 mod accept;
+pub mod addressed;
 pub mod admit;
 pub mod catalogue;
 pub mod check;

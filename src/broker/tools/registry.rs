@@ -124,7 +124,7 @@ impl Tools {
         version: Option<u64>,
     ) -> Result<ToolView, Trouble> {
         self.may_develop(who)?;
-        let before: Kept<Registered> = self.found(&who.org, name).await?;
+        let before = self.ours(who, name).await?;
         self.replaced(who, name, before, document, version).await
     }
 
@@ -164,7 +164,7 @@ impl Tools {
         if !(their_own && who.may(Right::Operate)) {
             self.may_develop(who)?;
         }
-        let before: Kept<Registered> = self.found(&who.org, name).await?;
+        let before = self.ours(who, name).await?;
         let mut document = before.value.0.clone();
         if let (Some(document), Some(changes)) = (document.as_object_mut(), changes.as_object()) {
             for (field, value) in changes {
@@ -178,6 +178,25 @@ impl Tools {
         // What was read and what is replaced are held to be the same.
         let version = version.or(Some(before.version));
         self.replaced(who, name, before, &document, version).await
+    }
+
+    /// A registered tool, or why the one of this name cannot be changed here.
+    async fn ours(&self, who: &Principal, name: &str) -> Result<Kept<Registered>, Trouble> {
+        if let Some(kept) = self.kept(&who.org, name).await? {
+            return Ok(kept);
+        }
+        let found = self.catalogue().get(&who.org, name);
+        Err(match found.as_ref().map(|tool| &tool.executor) {
+            Some(Executor::Noop | Executor::Bank) => {
+                let text = format!("`{name}` is built in: it cannot be changed");
+                Trouble::InvalidRequest(text)
+            }
+            Some(Executor::Upstream { upstream, .. }) => Trouble::InvalidRequest(format!(
+                "`{name}` is a tool of the upstream `{upstream}`, which the configuration rules \
+                 ([upstream.{upstream}.tools]): it cannot be changed here"
+            )),
+            Some(Executor::Registered(_)) | None => Trouble::NotFound("tool"),
+        })
     }
 
     /// Lets a registered tool be called, or not.
@@ -194,7 +213,7 @@ impl Tools {
     /// Takes a registered tool away. Its versions stay.
     pub async fn delete_tool(&self, who: &Principal, name: &str) -> Result<(), Trouble> {
         self.may_develop(who)?;
-        let before: Kept<Registered> = self.found(&who.org, name).await?;
+        let before = self.ours(who, name).await?;
         self.take_away(who, name, &before).await?;
         self.reload().await
     }
@@ -216,7 +235,7 @@ impl Tools {
         name: &str,
     ) -> Result<Vec<ToolView>, Trouble> {
         self.may_see_registry(who)?;
-        let now: Kept<Registered> = self.found(&who.org, name).await?;
+        let now = self.ours(who, name).await?;
         let mut versions = vec![view(now.clone())];
         for version in (1..now.version).rev() {
             let id = version_id(name, version);

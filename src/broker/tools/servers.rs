@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Tools;
+use super::addressed::whole;
 use super::catalogue::OUR_OWN;
 use super::check::Beside;
 use crate::broker::access::servers::ServerView;
@@ -67,9 +68,7 @@ impl Tools {
 
 /// The tool that was probably meant: one step of a pair means its tool.
 fn meant<'a>(name: &str, mut all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let step = ["_propose", "_commit"];
-    let whole = step.into_iter().find_map(|end| name.strip_suffix(end));
-    match whole {
+    match whole(name) {
         Some(whole) => all.find(|known| *known == whole),
         None => nearest(name, all),
     }

@@ -193,7 +193,7 @@ impl Tools {
         let held = self.unsealed(&who.org, name, &before.value)?;
         let (set, seal) = (before.value.set.clone(), before.value.seal);
         let stored = self.sealed(who, &source, held, &set, BTreeMap::new(), seal)?;
-        let kept = self.replace(who, name, before, None, stored).await?;
+        let kept = self.rewrite(who, name, before, None, stored).await?;
         self.reload().await?;
         view(kept)
     }

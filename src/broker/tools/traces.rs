@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 use super::Tools;
 use super::admit::kind_label;
+use super::invoke::Failed;
 use crate::broker::access::rules::may_read_rules;
 use crate::broker::core::Trouble;
 use crate::domain::access::RuleVersion;
 use crate::domain::change::DocWrite;
 use crate::domain::document::Document;
-use crate::domain::ids::{AgentId, OrgId, TraceId};
+use crate::domain::ids::{AgentId, OrgId, ProposalId, TraceId};
 use crate::domain::principal::{Principal, Right};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Executor, Tool};
@@ -29,6 +30,19 @@ const PLACES: u128 = 16_384;
 /// Traces of refused calls that one process remembers, and for how long.
 const REMEMBERED: u64 = 10_000;
 const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// The steps of a call, in order.
+const STEPS: [CallStep; 9] = [
+    CallStep::Authenticate,
+    CallStep::Tool,
+    CallStep::Access,
+    CallStep::Rates,
+    CallStep::Source,
+    CallStep::Execute,
+    CallStep::Mask,
+    CallStep::Audit,
+    CallStep::Answer,
+];
 
 /// One call, as it is kept.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -58,6 +72,9 @@ pub struct Trace {
     pub masked: usize,
     /// The steps that were taken, in order, and how long each took.
     pub steps: Vec<StepTaken>,
+    /// What was proposed, where the tool does more than read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<ProposalId>,
     /// All of them together, up to the record.
     pub duration_us: u64,
 }
@@ -67,8 +84,13 @@ pub struct Trace {
 pub struct StepTaken {
     /// Which.
     pub step: String,
-    /// How long it took.
-    pub duration_us: u64,
+    /// How long it took; `None` where nobody measured: at the door, and after what is kept was
+    /// written.
+    #[serde(default)]
+    pub duration_us: Option<u64>,
+    /// The code of what went wrong, at the step that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
 }
 
 /// A trace in its place.
@@ -82,7 +104,7 @@ impl Document for Placed {
     type Id = str;
 }
 
-/// Calls that this process refused lately.
+/// Calls that this process refused lately, or answered, with every step.
 pub(super) struct Refused(Cache<(OrgId, TraceId), Trace>);
 
 impl Default for Refused {
@@ -100,7 +122,32 @@ pub(super) struct Calling {
     at: Timestamp,
     began: Instant,
     last: Instant,
-    took: Vec<(CallStep, Duration)>,
+    took: Vec<Taken>,
+}
+
+/// A step that was taken.
+struct Taken {
+    step: CallStep,
+    took: Option<Duration>,
+    outcome: Option<&'static str>,
+}
+
+impl Taken {
+    fn unmeasured(step: CallStep) -> Self {
+        Self {
+            step,
+            took: None,
+            outcome: None,
+        }
+    }
+
+    fn told(&self) -> StepTaken {
+        StepTaken {
+            step: self.step.label().to_owned(),
+            duration_us: self.took.map(micros),
+            outcome: self.outcome.map(str::to_owned),
+        }
+    }
 }
 
 /// A tool as metrics name it, whose readers are of the default organisation: what another one calls
@@ -123,15 +170,43 @@ impl Calling {
             at,
             began,
             last: began,
-            took: Vec::new(),
+            took: vec![Taken::unmeasured(CallStep::Authenticate)],
         }
     }
 
     /// A step is over; the next begins.
     pub(super) fn end(&mut self, step: CallStep) {
         let now = Instant::now();
-        self.took.push((step, now.duration_since(self.last)));
+        self.took.push(Taken {
+            step,
+            took: Some(now.duration_since(self.last)),
+            outcome: None,
+        });
         self.last = now;
+    }
+
+    /// The step that was under way is the one at which the call ended, with this trouble.
+    pub(super) fn fail(&mut self, trouble: &Trouble) {
+        let at = deciding(trouble);
+        let taken = self.took.iter().any(|taken| taken.step == at);
+        if !taken {
+            let before = STEPS.into_iter().take_while(|step| *step != at);
+            for step in before {
+                if !self.took.iter().any(|taken| taken.step == step) {
+                    self.took.push(Taken::unmeasured(step));
+                }
+            }
+            self.end(at);
+        }
+        self.mark(at, trouble.code());
+    }
+
+    /// What came of a step that was taken.
+    pub(super) fn mark(&mut self, step: CallStep, outcome: &'static str) {
+        let taken = self.took.iter_mut().find(|taken| taken.step == step);
+        if let Some(taken) = taken {
+            taken.outcome = Some(outcome);
+        }
     }
 
     /// Since it began.
@@ -143,17 +218,16 @@ impl Calling {
     pub(super) fn count(&self, tool: &Tool, outcome: &'static str) {
         let kind = kind_label(tool);
         telemetry::invoked(label(tool), kind, outcome);
-        for (step, took) in &self.took {
-            telemetry::invocation_step(kind, *step, *took);
+        for taken in &self.took {
+            if let Some(took) = taken.took {
+                telemetry::invocation_step(kind, taken.step, took);
+            }
         }
     }
 
     /// As it is kept, with nothing known yet but its steps.
     pub(super) fn told(&self, who: &Principal, tool: &str, outcome: &str) -> Trace {
-        let steps = self.took.iter().map(|(step, took)| StepTaken {
-            step: step.label().to_owned(),
-            duration_us: micros(*took),
-        });
+        let steps = self.took.iter().map(Taken::told);
         Trace {
             trace_id: self.trace,
             at: self.at,
@@ -167,8 +241,58 @@ impl Calling {
             rules: Vec::new(),
             masked: 0,
             steps: steps.collect(),
+            proposal: None,
             duration_us: micros(self.elapsed()),
         }
+    }
+
+    /// The same, with those steps that come after what is kept was written.
+    pub(super) fn told_to_its_end(&self, who: &Principal, tool: &str, outcome: &str) -> Trace {
+        let mut told = self.told(who, tool, outcome);
+        let after = [CallStep::Audit, CallStep::Answer];
+        let after = after.map(|step| Taken::unmeasured(step).told());
+        told.steps.extend(after);
+        told
+    }
+}
+
+/// The step that refuses so, of a call that was not made.
+fn deciding(trouble: &Trouble) -> CallStep {
+    let cause = trouble.cause();
+    match () {
+        () if matches!(cause, Trouble::Forbidden { .. } | Trouble::Unauthenticated) => {
+            CallStep::Authenticate
+        }
+        () if matches!(
+            cause,
+            Trouble::UnknownTool(_)
+                | Trouble::NotCalledSo(_)
+                | Trouble::ToolDisabled(_)
+                | Trouble::ToolQuarantined(_)
+                | Trouble::ToolUnusable(_)
+                | Trouble::UpstreamUnavailable(_)
+        ) =>
+        {
+            CallStep::Tool
+        }
+        () if matches!(
+            cause,
+            Trouble::AccessDenied { .. }
+                | Trouble::InvalidArguments(_)
+                | Trouble::InvalidRequest(_)
+                | Trouble::Frozen(_)
+        ) =>
+        {
+            CallStep::Access
+        }
+        () if matches!(
+            cause,
+            Trouble::RateLimited { .. } | Trouble::Overloaded { .. }
+        ) =>
+        {
+            CallStep::Rates
+        }
+        () => CallStep::Source,
     }
 }
 
@@ -190,10 +314,63 @@ fn place(trace: TraceId) -> String {
 }
 
 impl Tools {
-    /// Remembers a call that was refused.
+    /// Remembers a call that was refused, or how it ended.
     pub(super) fn refused(&self, org: &OrgId, trace: Trace) {
         let key = (org.clone(), trace.trace_id);
         self.refused.0.insert(key, trace);
+    }
+
+    /// A call of a high-risk tool that came to nothing before anything was proposed, under the name
+    /// that it is told with; one that has a name keeps it.
+    pub fn traced(&self, who: &Principal, tool: &str, trouble: Trouble) -> Trouble {
+        if matches!(trouble, Trouble::Traced { .. }) {
+            return trouble;
+        }
+        let mut calling = self.begun();
+        calling.fail(&trouble);
+        let mut told = calling.told(who, tool, trouble.code());
+        if let Trouble::AccessDenied { why, by, .. } = trouble.cause() {
+            told.why = Some(why.code().to_owned());
+            told.rules.clone_from(by);
+        }
+        self.refused(&who.org, told);
+        Failed {
+            trace: calling.trace,
+            trouble,
+        }
+        .into()
+    }
+
+    /// A call of a high-risk tool that became a proposal, under the name that it is told with.
+    pub fn trace_proposed(
+        &self,
+        who: &Principal,
+        tool: &str,
+        became: &str,
+        proposal: Option<ProposalId>,
+    ) -> TraceId {
+        let calling = self.begun();
+        let mut told = calling.told(who, tool, became);
+        let before = [CallStep::Tool, CallStep::Access, CallStep::Rates];
+        let steps = before
+            .into_iter()
+            .chain([CallStep::Audit, CallStep::Answer]);
+        let steps = steps.map(|step| Taken::unmeasured(step).told());
+        told.steps.extend(steps);
+        told.proposal = proposal;
+        told.kind = self
+            .catalogue()
+            .get(&who.org, tool)
+            .map(|tool| kind_label(&tool).to_owned());
+        self.refused(&who.org, told);
+        calling.trace
+    }
+
+    /// A call begins.
+    pub(super) fn begun(&self) -> Calling {
+        let ambient = &self.ports().ambient;
+        let now = ambient.now();
+        Calling::start(TraceId::at(now, ambient.bytes()), now)
     }
 
     /// One call, for whoever made it and for those who read everything. Which rules decided is told

@@ -101,6 +101,7 @@ fn receipt(entity: &Value, id: &str, state: &str, reversed: bool) -> Receipt {
         provider_id: Some(id.to_owned()),
         provider_state: (!state.is_empty()).then(|| state.to_owned()),
         reversed,
+        settled_unreadable: false,
         settled_minor: entity.get("amount").and_then(Value::as_i64),
         result: entity.clone(),
         blocks: Value::Null,

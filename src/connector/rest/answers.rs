@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::domain::call::Receipt;
+use crate::domain::reason::Recovery;
 use crate::domain::tools::http::{Answer, Heard};
 use crate::domain::tools::numbers::exact;
 
@@ -21,6 +22,8 @@ pub struct Failure {
     pub code: &'static str,
     /// In words.
     pub detail: String,
+    /// What the caller can do, where the source said no; it is no use to wait then.
+    pub recovery: Option<Recovery>,
 }
 
 pub(super) fn answered(heard: &Heard) -> Result<&Answer, Failure> {
@@ -36,7 +39,11 @@ pub(super) fn answered(heard: &Heard) -> Result<&Answer, Failure> {
 }
 
 pub(super) fn failure(code: &'static str, detail: String) -> Failure {
-    Failure { code, detail }
+    Failure {
+        code,
+        detail,
+        recovery: None,
+    }
 }
 
 /// An answer's body as JSON: itself where it is JSON, a text where it is one, else its bytes.
@@ -77,6 +84,7 @@ pub(super) fn receipt(result: Value) -> Receipt {
         provider_id: None,
         provider_state: None,
         reversed: false,
+        settled_unreadable: false,
         settled_minor: None,
         result,
         blocks: Value::Null,

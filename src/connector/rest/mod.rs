@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use serde_json_path::JsonPath;
 
 use super::Malformed;
-use crate::domain::call::{Outcome, PRECONDITION, ProviderError, RecoveryContract, Sighting};
+use crate::domain::call::{
+    Outcome, PRECONDITION, ProviderError, RecoveryContract, Sighting, turned_away,
+};
 use crate::domain::canonical::Canonical;
 use crate::domain::tool::Risk;
 use crate::domain::tools::http::{Answer, Heard, Request};
@@ -179,7 +181,13 @@ impl Rest {
         let answer = answered(heard)?;
         match self.succeeded(answer.status) {
             true => self.result(answer),
-            false => Err(failure("upstream_failed", said(answer))),
+            false => Err(Failure {
+                recovery: match answer.status {
+                    429 | 500.. => None,
+                    status => Some(turned_away(status)),
+                },
+                ..failure("upstream_failed", said(answer))
+            }),
         }
     }
 

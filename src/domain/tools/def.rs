@@ -266,7 +266,7 @@ impl ToolDef {
             }
         }
         if let Some(output) = &self.output_schema
-            && let Err(why) = schema::usable(output, &MoneyRule::default())
+            && let Err(why) = schema::promises(output)
         {
             return wrong("/output_schema", format!("cannot be used: {why}"));
         }

@@ -96,8 +96,8 @@ impl MoneyAmounts {
         if self.currency.starts_with('/') {
             let found = in_every_call(schema, &self.currency);
             found.map_err(|why| Invalid::tool("/money/currency", why))
-        } else if Currency::parse(&self.currency).is_none() {
-            let detail = "a JSON Pointer, or three upper-case letters such as INR";
+        } else if Currency::parse(&self.currency).is_none_or(|code| code.decimals().is_none()) {
+            let detail = "a JSON Pointer, or a code of ISO 4217, such as INR";
             wrong("/money/currency", detail)
         } else {
             Ok(())

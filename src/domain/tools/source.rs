@@ -269,6 +269,20 @@ impl Source {
             let detail = format!("a {} source of this form needs it", self.kind().code());
             return Err(Invalid::source(format!("/secrets/{name}"), detail));
         }
+        let empty = secrets
+            .iter()
+            .find(|(_, secret)| secret.expose().is_empty());
+        if let Some((name, _)) = empty {
+            let detail = "is empty, so it opens nothing; null takes a secret away";
+            return Err(Invalid::source(format!("/secrets/{name}"), detail));
+        }
+        if let SourceConfig::Postgres(_) = &self.config
+            && let Some(url) = secrets.get("url")
+            && !is_postgres(url.expose())
+        {
+            let detail = "is no postgres://user:password@host/database";
+            return Err(Invalid::source("/secrets/url", detail));
+        }
         let known: BTreeSet<&str> = needed.into_iter().chain(optional).collect();
         let unknown = secrets.keys().find(|name| !known.contains(name.as_str()));
         match unknown {
@@ -463,6 +477,16 @@ fn default_timeout() -> u64 {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// Whether a text is the address of a database: whom it asks as whom stands in it.
+fn is_postgres(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else {
+        return false;
+    };
+    let scheme = matches!(url.scheme(), "postgres" | "postgresql");
+    let host = url.host_str().is_some_and(|host| !host.is_empty());
+    scheme && host && !url.username().is_empty()
 }
 
 #[cfg(test)]

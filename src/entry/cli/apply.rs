@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 use super::asks::{Around, Asks};
 use super::documents::{self, How};
 use super::door::Door;
-use super::{Actor, Failure, print};
+use super::{Actor, Failure, print, reads};
 use crate::domain::requests::price::Rate;
 
 /// What to apply.
@@ -39,6 +39,9 @@ pub struct Apply {
     /// Write the secrets of the files again, whether or not some are set
     #[arg(long)]
     pub secrets: bool,
+    /// Read secrets out of files outside of the folder as well, where its files name some
+    #[arg(long)]
+    pub allow_file: bool,
     /// As whom, where, and how to print.
     #[command(flatten)]
     pub how: How,
@@ -117,7 +120,7 @@ const fn shelf(
 }
 
 /// What the server adds to a document of its own: not part of what a file says.
-const ADDED: [&str; 11] = [
+const ADDED: [&str; 12] = [
     "version",
     "changed_by",
     "changed_at",
@@ -129,6 +132,7 @@ const ADDED: [&str; 11] = [
     "keys",
     "health",
     "recovery",
+    "recovery_contract",
 ];
 
 impl Shelf {
@@ -151,8 +155,11 @@ impl Shelf {
                 continue;
             }
             let name = print::word(&item, &format!("/{}", self.name));
+            // The list has more than what people registered.
+            if self.read && matches!(item["kind"].as_str(), Some("builtin" | "upstream")) {
+                continue;
+            }
             let item = match self.read {
-                // The list has more than what people registered.
                 true => match self.get(&name, door).await {
                     Ok(item) => item,
                     Err(_) => continue,
@@ -179,6 +186,10 @@ struct Step {
     name: String,
     document: Map<String, Value>,
     before: Option<Value>,
+    /// What whoever writes it should know.
+    warnings: Vec<String>,
+    /// What is read for its secrets.
+    reads: Vec<String>,
 }
 
 impl Step {
@@ -203,6 +214,8 @@ impl Step {
             "name": self.name,
             "change": if self.before.is_some() { "replace" } else { "make" },
             "fields": differs,
+            "warnings": self.warnings,
+            "reads": self.reads,
         })
     }
 
@@ -230,6 +243,8 @@ impl Step {
                     name: self.name.clone(),
                     document: Map::new(),
                     before: made,
+                    warnings: Vec::new(),
+                    reads: Vec::new(),
                 };
                 let id = made.id();
                 documents::ask(door, "delete", &shelf.one(), Some(&id), Map::new()).await?;
@@ -240,6 +255,8 @@ impl Step {
                     name: self.name.clone(),
                     document: own(before, shelf),
                     before: Some(before.clone()),
+                    warnings: Vec::new(),
+                    reads: Vec::new(),
                 };
                 step.carry_out(door).await?;
             }
@@ -302,6 +319,13 @@ async fn apply(args: &Apply, door: &Door, out: &mut dyn Write) -> Result<(), Fai
                 false => format!(" ({fields})"),
             };
             writeln!(out, "{change} {kind}/{name}{fields}")?;
+            let reads = step["reads"].as_array().into_iter().flatten();
+            for read in reads.filter_map(Value::as_str) {
+                writeln!(out, "  {read}")?;
+            }
+            for warning in print::take_warnings(&mut step.clone()) {
+                writeln!(out, "  {warning}")?;
+            }
         }
         out.flush()?;
     }
@@ -360,7 +384,9 @@ async fn steps(args: &Apply, door: &Door) -> Result<Vec<Step>, Failure> {
         for (name, mut document) in wanted {
             let before = now.remove(&name);
             let named = (shelf.folder, name.as_str());
-            let whole = kept.iter().find(|(of, _)| (of.0, of.1.as_str()) == named);
+            let whole = kept
+                .iter()
+                .find(|kept| (kept.folder, kept.name.as_str()) == named);
             if let Some(before) = &before {
                 if !args.secrets && all_set(&document, before) {
                     document.remove("secrets");
@@ -370,7 +396,7 @@ async fn steps(args: &Apply, door: &Door) -> Result<Vec<Step>, Failure> {
                 }
                 let there = own(before, shelf);
                 let is_same = match whole {
-                    Some((_, whole)) => same(whole, &Value::Object(there)),
+                    Some(whole) => same(&whole.document, &Value::Object(there)),
                     None => names_the_same(&document, &there),
                 };
                 let secret = ["secrets", "key"]
@@ -380,12 +406,16 @@ async fn steps(args: &Apply, door: &Door) -> Result<Vec<Step>, Failure> {
                     continue;
                 }
             }
+            let readings = reads::of(&document);
+            reads::check(&readings, &args.folder, args.allow_file)?;
             documents::look_up(&mut document)?;
             steps.push(Step {
+                reads: readings.iter().map(reads::Reading::words).collect(),
                 shelf,
                 name,
                 document,
                 before,
+                warnings: whole.map_or_else(Vec::new, |whole| whole.warnings.clone()),
             });
         }
     }
@@ -434,11 +464,16 @@ fn all_set(document: &Map<String, Value>, before: &Value) -> bool {
 /// The kinds that the server reads before anything is written.
 const CHECKED: [&str; 5] = ["sources", "tools", "servers", "access", "policies"];
 
+/// A document as the server would keep it.
+struct Kept {
+    folder: &'static str,
+    name: String,
+    document: Value,
+    warnings: Vec<String>,
+}
+
 /// Each document as it would be kept: what a file leaves out is what the server says it is then.
-async fn checked(
-    files: &Files,
-    door: &Door,
-) -> Result<Vec<((&'static str, String), Value)>, Failure> {
+async fn checked(files: &Files, door: &Door) -> Result<Vec<Kept>, Failure> {
     let mut asked = Map::new();
     let mut named = Vec::new();
     for folder in CHECKED {
@@ -448,6 +483,9 @@ async fn checked(
             let mut document = document.clone();
             // Held against nothing, so they need not travel for this.
             document.remove("secrets");
+            if folder == "policies" {
+                document.insert("agent_id".to_owned(), json!(name));
+            }
             all.push(Value::Object(document));
             named.push((folder, all.len() - 1, name.clone()));
         }
@@ -461,7 +499,18 @@ async fn checked(
     for (folder, at, name) in named {
         let answer = &told[folder][at];
         match answer.get("document") {
-            Some(document) => kept.push(((folder, name), document.clone())),
+            Some(document) => {
+                let warnings = answer["warnings"].as_array().into_iter().flatten();
+                kept.push(Kept {
+                    folder,
+                    name,
+                    document: document.clone(),
+                    warnings: warnings
+                        .filter_map(Value::as_str)
+                        .map(str::to_owned)
+                        .collect(),
+                });
+            }
             None => {
                 let word = |place: &str| print::plain(&print::word(answer, place));
                 let (detail, code) = (word("/problem/detail"), word("/problem/code"));

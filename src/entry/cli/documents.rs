@@ -308,11 +308,16 @@ pub fn tell(told: &Value, json: Json, out: &mut dyn Write) -> Result<(), Failure
     if json.json {
         print::json(out, told)?;
     } else {
+        let mut told = told.clone();
+        let warnings = print::take_warnings(&mut told);
         let fields = told.as_object().into_iter().flatten();
         let fields =
-            fields.map(|(name, _)| (name.as_str(), print::word(told, &format!("/{name}"))));
+            fields.map(|(name, _)| (name.as_str(), print::word(&told, &format!("/{name}"))));
         let fields: Vec<(&str, String)> = fields.filter(|(_, text)| !text.is_empty()).collect();
         print::pairs(out, &fields)?;
+        for warning in warnings {
+            writeln!(out, "\n{warning}")?;
+        }
     }
     Ok(out.flush()?)
 }

@@ -294,19 +294,14 @@ fn show(out: &mut dyn Write, json: Json, mut body: Value) -> Result<(), Failure>
     if json.json {
         return Ok(print::json(out, &body)?);
     }
-    let warnings = body["warnings"].take();
-    let warnings = warnings.as_array().into_iter().flatten();
-    let warnings: Vec<&str> = warnings.filter_map(Value::as_str).collect();
-    if let Some(map) = body.as_object_mut() {
-        map.remove("warnings");
-    }
+    let warnings = print::take_warnings(&mut body);
     let fields = body.as_object().into_iter().flatten();
     let fields: Vec<(&str, String)> = fields
         .map(|(name, value)| (name.as_str(), value.to_string().replace('"', "")))
         .collect();
     print::pairs(out, &fields)?;
     for warning in warnings {
-        writeln!(out, "\nWarning: {warning}")?;
+        writeln!(out, "\n{warning}")?;
     }
     Ok(())
 }

@@ -47,6 +47,16 @@ pub fn pairs(out: &mut dyn Write, pairs: &[(&str, String)]) -> io::Result<()> {
         .try_for_each(|(name, value)| writeln!(out, "{name:<width$}  {}", plain(value)))
 }
 
+/// What an answer's `warnings` say, a line each, taken out of it: nobody overlooks what stands alone.
+pub fn take_warnings(told: &mut Value) -> Vec<String> {
+    let taken = told.as_object_mut().and_then(|map| map.remove("warnings"));
+    let list = taken.as_ref().and_then(Value::as_array);
+    let texts = list.into_iter().flatten().filter_map(Value::as_str);
+    texts
+        .map(|text| format!("Warning: {}", plain(text)))
+        .collect()
+}
+
 /// What a JSON answer says at a place, as text: nothing for null and for what is not there, a list
 /// with commas.
 pub fn word(told: &Value, pointer: &str) -> String {

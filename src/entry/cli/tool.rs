@@ -255,7 +255,9 @@ async fn found(name: &str, door: &Door) -> Result<Value, Failure> {
     let missing = || Failure::of("there is no such tool; `hundi tool list` shows them all");
     let mut tool = tools.swap_remove(place.ok_or_else(missing)?);
     // Only registered tools have a document.
-    if let Ok(document) = door.ask("get_tool", json!({"tool": name})).await {
+    if let Ok(document) = door.ask("get_tool", json!({"tool": name})).await
+        && document["changed_by"].is_string()
+    {
         tool["document"] = document;
     }
     Ok(tool)
@@ -350,6 +352,7 @@ fn words(tool: &Value) -> Vec<(&'static str, String)> {
         "built_in" => "built in".to_owned(),
         "hints" => "raised by its own hints".to_owned(),
         "nobody" => "nobody said".to_owned(),
+        "developer" => "said by whoever registered it".to_owned(),
         _ => match (tool["upstream"].as_str(), tool["upstream_name"].as_str()) {
             (Some(upstream), Some(name)) => format!("said in [upstream.{upstream}.tools.{name}]"),
             _ => "said by the operator".to_owned(),
@@ -368,10 +371,10 @@ fn words(tool: &Value) -> Vec<(&'static str, String)> {
     vec![
         (
             "risk",
-            format!("{} ({})", print::word(tool, "/risk"), by("/source/risk")),
+            format!("{} ({})", print::word(tool, "/risk"), by("/origin/risk")),
         ),
-        ("moves", format!("{moves} ({})", by("/source/money"))),
-        ("pays", format!("{pays} ({})", by("/source/payee"))),
+        ("moves", format!("{moves} ({})", by("/origin/money"))),
+        ("pays", format!("{pays} ({})", by("/origin/payee"))),
     ]
 }
 

@@ -28,6 +28,8 @@ struct Line {
     says: Vec<(String, String)>,
     by: String,
     at: String,
+    /// What it names and nobody is.
+    warnings: Vec<String>,
 }
 
 /// What the self-test said.
@@ -38,6 +40,7 @@ struct Answer {
     rules: Vec<String>,
     sample: Option<String>,
     masked: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// The page.
@@ -64,6 +67,7 @@ fn line(rule: &Value) -> Line {
         says: show::leaves(&Value::Object(said.collect())),
         by: show::plain(&rule["changed_by"]),
         at: rule["changed_at"].as_str().unwrap_or_default().to_owned(),
+        warnings: show::texts(&rule["warnings"]),
     }
 }
 
@@ -80,5 +84,6 @@ fn answered(told: &Value) -> Answer {
             .collect(),
         sample: (!sample.is_null()).then(|| show::pretty(sample)),
         masked: texts("masked").iter().map(show::plain).collect(),
+        warnings: show::texts(&told["warnings"]),
     }
 }

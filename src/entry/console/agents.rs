@@ -13,6 +13,7 @@ use super::rows::{Row, rows};
 use super::show;
 use super::trial::{Trial, trial};
 use crate::broker::Trouble;
+use crate::broker::tools::check::Beside;
 
 /// Most agents whose budget is drawn on one page.
 const DRAWN: usize = 200;
@@ -110,6 +111,8 @@ struct One {
     trial: Option<Trial>,
     days: String,
     keys: Vec<Key>,
+    /// What the policy names and nobody is.
+    warnings: Vec<String>,
 }
 
 /// A key that comes in as this agent.
@@ -183,7 +186,16 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
     };
     let frozen = frozen["frozen"].as_array().into_iter().flatten();
     let mut frozen = frozen.filter(|one| one["scope"] == "agent" && one["id"] == id.as_str());
+    let warnings = match &policy {
+        Some(policy) => {
+            let alone = Beside::default();
+            let here = ask.broker().tools.here(&ask.seat.who, &alone).await?;
+            here.unknown_to_policy(Some(&id), policy)
+        }
+        None => Vec::new(),
+    };
     Shown::of(&One {
+        warnings: warnings.iter().map(|one| show::seen(one)).collect(),
         budget,
         may_write: ask.may("set_policy"),
         may_freeze: ask.may("freeze"),

@@ -217,6 +217,12 @@ pub(super) fn pretty(value: &Value) -> String {
     visible::plain_json(&text)
 }
 
+/// The texts of a list.
+pub(super) fn texts(list: &Value) -> Vec<String> {
+    let texts = list.as_array().into_iter().flatten();
+    texts.filter_map(Value::as_str).map(seen).collect()
+}
+
 /// The leaves of a document, each with its dotted path.
 pub(super) fn leaves(value: &Value) -> Vec<(String, String)> {
     let mut out = Vec::new();

@@ -112,14 +112,15 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
     let all = catalogue(&ask).await?;
     let told = all.iter().find(|tool| tool["name"] == name.as_str());
     let document = match ask.may("get_tool") {
-        true => found(ask.ask("get_tool", json!({"tool": name})).await)?,
+        true => found(ask.ask("get_tool", json!({"tool": name})).await)?
+            .filter(|tool| tool["changed_by"].is_string()),
         false => None,
     };
     let told = told
         .or(document.as_ref())
         .ok_or(Trouble::NotFound("tool"))?;
     let low = told["risk"] == "low";
-    let mut source = told["source"].clone();
+    let mut source = told["origin"].clone();
     if let Value::Object(map) = &mut source {
         map.retain(|_, value| !value.is_null());
     }
@@ -153,7 +154,7 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Shown, Trouble> {
 fn found(answer: Result<Value, Trouble>) -> Result<Option<Value>, Trouble> {
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(Trouble::NotFound(_) | Trouble::UnknownTool(_)) => Ok(None),
+        Err(Trouble::NotFound(_) | Trouble::UnknownTool(_) | Trouble::NotCalledSo(_)) => Ok(None),
         Err(trouble) => Err(trouble),
     }
 }

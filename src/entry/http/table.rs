@@ -56,7 +56,11 @@ async fn serve(
 ) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     let Caller { who, .. } = Caller::from_request_parts(&mut parts, &door).await?;
-    operation.refuse(&who)?;
+    operation.refuse(&who).map_err(|refused| {
+        // `/v1/tools/{name}/...`: what is called, where this is a call.
+        let named = parts.uri.path().split('/').nth(3).unwrap_or_default();
+        operation.problem(&door.broker, &who, named, refused)
+    })?;
     let asks_models = operation.rest.as_ref().is_some_and(|rest| rest.asks_models);
     // What it weighs while it is read and taken on.
     let weighed = match asks_models {

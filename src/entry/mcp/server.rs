@@ -154,7 +154,11 @@ impl Shared {
             // By its own name, and so with nothing but its own arguments.
             None => match self.proposed(&who, &asked.name) {
                 Some(route) => (route, Some(json!({"arguments": asked.arguments}))),
-                None => return Ok(troubled(&finder::unknown(&asked.name))),
+                None => {
+                    let unknown = finder::unknown(&asked.name);
+                    let tools = &self.broker.tools;
+                    return Ok(troubled(&tools.traced(&who, &asked.name, unknown)));
+                }
             },
         };
         Box::pin(self.call(route, who, arguments, gone, conversation)).await
@@ -198,7 +202,14 @@ impl Shared {
             return self.find(finder, who, arguments, gone, conversation).await;
         }
         if !Surface::permits(&route, &who) {
-            return Ok(troubled(&Trouble::Forbidden { roles: who.roles }));
+            let refused = Trouble::Forbidden { roles: who.roles };
+            let refused = match &route {
+                Route::Propose(tool) | Route::Through(tool) => {
+                    self.broker.tools.traced(&who, tool.name.as_str(), refused)
+                }
+                Route::Commit(_) | Route::Operation(_) | Route::Find(_) => refused,
+            };
+            return Ok(troubled(&refused));
         }
         // Counted apart, so that whoever waits for people can still commit; and for each caller.
         let kind = match &route {
@@ -266,10 +277,10 @@ async fn run(
     let untrusted = matches!(route, Route::Commit(_));
     let answer = match route {
         Route::Propose(tool) => {
-            steps
-                .propose
-                .answer(call, tool.name.as_str(), input, unfit)
-                .await
+            let (tools, who) = (call.broker.tools.clone(), call.who.clone());
+            let name = tool.name.as_str();
+            let answer = steps.propose.answer(call, name, input, unfit).await;
+            answer.map_err(|trouble| tools.traced(&who, name, trouble))
         }
         Route::Commit(tool) => {
             steps

@@ -61,6 +61,15 @@ struct Checked {
     /// Why it would be refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Refused>,
+    /// What whoever writes it should know: what it names and nobody is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+impl Checked {
+    fn warning(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
 }
 
 /// Why a document would be refused.
@@ -79,7 +88,11 @@ impl From<Result<Value, Trouble>> for Checked {
                 (None, Some(Refused { code, detail }))
             }
         };
-        Self { document, problem }
+        Self {
+            document,
+            problem,
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -97,17 +110,28 @@ async fn check(call: Call, asked: Documents) -> Result<CheckedDocuments, Trouble
         told.tools.push(checked.await.into());
     }
     for server in asked.servers {
-        let checked = broker.tools.check_server(who, &json!(server), &beside);
+        let checked = broker.tools.check_server(who, &json!(server), &mut beside);
         told.servers.push(checked.into());
     }
+    if asked.access.is_empty() && asked.policies.is_empty() {
+        return Ok(told);
+    }
+    let here = broker.tools.here(who, &beside).await?;
     for rule in asked.access {
-        let checked = broker.access.check_rule(who, &json!(rule));
-        told.access.push(checked.into());
+        let checked = broker.tools.check_rule(who, &json!(rule));
+        let warnings = checked.as_ref().map(|rule| here.unknown_to_rule(rule));
+        let warnings = warnings.unwrap_or_default();
+        told.access.push(Checked::from(checked).warning(warnings));
     }
     for mut policy in asked.policies {
-        policy.remove("agent_id");
+        let agent = policy.remove("agent_id");
+        let agent = agent.as_ref().and_then(Value::as_str);
         let checked = broker.pay.check_policy(who, &json!(policy));
-        told.policies.push(checked.into());
+        let warnings = checked
+            .as_ref()
+            .map(|policy| here.unknown_to_policy(agent, policy));
+        let warnings = warnings.unwrap_or_default();
+        told.policies.push(Checked::from(checked).warning(warnings));
     }
     Ok(told)
 }

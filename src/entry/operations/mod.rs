@@ -143,6 +143,8 @@ pub struct Operation {
     pub mcp: bool,
     /// Whether `null` says something else than leaving a field out.
     pub null_matters: bool,
+    /// The field that names the tool that is called, where every problem is told with the call's name.
+    traced: Option<&'static str>,
     input: Shape,
     input_name: fn() -> String,
     output: Shape,
@@ -185,6 +187,7 @@ impl Operation {
             of_bank: false,
             mcp: false,
             null_matters: false,
+            traced: None,
             input: I::json_schema,
             input_name: || I::schema_name().into_owned(),
             output: SchemaGenerator::subschema_for::<O::Body>,
@@ -241,6 +244,27 @@ impl Operation {
         }
     }
 
+    fn traced(self, field: &'static str) -> Self {
+        Self {
+            traced: Some(field),
+            ..self
+        }
+    }
+
+    /// A problem as this operation tells it: of a call of a tool, with the call's name.
+    pub fn problem(
+        &self,
+        broker: &Broker,
+        who: &Principal,
+        tool: &str,
+        trouble: Trouble,
+    ) -> Trouble {
+        match self.traced {
+            Some(_) => broker.tools.traced(who, tool, trouble),
+            None => trouble,
+        }
+    }
+
     /// Whether this principal may ask for it at all.
     pub fn permits(&self, who: &Principal) -> bool {
         self.is_served(who) && self.rights.iter().any(|right| who.may(*right))
@@ -263,10 +287,23 @@ impl Operation {
         mut input: Value,
         unfit: fn(String) -> Trouble,
     ) -> Result<Answer, Trouble> {
-        self.refuse(&call.who)?;
-        self.check(&input).map_err(unfit)?;
-        self.reader().settle(&mut input);
-        (self.run)(call, input).await
+        let tool = self.traced.map(|field| {
+            let tool = input[field].as_str().unwrap_or_default().to_owned();
+            (call.broker.clone(), call.who.clone(), tool)
+        });
+        let answer = async {
+            self.refuse(&call.who)?;
+            self.check(&input).map_err(unfit)?;
+            self.reader().settle(&mut input);
+            (self.run)(call, input).await
+        };
+        let answer = answer.await;
+        match tool {
+            Some((broker, who, tool)) => {
+                answer.map_err(|trouble| broker.tools.traced(&who, &tool, trouble))
+            }
+            None => answer,
+        }
     }
 
     /// Says what does not fit of an input, in words that name the field.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::tools::{Tool, listed};
 use super::{Call, Effect, Operation, Reply, Rest, pay};
 use crate::broker::Trouble;
 use crate::broker::tools::import;
@@ -34,7 +35,11 @@ pub(super) fn operations() -> Vec<Operation> {
                     .problems(&[409]),
             ),
         Operation::new("get_tool", read)
-            .says("Read a registered tool", "One registered tool: its document and version.")
+            .says(
+                "Read a tool",
+                "One registered tool: its document and version; of one that is built in or an \
+                 upstream's, what the list tells of it.",
+            )
             .needs(&[Right::ReadSetup])
             .rest(named(Rest::get("/v1/tools/{name}")).answers(200, "the tool")),
         Operation::new("replace_tool", replace)
@@ -126,6 +131,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "Call a tool that only reads. One that does more is proposed: the answer is that of \
                  `propose`, and nothing has happened yet.",
             )
+            .traced("tool")
             .needs(&[Right::ReadOwn])
             .rest(
                 named(Rest::post("/v1/tools/{name}/invoke"))
@@ -263,12 +269,24 @@ struct NamedTool {
     tool: String,
 }
 
-async fn read(call: Call, named: NamedTool) -> Result<RegisteredTool, Trouble> {
+/// A registered tool with its document, or what is listed of another.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum OneTool {
+    /// Registered here.
+    Registered(Box<RegisteredTool>),
+    /// Built in, or of an upstream.
+    Listed(Box<Tool>),
+}
+
+async fn read(call: Call, named: NamedTool) -> Result<OneTool, Trouble> {
     let tools = &call.broker.tools;
-    let found = tools.registered_tool(&call.who, &named.tool).await?;
-    found
-        .map(RegisteredTool::from)
-        .ok_or(Trouble::NotFound("tool"))
+    if let Some(view) = tools.registered_tool(&call.who, &named.tool).await? {
+        return Ok(OneTool::Registered(Box::new(view.into())));
+    }
+    let listed = listed(&call, &named.tool).await?;
+    let listed = listed.ok_or(Trouble::NotFound("tool"))?;
+    Ok(OneTool::Listed(Box::new(listed)))
 }
 
 async fn replace(call: Call, next: Document) -> Result<RegisteredTool, Trouble> {
@@ -383,13 +401,29 @@ enum Called {
     /// Of a tool that only reads.
     Answered(Answered),
     /// Of a tool that does more.
-    Proposed(Box<ProposedAnswer>),
+    Proposed(Box<ProposedCall>),
+}
+
+/// What became of the proposal that a call is.
+#[derive(Serialize, JsonSchema)]
+struct ProposedCall {
+    #[serde(flatten)]
+    answer: ProposedAnswer,
+    /// Names the call.
+    trace_id: String,
 }
 
 async fn invoke(call: Call, asked: Invocation) -> Result<Reply<Called>, Trouble> {
     if call.broker.tools.risk_of(&call.who, &asked.tool) == Some(Risk::High) {
-        let proposed = pay::propose_plainly(call, asked.tool, asked.arguments).await?;
-        return Ok(proposed.map(|answer| Called::Proposed(Box::new(answer))));
+        let (tools, who, tool) = (call.broker.tools.clone(), call.who.clone(), asked.tool);
+        let proposed = pay::propose_plainly(call, tool.clone(), asked.arguments).await?;
+        return Ok(proposed.map(|answer| {
+            let trace = tools.trace_proposed(&who, &tool, answer.status(), answer.proposal());
+            Called::Proposed(Box::new(ProposedCall {
+                answer,
+                trace_id: trace.to_string(),
+            }))
+        }));
     }
     let arguments = Value::Object(asked.arguments);
     let tools = &call.broker.tools;

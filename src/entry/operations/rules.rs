@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use super::{Call, Effect, Nothing, Operation, Reply, Rest};
 use crate::broker::Trouble;
 use crate::broker::access::rules::{RuleView, Somebody};
+use crate::broker::tools::addressed::Here;
 use crate::broker::tools::admit::Checked;
+use crate::broker::tools::check::Beside;
 use crate::domain::ids::AgentId;
 use crate::domain::principal::{Right, Role};
 use crate::domain::roles::Roles;
@@ -86,6 +88,32 @@ struct AccessRule {
     version: u64,
     changed_by: String,
     changed_at: String,
+    /// What it names and nobody is: there it addresses nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+impl AccessRule {
+    /// A rule, and what it names of what is here.
+    fn among(view: RuleView, here: &Here) -> Self {
+        let warnings = here.unknown_to_rule(&view.document);
+        Self {
+            warnings,
+            ..view.into()
+        }
+    }
+}
+
+/// A rule that was just written, with what its keeper should know.
+async fn written(call: &Call, view: RuleView) -> AccessRule {
+    match call.broker.tools.here(&call.who, &Beside::default()).await {
+        Ok(here) => AccessRule::among(view, &here),
+        // It is written, whether or not anything more can be said.
+        Err(error) => {
+            tracing::warn!(%error, rule = %view.id, "an access rule was not looked over");
+            view.into()
+        }
+    }
 }
 
 impl From<RuleView> for AccessRule {
@@ -96,6 +124,7 @@ impl From<RuleView> for AccessRule {
             version: view.version,
             changed_by: view.changed_by,
             changed_at: view.changed_at.to_string(),
+            warnings: Vec::new(),
         }
     }
 }
@@ -141,6 +170,9 @@ struct RuleDocument {
     /// As an answer told it; it is not read.
     #[serde(skip_serializing)]
     changed_at: Option<String>,
+    /// As an answer told them; they are not read.
+    #[serde(skip_serializing)]
+    warnings: Option<Vec<String>>,
 }
 
 impl RuleDocument {
@@ -155,9 +187,9 @@ fn given<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Value>, D::Error
 }
 
 async fn create(call: Call, new: RuleDocument) -> Result<Reply<AccessRule>, Trouble> {
-    let access = &call.broker.access;
-    let made = access.create_rule(&call.who, &new.value()).await?;
-    Ok(Reply::created(made.into()))
+    let tools = &call.broker.tools;
+    let made = tools.create_rule(&call.who, &new.value()).await?;
+    Ok(Reply::created(written(&call, made).await))
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -167,8 +199,15 @@ struct RuleList {
 
 async fn list(call: Call, _: Nothing) -> Result<RuleList, Trouble> {
     let rules = call.broker.access.rules(&call.who).await?;
-    let rules = rules.into_iter().map(AccessRule::from).collect();
-    Ok(RuleList { rules })
+    let here = call
+        .broker
+        .tools
+        .here(&call.who, &Beside::default())
+        .await?;
+    let rules = rules.into_iter();
+    Ok(RuleList {
+        rules: rules.map(|view| AccessRule::among(view, &here)).collect(),
+    })
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -188,10 +227,11 @@ async fn read(call: Call, named: NamedRule) -> Result<AccessRule, Trouble> {
 }
 
 async fn replace(call: Call, next: RuleDocument) -> Result<AccessRule, Trouble> {
-    let (access, id) = (&call.broker.access, next.rule.clone().unwrap_or_default());
+    let (tools, id) = (&call.broker.tools, next.rule.clone().unwrap_or_default());
     let (document, version) = (next.value(), next.version);
-    let view = access.replace_rule(&call.who, &id, &document, version);
-    Ok(view.await?.into())
+    let view = tools.replace_rule(&call.who, &id, &document, version);
+    let view = view.await?;
+    Ok(written(&call, view).await)
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -280,6 +320,9 @@ struct AccessAnswer {
     masked_sample: Option<Value>,
     /// What was hidden of it.
     masked: Vec<String>,
+    /// Whom the question names and nobody is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// A rule that decides.
@@ -307,6 +350,7 @@ impl From<Checked> for AccessAnswer {
             rules,
             masked_sample: checked.masked_sample,
             masked: checked.masked,
+            warnings: Vec::new(),
         }
     }
 }
@@ -315,5 +359,10 @@ async fn check(call: Call, asked: AccessQuestion) -> Result<AccessAnswer, Troubl
     let somebody = asked.who.somebody()?;
     let (tools, sample) = (&call.broker.tools, asked.sample);
     let checked = tools.check_access(&call.who, &somebody, &asked.tool, sample);
-    Ok(checked.await?.into())
+    let answer = AccessAnswer::from(checked.await?);
+    let here = tools.here(&call.who, &Beside::default()).await?;
+    Ok(AccessAnswer {
+        warnings: here.unknown_to_question(&somebody),
+        ..answer
+    })
 }

@@ -10,9 +10,8 @@ use serde_json::{Map, Value, json};
 use super::{Call, Effect, Nothing, Operation, Rest};
 use crate::broker::tools::catalogue::ToolInfo;
 use crate::broker::{Broker, Trouble};
-use crate::domain::ids::OrgId;
-use crate::domain::principal::Right;
-use crate::domain::tool::Risk;
+use crate::domain::principal::{Principal, Right};
+use crate::domain::tool::{Executor, Risk};
 use crate::domain::upstream;
 use crate::entry::words;
 
@@ -46,9 +45,18 @@ struct ToolList {
 
 /// A tool and all there is to know about it.
 #[derive(Serialize, JsonSchema)]
-struct Tool {
+pub(super) struct Tool {
     name: String,
+    /// `builtin`, `upstream`, or how a registered one is carried out: `sql`, `rest`, `program`, `mcp`.
+    kind: &'static str,
+    /// The source or the upstream server that it works on.
+    source: Option<String>,
+    title: Option<String>,
     description: String,
+    /// Whether it may be called at all, as far as that is said here.
+    enabled: bool,
+    /// Of a registered one: counts its changes.
+    version: Option<u64>,
     #[schemars(schema_with = "words::risk")]
     risk: Risk,
     /// Its own hints raised the risk.
@@ -58,7 +66,7 @@ struct Tool {
     /// Whom a call pays.
     payee: Map<String, Value>,
     /// Whose word each of these is.
-    source: Map<String, Value>,
+    origin: Map<String, Value>,
     always_held: bool,
     #[schemars(schema_with = "words::standing")]
     standing: Value,
@@ -75,7 +83,14 @@ struct Tool {
     accepted_by: Option<String>,
     accepted_at: Option<String>,
     problem: Option<String>,
+    /// Of a registered one, for those who may read how things are set up: `exec`, `masks`,
+    /// `rate_limit`, `timeout_ms` and `annotations` as its document has them.
+    #[serde(flatten)]
+    document: Map<String, Value>,
 }
+
+/// Parts of a document that a list tells besides.
+const TOLD: [&str; 5] = ["exec", "masks", "rate_limit", "timeout_ms", "annotations"];
 
 /// A tool as its upstream describes it.
 #[derive(Serialize, JsonSchema)]
@@ -100,9 +115,18 @@ impl From<upstream::Definition> for Definition {
 }
 
 impl Tool {
-    fn of(broker: &Broker, org: &OrgId, tool: ToolInfo) -> Self {
+    fn of(broker: &Broker, who: &Principal, tool: ToolInfo) -> Self {
         // The schemas in use are the catalogue's; an upstream's own words stay in `offered`.
-        let used = broker.tools.catalogue().get(org, tool.name.as_str());
+        let used = broker.tools.catalogue().get(&who.org, tool.name.as_str());
+        let registered = used.as_ref().and_then(|tool| match &tool.executor {
+            Executor::Registered(of) => Some(of),
+            Executor::Upstream { .. } | Executor::Noop | Executor::Bank => None,
+        });
+        let mut document = match registered.filter(|_| who.may(Right::ReadSetup)) {
+            Some(of) => fields(of.def.document()),
+            None => Map::new(),
+        };
+        document.retain(|field, _| TOLD.contains(&field.as_str()));
         let (upstream, upstream_name) = tool.upstream.unzip();
         let (accepted_by, accepted_at) = tool.accepted_by.unzip();
         Self {
@@ -112,13 +136,26 @@ impl Tool {
                     .map(|step| format!("{}_{step}", tool.name))
                     .to_vec(),
             },
+            kind: match (registered, &upstream) {
+                (Some(of), _) => of.def.exec.kind().code(),
+                (None, Some(_)) => "upstream",
+                (None, None) => "builtin",
+            },
+            source: match registered {
+                Some(of) => Some(of.def.source.clone()),
+                None => upstream.clone(),
+            },
+            title: registered.and_then(|of| of.def.title.clone()),
+            enabled: registered.is_none_or(|of| of.def.enabled),
+            version: registered.map(|of| of.version),
+            document,
             name: tool.name.to_string(),
             description: tool.description,
             risk: tool.risk,
             raised: tool.raised,
             money: fields(json!(tool.money)),
             payee: fields(json!(tool.payee)),
-            source: fields(json!(tool.source)),
+            origin: fields(json!(tool.source)),
             always_held: tool.hold,
             standing: json!(tool.standing),
             upstream,
@@ -148,7 +185,7 @@ fn fields(value: Value) -> Map<String, Value> {
 async fn list(call: Call, _: Nothing) -> Result<ToolList, Trouble> {
     let tools = call.broker.tools.tools(&call.who).await?.into_iter();
     let tools = tools
-        .map(|tool| Tool::of(&call.broker, &call.who.org, tool))
+        .map(|tool| Tool::of(&call.broker, &call.who, tool))
         .collect();
     let complaints = match call.who.may(Right::ReadSetup) {
         true => BTreeMap::clone(&call.broker.tools.catalogue().complaints()),
@@ -158,6 +195,15 @@ async fn list(call: Call, _: Nothing) -> Result<ToolList, Trouble> {
         tools,
         complaints: Some(complaints).filter(|complaints| !complaints.is_empty()),
     })
+}
+
+/// What is listed of the tool of this name.
+pub(super) async fn listed(call: &Call, name: &str) -> Result<Option<Tool>, Trouble> {
+    let tools = call.broker.tools.tools(&call.who).await?.into_iter();
+    let mut named = tools.filter(|tool| tool.name.as_str() == name);
+    Ok(named
+        .next()
+        .map(|tool| Tool::of(&call.broker, &call.who, tool)))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -176,5 +222,5 @@ async fn accept(call: Call, asked: AcceptRequest) -> Result<Tool, Trouble> {
         Some(digest) => broker.tools.accept_tool_if(who, name, digest).await?,
         None => broker.tools.accept_tool(who, name).await?,
     };
-    Ok(Tool::of(broker, &who.org, accepted))
+    Ok(Tool::of(broker, who, accepted))
 }

@@ -56,9 +56,11 @@ struct TraceTold {
     rules: Vec<RuleOfTrace>,
     /// How many values were hidden.
     masked: usize,
-    /// The steps that were taken, in order: `tool`, `access`, `rates`, `source`, `execute`, `mask`. The
-    /// record and the answer come after what is told here.
+    /// The steps that were taken, in order: `authenticate`, `tool`, `access`, `rates`, `source`,
+    /// `execute`, `mask`, `audit`, `answer`.
     steps: Vec<StepOfTrace>,
+    /// What was proposed, where the tool does more than read.
+    proposal_id: Option<String>,
     duration_us: u64,
 }
 
@@ -73,7 +75,10 @@ struct RuleOfTrace {
 #[derive(Serialize, JsonSchema)]
 struct StepOfTrace {
     step: String,
-    duration_us: u64,
+    /// Null where nobody measured: at the door, and, on another node, after the record was written.
+    duration_us: Option<u64>,
+    /// `ok`, or the code of what went wrong at this step: it is the one that decided.
+    outcome: String,
 }
 
 impl From<Trace> for TraceTold {
@@ -105,12 +110,14 @@ impl From<Trace> for TraceTold {
             rule: rules.first().map(|rule| rule.id.clone()),
             rules,
             masked: trace.masked,
+            proposal_id: trace.proposal.map(|id| id.to_string()),
             steps: trace
                 .steps
                 .into_iter()
                 .map(|taken| StepOfTrace {
                     step: taken.step,
                     duration_us: taken.duration_us,
+                    outcome: taken.outcome.unwrap_or_else(|| "ok".to_owned()),
                 })
                 .collect(),
             duration_us: trace.duration_us,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::broker::Committed;
-use crate::domain::above::Above;
+use crate::domain::above::{self, Above};
 use crate::domain::call::{ProviderError, Receipt};
 use crate::domain::ids::{CommitId, ProposalId};
 use crate::domain::proposal::{Proposal, Settled, State};
@@ -82,6 +82,11 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SettledAbove")]
     settled_above_reserved: Option<SettledAbove>,
+    /// Only where the answer should say how much was settled and does not: what was proposed is
+    /// booked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
+    settled_unreadable: Option<bool>,
 }
 
 /// The provider's own words.
@@ -147,6 +152,7 @@ impl From<&Proposal> for Outcome {
         });
         Self {
             settled_above_reserved: above,
+            settled_unreadable: above::unreadable(proposal).then_some(true),
             ..told
         }
     }
@@ -170,6 +176,7 @@ impl Outcome {
             provider: None,
             recovery: None,
             settled_above_reserved: None,
+            settled_unreadable: None,
         }
     }
 

@@ -38,12 +38,14 @@ struct State {
     /// Why it is not well.
     trouble: Option<String>,
     looked: Option<Instant>,
+    /// What has an effect failed since any of it worked: then a read that works says nothing of it.
+    effects_fail: bool,
 }
 
 impl Health {
     /// Nothing was asked of it yet.
     pub(super) fn new(org: OrgId, source: String) -> Self {
-        telemetry::source_up(&org, &source, true);
+        telemetry::source_made(&org, &source);
         Self {
             org,
             source,
@@ -59,12 +61,19 @@ impl Health {
 
     /// What a call said about the source itself.
     pub(super) fn heard(&self, asking: Asking<'_>, task: &Task, reply: &Reply) {
+        let effect = matches!(task, Task::Act { .. } | Task::Write { .. });
         match trouble(task, reply) {
+            None if !effect && self.state().effects_fail => {
+                asking.succeeded_elsewhere();
+                self.is(None);
+            }
             None => {
+                self.state().effects_fail = false;
                 asking.succeeded();
                 self.is(None);
             }
             Some(why) => {
+                self.state().effects_fail |= effect;
                 asking.failed();
                 self.is(Some(why));
             }
@@ -113,11 +122,9 @@ impl Health {
 }
 
 impl Drop for Health {
-    /// Nobody is to be woken for what is not there any more.
+    /// Nobody is to be woken for what is not there any more, nor told that it works.
     fn drop(&mut self) {
-        if self.state().trouble.is_some() {
-            telemetry::source_up(&self.org, &self.source, true);
-        }
+        telemetry::source_gone(&self.org, &self.source);
     }
 }
 

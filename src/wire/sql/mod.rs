@@ -167,6 +167,7 @@ fn receipt(result: Value) -> Receipt {
         provider_id: None,
         provider_state: None,
         reversed: false,
+        settled_unreadable: false,
         settled_minor: None,
         result,
         blocks: Value::Null,

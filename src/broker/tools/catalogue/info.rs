@@ -50,7 +50,8 @@ pub struct ToolInfo {
 /// Whose word each of a tool's rules is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Source {
-    /// `built_in`, `operator`, `hints` (they raised it), or `nobody` (so it is high).
+    /// `built_in`, `operator`, `hints` (they raised it), `nobody` (so it is high), or `developer`:
+    /// whoever registered it, with an operator's word where one is needed.
     pub risk: &'static str,
     /// `built_in`, `operator`, `operator_says_none`, or `nobody`.
     pub money: &'static str,
@@ -66,8 +67,17 @@ impl Source {
     };
 
     fn of(tool: &Tool, raised: bool) -> Self {
-        let Executor::Upstream { rule, .. } = &tool.executor else {
-            return Source::BUILT_IN;
+        let rule = match &tool.executor {
+            Executor::Upstream { rule, .. } => rule,
+            Executor::Registered(of) => {
+                let said = |said| if said { "developer" } else { "nobody" };
+                return Self {
+                    risk: "developer",
+                    money: said(of.def.money.is_some()),
+                    payee: said(of.def.payee.is_some()),
+                };
+            }
+            Executor::Noop | Executor::Bank => return Source::BUILT_IN,
         };
         Self {
             risk: match rule.risk {
