@@ -201,7 +201,10 @@ impl Desk {
     async fn person(&self, name: &str) -> (String, String) {
         let made = json!({"name": name, "roles": ["approver"]});
         let made = self.admin("POST", "/v1/people", made).await;
-        let id = made["id"].as_str().expect(&made.to_string()).to_owned();
+        let id = made["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{made}"))
+            .to_owned();
         let key = json!({"role": "approver", "name": format!("{name}'s"), "person": id});
         let key = self.admin("POST", "/v1/keys", key).await;
         (id, key["key"].as_str().unwrap().to_owned())
@@ -390,7 +393,7 @@ async fn who_keeps_an_agents_key_does_not_decide_where_approvers_differ() {
         let held = desk.send(key, "POST", "/v1/proposals", body).await;
         held["proposal_id"]
             .as_str()
-            .expect(&held.to_string())
+            .unwrap_or_else(|| panic!("{held}"))
             .to_owned()
     };
     let id = held(json!({"distinct_from": "proposer"}), "acct_1").await;

@@ -104,7 +104,9 @@ async fn a_call_is_named_and_explained_whatever_its_tools_risk() {
     let (_, told) = shop.as_agent(high, json!({"arguments": {"id": 1}})).await;
     let path = format!(
         "/v1/traces/{}",
-        told["trace_id"].as_str().expect(&told.to_string())
+        told["trace_id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{told}"))
     );
     let trace = server.get(&server.agent_key, &path).await;
     assert_eq!(trace["proposal_id"], told["proposal_id"], "{trace}");
@@ -135,7 +137,9 @@ async fn a_call_is_named_and_explained_whatever_its_tools_risk() {
     ];
     for (path, body, step) in cases {
         let (_, told) = shop.as_agent(path, body).await;
-        let id = told["trace_id"].as_str().expect(&told.to_string());
+        let id = told["trace_id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{told}"));
         let trace = server.get(admin, &format!("/v1/traces/{id}")).await;
         let last = trace["steps"].as_array().unwrap().last().unwrap();
         assert_eq!(
