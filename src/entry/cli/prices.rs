@@ -16,6 +16,7 @@ use super::asks::{Around, Asks};
 use super::documents::How;
 use super::door::Door;
 use super::{Actor, Failure, print};
+use crate::domain::requests::price::Rate;
 use crate::domain::time::is_day;
 
 /// Decimals that a price can have.
@@ -119,10 +120,18 @@ async fn run(
             if how.json.json {
                 let mut told = told;
                 told["skipped"] = json!(table.skipped);
+                told["tiered"] = json!(table.tiered);
                 print::json(out, &told)?;
             } else {
                 let (count, skipped) = (&told["imported"], table.skipped);
                 writeln!(out, "{count} prices imported, {skipped} entries skipped")?;
+                if table.tiered > 0 {
+                    let tiered = table.tiered;
+                    writeln!(
+                        out,
+                        "{tiered} of them rise with length: their dearest tier counts"
+                    )?;
+                }
             }
             Ok(out.flush()?)
         }
@@ -171,6 +180,8 @@ struct Table {
     as_of: Option<String>,
     prices: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>,
     skipped: usize,
+    /// Of those with several tiers, the dearest was taken.
+    tiered: usize,
 }
 
 impl Table {
@@ -205,7 +216,7 @@ fn read(text: &str) -> Result<Table, String> {
         return Ok(Table {
             as_of,
             prices,
-            skipped: 0,
+            ..Table::default()
         });
     }
     if let Some(providers) = top.get("providers") {
@@ -237,12 +248,17 @@ fn litellm(top: &Raw<'_>) -> Option<Table> {
         let service = entry.get("litellm_provider").map(|raw| bare(raw));
         let service = service.unwrap_or_else(|| "*".to_owned());
         let rates = RATES_OF_LITELLM.iter().filter_map(|(ours, theirs)| {
+            let above = format!("{theirs}_above_");
+            let tiers = entry.iter().filter(|(name, _)| name.starts_with(&above));
+            let tiers = tiers.map(|(_, raw)| raw.get());
             // For one token; ours are for a million.
-            let rate = shifted(entry.get(*theirs)?.get(), 6)?;
+            let rate = dearest(entry.get(*theirs)?.get(), tiers, 6)?;
             Some(((*ours).to_owned(), rate))
         });
+        let rates = rates.collect();
         let model = name.strip_prefix(&format!("{service}/")).unwrap_or(name);
-        table.add(&service, model, rates.collect());
+        table.tiered += usize::from(entry.keys().any(|name| name.contains("_above_")));
+        table.add(&service, model, rates);
     }
     let known = table.skipped > 0 && top.values().any(|raw| is_litellm(raw));
     (known || !table.prices.is_empty()).then_some(table)
@@ -271,8 +287,16 @@ struct GenaiModel<'a> {
     prices: Option<&'a RawValue>,
 }
 
+/// The dearest of a price and its tiers: what is reserved has to be enough for a long question, too.
+fn dearest<'a>(base: &'a str, tiers: impl Iterator<Item = &'a str>, by: i64) -> Option<String> {
+    let base = shifted(base, by)?;
+    let tiers = tiers.filter_map(|tier| shifted(tier, by));
+    let all = std::iter::once(base).chain(tiers);
+    all.max_by_key(|rate| rate.parse::<Rate>().ok())
+}
+
 /// Providers with models, dollars for a million tokens. Of several prices the last counts, and of one
-/// that rises with length the first.
+/// that rises with length the dearest.
 fn genai(providers: Vec<GenaiProvider<'_>>) -> Table {
     const RATES: [(&str, &str); 4] = [
         ("input", "input_mtok"),
@@ -294,16 +318,28 @@ fn genai(providers: Vec<GenaiProvider<'_>>) -> Table {
             let rates = RATES.iter().filter_map(|(ours, theirs)| {
                 let rate = prices.get(*theirs)?;
                 let plain = shifted(rate.get(), 0);
-                let rate = plain.or_else(|| {
-                    let tiered: Raw<'_> = serde_json::from_str(rate.get()).ok()?;
-                    shifted(tiered.get("base")?.get(), 0)
-                });
+                let rate = plain.or_else(|| of_tiers(rate));
                 Some(((*ours).to_owned(), rate?))
             });
+            table.tiered += usize::from(raw.get().contains("\"price\""));
             table.add(&provider.id, &model.id, rates.collect());
         }
     }
     table
+}
+
+#[derive(Deserialize)]
+struct Tiered<'a> {
+    #[serde(borrow)]
+    base: &'a RawValue,
+    #[serde(borrow, default)]
+    tiers: Vec<Raw<'a>>,
+}
+
+fn of_tiers(raw: &RawValue) -> Option<String> {
+    let tiered: Tiered<'_> = serde_json::from_str(raw.get()).ok()?;
+    let tiers = tiered.tiers.iter().filter_map(|tier| tier.get("price"));
+    dearest(tiered.base.get(), tiers.map(|price| price.get()), 0)
 }
 
 fn of_genai(raw: &RawValue) -> Option<Raw<'_>> {
@@ -397,6 +433,17 @@ mod tests {
             {"id": "b", "prices": [{"prices": {"input_mtok": 9, "output_mtok": 9}},
                                    {"constraint": {}, "prices": {"input_mtok": 1, "output_mtok": 2}}]}]}]"#;
         let table = read(genai).unwrap();
+        assert_eq!(table.tiered, 0);
+        let rising = r#"[{"id": "g", "models": [{"id": "a", "prices": {"output_mtok": 1,
+            "input_mtok": {"base": 1.25, "tiers": [{"start": 200000, "price": 2.5}]}}}]}]"#;
+        assert_eq!(read(rising).unwrap().prices["g"]["a"]["input"], "2.5");
+        let rising = r#"{"m": {"litellm_provider": "g", "input_cost_per_token": 1.25e-06,
+            "input_cost_per_token_above_200k_tokens": 2.5e-06, "output_cost_per_token": 1e-06}}"#;
+        let rising = read(rising).unwrap();
+        assert_eq!(
+            (rising.prices["g"]["m"]["input"].as_str(), rising.tiered),
+            ("2.5", 1)
+        );
         assert_eq!(table.prices["openai"]["a"]["output"], "10");
         assert_eq!(table.prices["openai"]["b"]["input"], "1");
         let own =
