@@ -9,7 +9,7 @@ use hundi::wire::Wire;
 use hundi::wire::mcp::{UpstreamSpec, Upstreams};
 use serde_json::{Value, json};
 
-use crate::support::nasty::{Nasty, PATIENT, SCRIPT, SHORT, lines};
+use crate::support::nasty::{KEY, Nasty, PATIENT, SCRIPT, SHORT, lines};
 
 fn said(content: Value) -> Reply {
     Reply::Result {
@@ -248,6 +248,20 @@ async fn a_child_gets_the_environment_it_was_given_and_nothing_else() {
             "{name}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_child_that_repeats_its_credentials_tells_nobody() {
+    let nasty = Nasty::new();
+    let Reply::Result { content, .. } = nasty.call("environment", json!({}), PATIENT).await else {
+        panic!("no answer");
+    };
+    assert_eq!(content["NASTY_API_KEY"], json!("[secret]"));
+    let said = json!({"text": format!("got {KEY}, which is wrong")});
+    let Reply::Result { content, .. } = nasty.call("echo", said, PATIENT).await else {
+        panic!("no answer");
+    };
+    assert_eq!(content["text"], json!("got [secret], which is wrong"));
 }
 
 #[tokio::test]

@@ -13,12 +13,26 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::call::Reply;
 use super::secret::Secret;
 
 /// Shorter ones would be found by chance in what has nothing to do with them.
 const MIN_BYTES: usize = 8;
 /// What stands in their place.
 const HIDDEN: &str = "[secret]";
+/// Parts of the names that secrets are given under, in headers and in variables of an environment.
+const NAMED: [&str; 10] = [
+    "auth",
+    "cookie",
+    "cred",
+    "key",
+    "pass",
+    "private",
+    "pwd",
+    "secret",
+    "signature",
+    "token",
+];
 
 /// The spellings of the secrets that a call carries.
 #[derive(Clone, Default)]
@@ -39,6 +53,28 @@ impl Echo {
         let mut echo = Self::of([value]);
         if let Some((_, credential)) = value.expose().split_once(' ') {
             echo.add(credential);
+        }
+        echo
+    }
+
+    /// Of what is given under names, such as headers or an environment, where the name says that it is
+    /// a secret; and of a password within an address, whatever its name.
+    pub fn of_named<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut echo = Self::default();
+        for (name, value) in given {
+            let name = name.to_ascii_lowercase();
+            if NAMED.iter().any(|part| name.contains(part)) {
+                echo.add(value);
+                if let Some((_, credential)) = value.split_once(' ') {
+                    echo.add(credential);
+                }
+            } else if let Some(password) = url::Url::parse(value)
+                .ok()
+                .and_then(|url| url.password().map(str::to_owned))
+            {
+                echo.add(value);
+                echo.add(&password);
+            }
         }
         echo
     }
@@ -108,6 +144,22 @@ impl Echo {
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// A reply without them.
+    pub fn hide_in_reply(&self, reply: &mut Reply) {
+        match reply {
+            Reply::Result { content, .. } => self.hide_in(content),
+            Reply::RpcError { message: words, .. }
+            | Reply::TurnedAway { words, .. }
+            | Reply::NotSent(words)
+            | Reply::Lost(words) => {
+                if let Cow::Owned(hidden) = self.hide(words) {
+                    *words = hidden;
+                }
+            }
+            Reply::TooLarge { .. } => {}
         }
     }
 
@@ -205,6 +257,20 @@ mod tests {
         let echo = Echo::of([&Secret::new("1234567"), &Secret::new("")]);
         assert_eq!(echo.hide("1234567"), "1234567");
         assert_eq!(Echo::default().arriving().push(b"anything"), b"anything");
+    }
+
+    #[test]
+    fn what_is_given_under_the_name_of_a_secret_is_hidden_and_nothing_else() {
+        let echo = Echo::of_named([
+            ("GITHUB_TOKEN", "ghp_canary_0123"),
+            ("authorization", "Bearer sk-canary-0123"),
+            ("DATABASE_URL", "postgres://ann:canary-0123@db/shop"),
+            ("PATH", "/usr/local/bin:/usr/bin"),
+            ("LANGUAGE", "en_GB.UTF-8"),
+        ]);
+        let told = "/usr/local/bin:/usr/bin en_GB.UTF-8 ghp_canary_0123 sk-canary-0123 canary-0123";
+        let shown = "/usr/local/bin:/usr/bin en_GB.UTF-8 [secret] [secret] [secret]";
+        assert_eq!(echo.hide(told), shown);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::lines::{Line, Lines};
 use super::mcp::{Protocol, Transport, UpstreamSpec};
 use super::pipes;
 use super::session::{Listener, NotOpened, Session};
+use crate::domain::echo::Echo;
 
 /// Longest line of a child's standard error that is logged.
 const MAX_STDERR_BYTES: usize = 4096;
@@ -65,7 +66,7 @@ impl Start<'_> {
         let (calls, limit) = (Calls::default(), self.spec.max_answer_bytes);
         let (upstream_of, told) = (upstream.clone(), calls.clone());
         let (pipes, queue) = pipes::pipes(upstream_of, stdout, limit, told, heard.clone());
-        tokio::spawn(log_stderr(upstream, stderr));
+        tokio::spawn(log_stderr(upstream, self.listener.echo.clone(), stderr));
         let writing = pipes::write(stdin, queue, calls.clone());
         let watching = self
             .children
@@ -163,13 +164,13 @@ fn spawn(spec: &UpstreamSpec) -> Result<(Child, Option<Group>), String> {
     Ok((child, group))
 }
 
-async fn log_stderr(upstream: Arc<str>, stderr: ChildStderr) {
+async fn log_stderr(upstream: Arc<str>, echo: Arc<Echo>, stderr: ChildStderr) {
     let mut lines = Lines::new(stderr, MAX_STDERR_BYTES);
     while let Some(line) = lines.next().await {
         match line {
             Line::Text(text) => {
                 let text = String::from_utf8_lossy(&text);
-                tracing::debug!(%upstream, stderr = %text);
+                tracing::debug!(%upstream, stderr = %echo.hide(&text));
             }
             Line::TooLong(_) => tracing::debug!(%upstream, "a long line on its standard error"),
         }

@@ -23,6 +23,7 @@ use super::group::Watchdog;
 use super::supervisor::Supervisor;
 use super::{Heard, Late, Offered, UpstreamHealth, Wire};
 use crate::domain::call::{Call, Reply};
+use crate::domain::echo::Echo;
 use crate::domain::tools::reach::Reach;
 
 /// The upstream that is answered in process: the load test's.
@@ -58,6 +59,17 @@ pub struct UpstreamSpec {
 }
 
 impl UpstreamSpec {
+    /// What it must not repeat: the secrets among what it was given.
+    pub(super) fn echo(&self) -> Echo {
+        let (Transport::Stdio { env: given, .. } | Transport::Http { headers: given, .. }) =
+            &self.transport;
+        Echo::of_named(
+            given
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        )
+    }
+
     /// A child process with exactly these environment variables.
     pub fn stdio(
         name: &str,

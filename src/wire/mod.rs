@@ -31,6 +31,7 @@ mod supervisor;
 mod ticket;
 mod words;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::domain::call::{Call, Reply};
+use crate::domain::echo::Echo;
 use crate::domain::facts::{Entity, EntityRecord, Fact, Reputation};
 use crate::domain::ids::OrgId;
 use crate::domain::notice::{Answer, Post};
@@ -184,6 +186,14 @@ pub struct Heard {
     pub blocks: Value,
 }
 
+impl Heard {
+    /// Hides what the upstream repeats of the secrets it was given.
+    pub(crate) fn without(&mut self, echo: &Echo) {
+        echo.hide_in_reply(&mut self.reply);
+        echo.hide_in(&mut self.blocks);
+    }
+}
+
 impl From<Reply> for Heard {
     fn from(reply: Reply) -> Self {
         let blocks = Value::Null;
@@ -214,6 +224,20 @@ pub struct Offered {
     pub annotations: Value,
     /// What is wrong with its definition, where it is none that could be used.
     pub odd: Option<String>,
+}
+
+impl Offered {
+    /// Hides what the upstream repeats of the secrets it was given.
+    pub(crate) fn without(&mut self, echo: &Echo) {
+        if let Cow::Owned(hidden) = echo.hide(&self.description) {
+            self.description = hidden;
+        }
+        echo.hide_in(&mut self.input_schema);
+        echo.hide_in(&mut self.annotations);
+        if let Some(schema) = &mut self.output_schema {
+            echo.hide_in(schema);
+        }
+    }
 }
 
 /// How one upstream is doing.

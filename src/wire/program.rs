@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::group::{Group, Watchdog};
 use crate::domain::call::Reply;
+use crate::domain::echo::Echo;
 use crate::domain::secret::Secret;
 use crate::domain::tools::numbers::exact;
 
@@ -81,7 +82,12 @@ impl Program {
         let ran = timeout_at(until, self.finish(child, input)).await;
         // Ends whatever is left of the group, on every way out.
         drop(group);
-        ran.unwrap_or_else(|_| failed("timeout", "it did not end in time and was ended"))
+        let late = |_| failed("timeout", "it did not end in time and was ended");
+        let mut told = ran.unwrap_or_else(late);
+        let given = self.spec.env.iter();
+        let given = given.map(|(name, value)| (name.as_str(), value.expose()));
+        Echo::of_named(given).hide_in_reply(&mut told);
+        told
     }
 
     /// Whether its file is there to be run; it is not started.

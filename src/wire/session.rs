@@ -35,6 +35,7 @@ use super::offers::Offers;
 use super::ticket::Ticket;
 use super::{Heard, Late, Offered};
 use crate::domain::call::Reply;
+use crate::domain::echo::Echo;
 
 /// Most pages of a list of tools: more is a loop, not a list.
 const MAX_PAGES: usize = 100;
@@ -56,6 +57,7 @@ pub(super) struct Session {
     peer: Peer<RoleClient>,
     direct: Option<Arc<Direct>>,
     upstream: Arc<str>,
+    echo: Arc<Echo>,
     calls: Calls,
     protocol: Protocol,
     over: CancellationToken,
@@ -110,6 +112,7 @@ impl Session {
             peer: service.peer().clone(),
             direct: None,
             upstream: changes.upstream.clone(),
+            echo: changes.echo.clone(),
             calls,
             protocol,
             over: unfinished.disarm(),
@@ -178,7 +181,9 @@ impl Session {
                 let until = Instant::now() + LINGER;
                 if let Ok(said) = session.first_word(&mut told, &mut asking, until).await {
                     // Whoever minded may have found out otherwise.
-                    let _ = late.send(called(said).heard);
+                    let mut heard = called(said).heard;
+                    heard.without(&session.echo);
+                    let _ = late.send(heard);
                 }
             });
         }
@@ -458,6 +463,8 @@ fn not_opened(error: ClientInitializeError) -> NotOpened {
 pub(super) struct Listener {
     pub(super) upstream: Arc<str>,
     pub(super) changes: broadcast::Sender<String>,
+    /// The secrets it was given, which it may not repeat.
+    pub(super) echo: Arc<Echo>,
 }
 
 impl Listener {

@@ -48,6 +48,8 @@ pub struct Allowed {
     pub sqlite_dirs: Vec<PathBuf>,
     /// The private networks that sources may reach that ask for them.
     pub private: Vec<IpNet>,
+    /// Whether databases may be reached at private addresses, where most of them are.
+    pub databases: bool,
     /// The programs that may be started, by name.
     pub programs: BTreeMap<String, ProgramSpec>,
     /// Ends programs that outlive this process.
@@ -148,7 +150,7 @@ impl Registry {
             return Reply::NotSent(why.to_owned());
         };
         let mut reply = door.carry_out(&task, deadline).await;
-        hide(&source.echo, &mut reply);
+        source.echo.hide_in_reply(&mut reply);
         source.health.heard(asking, &task, &reply);
         reply
     }
@@ -269,17 +271,6 @@ fn echo_of(secrets: &BTreeMap<String, Secret>) -> Echo {
     match (secrets.get("username"), secrets.get("password")) {
         (Some(username), Some(password)) => echo.and_basic(username, password),
         _ => echo,
-    }
-}
-
-fn hide(echo: &Echo, reply: &mut Reply) {
-    match reply {
-        Reply::Result { content, .. } => echo.hide_in(content),
-        Reply::RpcError { message: words, .. }
-        | Reply::TurnedAway { words, .. }
-        | Reply::NotSent(words)
-        | Reply::Lost(words) => *words = echo.hide(words).into_owned(),
-        Reply::TooLarge { .. } => {}
     }
 }
 

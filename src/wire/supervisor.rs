@@ -65,6 +65,7 @@ impl Supervisor {
         let listener = Listener {
             upstream: spec.name.as_str().into(),
             changes,
+            echo: Arc::new(spec.echo()),
         };
         let state = State {
             session: None,
@@ -91,6 +92,18 @@ impl Supervisor {
     /// Sends one call once, or once more in a new conversation where the first answer proves that
     /// nothing was done because its session is gone.
     pub(super) async fn call(
+        &self,
+        tool: &str,
+        arguments: JsonObject,
+        until: Instant,
+        late: Option<Late>,
+    ) -> Heard {
+        let mut heard = self.called(tool, arguments, until, late).await;
+        heard.without(&self.inner.listener.echo);
+        heard
+    }
+
+    async fn called(
         &self,
         tool: &str,
         arguments: JsonObject,
@@ -128,7 +141,7 @@ impl Supervisor {
         };
         let mut state = self.lock();
         if !ok {
-            state.detail = reply.why();
+            state.detail = self.inner.listener.echo.hide(&reply.why()).into_owned();
         } else if !state.ok {
             state.detail = "it answers again".to_owned();
         }
@@ -152,7 +165,14 @@ impl Supervisor {
         } else {
             self.after_a_break(&session);
         }
-        listed
+        let echo = &self.inner.listener.echo;
+        match listed {
+            Ok(mut tools) => {
+                tools.iter_mut().for_each(|tool| tool.without(echo));
+                Ok(tools)
+            }
+            Err(why) => Err(echo.hide(&why).into_owned()),
+        }
     }
 
     /// It answers, whatever it did before.
@@ -325,6 +345,7 @@ impl Supervisor {
     }
 
     fn note(&self, ok: bool, detail: String) {
+        let detail = self.inner.listener.echo.hide(&detail).into_owned();
         let upstream = &self.inner.spec.name;
         if ok {
             tracing::info!(%upstream, %detail, "upstream is up");

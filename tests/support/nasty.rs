@@ -14,6 +14,9 @@ pub const PATIENT: Duration = Duration::from_secs(20);
 /// Long enough for a child that runs, short enough to wait for.
 pub const SHORT: Duration = Duration::from_millis(300);
 
+/// What opens what the child would open.
+pub const KEY: &str = "canary-of-the-child";
+
 pub const SCRIPT: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/support/nasty_upstream.py"
@@ -44,6 +47,7 @@ impl Nasty {
             ("NASTY_START".to_owned(), start),
             ("NASTY_TOOLS".to_owned(), path("tools")),
             ("PYTHONUNBUFFERED".to_owned(), "1".to_owned()),
+            ("NASTY_API_KEY".to_owned(), KEY.to_owned()),
         ];
         let mut spec = UpstreamSpec::stdio("nasty", "python3", [SCRIPT], env);
         spec.pauses = Pauses {

@@ -1,8 +1,8 @@
 //! Which headers sources and tools may set, and to what.
 
 /// Headers that are never a source's or a tool's to set: they belong to the connection, to the
-/// credentials or to the message itself.
-const FORBIDDEN_HEADERS: [&str; 21] = [
+/// credentials or to the message itself, or turn the request into another one on its way.
+const FORBIDDEN_HEADERS: [&str; 26] = [
     "authorization",
     "connection",
     "content-encoding",
@@ -24,6 +24,11 @@ const FORBIDDEN_HEADERS: [&str; 21] = [
     "transfer-encoding",
     "upgrade",
     "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
 ];
 
 /// Why a header may not be set under this name, or `Ok`.

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::reach::{self, Redirects, words};
+use crate::domain::echo::Echo;
 use crate::domain::secret::Secret;
 use crate::domain::tools::http::{Answer, Heard, Request};
 use crate::domain::tools::reach::Reach;
@@ -164,16 +165,21 @@ impl Api {
             Ok(Err(Unready::Because(why))) => return Heard::NotSent(why),
             Err(_) => return Heard::NotSent("no token came in time".to_owned()),
         };
-        match timeout_at(until, self.exchange(ready)).await {
-            Ok(heard) => heard,
-            Err(_) => Heard::Late,
+        let heard = timeout_at(until, self.exchange(ready)).await;
+        let mut heard = heard.unwrap_or(Heard::Late);
+        if let Credentials::Tokens(tokens) = &self.credentials {
+            hide(&tokens.echo().await, &mut heard);
         }
+        heard
     }
 
     async fn ready(&self, request: &Request) -> Result<RequestBuilder, Unready> {
         let because = |why: &str| Unready::Because(why.to_owned());
         let mut url = self.url(request).map_err(Unready::Because)?;
         if let Credentials::Query(name, value) = &self.credentials {
+            if url.query_pairs().any(|(given, _)| given == name.as_str()) {
+                return Err(because("the query names what the source is opened with"));
+            }
             url.query_pairs_mut().append_pair(name, value.expose());
         }
         let client = match request.method {
@@ -191,6 +197,9 @@ impl Api {
             let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) else {
                 return Err(because("one of its headers cannot be sent"));
             };
+            if self.headers.contains_key(&name) {
+                return Err(because("one of its headers is the source's own"));
+            }
             headers.insert(name, value);
         }
         match &self.credentials {
@@ -265,6 +274,23 @@ impl Api {
                 Err(error) => return Heard::Lost(words(error)),
             }
         }
+    }
+}
+
+/// An answer without what it repeats of a token that was fetched for the call; what is kept with the
+/// source is looked for by whoever keeps it.
+fn hide(echo: &Echo, heard: &mut Heard) {
+    match heard {
+        Heard::Answer(answer) => {
+            let mut arriving = echo.clone().arriving();
+            answer.body = arriving.push(&answer.body);
+            answer.body.extend(arriving.end());
+            if let Some(etag) = &mut answer.etag {
+                *etag = echo.hide(etag).into_owned();
+            }
+        }
+        Heard::NotSent(why) | Heard::Lost(why) => *why = echo.hide(why).into_owned(),
+        Heard::TooLarge { .. } | Heard::Late => {}
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
+use crate::domain::echo::Echo;
 use crate::domain::secret::Secret;
 
 /// A token is not used for the last moments of its life.
@@ -77,6 +78,13 @@ impl Tokens {
         let value = fresh.value.clone();
         *kept = Some(fresh);
         Ok(value)
+    }
+
+    /// What an answer must not repeat of it.
+    pub(super) async fn echo(&self) -> Echo {
+        let kept = self.kept.lock().await;
+        let value = kept.as_ref().and_then(|kept| kept.value.to_str().ok());
+        Echo::of_named(value.map(|value| ("authorization", value)))
     }
 
     /// The one that is kept is not taken any more.
