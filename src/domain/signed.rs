@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::statement::challenge_of;
+use super::time::Timestamp;
 use super::webauthn::{Assertion, Expected};
 
 /// The field of a record's detail that it is under.
@@ -28,50 +29,122 @@ pub struct Signed {
     pub rp_id: String,
 }
 
+/// Longest time between the moment that a statement was made for and the record of the decision, in
+/// seconds, with room for clocks that differ: a statement is good for five minutes.
+const MAX_BETWEEN_SECS: i64 = 6 * 60;
+
+/// One of these stands in every record that [`Known`] has to see: of passkeys, of decisions, of what
+/// was held for one, or the beginning of another spelling of any character.
+const SEEN: [&str; 6] = [
+    "\"signed\"",
+    "passkey_added",
+    "passkey_removed",
+    "\"approved\"",
+    "\"rejected\"",
+    "\\u",
+];
+
+/// Whether a record's text may matter to [`Known`]: most do not, and need not be parsed.
+pub fn matters(text: &str) -> bool {
+    let held = || text.contains("\"proposed\"") && text.contains("\"held\"");
+    SEEN.iter().any(|sign| text.contains(sign)) || held()
+}
+
+/// What a record proves of a decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proof {
+    /// It is no decision.
+    None,
+    /// A decision that no passkey signed.
+    Unsigned,
+    /// Signed, with the passkey of the approver.
+    Signed,
+    /// Signed, with a passkey that the records before do not tell of.
+    Unknown,
+}
+
 /// What the earlier records of a log say of passkeys: whose each is, and what was signed already.
 #[derive(Default)]
 pub struct Known {
     /// By credential id: whose, and the public key; `None` once it was taken away.
     passkeys: BTreeMap<String, Option<(String, String)>>,
     statements: BTreeSet<String>,
+    /// What was held for a decision, by proposal: tool, arguments' hash, amount, currency.
+    held: BTreeMap<String, [Value; 4]>,
 }
 
 impl Known {
     /// Checks the next record, as [`check`] does: and that its passkey is the one that was added,
-    /// where the log tells of that, and that its statement was not used before.
-    pub fn check(&mut self, record: &Value) -> Result<bool, String> {
+    /// that it is over what was proposed, and that its statement was not used before. `whole` says
+    /// that the log is known from its first record, so that a passkey it never told of is nobody's.
+    pub fn check(&mut self, record: &Value, whole: bool) -> Result<Proof, String> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (actor, detail) = (text(&record["actor"]), &record["detail"]);
         match (record["kind"].as_str(), detail["public_key"].as_str()) {
             (Some("passkey_added"), Some(key)) => {
                 let whose = Some((actor, key.to_owned()));
                 self.passkeys.insert(text(&detail["passkey"]), whose);
-                return Ok(false);
+                return Ok(Proof::None);
             }
             (Some("passkey_removed"), _) => {
                 self.passkeys.insert(text(&detail["passkey"]), None);
-                return Ok(false);
+                return Ok(Proof::None);
+            }
+            (Some("proposed"), _) => {
+                let what = [
+                    record["tool_name"].clone(),
+                    detail["args_hash"].clone(),
+                    record["amount"].clone(),
+                    record["currency"].clone(),
+                ];
+                self.held.insert(text(&record["proposal_id"]), what);
+                return Ok(Proof::None);
             }
             _ => {}
         }
         if !check(record)? {
-            return Ok(false);
+            let decides = matches!(record["kind"].as_str(), Some("approved" | "rejected"));
+            return Ok(if decides {
+                Proof::Unsigned
+            } else {
+                Proof::None
+            });
         }
         let signed = &detail[FIELD];
+        if let Some(held) = self.held.get(&text(&record["proposal_id"]))
+            && *held != what_of(&text(&signed["statement"]))
+        {
+            return Err("what was signed is not what was proposed".to_owned());
+        }
         let (key, credential) = (
             text(&signed["public_key"]),
             text(&signed["assertion"]["credential_id"]),
         );
-        if let Some(added) = self.passkeys.get(&credential)
-            && *added != Some((actor, key))
-        {
-            return Err("it was signed with a passkey that was not the approver's".to_owned());
-        }
+        let added = self.passkeys.get(&credential);
+        let proof = match added {
+            Some(added) if *added == Some((actor, key)) => Proof::Signed,
+            None if !whole => Proof::Unknown,
+            Some(_) | None => {
+                let why = "it was signed with a passkey that was not the approver's";
+                return Err(why.to_owned());
+            }
+        };
         match self.statements.insert(text(&signed["statement"])) {
-            true => Ok(true),
+            true => Ok(proof),
             false => Err("what was signed was used before".to_owned()),
         }
     }
+}
+
+/// What a statement is about, as [`Known`] keeps it of what was proposed.
+fn what_of(statement: &str) -> [Value; 4] {
+    let said: Value = serde_json::from_str(statement).unwrap_or_default();
+    [
+        said["tool"]["name"].clone(),
+        said["arguments_hash"].clone(),
+        said["amount"]["minor"].clone(),
+        said["amount"]["currency"].clone(),
+    ]
 }
 
 /// Whether a record's signature, if it has one, is over a statement about this very record. The
@@ -99,9 +172,17 @@ pub fn check(record: &Value) -> Result<bool, String> {
     let same = statement["proposal_id"] == record["proposal_id"]
         && statement["approver"]["id"] == record["actor"]
         && statement["org"] == record["org"]
+        && statement["agent_id"] == record["agent_id"]
+        && statement["tool"]["name"] == record["tool_name"]
+        && statement["amount"]["minor"] == record["amount"]
+        && statement["amount"]["currency"] == record["currency"]
         && statement["decision"] == decided;
-    match same {
-        true => Ok(true),
-        false => Err("what was signed is not what the record says".to_owned()),
+    if !same {
+        return Err("what was signed is not what the record says".to_owned());
+    }
+    let time = |value: &Value| Timestamp::parse(value.as_str()?);
+    match (time(&statement["asked_at"]), time(&record["at"])) {
+        (Some(asked), Some(at)) if (at.secs() - asked.secs()).abs() <= MAX_BETWEEN_SECS => Ok(true),
+        _ => Err("it was recorded at another time than it was signed for".to_owned()),
     }
 }

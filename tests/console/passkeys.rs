@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hundi::domain::signed::{Known, Proof};
 use reqwest::StatusCode;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
@@ -293,15 +294,66 @@ async fn where_a_passkey_is_required_nothing_else_decides() {
         all.find(|record| record["kind"] == kind).unwrap().clone()
     };
     let (added, approved) = (of("passkey_added"), of("approved"));
-    let mut known = hundi::domain::signed::Known::default();
-    assert_eq!(known.check(&added), Ok(false));
-    assert_eq!(known.check(&approved), Ok(true));
-    assert!(known.check(&approved).is_err(), "used twice");
+    let mut all = log["records"].as_array().unwrap().iter();
+    let proposed = all.find(|record| {
+        record["kind"] == "proposed" && record["proposal_id"] == approved["proposal_id"]
+    });
+    let proposed = proposed.unwrap().clone();
+    let read = |records: &[&Value], whole: bool| {
+        let mut known = Known::default();
+        let read = records.iter().map(|record| known.check(record, whole));
+        let mut read: Vec<_> = read.collect();
+        let last = read.pop();
+        assert!(read.iter().all(|said| *said == Ok(Proof::None)));
+        last.unwrap()
+    };
+    assert_eq!(
+        read(&[&proposed, &added, &approved], true),
+        Ok(Proof::Signed)
+    );
+    assert_eq!(read(&[&approved], false), Ok(Proof::Unknown));
+    assert!(
+        read(&[&approved], true).is_err(),
+        "the log never told of the passkey"
+    );
+    let mut known = Known::default();
+    assert_eq!(known.check(&approved, false), Ok(Proof::Unknown));
+    assert!(known.check(&approved, false).is_err(), "used twice");
     let mut another = added.clone();
     another["detail"]["public_key"] = json!("another");
-    let mut known = hundi::domain::signed::Known::default();
-    assert_eq!(known.check(&another), Ok(false));
-    assert!(known.check(&approved).is_err(), "somebody else's key");
+    assert!(
+        read(&[&another, &approved], true).is_err(),
+        "somebody else's key"
+    );
+    // Whoever holds the key of the log can seal anything, but not make the passkey say it.
+    for (pointer, said) in [
+        ("/amount", json!(99_999_999)),
+        ("/currency", json!("USD")),
+        ("/tool_name", json!("noop")),
+        ("/agent_id", json!("somebody-else")),
+        ("/actor", json!("person:somebody")),
+        ("/at", json!("2031-01-01T00:00:00Z")),
+        ("/kind", json!("rejected")),
+    ] {
+        let mut forged = approved.clone();
+        *forged.pointer_mut(pointer).unwrap() = said;
+        assert!(read(&[&added, &forged], true).is_err(), "{pointer}");
+    }
+    for (pointer, said) in [
+        ("/amount", json!(99_999_999)),
+        ("/detail/args_hash", json!("0".repeat(64))),
+        ("/tool_name", json!("noop")),
+    ] {
+        let mut forged = proposed.clone();
+        *forged.pointer_mut(pointer).unwrap() = said;
+        assert!(
+            read(&[&forged, &added, &approved], true).is_err(),
+            "{pointer} proposed"
+        );
+    }
+    let mut plain = approved.clone();
+    plain["detail"].as_object_mut().unwrap().remove("signed");
+    assert_eq!(read(&[&plain], true), Ok(Proof::Unsigned));
 }
 
 #[tokio::test]

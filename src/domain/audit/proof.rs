@@ -26,6 +26,8 @@ pub fn verify(text: &[u8], pins: &[PublicKey]) -> Option<Report> {
         records: 0,
         heads: 0,
         approvals: 0,
+        strangers: 0,
+        unsigned: 0,
         head: None,
         key: None,
         pinned: !pins.is_empty(),

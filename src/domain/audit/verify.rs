@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::super::canonical::Canonical;
 use super::super::merkle::{Frontier, NodeHash};
-use super::super::signed;
+use super::super::signed::{self, Proof};
 use super::super::strict;
 use super::export::FORMAT;
 use super::log::Leaf;
@@ -25,10 +25,6 @@ use super::{PublicKey, SignedHead};
 
 /// Longest line read, its end included; ours stay far below. More is not one of our files.
 const MAX_LINE: usize = strict::MAX_BYTES + 2;
-
-/// One of these stands in every record that tells of passkeys or was signed with one: what it says,
-/// or the beginning of another spelling of any character.
-const MAY_BE_SIGNED: [&str; 4] = ["\"signed\"", "passkey_added", "passkey_removed", "\\u"];
 
 /// Every field of a line that names a key.
 const KEY_FIELDS: [&str; 4] = ["format", "key_id", "org", "public_key"];
@@ -108,6 +104,11 @@ pub struct Report {
     pub heads: u64,
     /// Decisions signed with a passkey, each checked.
     pub approvals: u64,
+    /// Of those, how many were signed with a passkey of which this part of the log does not tell
+    /// whose it is.
+    pub strangers: u64,
+    /// Decisions that no passkey signed.
+    pub unsigned: u64,
     /// The newest head that holds.
     pub head: Option<SignedHead>,
     /// The key that signed it.
@@ -172,6 +173,10 @@ pub struct Verifier {
     /// The file spells records in its own way; then each is brought into canonical form first.
     respelled: bool,
     approvals: u64,
+    strangers: u64,
+    unsigned: u64,
+    /// The log is read from its very first record.
+    whole: bool,
     /// Passkeys, and what was signed.
     known: signed::Known,
     bad: Option<Bad>,
@@ -207,6 +212,9 @@ impl Verifier {
             missing: None,
             respelled: false,
             approvals: 0,
+            strangers: 0,
+            unsigned: 0,
+            whole: false,
             known: signed::Known::default(),
             bad: None,
         }
@@ -222,6 +230,7 @@ impl Verifier {
         if let Some(leaf) = self.expected.front() {
             let as_sealed = !self.respelled && NodeHash::leaf(text) == leaf.hash;
             if as_sealed && self.stranger.is_none() {
+                self.whole |= self.records == 0 && leaf.seq == 1;
                 self.expected.pop_front();
                 self.records += 1;
                 self.approval(text);
@@ -237,6 +246,7 @@ impl Verifier {
             Some(Line::Key(value)) => self.key(&value),
             Some(Line::Head(head, leaves)) => self.head(head, leaves),
             Some(Line::Record { seq, hash }) => {
+                self.whole |= self.records == 0 && seq == Some(1);
                 self.record(seq, hash);
                 self.approval(text);
             }
@@ -245,14 +255,23 @@ impl Verifier {
 
     /// Checks a record's signature, where it may have one: most do not, and are not even parsed.
     fn approval(&mut self, text: &[u8]) {
-        let text = std::str::from_utf8(text).unwrap_or_default();
-        if !MAY_BE_SIGNED.iter().any(|sign| text.contains(sign)) {
+        let readable = std::str::from_utf8(text);
+        if readable.is_ok_and(|text| !signed::matters(text)) {
             return;
         }
-        let record = strict::parse(text.as_bytes()).unwrap_or_default();
-        match self.known.check(&record) {
-            Ok(true) => self.approvals += 1,
-            Ok(false) => {}
+        let Ok(record) = strict::parse(text) else {
+            let why = "this record cannot be read, and may tell of a decision".to_owned();
+            self.fail(Damage::BadApproval, None, self.line, why);
+            return;
+        };
+        match self.known.check(&record, self.whole) {
+            Ok(Proof::Signed) => self.approvals += 1,
+            Ok(Proof::Unknown) => {
+                self.approvals += 1;
+                self.strangers += 1;
+            }
+            Ok(Proof::Unsigned) => self.unsigned += 1,
+            Ok(Proof::None) => {}
             Err(why) => {
                 let seq = record["seq"].as_i64();
                 self.fail(Damage::BadApproval, seq, self.line, why);
@@ -276,6 +295,8 @@ impl Verifier {
             records: self.records,
             heads: self.heads,
             approvals: self.approvals,
+            strangers: self.strangers,
+            unsigned: self.unsigned,
             key: key.copied(),
             head: self.best,
             pinned: !self.pins.is_empty(),
@@ -705,6 +726,17 @@ mod tests {
     fn forge(lines: &mut Vec<String>, at: usize) {
         let record = Record::new(AT, &OrgId::default(), RecordKind::Approved, "key:evil");
         lines.insert(at, record_line(55, &record));
+    }
+
+    #[test]
+    fn a_decision_that_cannot_be_read_is_none() {
+        let mut verifier = Verifier::new(&[]);
+        verifier.line(br#"{"kind":"approved","seq":1,"detail":{"signed":{}},"x":1,"x":2}"#);
+        let bad = verifier.finish().first_bad.unwrap();
+        assert!(
+            matches!(bad.damage, Damage::BadApproval | Damage::UnknownLine),
+            "{bad:?}"
+        );
     }
 
     #[test]

@@ -400,6 +400,8 @@ fn tell(report: &Report, json: Json, out: &mut dyn Write) -> Result<(), Failure>
                 "records": report.records,
                 "heads": report.heads,
                 "signed_approvals": report.approvals,
+                "signed_by_unknown_passkeys": report.strangers,
+                "unsigned_decisions": report.unsigned,
                 "tree_size": head.map(|head| head.tree_size),
                 "root_hash": head.map(|head| head.root_hash),
                 "key_id": report.key.map(|key| key.id()),
@@ -431,6 +433,14 @@ fn tell(report: &Report, json: Json, out: &mut dyn Write) -> Result<(), Failure>
             report.heads,
             key.unwrap_or_default()
         )?;
+        if report.approvals > 0 || report.unsigned > 0 {
+            writeln!(
+                out,
+                "decisions: {} signed with a passkey, each checked ({} with one of which this part does \
+                 not tell whose it is); {} not signed",
+                report.approvals, report.strangers, report.unsigned
+            )?;
+        }
     }
     out.flush()?;
     if report.ok() {
