@@ -157,6 +157,7 @@ impl App {
         let sources = Arc::new(Registry::new(Allowed {
             sqlite_dirs: config.sqlite_dirs.clone(),
             private: config.private_allowed.clone(),
+            databases: true,
             programs: programs(config),
             watchdog: Some(Watchdog::new(program)),
             orgs: config.source_orgs.clone(),

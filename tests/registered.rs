@@ -414,6 +414,11 @@ async fn what_the_configuration_names_is_for_the_organisations_that_it_names() {
     for (kind, config, at) in [
         ("sqlite", json!({"path": shop.path()}), "/config/path"),
         (
+            "postgres",
+            json!({"host": "127.0.0.1", "database": "x", "user": "x"}),
+            "/config/host",
+        ),
+        (
             "rest",
             json!({"base_url": nearby, "allow_private": true}),
             "/config/base_url",
@@ -434,6 +439,25 @@ async fn what_the_configuration_names_is_for_the_organisations_that_it_names() {
             .unwrap();
         assert_eq!((status, &told["pointer"]), (400, &json!(at)), "{told}");
     }
+    // A name is asked for its address when it is used, and metadata of clouds is nobody's.
+    for (key, host) in [
+        (theirs, "localhost"),
+        (&*shop.server.admin_key, "169.254.169.254"),
+    ] {
+        let config = json!({"host": host, "port": 1, "database": "x", "user": "x"});
+        let source = json!({"name": "named", "kind": "postgres", "config": config});
+        let made = shop.server.post(key, "/v1/sources", &source).await.unwrap();
+        if host == "localhost" {
+            assert_eq!(made.0, 201, "{}", made.1);
+            let nothing = json!({});
+            let ping = shop.server.post(key, "/v1/sources/named/ping", &nothing);
+            let (_, told) = ping.await.unwrap();
+            let said = told["detail"].as_str().unwrap();
+            assert!(said.contains("private address"), "{told}");
+        } else {
+            assert_eq!(made.0, 400, "{}", made.1);
+        }
+    }
 }
 
 #[tokio::test]
@@ -446,6 +470,7 @@ async fn what_was_begun_at_one_database_is_not_settled_by_another() {
     stocked(&first).await;
     stocked(&second).await;
     let sources = Registry::new(Allowed {
+        databases: true,
         sqlite_dirs: vec![folder.path().to_owned()],
         orgs: vec!["default".to_owned()],
         ..Allowed::default()

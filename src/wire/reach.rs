@@ -89,7 +89,7 @@ pub fn words(error: reqwest::Error) -> String {
     }
 }
 
-fn refused() -> String {
+pub(super) fn refused() -> String {
     "this host has a private address, which the configuration does not allow to be reached \
      (sources.private_allowed)"
         .to_owned()

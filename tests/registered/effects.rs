@@ -193,9 +193,52 @@ async fn of_two_writes_shown_the_same_state_one_is_done() {
         .await
         .unwrap();
     assert_eq!(total, 490);
+    paid_once(&shop, &mut database).await;
     drop((shop, database));
     let gone = format!("drop database {name} with (force)");
     owner.execute(sqlx::AssertSqlSafe(gone)).await.unwrap();
+}
+
+/// The preview reads a table that it does not lock, in sight and inside of a view.
+async fn paid_once(shop: &Shop, database: &mut sqlx::PgConnection) {
+    for text in [
+        "create table ledger (invoice int)",
+        "create view unpaid as select id from invoices i \
+         where not exists (select 1 from ledger l where l.invoice = i.id)",
+    ] {
+        database.execute(text).await.unwrap();
+    }
+    for (name, preview) in [
+        (
+            "pay_once",
+            "select i.id from invoices i where i.id = :id \
+             and not exists (select 1 from ledger l where l.invoice = i.id)",
+        ),
+        ("pay_seen", "select id from unpaid where id = :id"),
+    ] {
+        let mut tool = shown();
+        tool["name"] = json!(name);
+        tool["masks"] = json!([]);
+        tool["exec"] = json!({
+            "statement": "insert into ledger (invoice) select id from invoices where id = :id",
+            "preview": preview,
+        });
+        let (status, made) = shop.post("/v1/tools", tool).await;
+        assert_eq!(status, 201, "{made}");
+        let arguments = json!({"id": 1});
+        let mut all = Vec::new();
+        for _ in 0..5 {
+            all.push(proposed(shop, name, &arguments).await);
+        }
+        let commits = all.iter().map(|one| committed(shop, one, &arguments));
+        futures_util::future::join_all(commits).await;
+        let rows: i64 = sqlx::query_scalar("select count(*) from ledger")
+            .fetch_one(&mut *database)
+            .await
+            .unwrap();
+        assert_eq!(rows, 1, "{name}");
+        database.execute("delete from ledger").await.unwrap();
+    }
 }
 
 #[tokio::test]

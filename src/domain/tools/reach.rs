@@ -27,6 +27,16 @@ impl Reach {
         Self { private }
     }
 
+    /// Everything but what nothing opens: for what an operator's own file names, and for databases,
+    /// which are seldom on a public address.
+    pub fn anywhere() -> Self {
+        let all = [
+            IpNet::from(ipnet::Ipv4Net::default()),
+            IpNet::from(ipnet::Ipv6Net::default()),
+        ];
+        Self::with_private(&all)
+    }
+
     /// Whether an address may be reached.
     pub fn permits(&self, address: IpAddr) -> bool {
         let address = plain(address);

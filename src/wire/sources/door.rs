@@ -2,6 +2,7 @@
 //! configuration refuses of it when it is saved.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -45,7 +46,8 @@ impl Door {
     ) -> Result<Self, String> {
         match &source.config {
             SourceConfig::Postgres(_) | SourceConfig::Sqlite(_) => {
-                Database::open(source, secrets, &allowed.sqlite_dirs).map(Door::Database)
+                let reach = reach_of(source, allowed);
+                Database::open(source, secrets, &allowed.sqlite_dirs, reach).map(Door::Database)
             }
             SourceConfig::Rest(_) => {
                 let api = Api::open(source, secrets, &allowed.private)?;
@@ -186,7 +188,14 @@ impl Door {
 pub(super) fn refuses(source: &Source, allowed: &Allowed) -> Option<Invalid> {
     let wrong = |at: &str, why: String| Some(Invalid::source(at, why));
     match &source.config {
-        SourceConfig::Postgres(_) => None,
+        SourceConfig::Postgres(db) => {
+            let host = db.host.as_deref()?.trim_matches(['[', ']']);
+            let address: IpAddr = host.parse().ok()?;
+            match reach_of(source, allowed).permits(address) {
+                true => None,
+                false => wrong("/config/host", reach::refused()),
+            }
+        }
         SourceConfig::Sqlite(file) => {
             sql::refused(file, &allowed.sqlite_dirs).and_then(|why| wrong("/config/path", why))
         }
@@ -215,6 +224,7 @@ pub(super) fn reach_of(source: &Source, allowed: &Allowed) -> Reach {
     let asks_for_private = match &source.config {
         SourceConfig::Rest(api) => api.allow_private,
         SourceConfig::Mcp(server) => server.allow_private,
+        SourceConfig::Postgres(_) if allowed.databases => return Reach::anywhere(),
         SourceConfig::Postgres(_) | SourceConfig::Sqlite(_) | SourceConfig::Program(_) => false,
     };
     match asks_for_private {

@@ -2,11 +2,61 @@
 //! the broker's own environment.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+use super::Trouble;
 use crate::domain::secret::Secret;
+use crate::domain::tools::reach::Reach;
 use crate::domain::tools::{PostgresSource, Tls};
+use crate::wire::reach::refused;
+
+/// Sees to it that connections are made to addresses that were checked.
+///
+/// The library looks a name up by itself, so it is given the address in its place. Only where the
+/// server has to prove its name does it get the name: another server that the name leads to in
+/// between cannot prove it, and is asked nothing.
+pub(super) struct Gate {
+    options: PgConnectOptions,
+    reach: Reach,
+}
+
+impl Gate {
+    pub(super) fn new(options: PgConnectOptions, reach: Reach) -> Self {
+        Self { options, reach }
+    }
+
+    /// How to connect now, where that is another way than before.
+    pub(super) async fn checked(&self) -> Result<Option<PgConnectOptions>, Trouble> {
+        let host = self.options.get_host();
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return match self.reach.permits(address) {
+                true => Ok(None),
+                false => Err(Trouble::Unavailable(refused())),
+            };
+        }
+        let found = tokio::net::lookup_host((host, self.options.get_port())).await;
+        let found = found.map_err(|_| {
+            Trouble::Unavailable("the name of its host leads to no address".to_owned())
+        })?;
+        let mut permitted = found.filter(|found| self.reach.permits(found.ip()));
+        let Some(address) = permitted.next() else {
+            return Err(Trouble::Unavailable(refused()));
+        };
+        // Who may reach this machine itself has nothing to gain by a name that changes, and the library
+        // tries all of its addresses.
+        let trusted = self.reach.permits(IpAddr::from([127, 0, 0, 1]));
+        match self.options.get_ssl_mode() {
+            PgSslMode::VerifyFull => Ok(None),
+            _ if trusted => Ok(None),
+            _ => {
+                let address = address.ip().to_string();
+                Ok(Some(self.options.clone().host(&address)))
+            }
+        }
+    }
+}
 
 /// How to connect. Everything that the library would take from the environment is said here.
 pub(super) fn options(

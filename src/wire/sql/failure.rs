@@ -66,6 +66,21 @@ pub(super) fn is_stale(failed: &Failed) -> bool {
     }
 }
 
+/// Whether it is what was asked for that cannot be read or sent, such as a type that nobody here
+/// knows: the server is well.
+fn is_of_the_statement(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::InvalidArgument(_)
+            | sqlx::Error::TypeNotFound { .. }
+    )
+}
+
 /// Whether the tables are not those that the statement was described for.
 pub(super) fn is_outdated(error: &sqlx::Error) -> bool {
     let code = code(error).unwrap_or_default();
@@ -93,7 +108,9 @@ pub(super) fn trouble(error: &sqlx::Error) -> Trouble {
         {
             Trouble::Unavailable(words(error))
         }
-        Some("3D000") | None => Trouble::Unavailable(words(error)),
+        Some("3D000") => Trouble::Unavailable(words(error)),
+        None if is_of_the_statement(error) => Trouble::Refused(words(error)),
+        None => Trouble::Unavailable(words(error)),
         Some(_) => Trouble::Refused(words(error)),
     }
 }

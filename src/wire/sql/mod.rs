@@ -27,6 +27,7 @@ use crate::domain::call::{
 };
 use crate::domain::ids::ProposalId;
 use crate::domain::secret::Secret;
+use crate::domain::tools::reach::Reach;
 use crate::domain::tools::statement::{Dialect, Preview, Read, Write};
 use crate::domain::tools::{Source, SourceConfig, SqliteSource};
 use postgres::Postgres;
@@ -218,16 +219,18 @@ pub fn refused(config: &SqliteSource, dirs: &[PathBuf]) -> Option<String> {
 }
 
 impl Database {
-    /// Opens a source without connecting yet. `sqlite_dirs` are the folders in which files may lie.
-    /// The error is for people.
+    /// Opens a source without connecting yet. `sqlite_dirs` are the folders in which files may lie,
+    /// and `reach` is where servers may be. The error is for people.
     pub fn open(
         source: &Source,
         secrets: &BTreeMap<String, Secret>,
         sqlite_dirs: &[PathBuf],
+        reach: Reach,
     ) -> Result<Self, String> {
         match &source.config {
             SourceConfig::Postgres(config) => {
-                Ok(Self::Postgres(Box::new(Postgres::open(config, secrets)?)))
+                let opened = Postgres::open(config, secrets, reach)?;
+                Ok(Self::Postgres(Box::new(opened)))
             }
             SourceConfig::Sqlite(config) => Ok(Self::Sqlite(Sqlite::open(config, sqlite_dirs)?)),
             SourceConfig::Rest(_) | SourceConfig::Mcp(_) | SourceConfig::Program(_) => {

@@ -20,7 +20,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres as Pg};
 use tokio::time::{Instant, timeout_at};
 
-use super::connecting::options;
+use super::connecting::{Gate, options};
 use super::describe::{Described, Frame, describe};
 use super::failure::{Ended, Failed, code, is_answer, is_outdated, is_stale, trouble, words};
 use super::markers::{MAKE_MARKERS, looked, mark, pinged};
@@ -33,6 +33,7 @@ use super::{
 use crate::domain::ids::ProposalId;
 use crate::domain::secret::Secret;
 use crate::domain::tools::PostgresSource;
+use crate::domain::tools::reach::Reach;
 use crate::domain::tools::statement::{Lock, Preview, Read, Statement};
 
 /// How long a connection may be in coming.
@@ -46,8 +47,8 @@ const MAX_DESCRIBED: usize = 2_000;
 
 /// One server.
 pub struct Postgres {
-    reads: PgPool,
-    writes: PgPool,
+    reads: Pool,
+    writes: Pool,
     described: Mutex<HashMap<String, Arc<Described>>>,
 }
 
@@ -55,17 +56,22 @@ impl Postgres {
     pub(super) fn open(
         config: &PostgresSource,
         secrets: &BTreeMap<String, Secret>,
+        reach: Reach,
     ) -> Result<Self, String> {
         let options = options(config, secrets)?;
         let pool = |options: PgConnectOptions| {
-            PgPoolOptions::new()
+            let pool = PgPoolOptions::new()
                 .max_connections(config.max_connections)
                 .min_connections(0)
                 .idle_timeout(IDLE)
                 .max_lifetime(LIFETIME)
                 // A dead connection is found by its first use, which is then repeated.
                 .test_before_acquire(false)
-                .connect_lazy_with(options)
+                .connect_lazy_with(options.clone());
+            Pool {
+                pool,
+                gate: Gate::new(options, reach.clone()),
+            }
         };
         let reader = options
             .clone()
@@ -79,8 +85,8 @@ impl Postgres {
     }
 
     pub(super) async fn close(&self) {
-        self.reads.close().await;
-        self.writes.close().await;
+        self.reads.pool.close().await;
+        self.writes.pool.close().await;
     }
 
     pub(super) async fn read(
@@ -190,10 +196,12 @@ impl Postgres {
         order: &Order<'_>,
     ) -> Result<Written, String> {
         let Some(code) = code(error) else {
-            let why = trouble(error).to_string();
-            return Ok(match unsure {
-                true => Written::Unknown(why),
-                false => Written::NotDone(why),
+            let trouble = trouble(error);
+            let why = trouble.to_string();
+            return Ok(match (unsure, trouble) {
+                (true, _) => Written::Unknown(why),
+                (false, Trouble::Refused(_)) => Written::Refused(why),
+                (false, _) => Written::NotDone(why),
             });
         };
         if is_outdated(error) {
@@ -405,20 +413,40 @@ fn bound<'q>(
     query
 }
 
-/// The state that was shown and the statement see the same snapshot.
+/// The state that was shown and the statement see the same snapshot, and nothing that the preview
+/// read, in whatever table, view or function, is changed by two at once. Its locks are for writers
+/// that are less careful.
 fn begin(preview: Option<&Preview>) -> &'static str {
-    match preview.map(|preview| &preview.lock) {
+    match preview {
         None => "BEGIN READ WRITE",
-        Some(Lock::All | Lock::Of(_)) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE",
-        Some(Lock::Nothing) => "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE",
+        Some(_) => "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE",
     }
 }
 
-async fn acquired(pool: &PgPool, until: Instant) -> Result<PoolConnection<Pg>, Failed> {
+/// Connections to one server, made where it may be reached.
+struct Pool {
+    pool: PgPool,
+    gate: Gate,
+}
+
+impl Pool {
+    async fn acquire(&self) -> Result<PoolConnection<Pg>, Failed> {
+        if let Some(connection) = self.pool.try_acquire() {
+            return Ok(connection);
+        }
+        let options = self.gate.checked().await?;
+        if let Some(options) = options {
+            self.pool.set_connect_options(options);
+        }
+        Ok(self.pool.acquire().await?)
+    }
+}
+
+async fn acquired(pool: &Pool, until: Instant) -> Result<PoolConnection<Pg>, Failed> {
     // The pool would try a server that refuses connections for as long as it is let.
     let until = until.min(Instant::now() + PATIENCE);
     match timeout_at(until, pool.acquire()).await {
-        Ok(connection) => Ok(connection?),
+        Ok(connection) => connection,
         Err(_) => {
             let why = "no connection became free or could be made in time";
             Err(Failed::Trouble(Trouble::Unavailable(why.to_owned())))

@@ -118,7 +118,7 @@ impl Bench {
         let secrets = BTreeMap::from([("url".to_owned(), Secret::new(url.as_str()))]);
         let document = json!({"name": "t", "kind": "postgres", "config": {}});
         let source = Source::read(&document).unwrap();
-        let database = Database::open(&source, &secrets, &[]).unwrap();
+        let database = Database::open(&source, &secrets, &[], Reach::anywhere()).unwrap();
         Some(Self {
             database,
             schema,
@@ -264,6 +264,18 @@ async fn a_read_cannot_write_whatever_it_says() {
     }
 }
 
+/// A server that answers what nobody here can read is well all the same.
+#[tokio::test]
+async fn what_cannot_be_read_is_the_statements_fault() {
+    let Some(bench) = Bench::postgres().await else {
+        return;
+    };
+    let told = bench
+        .read("select * from pg_catalog.pg_type", json!({}))
+        .await;
+    assert!(!matches!(told, Err(Trouble::Unavailable(_))), "{told:?}");
+}
+
 #[tokio::test]
 async fn a_query_that_does_not_end_is_ended() {
     let text = "with recursive x(n) as (select 1 union all select n + 1 from x) \
@@ -310,7 +322,7 @@ async fn a_server_that_is_not_there_is_told_as_that_and_no_secret_with_it() {
     let secrets = BTreeMap::from([("url".to_owned(), Secret::new(url))]);
     let document = json!({"name": "t", "kind": "postgres", "config": {}});
     let source = Source::read(&document).unwrap();
-    let database = Database::open(&source, &secrets, &[]).unwrap();
+    let database = Database::open(&source, &secrets, &[], Reach::anywhere()).unwrap();
     let told = database.ping(Duration::from_secs(2)).await.unwrap_err();
     assert_eq!(told.code(), "source_unavailable");
     assert!(!told.to_string().contains("canary"), "{told}");
@@ -321,6 +333,9 @@ async fn a_server_that_is_not_there_is_told_as_that_and_no_secret_with_it() {
         "postgres://u@%2Ftmp/d",
     ] {
         let secrets = BTreeMap::from([("url".to_owned(), Secret::new(bad))]);
-        assert!(Database::open(&source, &secrets, &[]).is_err(), "{bad}");
+        assert!(
+            Database::open(&source, &secrets, &[], Reach::anywhere()).is_err(),
+            "{bad}"
+        );
     }
 }

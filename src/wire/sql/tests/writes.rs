@@ -234,7 +234,13 @@ async fn a_commit_whose_answer_is_lost_is_unknown_until_its_marker_is_looked_up(
         );
         let secrets = BTreeMap::from([("url".to_owned(), Secret::new(url))]);
         let document = json!({"name": "t", "kind": "postgres", "config": {}});
-        let cut = Database::open(&Source::read(&document).unwrap(), &secrets, &[]).unwrap();
+        let cut = Database::open(
+            &Source::read(&document).unwrap(),
+            &secrets,
+            &[],
+            Reach::anywhere(),
+        )
+        .unwrap();
         let write = bench.write("update invoices set cents = cents + 1 where id = 1");
         let order = Order {
             proposal: proposal(1),
