@@ -12,10 +12,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
 
 use super::document::Document;
 use super::ids::{MalformedId, hex, unhex};
 use super::legal_name::normalised;
+use super::visible::steers;
 
 /// Bytes of a digest that name a payee: within one organisation they never meet by chance.
 const ID_BYTES: usize = 8;
@@ -77,6 +79,16 @@ impl From<PayeeId> for String {
     }
 }
 
+/// One spelling of an account, or of another id of somebody who is paid, for what stops or counts:
+/// freezes, duplicates, sums, histories. Case, blanks and what is not seen make no other account,
+/// because whoever pays it may well read past them. What is sent keeps its own spelling, and a
+/// register of payees is asked for that one.
+pub fn folded(account: &str) -> String {
+    let seen = |c: &char| !steers(*c) && !c.is_whitespace() && *c != '\u{ad}';
+    let lower = account.nfkc().filter(seen).flat_map(char::to_lowercase);
+    lower.collect()
+}
+
 /// A payee that operators registered.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RegisteredPayee {
@@ -127,6 +139,20 @@ impl Document for SiteOf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_in_another_spelling_is_the_same_account() {
+        for other in [
+            "acct_Evil",
+            " ACCT_EVIL ",
+            "acct\u{200b}_evil",
+            "ａcct_evil",
+            "ac ct_evil",
+        ] {
+            assert_eq!(folded(other), "acct_evil", "{other:?}");
+        }
+        assert_ne!(folded("acct-evil"), folded("acct_evil"));
+    }
 
     #[test]
     fn one_name_is_one_payee() {

@@ -479,7 +479,7 @@ impl Fixed {
             at: self.created_at,
             minor: self.effective.minor(),
             payee: self.payee.identity(),
-            vendor: self.payee.name.clone(),
+            vendor: self.payee.vendor(),
         }
     }
 }

@@ -263,8 +263,63 @@ pub fn looks_like_money(schema: &Value) -> Option<String> {
     first(schema, &mut is_money)
 }
 
+/// The path of a number in arguments that looks like money, that is none of the `named` amounts, and
+/// that `schema` does not list there.
+pub fn unlisted_money(schema: &Value, named: &[String], args: &Value) -> Option<String> {
+    let text = |value: &str| value.trim().parse::<f64>().is_ok();
+    let number = serde_json::json!({"type": "integer"});
+    let mut open = vec![(String::new(), args)];
+    while let Some((at, value)) = open.pop() {
+        match value {
+            Value::Object(map) => {
+                for (name, value) in map {
+                    let path = match at.as_str() {
+                        "" => name.clone(),
+                        at => format!("{at}.{name}"),
+                    };
+                    let amount = value.is_number() || value.as_str().is_some_and(text);
+                    if amount
+                        && is_money(name, &number)
+                        && !named.contains(&path)
+                        && !lists(schema, &path)
+                    {
+                        return Some(path);
+                    }
+                    open.push((path, value));
+                }
+            }
+            Value::Array(items) => {
+                open.extend(items.iter().map(|item| (format!("{at}[]"), item)));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    None
+}
+
+/// Whether a schema has a property of its own at a path, on one of its branches.
+fn lists(schema: &Value, path: &str) -> bool {
+    let mut here = vec![schema];
+    for step in path.split('.') {
+        let (key, list) = match step.strip_suffix("[]") {
+            Some(key) => (key, true),
+            None => (step, false),
+        };
+        let all = applied(schema, &here);
+        let named = all
+            .iter()
+            .filter_map(|node| node.get("properties")?.get(key));
+        here = named.collect();
+        if list {
+            let lists = applied(schema, &here);
+            here = lists.iter().filter_map(|node| node.get("items")).collect();
+        }
+    }
+    !here.is_empty()
+}
+
 /// The name of the first argument, at any depth, that `looks` is true of.
-fn first(schema: &Value, looks: &mut dyn FnMut(&str, &Value) -> bool) -> Option<String> {
+pub(super) fn first(schema: &Value, looks: &mut dyn FnMut(&str, &Value) -> bool) -> Option<String> {
     let mut open = vec![schema];
     while let Some(node) = open.pop() {
         match node {

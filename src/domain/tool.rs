@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::canonical::Canonical;
 use super::ids::ToolName;
 use super::money::{Currency, Effective, Money};
-use super::payee::{PayeeId, RegisteredPayee};
+use super::payee::{PayeeId, RegisteredPayee, folded};
 use super::schema::Checker;
 use super::tools::work::Registered;
 use super::upstream::ToolRule;
@@ -119,16 +119,22 @@ pub struct Payee {
 
 impl Payee {
     /// Who is paid, as histories name them: registered payee, else account, else name, else
-    /// domain.
+    /// domain, in the [one spelling](folded) of it.
     pub fn identity(&self) -> Option<String> {
         let id = self.id.as_ref().map(ToString::to_string);
         let named = id
             .or_else(|| self.account.clone())
             .or_else(|| self.name.clone());
-        named.or_else(|| {
+        let named = named.or_else(|| {
             let url = url::Url::parse(self.url.as_deref()?).ok()?;
             url.host_str().map(str::to_owned)
-        })
+        });
+        named.as_deref().map(folded)
+    }
+
+    /// The vendor's name, as histories have it: not every store keeps a NUL.
+    pub fn vendor(&self) -> Option<String> {
+        self.name.as_ref().map(|name| name.replace('\0', ""))
     }
 
     /// Every name that histories may have for whoever is paid, today's first. What was paid to an
@@ -139,8 +145,11 @@ impl Payee {
             .flat_map(|payee| &payee.fund_accounts);
         let mut names: Vec<String> = self.identity().into_iter().collect();
         for name in self.account.iter().chain(accounts) {
-            if !names.contains(name) {
-                names.push(name.clone());
+            // Older rows have it as it was written.
+            for name in [folded(name), name.clone()] {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
             }
         }
         names
@@ -247,6 +256,36 @@ impl Tool {
             name: text(&self.payee.name),
             url: text(&self.payee.url),
         }
+    }
+
+    /// A name in the arguments of somebody else's tool that looks like money and that no schema has:
+    /// an object in which a caller may put what it likes would carry an amount past all limits.
+    pub fn unread_money(&self, args: &Value) -> Option<String> {
+        match &self.executor {
+            Executor::Noop | Executor::Bank => return None,
+            Executor::Upstream { .. } | Executor::Registered(_) => {}
+        }
+        super::rules::unlisted_money(&self.input_schema, &self.money.amounts, args)
+    }
+
+    /// The argument that should say whom a call of somebody else's tool pays, where this call says
+    /// it in no way that can be read: nothing is there, or no plain text or number. Whoever carries
+    /// it out may read something else there, and nobody would have looked at it.
+    pub fn lacks_payee(&self, args: &Value) -> Option<&str> {
+        match &self.executor {
+            Executor::Noop | Executor::Bank => return None,
+            Executor::Upstream { .. } | Executor::Registered(_) => {}
+        }
+        let PayeeRule { account, name, url } = &self.payee;
+        let path = account.as_deref().or(name.as_deref()).or(url.as_deref())?;
+        let named = match read(args, path) {
+            Some(Value::String(text)) => {
+                !text.trim().is_empty() && !text.chars().any(super::visible::steers)
+            }
+            Some(Value::Number(_)) => account.is_some(),
+            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => false,
+        };
+        (!named).then_some(path)
     }
 
     /// The first id that is no text or does not match its pattern in full, as a sentence.

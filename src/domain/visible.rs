@@ -74,7 +74,7 @@ fn hides(c: char) -> bool {
 
 /// Controls (C0, C1), and characters that change how their neighbours are read and are not seen
 /// themselves: line and paragraph separators, marks of direction, zero widths, tags.
-fn steers(c: char) -> bool {
+pub fn steers(c: char) -> bool {
     let unseen = matches!(c,
         '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');

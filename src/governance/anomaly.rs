@@ -23,7 +23,7 @@ use std::borrow::Cow;
 use super::{Request, domains};
 use crate::domain::facts::{Fact, Facts, PastPayout};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payee::PayeeId;
+use crate::domain::payee::{PayeeId, folded};
 use crate::domain::reason::{Finding, Reason};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::Payee;
@@ -223,10 +223,11 @@ fn changed_account(look: &Look<'_>) -> Option<Doubt> {
         .filter_map(|past| past.payee.as_deref())
         // Paid by name then, so that no account is known.
         .filter(|payee| !same(payee, name));
+    let folded = folded(account);
     let mut latest = None;
     for known in accounts {
         // Mostly the very first, so that the rest need not be looked at.
-        if known == account {
+        if known == folded || known == account {
             return None;
         }
         latest.get_or_insert(known);
@@ -330,13 +331,18 @@ fn key(payee: &Payee) -> Option<Cow<'_, str>> {
 fn is_known<'a>(payee: &Payee, history: impl IntoIterator<Item = &'a PastPayout>) -> bool {
     let Some(key) = key(payee) else { return true };
     let account = payee.account.as_deref();
+    let (folded_key, folded_account) = (folded(&key), account.map(folded));
     history
         .into_iter()
         .filter_map(|past| past.payee.as_deref())
         .any(|past| {
-            // Accounts are ids and compare exactly; names do not. A registered payee may have been
-            // paid at this account before anybody registered it.
-            past == key || Some(past) == account || (account.is_none() && same(past, &key))
+            // A registered payee may have been paid at this account before anybody registered it.
+            // Older histories have an account as it was written.
+            past == folded_key
+                || past == key
+                || Some(past) == account
+                || Some(past) == folded_account.as_deref()
+                || (account.is_none() && same(past, &key))
         })
 }
 
@@ -620,7 +626,12 @@ mod tests {
         };
         let one = Fact::Known(past(1, 30, |_| 100));
         assert_eq!(noted(one.clone(), "acct_123"), (None, None));
-        assert_eq!(noted(one.clone(), "ACCT_123"), (Some(Severity::Note), None));
+        assert_eq!(
+            noted(one.clone(), "ACCT_123"),
+            (None, None),
+            "spelt otherwise"
+        );
+        assert_eq!(noted(one.clone(), "acct_124"), (Some(Severity::Note), None));
         assert_eq!(noted(one, "acct_9"), (Some(Severity::Note), None));
         assert_eq!(noted(Fact::Known(vec![]), "acct_9"), (None, None));
         assert_eq!(noted(Fact::Missing, "acct_9"), (None, Some(Severity::Hold)));

@@ -5,7 +5,7 @@
 
 use super::{Request, domains, payee};
 use crate::domain::facts::{Fact, Facts, Freeze, FreezeScope};
-use crate::domain::payee::{PayeeId, RegisteredPayee};
+use crate::domain::payee::{PayeeId, RegisteredPayee, folded};
 use crate::domain::reason::{Finding, Reason};
 
 /// `frozen`: an operator's stop, or nobody knows whether there is one.
@@ -59,12 +59,15 @@ fn is_vendor(id: &str, request: &Request<'_>) -> bool {
     let domain = domain.and_then(domains::plain);
     let at = payee.url.as_deref().and_then(domains::host);
     let hosted = matches!((domain, at), (Some(domain), Some(at)) if domains::covers(&domain, &at));
-    named || hosted || payee.account.as_deref() == Some(id)
+    let account = payee.account.as_deref().map(folded);
+    named || hosted || account == Some(folded(id))
 }
 
 /// A registered payee is frozen by its id, and by any account of its, whichever is paid now.
 fn is_known(id: &str, payee: &RegisteredPayee) -> bool {
-    payee.id.as_str() == id || payee.fund_accounts.iter().any(|account| account == id)
+    let frozen = folded(id);
+    let mut accounts = payee.fund_accounts.iter().map(|account| folded(account));
+    payee.id.as_str() == id || accounts.any(|account| account == frozen)
 }
 
 #[cfg(test)]
@@ -86,6 +89,7 @@ mod tests {
             (Tool,   Some("transfer_funds"), true),
             (Tool,   Some("noop"),        false),
             (Vendor, Some("acct_123"),    true),
+            (Vendor, Some("ACCT_123 "),   true),
             (Vendor, Some("acct_124"),    false),
             (Vendor, Some(" acme LTD"),   true),
             (Vendor, Some("Acme  Limited."), true),

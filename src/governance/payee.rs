@@ -13,8 +13,18 @@ use crate::domain::policy::Payees;
 use crate::domain::reason::{Finding, Reason};
 use crate::domain::tool::Payee;
 
-/// `PAYEE_UNKNOWN`: the policy pays registered payees only, and this is none.
+/// `PAYEE_UNKNOWN`: nobody can read who is paid, or the policy pays registered payees only, and this
+/// is none.
 pub fn registered(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
+    if request.effective.moves_money()
+        && let Some(place) = request.tool.lacks_payee(request.args)
+    {
+        let why = format!(
+            "the argument `{place}` says who is paid, and here it says nothing that can be read: \
+             it takes one plain text, or an account's number"
+        );
+        return Some(Finding::block(Reason::PayeeUnknown, why));
+    }
     match policy_of(facts)?.payees {
         Payees::Any => return None,
         Payees::Registered => {}

@@ -60,6 +60,14 @@ pub fn amount_limit(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
         let why = "the tool moves what its amount says, and this names none";
         return Some(Finding::block(Reason::TxnLimitExceeded, why));
     }
+    if request.effective.moves_money()
+        && let Some(name) = request.tool.unread_money(request.args)
+    {
+        let why = format!(
+            "the arguments say `{name}` where the tool takes anything, and no limit counts it"
+        );
+        return Some(Finding::block(Reason::TxnLimitExceeded, why));
+    }
     let policy = policy_of(facts)?;
     let limit = policy.per_txn_limit?;
     exceeds(&request.effective, limit).then(|| {

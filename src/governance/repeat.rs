@@ -30,7 +30,11 @@ pub fn repeated(request: &Request<'_>, facts: &Facts) -> Option<Finding> {
         }
     };
     let asked = shown(request);
-    let payee = request.payee.identity();
+    let payee = request
+        .payee
+        .account
+        .as_ref()
+        .or(request.payee.name.as_ref());
     let payee = payee.map_or_else(String::new, |payee| format!(" to {payee}"));
     let named = earlier.proposal.map(|id| format!(" as {id}"));
     let why = format!(

@@ -241,6 +241,16 @@ impl ToolDef {
             money::check(money, risk, self.enabled, schema)?;
         }
         payee::check(payee, money, self.enabled, schema)?;
+        if let Exec::Rest(rest) = &self.exec
+            && self.enabled
+        {
+            money::check_places(money, &rest.places())?;
+            if risk == Risk::High {
+                let sent = rest.constants();
+                money::check_constants(money, &sent)?;
+                payee::check_constants(payee, money, schema, &sent)?;
+            }
+        }
         self.check_masks()
     }
 

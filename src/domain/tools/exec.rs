@@ -232,6 +232,41 @@ pub struct RestExec {
     pub lookup: Option<Lookup>,
 }
 
+impl RestExec {
+    /// Where arguments go: the name of each place in the request, and the argument's pointer.
+    pub(super) fn places(&self) -> Vec<(&str, &str)> {
+        let slots = self
+            .query
+            .iter()
+            .chain(&self.headers)
+            .chain(&self.path_params);
+        let slots = slots.filter_map(|(name, slot)| match slot {
+            Slot::Arg(pointer) => Some((name.as_str(), pointer.as_str())),
+            Slot::Text(_) | Slot::Proposal => None,
+        });
+        let body = self.body.iter().flat_map(Template::holes);
+        let body = body.filter_map(|(at, pointer)| Some((*at.last()?, pointer)));
+        slots.chain(body).collect()
+    }
+
+    /// What it sends in every call, whatever the arguments: each with the names that lead to it.
+    pub(super) fn constants(&self) -> Vec<(Vec<&str>, Value)> {
+        let slots = self
+            .query
+            .iter()
+            .chain(&self.headers)
+            .chain(&self.path_params);
+        let slots = slots.filter_map(|(name, slot)| match slot {
+            Slot::Text(text) => Some((vec![name.as_str()], Value::from(text.as_str()))),
+            Slot::Arg(_) | Slot::Proposal => None,
+        });
+        let body = self.body.iter().flat_map(Template::constants);
+        slots
+            .chain(body.map(|(at, value)| (at, value.clone())))
+            .collect()
+    }
+}
+
 /// How a body is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -150,6 +150,89 @@ pub(super) fn check(
     })
 }
 
+/// Checks where arguments go: what is an amount to the other side counts as one here, whatever the
+/// argument is called.
+pub(super) fn check_places(money: Option<&Money>, places: &[(&str, &str)]) -> Result<(), Invalid> {
+    let (named, besides) = match money {
+        Some(Money::Nothing) => return Ok(()),
+        Some(Money::Amounts(amounts)) => {
+            let rule = amounts.rule();
+            let named: Vec<String> = rule.amounts.into_iter().chain(rule.currency).collect();
+            (named, amounts.none.as_slice())
+        }
+        None => (Vec::new(), [].as_slice()),
+    };
+    let spoken = |pointer: &str| {
+        let at = path(pointer).unwrap_or_default();
+        let within = |spoken: &String| {
+            let spoken = path(spoken).unwrap_or_else(|| spoken.clone());
+            at == spoken
+                || at
+                    .strip_prefix(&spoken)
+                    .is_some_and(|rest| rest.starts_with('.'))
+        };
+        // A list is handed on as a whole.
+        let inside = |amount: &String| {
+            amount
+                .strip_prefix(&at)
+                .is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        named.contains(&at) || named.iter().any(inside) || besides.iter().any(within)
+    };
+    let text = json!({"type": "string"});
+    let looks = |name: &str| rules::is_money(name, &text);
+    match places.iter().find(|(name, at)| looks(name) && !spoken(at)) {
+        None => Ok(()),
+        Some((name, at)) => {
+            let detail = format!(
+                "the argument `{at}` is sent as `{name}`, which looks like money: name it in \
+                 `amounts`, or let an operator say \"none\""
+            );
+            Err(Invalid::tool("/money", detail))
+        }
+    }
+}
+
+/// Checks what a tool sends in every call: an amount among it is under no limit, because no argument
+/// says it.
+pub(super) fn check_constants(
+    money: Option<&Money>,
+    sent: &[(Vec<&str>, Value)],
+) -> Result<(), Invalid> {
+    let besides: &[String] = match money {
+        Some(Money::Nothing) => return Ok(()),
+        Some(Money::Amounts(amounts)) => &amounts.none,
+        None => &[],
+    };
+    let spoken = |name: &str| besides.iter().any(|at| at.trim_start_matches('/') == name);
+    let is_amount = |at: &[&str], value: &Value| {
+        let number = match value {
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            Value::String(text) => text.parse::<f64>().is_ok_and(|number| number != 0.0),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+        };
+        let within = at
+            .iter()
+            .any(|name| rules::is_money(name, &json!({"type": "string"})));
+        let last = at.last();
+        number
+            && (within
+                || last.is_some_and(|name| rules::is_money(name, &json!({"type": "integer"}))))
+    };
+    let found = sent
+        .iter()
+        .find(|(at, value)| is_amount(at, value) && !spoken(&at.join(".")));
+    let Some((at, value)) = found else {
+        return Ok(());
+    };
+    let name = at.join(".");
+    let detail = format!(
+        "every call sends `{name}`: {value}, which looks like money and is no argument that limits \
+         could count: make it an argument, or let an operator say \"none\" (or name `{name}` in `none`)"
+    );
+    Err(Invalid::tool("/money", detail))
+}
+
 pub(super) fn in_every_call(schema: &Value, at: &str) -> Result<(), String> {
     let Some(path) = path(at) else {
         return Err("must lead through plain names, and not end in a list".to_owned());

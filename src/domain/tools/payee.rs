@@ -2,7 +2,8 @@
 //!
 //! Freezes, blocks, registered payees, duplicates and history go by it. A tool that moves money pays the
 //! one argument that looks like a payee; where several do, its author says which, or an operator says
-//! that they are none.
+//! that they are none. Where none does, it pays the one that may be a payee in such a tool (`customer`,
+//! `email`). A call in which nothing plain stands at that place is refused when it is proposed.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ const WORDS: &[&str] = &[
     "account",
     "accounts",
     "acct",
+    "beneficiaries",
     "beneficiary",
     "creditor",
     "destination",
@@ -25,12 +27,25 @@ const WORDS: &[&str] = &[
     "payee",
     "payees",
     "receiver",
+    "receivers",
     "recipient",
+    "recipients",
     "supplier",
+    "suppliers",
     "upi",
     "vendor",
+    "vendors",
     "vpa",
     "wallet",
+    "wallets",
+];
+/// Words that speak of a person: of who is paid where nothing else does. The first found counts.
+const PERSONS: &[&str] = &[
+    "customer", "client", "employee", "contact", "person", "user", "email", "phone", "mobile",
+];
+/// What may follow `to` where it pays: `to_id`, and not `to_date`.
+const TO_WHAT: &[&str] = &[
+    "id", "address", "email", "name", "number", "phone", "ref", "user",
 ];
 /// Last words of names that only speak about it: `account_type`.
 const ABOUT: &[&str] = &[
@@ -143,6 +158,14 @@ pub(super) fn check(
     }
     match rules::unspoken(schema, &named, &besides, looks_like_payee) {
         None => Ok(()),
+        Some(argument) if payee.is_none() && is_many(schema, &argument) => {
+            let detail = format!(
+                "the argument `{argument}` looks like somebody who is paid and is a list or an object: \
+                 name the plain text or number that says who, {{\"account\": ...}}, or let an operator \
+                 say \"none\""
+            );
+            Err(Invalid::tool("/payee", detail))
+        }
         // Nobody said, and there is only one that it can be.
         Some(_) if payee.is_none() && only(schema).is_some() => Ok(()),
         Some(argument) => {
@@ -155,31 +178,103 @@ pub(super) fn check(
     }
 }
 
-/// The one argument that looks like a payee, where there is one and no other.
+/// Checks what a tool that moves money sends in every call: somebody who is paid and is no argument
+/// is seen by no freeze.
+pub(super) fn check_constants(
+    payee: Option<&PaysTo>,
+    money: Option<&Money>,
+    schema: &Value,
+    sent: &[(Vec<&str>, Value)],
+) -> Result<(), Invalid> {
+    let moves = matches!(money, Some(Money::Amounts(_)));
+    if !moves || payee.is_some() || only(schema).is_some() {
+        return Ok(());
+    }
+    let text = json!({"type": "string"});
+    let paid = |at: &Vec<&str>| at.last().is_some_and(|name| looks_like_payee(name, &text));
+    match sent.iter().find(|(at, _)| paid(at)) {
+        None => Ok(()),
+        Some((at, _)) => {
+            let detail = format!(
+                "every call sends `{}`, which looks like somebody who is paid: make it an argument, \
+                 or let an operator say \"none\"",
+                at.join(".")
+            );
+            Err(Invalid::tool("/payee", detail))
+        }
+    }
+}
+
+/// The one argument that looks like a payee, where there is one and no other; else the first that
+/// names a person in every call.
 pub(super) fn only(schema: &Value) -> Option<String> {
-    let first = rules::unspoken(schema, &[], &[], looks_like_payee)?;
+    let Some(first) = rules::unspoken(schema, &[], &[], looks_like_payee) else {
+        return person(schema);
+    };
     let place = path(&first)?;
     let others = rules::unspoken(schema, std::slice::from_ref(&place), &[], looks_like_payee);
     others.is_none().then_some(place)
 }
 
+/// The first of the words for persons that names a plain argument of every call.
+fn person(schema: &Value) -> Option<String> {
+    let named = schema.get("properties").and_then(Value::as_object)?;
+    let is = |word: &&str, name: &String, what: &Value| {
+        let words = rules::words(name);
+        let about = words
+            .last()
+            .is_some_and(|last| ABOUT.contains(&last.as_str()));
+        words.iter().any(|one| one == word) && !about && what["type"] == "string"
+    };
+    PERSONS.iter().find_map(|word| {
+        let found = named
+            .iter()
+            .find(|(name, what)| is(word, name, what) && in_every_call(schema, name).is_ok());
+        path(found?.0)
+    })
+}
+
 fn looks_like_payee(name: &str, what: &Value) -> bool {
-    let kind = what.get("type").and_then(Value::as_str);
     let words = rules::words(name);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let last = words.last().copied().unwrap_or_default();
-    // What holds others is asked of what it holds.
-    let holds = what.get("properties").is_some() || what.get("items").is_some();
-    let is_one = !holds && !matches!(kind, Some("boolean" | "object" | "array"));
-    if !is_one || ABOUT.contains(&last) {
+    if ABOUT.contains(&last) || what.get("type").is_some_and(|kind| kind == "boolean") {
         return false;
     }
     let to = match words.as_slice() {
         ["to"] => true,
+        ["to", what] => TO_WHAT.contains(what),
         [first, .., "to"] => PAYING.contains(first),
         _ => false,
     };
-    to || words.iter().any(|word| WORDS.contains(word))
+    let named = to || words.iter().any(|word| WORDS.contains(word));
+    // What holds somebody who is paid is asked of what it holds.
+    let inside = || {
+        ["properties", "items"]
+            .iter()
+            .filter_map(|word| what.get(*word))
+    };
+    named && !inside().any(holds_payee)
+}
+
+/// Whether an argument is within a list, or is a list or an object at the top: nothing plain.
+fn is_many(schema: &Value, argument: &str) -> bool {
+    if argument.contains("[]") {
+        return true;
+    }
+    let named = schema.get("properties");
+    let kind = named.and_then(|named| named.get(argument)?.get("type"));
+    kind.is_some_and(|kind| kind == "array" || kind == "object")
+}
+
+/// Whether something in a schema names somebody who is paid.
+fn holds_payee(schema: &Value) -> bool {
+    rules::first(schema, &mut looks_like_payee).is_some()
+        || schema.as_object().is_some_and(|named| {
+            named
+                .iter()
+                .any(|(name, what)| what.is_object() && looks_like_payee(name, what))
+        })
 }
 
 impl TryFrom<Value> for PaysTo {
@@ -227,6 +322,10 @@ mod tests {
         assert_eq!(only(&schema(&["note", "to"])).as_deref(), Some("to"));
         assert_eq!(only(&schema(&["iban", "vendor_name"])), None);
         assert_eq!(only(&schema(&["note"])), None);
+        let mut refund = schema(&["customer", "email", "note"]);
+        assert_eq!(only(&refund), None, "it may be left out");
+        refund["required"] = json!(["customer", "email"]);
+        assert_eq!(only(&refund).as_deref(), Some("customer"));
     }
 
     #[test]
@@ -241,8 +340,15 @@ mod tests {
             ("fund_account_id",   &json!({"type": "integer"}), true),
             ("IBAN",              &text,                      true),
             ("account_type",      &text,                      false),
-            ("account",           &json!({"type": "object"}), false),
-            ("to",                &json!({"properties": {}}), false),
+            ("account",           &json!({"type": "object"}), true),
+            ("to",                &json!({"properties": {}}), true),
+            ("to",                &json!({"type": "array", "items": {"type": "string"}}), true),
+            ("to",                &json!({"type": "object", "properties": {"x": {}}}), true),
+            ("account",           &json!({"type": "object", "properties": {"iban": {}}}), false),
+            ("to_id",             &text,                      true),
+            ("to_date",           &text,                      false),
+            ("beneficiaries",     &json!({"type": "array"}),  true),
+            ("customer",          &text,                      false),
             ("note",              &text,                      false),
             ("total",             &text,                      false),
         ] {

@@ -69,6 +69,20 @@ impl Template {
         names_proposal(&self.0)
     }
 
+    /// What it says in every call: texts and numbers, each with the names that lead to it.
+    pub fn constants(&self) -> Vec<(Vec<&str>, &Value)> {
+        let mut found = Vec::new();
+        constants(&self.0, &mut Vec::new(), &mut found);
+        found
+    }
+
+    /// Its holes: the names that lead to each, and its pointer.
+    pub fn holes(&self) -> Vec<(Vec<&str>, &str)> {
+        let mut found = Vec::new();
+        holes(&self.0, &mut Vec::new(), &mut found);
+        found
+    }
+
     /// The pointers of its holes.
     pub fn pointers(&self) -> Vec<&str> {
         let mut found = Vec::new();
@@ -173,6 +187,45 @@ fn names_proposal(value: &Value) -> bool {
         },
         Value::Array(items) => items.iter().any(names_proposal),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+fn holes<'a>(value: &'a Value, at: &mut Vec<&'a str>, found: &mut Vec<(Vec<&'a str>, &'a str)>) {
+    match value {
+        Value::Object(map) => match single_member(map) {
+            Some(("$arg", Value::String(pointer))) => found.push((at.clone(), pointer)),
+            _ => {
+                for (name, item) in map {
+                    at.push(name);
+                    holes(item, at, found);
+                    at.pop();
+                }
+            }
+        },
+        Value::Array(items) => items.iter().for_each(|item| holes(item, at, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn constants<'a>(
+    value: &'a Value,
+    at: &mut Vec<&'a str>,
+    found: &mut Vec<(Vec<&'a str>, &'a Value)>,
+) {
+    match value {
+        Value::Object(map) => match single_member(map) {
+            Some(("$arg" | "$proposal", _)) => {}
+            _ => {
+                for (name, item) in map {
+                    at.push(name);
+                    constants(item, at, found);
+                    at.pop();
+                }
+            }
+        },
+        Value::Array(items) => items.iter().for_each(|item| constants(item, at, found)),
+        Value::Number(_) | Value::String(_) => found.push((at.clone(), value)),
+        Value::Null | Value::Bool(_) => {}
     }
 }
 

@@ -226,7 +226,7 @@ fn insert(parts: &mut Parts, inserts: &[(&Prepared, Moved<'_>)]) {
             }),
         )
         .array("text", column(&fixed, |fixed| fixed.payee.identity()))
-        .array("text", column(&fixed, |fixed| fixed.payee.name.as_deref()))
+        .array("text", column(&fixed, |fixed| fixed.payee.vendor()))
         .array(
             "timestamptz",
             column(&fixed, |fixed| instant(fixed.created_at)),

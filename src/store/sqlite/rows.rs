@@ -181,7 +181,7 @@ fn insert_proposal(row: &mut Row, proposal: &Proposal, change: &Prepared) {
         .add(fixed.idempotency_key.clone())
         .add(moves_money.then(|| fixed.effective.minor()))
         .add(fixed.payee.identity())
-        .add(fixed.payee.name.clone())
+        .add(fixed.payee.vendor())
         .add(fixed.created_at.millis())
         .add(change.fixed.clone())
         .add(proposal.state.name())
