@@ -176,6 +176,15 @@ fn documents_are_made_from_files_and_secrets_are_looked_up() {
     assert!(refused.err.contains("(tool_disabled)"), "{}", refused.err);
     let in_use = place.run(&["source", "delete", "shop"]);
     assert!(in_use.err.contains("(in_use)"), "{}", in_use.err);
+    place.write(
+        "api.json",
+        json!({
+            "name": "shop", "kind": "rest", "config": {"base_url": "https://example.com"},
+        })
+        .to_string(),
+    );
+    let in_use = place.run(&["source", "update", "shop", "--file", "api.json"]);
+    assert!(in_use.err.contains("(in_use)"), "{}", in_use.err);
     place.run(&["tool", "delete", "one"]).done();
     place.run(&["source", "delete", "shop"]).done();
 

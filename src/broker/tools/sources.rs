@@ -132,8 +132,9 @@ impl Tools {
         view(self.found(&who.org, name).await?)
     }
 
-    /// Replaces a source. Secrets that are not named stay, unless it becomes another kind of source:
-    /// what opened one door is not shown to another.
+    /// Replaces a source. Secrets that are not named stay, unless it reaches elsewhere: what opened
+    /// one door is not shown to another. It becomes another kind of source only while no tool uses
+    /// it, because none would be one of that kind.
     pub async fn replace_source(
         &self,
         who: &Principal,
@@ -150,6 +151,9 @@ impl Tools {
             return Err(Trouble::InvalidRequest(text.to_owned()));
         }
         let earlier = before.value.source()?;
+        if source.kind() != earlier.kind() {
+            self.unused(&who.org, name).await?;
+        }
         let goes_elsewhere = !source.reaches_as(&earlier);
         let held = match goes_elsewhere {
             true => BTreeMap::new(),
@@ -172,17 +176,23 @@ impl Tools {
     pub async fn delete_source(&self, who: &Principal, name: &str) -> Result<(), Trouble> {
         self.may_develop(who)?;
         let before: Kept<StoredSource> = self.found(&who.org, name).await?;
-        let tools = self.all_kept::<Registered>(Some(&who.org)).await?;
+        self.unused(&who.org, name).await?;
+        self.take_away(who, name, &before).await?;
+        self.reload().await
+    }
+
+    /// Refuses while tools use a source.
+    async fn unused(&self, org: &OrgId, name: &str) -> Result<(), Trouble> {
+        let tools = self.all_kept::<Registered>(Some(org)).await?;
         let users: Vec<String> = tools
             .into_iter()
             .filter(|(_, kept)| kept.value.source() == Some(name))
             .map(|(key, _)| key.id)
             .collect();
-        if !users.is_empty() {
-            return Err(Trouble::InUse("source", users));
+        match users.is_empty() {
+            true => Ok(()),
+            false => Err(Trouble::InUse("source", users)),
         }
-        self.take_away(who, name, &before).await?;
-        self.reload().await
     }
 
     /// Seals the secrets of a source with a new data key.

@@ -161,7 +161,8 @@ fn request(name: &str, input: Value) -> Result<Request, Failure> {
         }
     };
     let operation: &Operation = operations::named(name).ok_or_else(missing)?;
-    operation.request(input).ok_or_else(missing)
+    let unnamed = || Failure::of(format!("`{name}` needs a name that was not given"));
+    operation.request(input).ok_or_else(unnamed)
 }
 
 fn is_result(told: &Value) -> bool {

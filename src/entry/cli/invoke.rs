@@ -96,12 +96,18 @@ async fn trace(args: &Trace, door: &Door, out: &mut dyn Write) -> Result<(), Fai
         print::json(out, &told)?;
         return Ok(out.flush()?);
     }
-    let rows = print::rows(&told, "steps", &["/name", "/ms", "/detail"]);
+    let steps = told["steps"].as_array().into_iter().flatten();
+    let rows = steps.map(|step| {
+        let micros = step["duration_us"].as_u64().unwrap_or_default();
+        let ms = format!("{}.{:03}", micros / 1_000, micros % 1_000);
+        vec![print::word(step, "/step"), ms]
+    });
+    let rows: Vec<_> = rows.collect();
     if let Some(fields) = told.as_object_mut() {
         fields.remove("steps");
     }
     documents::tell(&told, args.how.json, out)?;
     writeln!(out)?;
-    print::table(out, &["step", "ms", "detail"], rows, "no steps are kept")?;
+    print::table(out, &["step", "ms"], rows, "no steps are kept")?;
     Ok(out.flush()?)
 }

@@ -112,7 +112,7 @@ async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), 
             how,
         } => {
             let input = Map::from_iter([
-                ("id".to_owned(), json!(id)),
+                ("server_key".to_owned(), json!(id)),
                 ("grace_secs".to_owned(), json!(grace_secs)),
             ]);
             let path = format!("{one}/keys/{{}}/rotate");
@@ -120,7 +120,7 @@ async fn run(command: &Command, door: &Door, out: &mut dyn Write) -> Result<(), 
             (told, how.json)
         }
         Command::DeleteKey { server, id, how } => {
-            let input = Map::from_iter([("id".to_owned(), json!(id))]);
+            let input = Map::from_iter([("server_key".to_owned(), json!(id))]);
             let path = format!("{one}/keys/{{}}");
             let told = documents::ask(door, "delete", &path, Some(server), input).await?;
             (told, how.json)

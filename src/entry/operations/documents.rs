@@ -1,5 +1,7 @@
 //! Documents that people keep so that they can be found, and finding passages of them.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -238,6 +240,8 @@ impl From<Found> for PassageTold {
 
 /// Longest question, in bytes.
 const MAX_QUESTION: usize = 4 * 1024;
+/// Most labels that one question may name: as many as a document can have.
+const MAX_LABELS: usize = 20;
 
 async fn search(call: Call, asked: SearchAsked) -> Result<SearchAnswer, Trouble> {
     if asked.q.len() > MAX_QUESTION {
@@ -245,8 +249,14 @@ async fn search(call: Call, asked: SearchAsked) -> Result<SearchAnswer, Trouble>
     }
     let labels = asked.labels.as_deref().unwrap_or_default().split(',');
     let labels = labels.map(str::trim).filter(|label| !label.is_empty());
+    let labels: BTreeSet<String> = labels.map(str::to_owned).collect();
+    if labels.len() > MAX_LABELS {
+        return Err(invalid(
+            "`labels` names more than 20, and no document has so many",
+        ));
+    }
     let wanted = Wanted {
-        labels: labels.map(str::to_owned).collect(),
+        labels: labels.into_iter().collect(),
         k: asked.k.and_then(|k| usize::try_from(k).ok()),
         text: asked.q,
         documents: Vec::new(),

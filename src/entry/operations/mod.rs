@@ -335,6 +335,10 @@ impl Operation {
             return Err(invalid(format!("`{}` is not on REST", self.name)));
         };
         let mut input = rest.gather(path, query, body).map_err(invalid)?;
+        if let Some(field) = holds_nul(&input) {
+            let why = format!("`{field}` holds the character U+0000, which is in no text or name");
+            return Err(invalid(why));
+        }
         for (field, text) in &mut input {
             let fits = match rest.takes_body() && !rest.in_path(field) {
                 true => true,
@@ -382,6 +386,16 @@ impl Operation {
             input::Reader::of(schema)
         })
     }
+}
+
+/// The first field that is, or lists, a text with a NUL in it: not every store could keep it. What
+/// stands deeper is somebody else's document, such as a tool's arguments.
+fn holds_nul(input: &Map<String, Value>) -> Option<&str> {
+    let nul = |value: &Value| value.as_str().is_some_and(|text| text.contains('\0'));
+    let found = input.iter().find(|(_, value)| {
+        nul(value) || value.as_array().is_some_and(|items| items.iter().any(nul))
+    });
+    found.map(|(name, _)| name.as_str())
 }
 
 /// Every operation, in the order documents list them.
