@@ -4,3 +4,4 @@ mod client;
 mod house;
 mod raw_http;
 mod raw_stdio;
+mod waits;

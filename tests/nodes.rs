@@ -6,6 +6,8 @@
 mod away;
 #[path = "nodes/clocks.rs"]
 mod clocks;
+#[path = "nodes/waits.rs"]
+mod waits;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

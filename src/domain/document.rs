@@ -170,6 +170,7 @@ pub const NEVER_CACHED: &[&str] = &[
     "tainted_read",
     "tile",
     "trace",
+    "waiting_client",
     "webhook",
     "webhook_cursor",
     "withdrawn_payout",

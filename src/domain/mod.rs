@@ -33,6 +33,7 @@ pub mod policy;
 pub mod principal;
 pub mod proposal;
 pub mod reason;
+pub mod request_state;
 pub mod requests;
 pub mod retention;
 pub mod roles;

@@ -30,8 +30,19 @@ pub const MIN_KEY_BYTES: usize = 32;
 /// future are refused, and nonces are kept past expiry by as much.
 pub const ACCEPTED_SKEW_SECS: i64 = 60;
 
-/// Separates this use of HMAC from every other use of the same key.
-const DOMAIN: &[u8] = b"hundi/commit-token/v1\0";
+/// What a key of the ring signs. The label separates this use of HMAC from every other use of the
+/// same key, so that no text of one use can be shown as one of another.
+pub(super) struct Use {
+    /// Goes into the HMAC before the text.
+    pub label: &'static [u8],
+    /// How the text begins.
+    pub version: &'static str,
+}
+
+const COMMIT_TOKEN: Use = Use {
+    label: b"hundi/commit-token/v1\0",
+    version: "v1",
+};
 
 /// What a token says, in the order RFC 8785 spells it.
 #[derive(Clone, PartialEq, Debug)]
@@ -161,11 +172,21 @@ impl TokenKey {
         self.created_at
     }
 
-    fn mac(&self, signed: &[u8]) -> Option<Hmac<Sha256>> {
+    fn mac(&self, of: &Use, signed: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
-        mac.update(DOMAIN);
+        mac.update(of.label);
         mac.update(signed);
         Some(mac)
+    }
+
+    /// The one spelling of this payload, signed.
+    pub(super) fn sign(&self, of: &Use, payload: &Canonical) -> Option<String> {
+        let mut text = format!("{}.{}.", of.version, self.kid);
+        URL_SAFE_NO_PAD.encode_string(payload.as_str(), &mut text);
+        let mac = self.mac(of, text.as_bytes())?.finalize().into_bytes();
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(mac, &mut text);
+        Some(text)
     }
 }
 
@@ -230,13 +251,7 @@ impl KeyRing {
                 .find(|k| k.kid == kid && k.state != KeyState::Retired)?,
             None => self.sealing()?,
         };
-        let payload = Canonical::of(&claims.to_value());
-        let mut text = format!("v1.{}.", key.kid);
-        URL_SAFE_NO_PAD.encode_string(payload.as_str(), &mut text);
-        let mac = key.mac(text.as_bytes())?.finalize().into_bytes();
-        text.push('.');
-        URL_SAFE_NO_PAD.encode_string(mac, &mut text);
-        Some(text)
+        key.sign(&COMMIT_TOKEN, &Canonical::of(&claims.to_value()))
     }
 
     /// Believes a text only once its signature holds. Checks the time last, so that `Expired` is
@@ -255,21 +270,25 @@ impl KeyRing {
 
     /// The claims of a genuine token, whatever the time and the audience.
     pub fn verify(&self, text: &str, now: Timestamp) -> Option<Claims> {
+        Claims::from_payload(&self.believed(&COMMIT_TOKEN, text, now)?)
+    }
+
+    /// The payload of a text that a key of this ring signed for this use.
+    pub(super) fn believed(&self, of: &Use, text: &str, now: Timestamp) -> Option<Vec<u8>> {
         if text.len() > MAX_TOKEN_BYTES {
             return None;
         }
         let (signed, mac) = text.rsplit_once('.')?;
         let mut parts = signed.split('.');
         let (version, kid, payload) = (parts.next()?, parts.next()?, parts.next()?);
-        if version != "v1" || parts.next().is_some() || !well_formed_kid(kid) {
+        if version != of.version || parts.next().is_some() || !well_formed_kid(kid) {
             return None;
         }
         let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
         let key = self.verifying(kid, now)?;
         // Constant time: `verify_slice` compares without leaving early.
-        key.mac(signed.as_bytes())?.verify_slice(&mac).ok()?;
-        let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-        Claims::from_payload(&payload)
+        key.mac(of, signed.as_bytes())?.verify_slice(&mac).ok()?;
+        URL_SAFE_NO_PAD.decode(payload).ok()
     }
 }
 

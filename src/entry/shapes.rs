@@ -467,6 +467,7 @@ pub fn places(trouble: &Trouble) -> Value {
         | Trouble::AccountTaken { .. }
         | Trouble::IdempotencyKeyReused(_)
         | Trouble::WrongState(_)
+        | Trouble::BadRequestState
         | Trouble::Changed
         | Trouble::Overloaded { .. }
         | Trouble::RateLimited { .. }

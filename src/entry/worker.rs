@@ -108,6 +108,9 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("retention", millis(600_000), |broker| async move {
             broker.pay.drop_old().await.map(drop)
         }),
+        Duty::new("waiting", millis(600_000), |broker| async move {
+            broker.pay.forget_waiting().await
+        }),
         Duty::new("requests", millis(500), |broker| async move {
             broker.requests.tend_requests().await
         }),

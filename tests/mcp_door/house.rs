@@ -2,11 +2,11 @@
 //! everything, and a far side that counts what reaches it and can be made to wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hundi::ambient::Ambient;
+use hundi::ambient::{Ambient, Clock};
 use hundi::broker::{Broker, Ports, Settings};
 use hundi::connector::registry;
 use hundi::domain::call::{Call, Reply};
@@ -15,6 +15,7 @@ use hundi::domain::facts::OnMissing;
 use hundi::domain::ids::OrgId;
 use hundi::domain::policy::{Policy, RateLimit};
 use hundi::domain::principal::{Principal, Role};
+use hundi::domain::time::Timestamp;
 use hundi::domain::tool::{Executor, Risk, Tool};
 use hundi::ephemeral::local::Local;
 use hundi::keyring::FileKeys;
@@ -88,6 +89,17 @@ impl Wire for Far {
     }
 }
 
+/// The machine's clock, moved forward by as many seconds as a test says.
+#[derive(Default)]
+struct Moved(AtomicI64);
+
+impl Clock for Moved {
+    fn now(&self) -> Timestamp {
+        let now = Ambient::real().now();
+        now.plus_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
 /// One role's key, and who holds it.
 #[derive(Clone)]
 pub struct Holder {
@@ -103,6 +115,7 @@ pub struct House {
     pub approver: Holder,
     pub auditor: Holder,
     pub admin: Holder,
+    clock: Arc<Moved>,
     _folder: TempDir,
 }
 
@@ -110,7 +123,11 @@ impl House {
     /// With the built-in tools of the sandbox and `look`, a low-risk tool of an upstream.
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ambient = Ambient::real();
+        let clock = Arc::new(Moved::default());
+        let ambient = Ambient {
+            clock: clock.clone(),
+            ..Ambient::real()
+        };
         let store = Sqlite::open(&folder.path().join("hundi.db"), &ambient).await;
         let store = Arc::new(store.unwrap());
         let far = Arc::new(Far {
@@ -153,12 +170,18 @@ impl House {
             admin: holder(Role::Admin, "emil").await,
             broker: broker.clone(),
             far,
+            clock,
             _folder: folder,
         };
         for agent in [&house.agent, &house.other_agent] {
             allow_everything(&*store, &agent.who).await;
         }
         house
+    }
+
+    /// It is so much later from now on.
+    pub fn later(&self, secs: i64) {
+        self.clock.0.fetch_add(secs, Ordering::SeqCst);
     }
 
     /// Every proposal of `tool` waits for a person from now on.

@@ -95,6 +95,21 @@ impl Open {
             .await
     }
 
+    /// The same of a client that can do more than nothing.
+    pub async fn able(&self, key: &str, able: &Value, method: &str, mut params: Value) -> Value {
+        let bearer = format!("Bearer {key}");
+        let named = ["name", "taskId"].map(|field| params[field].as_str().map(str::to_owned));
+        let named = named.into_iter().flatten().next().unwrap();
+        let mut headers = plain(&bearer).to_vec();
+        headers.push(("mcp-protocol-version", "2026-07-28"));
+        headers.push(("mcp-method", method));
+        headers.push(("mcp-name", &named));
+        params["_meta"] = json!({});
+        let mut message = modern(7, method, params);
+        message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = able.clone();
+        self.send(&headers, message.to_string()).await.json()
+    }
+
     /// Opens a session of the older protocol and returns its id.
     pub async fn session(&self, key: &str) -> String {
         let bearer = format!("Bearer {key}");

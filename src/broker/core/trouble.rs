@@ -100,6 +100,11 @@ pub enum Trouble {
     /// The same idempotency key with other arguments.
     #[error("the idempotency key already names another request, {0}")]
     IdempotencyKeyReused(ProposalId),
+    /// A client came back with a state that it was not given for this, or not for now.
+    #[error(
+        "this requestState is not the one that was given last for this very call: it was changed, used, is too old, or is another's; read the proposal with `get_proposal`, or propose again with the same idempotency_key"
+    )]
+    BadRequestState,
     /// Not possible where the proposal stands.
     #[error("the proposal is {}, so this cannot be done", .0.name())]
     WrongState(State),
@@ -325,6 +330,7 @@ impl Trouble {
             Trouble::NotFound(_) => "not_found",
             Trouble::AccountTaken { .. } => "account_taken",
             Trouble::IdempotencyKeyReused(_) => "idempotency_key_reused",
+            Trouble::BadRequestState => "bad_request_state",
             Trouble::WrongState(_) => "wrong_state",
             Trouble::Changed => "changed_meanwhile",
             Trouble::StoreUnavailable => "store_unavailable",
@@ -365,6 +371,7 @@ impl Trouble {
             | Trouble::Invalid(_)
             | Trouble::SecretFound(_)
             | Trouble::PriceUnknown(_)
+            | Trouble::BadRequestState
             | Trouble::NameReserved(_) => 400,
             Trouble::BudgetExceeded(_) => 402,
             Trouble::Provider(no) => no.status(),
@@ -442,9 +449,10 @@ impl Trouble {
                 *recovery
             }
             Trouble::ResultTooLarge { .. } | Trouble::BudgetExceeded(_) => Recovery::ReduceScope,
-            Trouble::WrongState(_) | Trouble::RequestEnded(_) | Trouble::RequestLive(_) => {
-                Recovery::ReadOutcome
-            }
+            Trouble::WrongState(_)
+            | Trouble::BadRequestState
+            | Trouble::RequestEnded(_)
+            | Trouble::RequestLive(_) => Recovery::ReadOutcome,
             Trouble::ApprovedAlready(_)
             | Trouble::SelfApproval
             | Trouble::PersonNeeded

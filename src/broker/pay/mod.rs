@@ -33,6 +33,7 @@ mod standing;
 pub mod statement;
 pub mod tokens;
 mod unsent;
+mod waiting;
 pub(in crate::broker) mod withdrawn;
 
 use std::ops::Deref;

@@ -262,6 +262,7 @@ fn words(trouble: &Trouble) -> String {
         | Trouble::RequestLive(_)
         | Trouble::QueueFull(_)
         | Trouble::Traced { .. }
+        | Trouble::BadRequestState
         | Trouble::Off(_) => format!("Nothing was decided: {trouble}."),
     }
 }

@@ -22,11 +22,12 @@ use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::door::Door;
 use super::message::{self, Message, Refused};
 use super::plain;
-use super::server::{Admitted, Door, Shared, conversation};
+use super::server::{Admitted, Asked, Shared, conversation};
 use super::sessions::{Full, Sessions};
-use super::surface::Route;
+use super::waits::Asking;
 use crate::broker::core::places::Kind;
 use crate::broker::{Broker, Trouble};
 use crate::domain::principal::Principal;
@@ -234,15 +235,16 @@ impl Porter {
         }
         let tool = plain::called(&parts.headers, &document);
         if let Some(route) = tool.and_then(|name| self.shared.route(&who, name)) {
-            let conversation = conversation(&document);
+            let (conversation, asking) = (conversation(&document), Asking::of(&document));
             let (id, arguments) = plain::taken_apart(document);
-            return Ok(Read::Plain(PlainCall {
-                id,
-                who,
+            let asked = Asked {
                 route,
+                who,
                 arguments,
+                gone: CancellationToken::new(),
                 conversation,
-            }));
+            };
+            return Ok(Read::Plain(PlainCall { id, asked, asking }));
         }
         parts.extensions.insert(Admitted {
             who: Arc::new(who),
@@ -257,16 +259,9 @@ impl Porter {
 
     /// Answers as the library would. Whoever hangs up stops waiting, and nothing else stops.
     async fn answer(&self, call: PlainCall) -> Response {
-        let gone = CancellationToken::new();
-        let _waiting = gone.clone().drop_guard();
-        let answer = self.shared.call(
-            call.route,
-            call.who,
-            call.arguments,
-            gone,
-            call.conversation,
-        );
-        let answer = plain::Answer::to(&call.id, answer.await);
+        let _waiting = call.asked.gone.clone().drop_guard();
+        let answer = self.shared.respond(call.asked, &call.asking).await;
+        let answer = plain::Answer::to(&call.id, answer.map(plain::Spelt::from));
         let kind = HeaderValue::from_static("application/json");
         match serde_json::to_vec(&answer) {
             Ok(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
@@ -313,10 +308,8 @@ enum Read {
 /// A call that needs nothing of the library.
 struct PlainCall {
     id: Value,
-    who: Principal,
-    route: Route,
-    arguments: Option<Value>,
-    conversation: Option<String>,
+    asked: Asked,
+    asking: Asking,
 }
 
 /// Whether a client takes whatever comes, by `*/*` or by saying nothing. The library wants to see

@@ -14,8 +14,9 @@ use rmcp::model::{ErrorData, ListToolsResult, Tool as Listed};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::answers::refused;
 use super::finder;
-use super::server::{Shared, refused};
+use super::server::Shared;
 use super::surface::Surface;
 use crate::broker::Trouble;
 use crate::domain::principal::Principal;

@@ -8,12 +8,12 @@
 
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
-use rmcp::model::ClientCapabilities;
+use rmcp::model::{CallToolResponse, ClientCapabilities, ServerResult};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The first revision without sessions, and the only one that is recognised.
-const REVISION: &str = "2026-07-28";
+pub const REVISION: &str = "2026-07-28";
 const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
 const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
@@ -31,8 +31,19 @@ pub fn called<'a>(headers: &HeaderMap, document: &'a Value) -> Option<&'a str> {
     let fits = only(message, &["jsonrpc", "id", "method", "params"])
         && message.get("method").and_then(Value::as_str) == Some("tools/call")
         && message.contains_key("id")
-        && only(params, &["name", "arguments", "_meta"])
+        && only(
+            params,
+            &[
+                "name",
+                "arguments",
+                "_meta",
+                "inputResponses",
+                "requestState",
+            ],
+        )
         && params.get("arguments").is_none_or(Value::is_object)
+        && params.get("inputResponses").is_none_or(Value::is_object)
+        && params.get("requestState").is_none_or(Value::is_string)
         && describes_client(params.get("_meta")?)
         && agrees(headers, name);
     fits.then_some(name)
@@ -116,11 +127,37 @@ impl<'a, R: Serialize, E: Serialize> Answer<'a, R, E> {
     }
 }
 
+/// An answer to a call, as this revision spells it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Spelt {
+    /// As the library has it.
+    Whole(Box<ServerResult>),
+    /// Without what earlier revisions had.
+    Trimmed(Value),
+}
+
+impl From<CallToolResponse> for Spelt {
+    fn from(response: CallToolResponse) -> Self {
+        let CallToolResponse::InputRequired(asks) = response else {
+            return Self::Whole(Box::new(response.into()));
+        };
+        let mut asks = json!(asks);
+        let questions = asks.get_mut("inputRequests").and_then(Value::as_object_mut);
+        for question in questions.into_iter().flat_map(Map::values_mut) {
+            // Ids of elicitations are gone; the library spells an empty one.
+            if let Some(params) = question.get_mut("params").and_then(Value::as_object_mut) {
+                params.remove("elicitationId");
+            }
+        }
+        Self::Trimmed(asks)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
-    use serde_json::json;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter().map(|(name, value)| {
@@ -187,9 +224,14 @@ mod tests {
             (version, json!(7)),
             (able, json!(null)),
             (able, json!("all")),
+            ("/params/requestState", json!(7)),
+            ("/params/inputResponses", json!([])),
         ];
         for (pointer, value) in changed {
             let mut message = message();
+            message["params"]["requestState"] = json!("s");
+            message["params"]["inputResponses"] = json!({});
+            assert_eq!(called(&headers(&PLAIN), &message), Some("pay"));
             *message.pointer_mut(pointer).unwrap() = value.clone();
             assert_eq!(
                 called(&headers(&PLAIN), &message),

@@ -24,8 +24,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::door::Door;
 use super::message::{self, Message, Refused};
-use super::server::{Admitted, Door, Shared};
+use super::server::{Admitted, Shared};
 use crate::broker::Broker;
 use crate::domain::principal::Principal;
 use crate::domain::strict::{self, MAX_BYTES};
