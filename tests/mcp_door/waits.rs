@@ -162,7 +162,8 @@ async fn a_client_that_opens_pages_is_given_the_page_and_its_answer_approves_not
     );
 
     // The page is opened, and somebody agrees while the client waits.
-    let coming = open.call(&pages(), again(noop(70_000), state, Some("accept")));
+    let able = pages();
+    let coming = open.call(&able, again(noop(70_000), state, Some("accept")));
     let (answer, ()) = tokio::join!(coming, async {
         assert_eq!(
             open.state(id).await,
@@ -211,7 +212,8 @@ async fn a_state_is_good_once_for_an_hour_and_whoever_declines_is_answered_plain
     // Two at once: one of them is the first.
     let asked = open.call(&pages(), noop(1)).await;
     let state = &asked["result"]["requestState"];
-    let back = || open.call(&pages(), again(noop(1), state, Some("decline")));
+    let able = pages();
+    let back = || open.call(&able, again(noop(1), state, Some("decline")));
     let (one, two) = tokio::join!(back(), back());
     let plain = |answer: &Value| answer["result"]["structuredContent"]["status"] == "held";
     assert_ne!(plain(&one), plain(&two), "{one} {two}");
