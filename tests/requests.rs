@@ -1,6 +1,7 @@
 //! Requests to models, from outside: a real server, a real model of the sandbox over HTTP, and the
 //! formats that official packages speak.
 
+mod beside;
 mod budget;
 mod crash;
 mod documents;
@@ -8,6 +9,7 @@ mod doors;
 mod edges;
 mod fidelity;
 mod liars;
+mod meaning;
 mod mirror;
 mod providers;
 mod queue;

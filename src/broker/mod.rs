@@ -106,7 +106,7 @@ impl Broker {
         let pay = pay::Pay::new(core.clone(), audit.clone(), access.clone(), tools.clone());
         let bank = bank::Bank::new(core.clone(), audit.clone(), pay.clone());
         let requests = requests::Requests::new(core.clone(), audit.clone());
-        let search = search::Search::new(core.clone());
+        let search = search::Search::new(core.clone(), requests.clone());
         Self(Arc::new(Handles {
             core,
             audit,

@@ -208,6 +208,8 @@ impl Reader<'_> {
             secrets: mode.unwrap_or_default(),
             exceptions,
             agents_write: self.switch("documents.agents_write"),
+            embedding_model: self.text("documents.embedding_model"),
+            rerank_model: self.text("documents.rerank_model"),
             lease: self.secs("requests.lease_secs"),
             ageing: self.secs("requests.ageing_secs"),
             share_percent: percent(self.share("requests.share")),

@@ -210,6 +210,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("providers.breaker_failures",  Kind::Number(1, 1_000), Some("5"),     "failures in a row after which a model at a provider is left alone"),
     setting("providers.breaker_open_secs", Kind::Number(1, 3_600), Some("30"),    "for how long"),
     setting("prices.on_unknown", Kind::OneOf(&["refuse", "free", "ceiling"]), Some("refuse"), "what a model without a known price costs: nothing, as much as the dearest, or it is not asked"),
+    setting("documents.embedding_model", Kind::Text,               None,          "model whose vectors documents are found by as well as by words"),
+    setting("documents.rerank_model", Kind::Text,                  None,          "model that puts the passages in order that were found"),
     setting("documents.agents_write", Kind::Switch,                Some("false"), "agents may write documents, and delete their own"),
     setting("secrets.mode",      Kind::OneOf(&["block", "redact", "observe"]), Some("block"), "what is done about secrets in what is sent to models"),
     setting("secrets.exceptions", Kind::List, Some(""), "what is none: `TYPE /json/pointer`, `*` for any part, `**` for any rest"),

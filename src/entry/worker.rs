@@ -117,6 +117,9 @@ pub fn duties() -> Vec<Duty> {
         Duty::new("forget", millis(600_000), |broker| async move {
             broker.requests.forget_old().await
         }),
+        Duty::new("vectors", millis(60_000), |broker| async move {
+            broker.search.tend_vectors().await
+        }),
         Duty::new("gauges", millis(5_000), |broker| async move {
             broker.pay.gauges().await
         }),

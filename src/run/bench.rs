@@ -7,6 +7,7 @@
 )]
 
 pub mod floor;
+mod relay;
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
@@ -36,6 +37,7 @@ pub fn run(args: &Args, flags: &SettingFlags, out: &mut dyn Write) -> Result<(),
     let disk = Disk {
         floor: &|bare| floor(&config()?, bare),
         flush: &|| flush(&config()?),
+        relay: &relay::start,
     };
     cli::bench::run(args, &disk, out)
 }

@@ -1,5 +1,6 @@
 //! The sandbox's model over HTTP: deterministic, in the formats of OpenAI's chat completions,
-//! Anthropic's messages and Ollama's chat, whole or in pieces; and OpenAI's embeddings.
+//! Anthropic's messages and Ollama's chat, whole or in pieces; OpenAI's embeddings; and the rerank that
+//! providers agree on.
 //!
 //! What it says follows from what it is asked, so a test knows the answer; what it counts is its own
 //! word, as at a real provider. It takes any key. `GET /sandbox/models/calls` shows what reached it
@@ -82,6 +83,7 @@ pub(super) fn router() -> Router<Arc<Desk>> {
         .route("/v1/messages", post(anthropic))
         .route("/api/chat", post(ollama))
         .route("/v1/embeddings", post(embeddings))
+        .route("/v1/rerank", post(rerank))
         .route("/v1/models", get(models))
         .route("/api/tags", get(tags))
         .route("/calls", get(calls).delete(forget))
@@ -130,6 +132,50 @@ async fn embeddings(Shared(desk): Shared<Arc<Desk>>, body: Bytes) -> Response {
     });
     desk.calls.ended(number, "answered");
     json_text(StatusCode::OK, answer.to_string())
+}
+
+/// Documents in order of the share of the question's words that they hold.
+async fn rerank(Shared(desk): Shared<Arc<Desk>>, body: Bytes) -> Response {
+    let wire = Wire::OpenAi;
+    let Ok(body) = serde_json::from_slice::<Value>(&body) else {
+        return wire.error(400, "invalid_request_error", "the body is no JSON");
+    };
+    let documents = body["documents"].as_array().into_iter().flatten();
+    let documents: Vec<&str> = documents.filter_map(Value::as_str).collect();
+    let query = body["query"].as_str().unwrap_or_default();
+    let number = desk.calls.begin(wire, &body);
+    let fault = desk.faults.strike(Operation::Model, &desk.ambient);
+    if let Some(fault) = &fault
+        && let Some(spoilt) = instead(fault, wire).await
+    {
+        desk.calls.ended(number, "spoilt");
+        return spoilt;
+    }
+    let ranks = documents.iter().map(|text| share(query, text));
+    let mut ranked: Vec<(usize, usize)> = ranks.enumerate().collect();
+    ranked.sort_by_key(|(index, share)| (std::cmp::Reverse(*share), *index));
+    let most = body["top_n"].as_u64().and_then(|n| usize::try_from(n).ok());
+    ranked.truncate(most.unwrap_or(usize::MAX));
+    let results = ranked.iter().map(|(index, share)| {
+        let hundredths = format!("{}.{:02}", share / 100, share % 100);
+        let score = hundredths.parse::<f64>().unwrap_or_default();
+        json!({"index": index, "relevance_score": score})
+    });
+    let read: usize = documents.iter().map(|text| text.len().div_ceil(4)).sum();
+    let answer = json!({
+        "model": body["model"], "results": results.collect::<Value>(),
+        "usage": {"prompt_tokens": read, "total_tokens": read},
+    });
+    desk.calls.ended(number, "answered");
+    json_text(StatusCode::OK, answer.to_string())
+}
+
+/// Hundredths of the question's words that a text holds.
+fn share(query: &str, text: &str) -> usize {
+    let text = text.to_lowercase();
+    let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
+    let held = words.iter().filter(|word| text.contains(word.as_str()));
+    (held.count() * 100).checked_div(words.len()).unwrap_or(0)
 }
 
 /// Counts of words, each under one of so many numbers.

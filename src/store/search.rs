@@ -10,7 +10,7 @@ use super::StoreError;
 use super::columns::{Columns, Read, doc_of};
 use super::question::Question;
 use super::sql::Database;
-use super::stored::{signed, unsigned};
+use super::stored::{name, signed, unsigned};
 use crate::domain::change::Doc;
 use crate::domain::document::Document;
 use crate::domain::ids::OrgId;
@@ -65,6 +65,32 @@ pub trait SearchStore: Send + Sync {
 
     /// How many documents an organisation has.
     async fn count_papers(&self, org: &OrgId) -> Result<u64, StoreError>;
+
+    /// Passages that are seen, with the vectors that this model made of them, in order of their names;
+    /// at most so many.
+    async fn vectors(
+        &self,
+        sight: &Sight,
+        model: &str,
+        limit: u32,
+    ) -> Result<Vec<(Passage, String)>, StoreError>;
+
+    /// Passages of which this model has made no vector yet, with their organisations; at most so many.
+    async fn without_vectors(
+        &self,
+        model: &str,
+        limit: u32,
+    ) -> Result<Vec<(OrgId, Passage)>, StoreError>;
+
+    /// Keeps the vector that a model made of a passage, if the passage still reads so; `''` if it could
+    /// make none.
+    async fn keep_vector(
+        &self,
+        org: &OrgId,
+        passage: &Passage,
+        model: &str,
+        vector: &str,
+    ) -> Result<(), StoreError>;
 }
 
 /// The statements of one row.
@@ -78,13 +104,18 @@ pub(super) fn told(row: &Row) -> Vec<Question> {
             .words(") ON CONFLICT DO NOTHING")
     };
     match &row.says {
-        Says::Gone => ["passages", "passage_readers", "passage_labels"]
-            .map(|table| {
-                Question::new(format!("DELETE FROM {table}"))
-                    .with(" WHERE org = ", org)
-                    .with(" AND document = ", document)
-            })
-            .into(),
+        Says::Gone => [
+            "passages",
+            "passage_readers",
+            "passage_labels",
+            "passage_vectors",
+        ]
+        .map(|table| {
+            Question::new(format!("DELETE FROM {table}"))
+                .with(" WHERE org = ", org)
+                .with(" AND document = ", document)
+        })
+        .into(),
         Says::Reader(reader) => vec![named("passage_readers", "reader", reader)],
         Says::Label(label) => vec![named("passage_labels", "label", label)],
         Says::Passage { place, text } => {
@@ -100,6 +131,11 @@ pub(super) fn told(row: &Row) -> Vec<Question> {
                     .with(", ", kept.join(" "))
                     .with(", ", signed(length))
                     .words(")"),
+                Question::new("INSERT INTO passage_vectors (org, document, place, model, vector)")
+                    .with(" VALUES (", org)
+                    .with(", ", document)
+                    .with(", ", signed(*place))
+                    .words(", '', '')"),
             ]
         }
     }
@@ -208,7 +244,69 @@ impl<D: Database> SearchStore for D {
         .with(" AND org = ", org.as_str());
         unsigned(self.one(asked).await?.number(0)?)
     }
+
+    async fn vectors(
+        &self,
+        sight: &Sight,
+        model: &str,
+        limit: u32,
+    ) -> Read<Vec<(Passage, String)>> {
+        let selected = "SELECT p.document, p.place, p.text, v.vector";
+        let asked = Question::new(format!("{selected} {VECTORS}"))
+            .with(" WHERE p.org = ", sight.org.as_str())
+            .with(" AND v.vector <> '' AND v.model = ", model);
+        let asked = narrowed(asked, sight, "p.document")
+            .with(" ORDER BY p.document, p.place LIMIT ", limit);
+        let rows = self.all(asked).await?;
+        let read = rows
+            .iter()
+            .map(|row| Ok((passage(row)?, row.text(3)?.to_owned())));
+        read.collect()
+    }
+
+    async fn without_vectors(&self, model: &str, limit: u32) -> Read<Vec<(OrgId, Passage)>> {
+        let selected = "SELECT p.document, p.place, p.text, p.org";
+        // Two ranges of the index, where "another one" would be none.
+        let asked = Question::new(format!("{selected} {VECTORS}"))
+            .with(" WHERE (v.model < ", model)
+            .with(" OR v.model > ", model)
+            .with(") LIMIT ", limit);
+        let rows = self.all(asked).await?;
+        let read = rows
+            .iter()
+            .map(|row| Ok((name(row.text(3)?)?, passage(row)?)));
+        read.collect()
+    }
+
+    async fn keep_vector(
+        &self,
+        org: &OrgId,
+        passage: &Passage,
+        model: &str,
+        vector: &str,
+    ) -> Read<()> {
+        let (document, place) = (passage.document.as_str(), signed(passage.place));
+        let told = Question::new("UPDATE passage_vectors")
+            .with(" SET model = ", model)
+            .with(", vector = ", vector)
+            .with(" WHERE org = ", org.as_str())
+            .with(" AND document = ", document)
+            .with(" AND place = ", place)
+            .with(
+                " AND EXISTS (SELECT 1 FROM passages p WHERE p.org = ",
+                org.as_str(),
+            )
+            .with(" AND p.document = ", document)
+            .with(" AND p.place = ", place)
+            .with(" AND p.text = ", passage.text.as_str())
+            .words(")");
+        self.execute(told).await.map(drop)
+    }
 }
+
+/// Joins the vectors of passages to them.
+const VECTORS: &str = "FROM passages p JOIN passage_vectors v ON v.org = p.org \
+     AND v.document = p.document AND v.place = p.place";
 
 fn passage(row: &impl Columns) -> Read<Passage> {
     Ok(Passage {

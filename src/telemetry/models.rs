@@ -78,6 +78,12 @@ fn dollars(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
+/// Two models answered the same, and differ by so much.
+pub fn shadow_disagreement(disagreement: f64) {
+    install();
+    histogram!("hundi_shadow_disagreement").record(disagreement);
+}
+
 /// A request ended.
 pub fn request_ended(task: &str, outcome: &'static str, took: Duration) {
     install();
@@ -115,6 +121,7 @@ pub(super) fn start_at_zero() {
     gauge!("hundi_llm_cost_usd_total", "provider" => OTHER, "model" => OTHER).set(0.0);
     gauge!("hundi_queue_depth", "priority" => "50").set(0.0);
     gauge!("hundi_queue_oldest_seconds").set(0.0);
+    let _ = histogram!("hundi_shadow_disagreement");
     let _ = histogram!("hundi_request_seconds");
     let _ = histogram!("hundi_first_token_seconds", "provider" => OTHER, "model" => OTHER);
 }

@@ -266,6 +266,36 @@ fn the_load_test_counts_cycles_by_both_doors() {
             }
         }
     }
+    for door in ["chat", "requests"] {
+        let provider = format!(
+            "{}/sandbox/models/v1",
+            serving.first["sandbox_url"].as_str().unwrap()
+        );
+        let told = bench(&[
+            "--seconds",
+            "1",
+            "--concurrency",
+            "2",
+            "--door",
+            door,
+            "--floor",
+            "--provider",
+            &provider,
+        ]);
+        let told = told.done().json();
+        assert_eq!(told["failed"], 0, "{told}");
+        assert!(
+            told["phases"]["ask"]["p50_ms"].as_f64().unwrap() > 0.0,
+            "{told}"
+        );
+        for figure in ["machine_ms_per_cycle", "relay_ms_per_cycle"] {
+            assert!(
+                told["cpu"][figure].as_f64().unwrap() > 0.0,
+                "{figure}: {told}"
+            );
+        }
+        assert!(told["ratio"].as_f64().unwrap() > 0.0, "{told}");
+    }
     let told = bench(&["--seconds", "1", "--concurrency", "2", "--floor"])
         .done()
         .json();

@@ -39,6 +39,10 @@ pub struct ModelSettings {
     pub exceptions: Vec<Exception>,
     /// Agents may write documents.
     pub agents_write: bool,
+    /// The model whose vectors documents are found by as well.
+    pub embedding_model: Option<String>,
+    /// The model that puts in order what was found.
+    pub rerank_model: Option<String>,
     /// How long whoever works on a request holds it without a word.
     pub lease: Duration,
     /// Waiting so long is worth ten points of priority.
@@ -85,6 +89,8 @@ impl Default for ModelSettings {
             secrets: Mode::Block,
             exceptions: Vec::new(),
             agents_write: false,
+            embedding_model: None,
+            rerank_model: None,
             lease: Duration::from_secs(30),
             ageing: Duration::from_secs(60),
             share_percent: 50,

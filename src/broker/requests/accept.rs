@@ -20,10 +20,9 @@ use crate::broker::core::{Trouble, failed, forbidden};
 use crate::domain::audit::names::{Decision, RecordKind};
 use crate::domain::change::{Change, Conflict, DocWrite, Guard, Record};
 use crate::domain::document::Document;
-use crate::domain::facts::{Fact, FreezeScope, Freezes};
 use crate::domain::ids::{AgentId, AttemptId, OrgId, RequestId, hex};
 use crate::domain::principal::{Principal, Right};
-use crate::domain::requests::ask::{Ask, Embed};
+use crate::domain::requests::ask::{Ask, Other};
 use crate::domain::requests::event::Event;
 use crate::domain::requests::price::Nanos;
 use crate::domain::requests::request::{Door, KeyOf, Open, Request, State, Wishes};
@@ -44,8 +43,8 @@ const DECISIONS: usize = 3;
 pub struct Asked {
     /// The question.
     pub ask: Ask,
-    /// Texts to be turned into vectors, which are the question then.
-    pub embed: Option<Embed>,
+    /// What is asked instead of a conversation, which is the question then.
+    pub other: Option<Other>,
     /// Where it came in.
     pub door: Door,
     /// What kind of work it is.
@@ -68,6 +67,8 @@ pub struct Asked {
     pub id: Option<RequestId>,
     /// What it weighs while somebody waits for its answer.
     pub weight: Option<Weight>,
+    /// The request that it is asked beside.
+    pub shadow_of: Option<RequestId>,
 }
 
 impl Asked {
@@ -112,12 +113,6 @@ pub(super) struct Held {
     _weight: Option<Weight>,
 }
 
-/// What governs a request, and the guards that hold a decision to it.
-pub(super) struct Mandate {
-    pub limits: LlmLimits,
-    pub guards: Vec<Guard>,
-}
-
 /// What is stored of the question, before it is sealed.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Said {
@@ -126,6 +121,9 @@ pub(super) struct Said {
     pub metadata: Option<Value>,
     #[serde(default)]
     pub given: Vec<Given>,
+    /// What was replaced by what, where it is to be put back in the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<(String, String)>,
 }
 
 impl Requests {
@@ -154,7 +152,7 @@ impl Requests {
             _weight: asked.weight,
         };
         let mut run = self.run(who.org.clone(), begun, asked.ask, Some(tell), Some(held));
-        run.embeds(asked.embed);
+        run.does(asked.other);
         self.tasks.spawn(run.go());
         Ok(Conversation {
             id,
@@ -184,31 +182,6 @@ impl Requests {
         }
     }
 
-    /// Freezes and limits. What cannot be read stops everything.
-    pub(super) async fn mandate(&self, org: &OrgId, owner: &AgentId) -> Result<Mandate, Trouble> {
-        let local = self.local_facts(org, owner).await?;
-        let freezes = known(local.freezes)?;
-        if let Some(trouble) = frozen(&freezes, owner) {
-            return Err(trouble);
-        }
-        let policy = known(local.policy)?;
-        let now = self.ports().ambient.now();
-        let limits = match policy {
-            Some(policy) if !policy.in_force(now) => {
-                return Err(Trouble::BudgetExceeded(
-                    "the policy of this agent is not in force, and nothing may be spent under it"
-                        .to_owned(),
-                ));
-            }
-            Some(policy) => policy.llm.unwrap_or_default(),
-            None => LlmLimits::default(),
-        };
-        Ok(Mandate {
-            limits,
-            guards: local.guards,
-        })
-    }
-
     /// Decides, and writes it all down. What was decided on may change meanwhile; then it is decided
     /// anew.
     pub(super) async fn begin(
@@ -234,7 +207,7 @@ impl Requests {
             let planned = self
                 .plan(
                     &who.org,
-                    &Work::of(&asked.ask, asked.embed.as_ref()),
+                    &Work::of(&asked.ask, asked.other.as_ref()),
                     &asked.task,
                     &wishes,
                 )
@@ -318,6 +291,9 @@ impl Requests {
             lost_workers: 0,
             error: None,
             erased: false,
+            answer_secrets: Vec::new(),
+            shadow_of: asked.shadow_of,
+            shadow: None,
         }
     }
 
@@ -357,6 +333,11 @@ impl Requests {
             ask: asked.ask.clone(),
             metadata: asked.metadata.clone(),
             given: asked.given.clone(),
+            // Whoever waits has it put back by the door.
+            replaced: match asked.wishes.restore && !asked.door.is_waited_at() {
+                true => asked.screened.kept(),
+                false => Vec::new(),
+            },
         };
         let said = serde_json::to_vec(&said).map_err(|_| Trouble::StoreUnavailable)?;
         let mut parts = vec![self.part(org, &begun.key, begun.request.id, 0, &said)?];
@@ -464,27 +445,11 @@ pub(super) struct Begun {
     pub events: Vec<Event>,
 }
 
-fn known<T>(fact: Fact<T>) -> Result<T, Trouble> {
-    match fact {
-        Fact::Known(value) => Ok(value),
-        Fact::Missing => Err(Trouble::StoreUnavailable),
-    }
-}
-
 fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, None) | (None, one) => one,
     }
-}
-
-fn frozen(freezes: &Freezes, owner: &AgentId) -> Option<Trouble> {
-    let hit = freezes.0.iter().find(|freeze| match freeze.scope {
-        FreezeScope::All => true,
-        FreezeScope::Agent => freeze.id.as_deref().is_none_or(|id| id == owner.as_str()),
-        FreezeScope::Tool | FreezeScope::Vendor | FreezeScope::Server => freeze.id.is_none(),
-    })?;
-    Some(Trouble::Frozen(hit.reason.clone()))
 }
 
 /// That the pot has no room for this.

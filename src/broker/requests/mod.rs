@@ -5,9 +5,11 @@
 //! and may be forgotten.
 
 mod accept;
+mod figures;
 mod health;
 mod keys;
 mod ledger;
+mod mandate;
 mod offers;
 mod prices;
 mod providers;
@@ -16,6 +18,8 @@ mod read;
 mod run;
 mod sampling;
 mod screen;
+mod shadow;
+mod standing;
 mod usage;
 mod weight;
 
@@ -32,9 +36,10 @@ pub use health::{ModelStanding, Standing};
 pub use offers::ModelView;
 pub use prices::{PriceTable, PriceView};
 pub use providers::{NewProvider, Pinged, ProviderView};
-pub use read::{Answered, ListRequests, QueueView, RequestPage, RequestView};
+pub use read::{Answered, ListRequests, RequestPage, RequestView};
 pub use run::{Done, Told};
 pub use screen::Screened;
+pub use standing::QueueView;
 pub use usage::{AskUsage, By, Sum};
 pub use weight::Weight;
 

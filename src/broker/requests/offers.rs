@@ -11,7 +11,7 @@ use crate::connector::Malformed;
 use crate::connector::model::{Manner, Outgoing, vectors};
 use crate::domain::ids::OrgId;
 use crate::domain::principal::Principal;
-use crate::domain::requests::ask::{Ask, Embed};
+use crate::domain::requests::ask::{Ask, Embed, Other, Rank};
 use crate::domain::requests::count;
 use crate::domain::requests::failure::Why;
 use crate::domain::requests::price::{Nanos, Prices};
@@ -79,15 +79,21 @@ pub(super) struct Offer {
     pub ceiling: u64,
 }
 
-/// What is to be done: a question to be answered, or texts to be turned into vectors.
+/// What is to be done: a question to be answered, texts to be turned into vectors, or documents to be
+/// put in order.
 pub(super) enum Work<'a> {
     Ask(&'a Ask),
     Embed(&'a Embed),
+    Rank(&'a Rank),
 }
 
 impl<'a> Work<'a> {
-    pub fn of(ask: &'a Ask, embed: Option<&'a Embed>) -> Self {
-        embed.map_or(Work::Ask(ask), Work::Embed)
+    pub fn of(ask: &'a Ask, other: Option<&'a Other>) -> Self {
+        match other {
+            None => Work::Ask(ask),
+            Some(Other::Embed(embed)) => Work::Embed(embed),
+            Some(Other::Rank(rank)) => Work::Rank(rank),
+        }
     }
 
     /// Tokens that are read, and written at most.
@@ -98,6 +104,12 @@ impl<'a> Work<'a> {
                 let texts = embed.texts.iter().map(|text| count::text(text));
                 (texts.fold(1, u64::saturating_add), 0)
             }
+            Work::Rank(rank) => {
+                // Each document is read with the question.
+                let asked = count::text(&rank.query);
+                let each = rank.documents.iter().map(|one| count::text(one) + asked);
+                (each.fold(1, u64::saturating_add), 0)
+            }
         }
     }
 
@@ -105,7 +117,7 @@ impl<'a> Work<'a> {
     pub fn unpriced(&self) -> Option<String> {
         match self {
             Work::Ask(ask) => unpriced::beside(ask),
-            Work::Embed(_) => None,
+            Work::Embed(_) | Work::Rank(_) => None,
         }
     }
 
@@ -115,6 +127,7 @@ impl<'a> Work<'a> {
         match self {
             Work::Ask(ask) => format.request(base, ask, entry.manner()),
             Work::Embed(embed) => vectors::embed(format, base, embed),
+            Work::Rank(rank) => vectors::rerank(format, base, rank),
         }
     }
 }

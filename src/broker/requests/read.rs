@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::accept::{Asked, key_name};
@@ -11,14 +10,15 @@ use super::{Requests, owner};
 use crate::broker::core::{Trouble, failed, forbidden};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Record};
-use crate::domain::document::{Document, Single, Stored};
+use crate::domain::document::{Document, Stored};
 use crate::domain::ids::{AgentId, OrgId, ProposalId, RequestId};
 use crate::domain::principal::{Principal, Right, Role};
 use crate::domain::requests::event::{Event, Told};
 use crate::domain::requests::request::{KeyOf, Request, State};
 use crate::domain::requests::rows::{Beside, Line};
 use crate::domain::search::ground::{self, Grounding};
-use crate::store::requests::{Depth, RequestFilter};
+use crate::governance::secrets::redact::Vault;
+use crate::store::requests::RequestFilter;
 
 /// Requests in one page at most.
 const MOST: u32 = 500;
@@ -30,23 +30,6 @@ const ATTEMPTS: usize = 10;
 const FORGOTTEN: u32 = 100;
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-
-/// Whether the queue goes on, for everybody.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct QueueState {
-    /// Nothing is claimed.
-    pub paused: bool,
-}
-
-impl Document for QueueState {
-    const KIND: &'static str = "request_queue";
-    const CACHED: bool = true;
-    type Id = str;
-}
-
-impl Single for QueueState {
-    const ID: &'static str = "state";
-}
 
 /// A request, and where it stands in the queue.
 #[derive(Clone, PartialEq, Debug)]
@@ -92,17 +75,6 @@ pub struct Answered {
     pub metadata: Option<Value>,
     /// What it stands on of the passages that it was asked with, if it was.
     pub grounding: Option<Grounding>,
-}
-
-/// How the queue stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct QueueView {
-    /// By priority, the highest first.
-    pub depths: Vec<Depth>,
-    /// In hand.
-    pub running: u64,
-    /// Nothing is claimed.
-    pub paused: bool,
 }
 
 impl Requests {
@@ -192,12 +164,17 @@ impl Requests {
         who.may(Right::Administer) || who.roles.has(Role::Auditor)
     }
 
+    fn owns(who: &Principal, request: &Request) -> bool {
+        owner(who).is_ok_and(|owner| owner == request.owner)
+    }
+
     /// A request that this caller may see.
     async fn stored(&self, who: &Principal, id: RequestId) -> Result<Stored<Request>, Trouble> {
         let unknown = || Trouble::NotFound("request");
         let stored = self.document::<Request>(&who.org, &id).await?;
         let stored = stored.ok_or_else(unknown)?;
-        let own = owner(who).is_ok_and(|owner| owner == stored.value.owner);
+        // What is asked beside another is shown to nobody who could read its answer for the first one's.
+        let own = stored.value.shadow_of.is_none() && Self::owns(who, &stored.value);
         match own || Self::sees_all(who) {
             true => Ok(stored),
             false => Err(unknown()),
@@ -268,10 +245,14 @@ impl Requests {
         }
         let key = self.content_key(&who.org).await?;
         let said = self.said(&who.org, &key, id).await?;
-        let told = Told::of(&events);
-        let (metadata, given) = said
-            .map(|said| (said.metadata, said.given))
+        let mut told = Told::of(&events);
+        let (mut metadata, given, replaced) = said
+            .map(|said| (said.metadata, said.given, said.replaced))
             .unwrap_or_default();
+        // Only to whom they belong: an auditor reads what was stored.
+        if !replaced.is_empty() && Self::owns(who, &request) {
+            restore(&Vault::of(replaced), &mut told, metadata.as_mut());
+        }
         let grounded = !given.is_empty();
         Ok(Answered {
             grounding: grounded.then(|| ground::grounding(&told.text, &given)),
@@ -346,13 +327,16 @@ impl Requests {
             match self.forget(&who.org, stored, &who.id).await {
                 Err(Trouble::Changed) => {}
                 Err(trouble) => return Err(trouble),
-                Ok(request) => return self.view(&who.org, request, false).await,
+                Ok(request) => {
+                    self.forget_beside(&who.org, &request, &who.id).await?;
+                    return self.view(&who.org, request, false).await;
+                }
             }
         }
         Err(Trouble::Changed)
     }
 
-    async fn forget(
+    pub(super) async fn forget(
         &self,
         org: &OrgId,
         stored: Stored<Request>,
@@ -427,41 +411,18 @@ impl Requests {
         let mut news = self.news.subscribe();
         let _ = tokio::time::timeout(longest, news.recv()).await;
     }
+}
 
-    /// How the queue stands, of the caller's organisation.
-    pub async fn queue(&self, who: &Principal) -> Result<QueueView, Trouble> {
-        if !who.may(Right::ReadAll) {
-            return Err(forbidden(who));
+/// Puts back what was replaced. Arguments of tools are JSON in a text, and stay JSON.
+fn restore(vault: &Vault, told: &mut Told, metadata: Option<&mut Value>) {
+    told.text = vault.restore_text(&told.text);
+    for (_, _, arguments) in &mut told.tool_calls {
+        if let Ok(mut value) = serde_json::from_str::<Value>(arguments) {
+            vault.restore(&mut value);
+            *arguments = value.to_string();
         }
-        let store = &self.model_ports()?.store;
-        Ok(QueueView {
-            depths: store.depths(Some(&who.org)).await?,
-            running: store.running_of(&who.org).await?,
-            paused: self.is_paused().await?,
-        })
     }
-
-    /// Whether nothing is claimed at present.
-    pub(super) async fn is_paused(&self) -> Result<bool, Trouble> {
-        let org = OrgId::default();
-        let state = self.document::<QueueState>(&org, QueueState::ID).await?;
-        Ok(state.is_some_and(|stored| stored.value.paused))
-    }
-
-    /// Lets nothing be claimed any more, or again.
-    pub async fn pause(&self, who: &Principal, paused: bool) -> Result<QueueView, Trouble> {
-        // The queue is everybody's.
-        if !who.may_for_all(Right::Administer) {
-            return Err(forbidden(who));
-        }
-        let org = OrgId::default();
-        let state = QueueState { paused }.write_only(&org, None);
-        let now = self.ports().ambient.now();
-        let record = Record::new(now, &org, RecordKind::QueuePaused, &who.id)
-            .with(json!({"paused": paused}));
-        let change = Change::documents(vec![state], Vec::new(), vec![record], Vec::new());
-        self.ports().store.apply(change).await.map_err(failed)?;
-        self.wake();
-        self.queue(who).await
+    if let Some(metadata) = metadata {
+        vault.restore(metadata);
     }
 }

@@ -22,10 +22,11 @@ use super::accept::{Begun, Held};
 use super::ledger;
 use super::offers::{Offer, Work};
 use crate::broker::core::{NoAnswer, Trouble};
+use crate::connector::model::vectors::Ranked;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{BudgetMove, Record};
 use crate::domain::ids::OrgId;
-use crate::domain::requests::ask::{Ask, Embed};
+use crate::domain::requests::ask::{Ask, Other};
 use crate::domain::requests::event::Event;
 use crate::domain::requests::failure::{Failure, Why};
 use crate::domain::requests::piece::{Piece, Stop, Tokens};
@@ -59,6 +60,8 @@ pub enum Told {
     Piece(Piece),
     /// Vectors, in the order of their texts.
     Vectors(Vec<Vec<f32>>),
+    /// Documents, the best first.
+    Ranked(Vec<Ranked>),
     /// It is complete.
     Done(Box<Done>),
     /// There is none.
@@ -90,7 +93,7 @@ pub(super) struct Run {
     version: u64,
     key: Arc<ContentKey>,
     ask: Ask,
-    embed: Option<Embed>,
+    other: Option<Other>,
     offers: Vec<Offer>,
     limits: LlmLimits,
     tell: Option<mpsc::Sender<Told>>,
@@ -99,6 +102,8 @@ pub(super) struct Run {
     calls: BTreeMap<u64, Call>,
     /// Bytes that the attempt wrote, whatever of.
     said: usize,
+    /// Its words, to be looked through for secrets at its end.
+    heard: String,
     counted: Option<Tokens>,
     first_ms: Option<u64>,
     /// The attempt's question was handed to the wire.
@@ -163,7 +168,7 @@ impl Run {
             version: begun.version,
             key: begun.key,
             ask,
-            embed: None,
+            other: None,
             offers: begun.offers,
             limits: begun.limits,
             tell,
@@ -171,6 +176,7 @@ impl Run {
             events: begun.events,
             calls: BTreeMap::new(),
             said: 0,
+            heard: String::new(),
             counted: None,
             first_ms: None,
             sent: false,
@@ -180,18 +186,20 @@ impl Run {
         }
     }
 
-    /// Texts are to be turned into vectors.
-    pub(super) fn embeds(&mut self, embed: Option<Embed>) {
-        self.embed = embed;
+    /// Something else is asked than a conversation.
+    pub(super) fn does(&mut self, other: Option<Other>) {
+        self.other = other;
     }
 
     /// Tokens that are read.
     fn input(&self) -> u64 {
-        Work::of(&self.ask, self.embed.as_ref()).tokens().0
+        Work::of(&self.ask, self.other.as_ref()).tokens().0
     }
 
     /// Answers it.
     pub(super) async fn go(mut self) {
+        self.requests
+            .cast_shadow(&self.org, &self.request, &self.ask);
         self.answer().await;
         self.requests.running().remove(&self.request.id);
     }
@@ -279,6 +287,7 @@ impl Run {
         });
         self.calls.clear();
         self.said = 0;
+        self.heard.clear();
         self.counted = None;
         self.first_ms = None;
         self.sent = false;
@@ -464,6 +473,8 @@ impl Requests {
                 "estimated": request.is_estimated(),
                 "tokens_read": tokens.read(),
                 "tokens_written": tokens.written(),
+                "answer_secrets": request.answer_secrets,
+                "shadow_of": request.shadow_of,
             }));
         record.agent = Some(request.owner.clone());
         record

@@ -41,7 +41,7 @@ impl Requests {
     }
 
     async fn sample(&self, model: &str, words: &str) -> Result<String, Trouble> {
-        let who = ours()?;
+        let who = ours(OrgId::default())?;
         // What must not leave does not leave for our own questions either.
         let mut said = json!({ "prompt": words });
         let screened: Screened = self.screen(&who, &mut said).await?;
@@ -67,7 +67,7 @@ impl Requests {
         while let Some(told) = conversation.told.recv().await {
             match told {
                 Told::Piece(Piece::Text(more)) => text.push_str(&more),
-                Told::Piece(_) | Told::Started { .. } | Told::Vectors(_) => {}
+                Told::Piece(_) | Told::Started { .. } | Told::Vectors(_) | Told::Ranked(_) => {}
                 Told::Done(_) => return Ok(text),
                 Told::Failed(trouble) => return Err(trouble),
             }
@@ -76,12 +76,13 @@ impl Requests {
     }
 }
 
-fn ours() -> Result<Principal, Trouble> {
+/// The broker itself, in an organisation.
+pub(super) fn ours(org: OrgId) -> Result<Principal, Trouble> {
     let agent = OURS.parse().map_err(|_| Trouble::StoreUnavailable)?;
     Ok(Principal {
         id: OURS.to_owned(),
         name: OURS.to_owned(),
-        org: OrgId::default(),
+        org,
         roles: Role::Agent.into(),
         agent: Some(agent),
         person: None,

@@ -31,6 +31,11 @@ impl Screened {
         self.vault.restore_text(text)
     }
 
+    /// What was replaced by what, to be sealed beside the question.
+    pub(super) fn kept(&self) -> Vec<(String, String)> {
+        self.vault.kept()
+    }
+
     /// Whether something was replaced.
     pub fn has_replaced(&self) -> bool {
         !self.vault.is_empty()

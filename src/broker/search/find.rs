@@ -13,7 +13,7 @@ use crate::domain::principal::Principal;
 use crate::domain::proposal::Proposal;
 use crate::domain::search::ground::Given;
 use crate::domain::search::rank::Figures;
-use crate::domain::search::{Paper, question, words};
+use crate::domain::search::{Paper, near, question, words};
 use crate::store::search::{Passage, SearchStore, Sight};
 
 /// Words of a question that are looked for.
@@ -37,6 +37,13 @@ pub struct Wanted {
     pub documents: Vec<String>,
 }
 
+/// A passage, and how well it answers.
+#[derive(Clone, Debug)]
+pub(super) struct Scored {
+    pub score: f64,
+    pub passage: Passage,
+}
+
 /// A passage that was found.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Found {
@@ -51,40 +58,66 @@ pub struct Found {
 }
 
 impl Search {
-    /// The passages that answer best, the best first.
+    /// The passages that answer best, the best first: by words, by meaning where a model is
+    /// configured, and in the order of another one if there is one.
     pub async fn find(&self, who: &Principal, wanted: &Wanted) -> Result<Vec<Found>, Trouble> {
-        let asked = question(&wanted.text, MAX_WORDS);
         let k = wanted.k.unwrap_or(USUAL).min(MOST);
-        if asked.is_empty() || k == 0 {
+        if wanted.text.trim().is_empty() || k == 0 {
             return Ok(Vec::new());
         }
-        let _turn = self.places().long_read(who).await?;
-        let sight = Sight {
+        let sight = self.sight_of(who, wanted).await?;
+        let near = self.nearest(who, &sight, &wanted.text).await?;
+        let by_words = self.by_words(who, &sight, &wanted.text).await?;
+        let scored = match near.is_empty() {
+            true => by_words,
+            false => both(by_words, near),
+        };
+        let mut scored = self.reordered(who, &wanted.text, scored, k).await;
+        scored.truncate(k);
+        self.titled(who, scored).await
+    }
+
+    async fn sight_of(&self, who: &Principal, wanted: &Wanted) -> Result<Sight, Trouble> {
+        Ok(Sight {
             labels: wanted.labels.clone(),
             documents: self.meant(who, &wanted.documents).await?,
             ..sight(who)
-        };
+        })
+    }
+
+    /// The passages that hold words of the question, the best first.
+    async fn by_words(
+        &self,
+        who: &Principal,
+        sight: &Sight,
+        text: &str,
+    ) -> Result<Vec<Scored>, Trouble> {
+        let asked = question(text, MAX_WORDS);
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _turn = self.places().long_read(who).await?;
         let store = self.store()?;
-        let (passages, total) = store.seen(&sight).await?;
-        let (holding, candidates) = candidates(store, &sight, &asked).await?;
+        let (passages, total) = store.seen(sight).await?;
+        let (holding, candidates) = candidates(store, sight, &asked).await?;
         let figures = Figures {
             passages,
             words: total,
             holding,
         };
-        let scored = candidates.into_iter().map(|one| {
-            let score = figures.score(&asked, &words(&one.text));
-            (score, one)
+        let scored = candidates.into_iter().map(|passage| Scored {
+            score: figures.score(&asked, &words(&passage.text)),
+            passage,
         });
-        let mut scored: Vec<(f64, Passage)> = scored.collect();
+        let mut scored: Vec<Scored> = scored.collect();
         // They came in the order of their names, and a stable sort keeps it among equals.
-        scored.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-        scored.truncate(k);
-        self.titled(who, scored).await
+        scored.sort_by(|one, other| other.score.total_cmp(&one.score));
+        Ok(scored)
     }
 
     /// Passages about who is paid by a proposal and what for, that this caller may find: of what
-    /// people wrote. What an agent wrote is nothing that should speak for what an agent asks.
+    /// people wrote. What an agent wrote is nothing that should speak for what an agent asks. By their
+    /// words alone: what a proposal holds goes to no model.
     pub async fn related(
         &self,
         who: &Principal,
@@ -94,25 +127,22 @@ impl Search {
         let mut text = String::new();
         leaves(&json!(fixed.payee), &mut text);
         leaves(&fixed.args.value(), &mut text);
-        let wanted = Wanted {
-            text,
-            k: Some(MOST),
-            ..Wanted::default()
-        };
-        let found = self.find(who, &wanted).await?.into_iter();
+        let mut scored = self.by_words(who, &sight(who), &text).await?;
+        scored.truncate(MOST);
+        let found = self.titled(who, scored).await?.into_iter();
         let by_people = found.filter(|found| found.agent.is_none());
         Ok(by_people.take(USUAL).collect())
     }
 
-    async fn titled(
-        &self,
-        who: &Principal,
-        scored: Vec<(f64, Passage)>,
-    ) -> Result<Vec<Found>, Trouble> {
+    async fn titled(&self, who: &Principal, scored: Vec<Scored>) -> Result<Vec<Found>, Trouble> {
         // Their titles, what they are called before this caller, and the agent that wrote them.
         let mut titles: BTreeMap<String, (String, String, Option<AgentId>)> = BTreeMap::new();
         let mut found = Vec::new();
-        for (score, one) in scored {
+        for Scored {
+            score,
+            passage: one,
+        } in scored
+        {
             if !titles.contains_key(&one.document) {
                 let key = Paper::key(&who.org, &one.document);
                 let doc = self.ports().store.doc(&key).await?;
@@ -142,6 +172,22 @@ impl Search {
         }
         Ok(found)
     }
+}
+
+/// One order of what holds the words and what is near.
+fn both(by_words: Vec<Scored>, near: Vec<Passage>) -> Vec<Scored> {
+    let by_words: Vec<Passage> = by_words.into_iter().map(|one| one.passage).collect();
+    let name = |one: &Passage| (one.document.clone(), one.place);
+    let orders = [&by_words, &near].map(|order| order.iter().map(name).collect());
+    let all = by_words.iter().chain(&near).map(|one| (name(one), one));
+    let named: HashMap<(String, u64), &Passage> = all.collect();
+    let scored = near::fused(&orders)
+        .into_iter()
+        .filter_map(|(name, score)| {
+            let passage = (*named.get(&name)?).clone();
+            Some(Scored { score, passage })
+        });
+    scored.collect()
 }
 
 /// In how many passages each word is, and the passages to rank. Where there are too many of those,

@@ -2,22 +2,26 @@
 //! for passages.
 //!
 //! Whoever may not see a document is told that there is none, and nothing of it moves a score or a
-//! count that he gets. What is written is looked over for secrets first. Each write is recorded, by
+//! count that he gets. They are found by their words, and by their meaning where a model of embeddings
+//! is configured. What is written is looked over for secrets first. Each write is recorded, by
 //! title and never by text.
 
 mod find;
+mod meaning;
 mod named;
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 pub use find::{Found, Wanted};
 
 use named::Place;
 
 use crate::broker::core::{Core, FoundSecret, ModelPorts, Trouble, failed, forbidden};
+use crate::broker::requests::Requests;
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Conflict, Record};
 use crate::domain::document::Document;
@@ -43,14 +47,30 @@ const PAGE: u32 = 500;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
-pub struct Search(Arc<Core>);
+pub struct Search(Arc<Parts>);
+
+/// What a [`Search`] stands on.
+pub struct Parts {
+    core: Core,
+    requests: Requests,
+    /// Held by whoever turns passages into vectors.
+    tending: Mutex<()>,
+}
+
+impl Deref for Search {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
 
 /// Every subject reaches the core as its own.
-impl Deref for Search {
+impl Deref for Parts {
     type Target = Core;
 
     fn deref(&self) -> &Core {
-        &self.0
+        &self.core
     }
 }
 
@@ -82,8 +102,24 @@ pub struct PaperView {
 
 impl Search {
     /// Over these.
-    pub(in crate::broker) fn new(core: Core) -> Self {
-        Self(Arc::new(core))
+    pub(in crate::broker) fn new(core: Core, requests: Requests) -> Self {
+        Self(Arc::new(Parts {
+            core,
+            requests,
+            tending: Mutex::default(),
+        }))
+    }
+
+    /// What was just written gets its vectors; what that leaves, a duty looks for.
+    fn learn_soon(&self) {
+        if self.settings().models.embedding_model.is_some() {
+            let search = self.clone();
+            self.requests.tasks().spawn(async move {
+                if let Err(trouble) = search.tend_vectors().await {
+                    tracing::info!(%trouble, "a document has no vectors yet");
+                }
+            });
+        }
     }
 
     fn store(&self) -> Result<&dyn SearchStore, Trouble> {
@@ -124,6 +160,7 @@ impl Search {
         let record = record(self, who, RecordKind::DocumentStored, &id, &paper);
         let docs = vec![paper.write(&who.org, &id, Some(version))];
         self.put(who, docs, &id, says, record).await?;
+        self.learn_soon();
         Ok(PaperView {
             id: paper.shown(who, &id),
             paper,

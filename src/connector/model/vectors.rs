@@ -65,7 +65,15 @@ pub fn embed(format: Format, base: &str, embed: &Embed) -> Result<Outgoing, Malf
 }
 
 /// The call for an order, which providers agree on: `{model, query, documents, top_n}`.
-pub fn rerank(base: &str, rank: &Rank) -> Result<Outgoing, Malformed> {
+pub fn rerank(format: Format, base: &str, rank: &Rank) -> Result<Outgoing, Malformed> {
+    match format {
+        Format::OpenAi | Format::Responses => {}
+        Format::Anthropic | Format::Ollama => {
+            return Err(Malformed(
+                "only providers of the format `openai` put documents in order".to_owned(),
+            ));
+        }
+    }
     if rank.documents.is_empty() {
         return Err(Malformed("`documents` is empty".to_owned()));
     }
@@ -240,7 +248,7 @@ mod tests {
     #[test]
     fn nothing_is_asked_about_nothing() {
         assert!(embed(Format::OpenAi, "https://a", &Embed::default()).is_err());
-        assert!(rerank("https://a", &Rank::default()).is_err());
+        assert!(rerank(Format::OpenAi, "https://a", &Rank::default()).is_err());
         let texts = Embed {
             texts: vec!["a".into()],
             ..Embed::default()

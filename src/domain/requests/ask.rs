@@ -252,6 +252,35 @@ impl fmt::Debug for Embed {
     }
 }
 
+/// What is asked that is no conversation.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Other {
+    /// Texts to be turned into vectors.
+    Embed(Embed),
+    /// Documents to be put in order.
+    Rank(Rank),
+}
+
+impl Other {
+    /// The same, of the model that its provider calls so.
+    pub fn of(&self, model: &str) -> Self {
+        let model = model.to_owned();
+        match self.clone() {
+            Other::Embed(embed) => Other::Embed(Embed { model, ..embed }),
+            Other::Rank(rank) => Other::Rank(Rank { model, ..rank }),
+        }
+    }
+}
+
+impl fmt::Debug for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rank")
+            .field("model", &self.model)
+            .field("documents", &self.documents.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Texts to be turned into vectors.
 #[derive(Clone, PartialEq, Default)]
 pub struct Embed {

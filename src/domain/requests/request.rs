@@ -79,6 +79,10 @@ pub enum Door {
     Responses,
     /// `/v1/embeddings`.
     Embeddings,
+    /// None: documents that were found are put in order.
+    Rerank,
+    /// None: a second model is asked beside the first.
+    Shadow,
 }
 
 impl Door {
@@ -90,6 +94,8 @@ impl Door {
             Door::Messages => "messages",
             Door::Responses => "responses",
             Door::Embeddings => "embeddings",
+            Door::Rerank => "rerank",
+            Door::Shadow => "shadow",
         }
     }
 
@@ -97,7 +103,12 @@ impl Door {
     pub fn is_waited_at(self) -> bool {
         match self {
             Door::Requests => false,
-            Door::Chat | Door::Messages | Door::Responses | Door::Embeddings => true,
+            Door::Chat
+            | Door::Messages
+            | Door::Responses
+            | Door::Embeddings
+            | Door::Rerank
+            | Door::Shadow => true,
         }
     }
 }
@@ -129,6 +140,9 @@ pub struct Wishes {
     pub on_cut: OnCut,
     /// Secrets that were replaced are put back in the result.
     pub restore: bool,
+    /// A second model to be asked beside the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<AskBeside>,
 }
 
 /// An attempt that may be under way: its reservation is pending.
@@ -270,6 +284,43 @@ pub struct Request {
     /// What was said is gone.
     #[serde(default)]
     pub erased: bool,
+    /// Types of secrets that were in what a model said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answer_secrets: Vec<String>,
+    /// The request that this one is asked beside; nobody but auditors sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_of: Option<RequestId>,
+    /// What came of the one that was asked beside this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+/// A second model that was asked beside the first, and how far the two agree.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Shadow {
+    /// The request by which it was asked; none if it was left out.
+    pub request: Option<RequestId>,
+    /// Who was asked.
+    pub provider: Option<String>,
+    /// As what.
+    pub model: Option<String>,
+    /// 1 minus the share of words that both answers have; none without two answers.
+    pub disagreement: Option<f64>,
+    /// How far their numbers differ; none where they have none to compare.
+    pub numbers: Option<f64>,
+    /// What it cost, in nano-dollars.
+    pub nanos: u64,
+    /// Why there is nothing to compare.
+    pub why: Option<String>,
+}
+
+/// The second model that is to be asked.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct AskBeside {
+    /// At this provider.
+    pub provider: Option<String>,
+    /// By this name.
+    pub model: Option<String>,
 }
 
 impl Document for Request {
@@ -278,7 +329,16 @@ impl Document for Request {
     type Id = RequestId;
 }
 
+/// Whose lists a request is in that is asked beside another: nobody's but the broker's.
+const BESIDE: &str = "hundi";
+
 impl Request {
+    /// In whose list it is.
+    pub fn listed_under(&self) -> AgentId {
+        let hidden = self.shadow_of.and_then(|_| BESIDE.parse().ok());
+        hidden.unwrap_or_else(|| self.owner.clone())
+    }
+
     /// What its attempts cost so far, in nano-dollars.
     pub fn cost(&self) -> u64 {
         let costs = self.attempts.iter().map(|attempt| attempt.nanos);

@@ -56,7 +56,7 @@ impl Line {
         Self {
             id: request.id,
             org: org.clone(),
-            owner: request.owner.clone(),
+            owner: request.listed_under(),
             state: request.state.name(),
             priority: request.priority,
             rank: request.created_at.millis().saturating_sub(ahead),

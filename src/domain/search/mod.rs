@@ -5,6 +5,7 @@
 //! rank is counted by [`rank`], over what the asker may see.
 
 pub mod ground;
+pub mod near;
 pub mod rank;
 
 use serde::{Deserialize, Serialize};

@@ -12,21 +12,24 @@
     reason = "speeds are estimates for people to read; none of them is an amount"
 )]
 
+mod answers;
+mod asks;
 mod client;
 mod cpu;
 mod histogram;
 mod load;
 mod progress;
+mod told;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Failure, Json, KeyFlag, print};
-use histogram::Histogram;
 use load::Outcome;
+use told::{count, half_for_people, people, rounded, spell};
 
 /// Flags of `hundi bench`.
 #[derive(clap::Args, Debug)]
@@ -67,7 +70,18 @@ pub struct Args {
     /// What to call it with, a JSON object
     #[arg(long, value_name = "JSON", requires = "call", value_parser = object)]
     pub arguments: Option<Value>,
-    /// Also measure what bare grouped transactions of the same rows reach, and print the ratio
+    /// The model to ask, with --door chat or requests
+    #[arg(long, default_value = "sandbox", value_name = "NAME")]
+    pub model: String,
+    /// The provider that a bare relay passes questions on to, with --floor and one of those doors
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:8788/sandbox/models/v1",
+        value_name = "URL"
+    )]
+    pub provider: String,
+    /// Also measure what bare grouped transactions of the same rows reach, and print the ratio; with
+    /// --door chat or requests, what a bare relay to the provider reaches
     #[arg(long)]
     pub floor: bool,
     /// Then run again at half the speed just reached, and compare the p99 of commit with what it
@@ -105,6 +119,10 @@ pub enum Door {
     Mcp,
     /// POST /v1/tools/NAME/invoke of the low-risk tool that --call names
     Invoke,
+    /// POST /v1/chat/completions, answered whole
+    Chat,
+    /// POST /v1/requests, followed to its end
+    Requests,
 }
 
 impl Door {
@@ -113,6 +131,16 @@ impl Door {
             Door::Rest => "rest",
             Door::Mcp => "mcp",
             Door::Invoke => "invoke",
+            Door::Chat => "chat",
+            Door::Requests => "requests",
+        }
+    }
+
+    /// Whether models are asked there, and nothing is proposed.
+    fn asks(self) -> bool {
+        match self {
+            Door::Chat | Door::Requests => true,
+            Door::Rest | Door::Mcp | Door::Invoke => false,
         }
     }
 }
@@ -155,6 +183,8 @@ pub struct Disk<'a> {
     pub floor: &'a dyn Fn(Bare) -> Result<f64, String>,
     /// How long one flush takes, half of the time at most.
     pub flush: &'a dyn Fn() -> Result<Duration, String>,
+    /// Starts a bare relay to the provider at this address, and says where it is.
+    pub relay: &'a dyn Fn(&str) -> Result<String, String>,
 }
 
 /// How long to run when nobody said.
@@ -196,6 +226,11 @@ pub fn run(args: &Args, disk: &Disk<'_>, out: &mut dyn Write) -> Result<(), Fail
         let text = "--door invoke calls a low-risk tool: name it with --call, and what to call it with with --arguments";
         return Err(Failure::Usage(text.to_owned()));
     }
+    if args.door.asks() && (args.call.is_some() || args.half_load || args.naive) {
+        let text =
+            "--door chat and requests ask a model: --call, --half-load and --naive are for tools";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let target = client::Target::new(&args.url, key).map_err(Failure::Usage)?;
     let half = args.seconds.unwrap_or(DEFAULT_SECONDS).div_ceil(2);
     let half = Duration::from_secs(half).min(MAX_FLOOR_HALF);
@@ -209,6 +244,9 @@ pub fn run(args: &Args, disk: &Disk<'_>, out: &mut dyn Write) -> Result<(), Fail
         naive: true,
         ..bare
     };
+    if args.door.asks() {
+        return models(args, &target, half, disk, out);
+    }
     let measured = || -> Result<[Option<f64>; 2], Failure> {
         let of = |asked: bool, bare| asked.then(|| (disk.floor)(bare)).transpose();
         let floor = of(args.floor, bare).map_err(Failure::Failed)?;
@@ -246,6 +284,50 @@ pub fn run(args: &Args, disk: &Disk<'_>, out: &mut dyn Write) -> Result<(), Fail
     verdict(&outcome)
 }
 
+/// Asks models, and a bare relay before and after, since the speed of a machine drifts.
+fn models(
+    args: &Args,
+    target: &client::Target,
+    half: Duration,
+    disk: &Disk<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let relay = match args.floor {
+        true => Some((disk.relay)(&args.provider).map_err(Failure::Failed)?),
+        false => None,
+    };
+    let relayed = || -> Result<Option<asks::Relayed>, Failure> {
+        let Some(url) = &relay else { return Ok(None) };
+        let relay = client::Target::new(url, "none").map_err(Failure::Failed)?;
+        let asking = asks::through(&relay, &args.model, args.concurrency, half);
+        runtime.block_on(asking).map(Some).map_err(Failure::Failed)
+    };
+    let before = relayed()?;
+    let outcome = runtime.block_on(load::run(args, target, None));
+    let outcome = outcome.map_err(Failure::Failed)?;
+    let after = relayed()?;
+    let relayed = before.zip(after).map(|(one, other)| one.between(other));
+    let floor = [relayed.map(|relayed| relayed.per_second), None];
+    let relay_cpu = relayed.and_then(|relayed| relayed.cpu_ms);
+    if args.json.json {
+        let mut told = spell(args, &outcome, floor, None);
+        if let Some(cpu) = relay_cpu {
+            told["cpu"]["relay_ms_per_cycle"] = json!(rounded(cpu));
+        }
+        print::json(out, &told)?;
+    } else {
+        people(args, &outcome, floor, out)?;
+        if let Some(cpu) = relay_cpu {
+            writeln!(out, "a bare relay took {cpu:.2} ms of CPU for each")?;
+        }
+    }
+    out.flush()?;
+    verdict(&outcome)
+}
+
 /// From one cycle to the next at half the speed of this run.
 fn twice_the_pause(outcome: &Outcome) -> Option<Duration> {
     let cycles = u32::try_from(outcome.cycles).ok()?;
@@ -262,174 +344,6 @@ fn verdict(outcome: &Outcome) -> Result<(), Failure> {
         text.push_str(&format!("\n  {count} x {}", print::plain(error)));
     }
     Err(Failure::Failed(text))
-}
-
-fn per_second(outcome: &Outcome) -> f64 {
-    let seconds = outcome.took.as_secs_f64();
-    if seconds > 0.0 {
-        count(outcome.cycles) / seconds
-    } else {
-        0.0
-    }
-}
-
-/// Exact up to 2^53, which no run reaches.
-fn count(n: u64) -> f64 {
-    u32::try_from(n).map_or(f64::from(u32::MAX), f64::from)
-}
-
-/// `floor` and `naive` are cycles a second of the bare store, if they were asked for.
-fn spell(
-    args: &Args,
-    outcome: &Outcome,
-    [floor, naive]: [Option<f64>; 2],
-    half: Option<&Half>,
-) -> Value {
-    let phase = |histogram: &Histogram| {
-        json!({
-            "p50_ms": millis(histogram, 50),
-            "p95_ms": millis(histogram, 95),
-            "p99_ms": millis(histogram, 99),
-        })
-    };
-    let mut told = Map::new();
-    let mut say = |name: &str, value: Value| told.insert(name.to_owned(), value);
-    say("cycles", json!(outcome.cycles));
-    say("seconds", json!(rounded(outcome.took.as_secs_f64())));
-    say("cycles_per_s", json!(rounded(per_second(outcome))));
-    if let Some(floor) = floor {
-        say("floor_per_s", json!(rounded(floor)));
-        say("ratio", json!(ratio(outcome, floor)));
-    }
-    if let Some(naive) = naive {
-        say("naive_per_s", json!(rounded(naive)));
-        say("times_naive", json!(ratio(outcome, naive)));
-    }
-    let phases = match &args.call {
-        Some(_) => json!({"call": phase(&outcome.call)}),
-        None => json!({"propose": phase(&outcome.propose), "commit": phase(&outcome.commit)}),
-    };
-    say("phases", phases);
-    if let Some(half) = half {
-        let told = json!({
-            "cycles_per_s": rounded(per_second(&half.outcome)),
-            "phases": {"propose": phase(&half.outcome.propose), "commit": phase(&half.outcome.commit)},
-            "flush_ms": in_millis(half.flush),
-            "limit_ms": in_millis(half.limit()),
-            "holds": half.holds(),
-        });
-        say("half_load", told);
-    }
-    if let Some(busy) = outcome.busy {
-        let per_call =
-            busy.machine * outcome.took.as_secs_f64() * 1_000.0 / count(outcome.cycles.max(1));
-        let told = json!({
-            "machine_cores": rounded(busy.machine),
-            "client_cores": rounded(busy.client),
-            "machine_ms_per_cycle": rounded(per_call),
-        });
-        say("cpu", told);
-    }
-    say("failed", json!(outcome.errors.values().sum::<u64>()));
-    say("errors", json!(outcome.errors));
-    say("concurrency", json!(args.concurrency));
-    let (door, tool) = names(args);
-    say("door", json!(door));
-    say("tool", json!(tool));
-    Value::Object(told)
-}
-
-fn names(args: &Args) -> (&str, &str) {
-    match &args.call {
-        Some(call) if args.door == Door::Invoke => (args.door.name(), call),
-        Some(call) => (Door::Mcp.name(), call),
-        None => (args.door.name(), args.tool.name()),
-    }
-}
-
-fn ratio(outcome: &Outcome, floor: f64) -> Option<f64> {
-    (floor > 0.0).then(|| rounded(per_second(outcome) / floor))
-}
-
-/// Three decimals: more would be noise.
-fn rounded(x: f64) -> f64 {
-    (x * 1000.0).round() / 1000.0
-}
-
-fn millis(histogram: &Histogram, percent: u64) -> f64 {
-    in_millis(histogram.percentile(percent))
-}
-
-fn in_millis(time: Duration) -> f64 {
-    rounded(time.as_secs_f64() * 1000.0)
-}
-
-fn half_for_people(half: &Half, out: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "\nat half of that, {:.0} cycles a second: p99 of commit {:.2} ms; {FLUSHES} flushes of \
-         {:.2} ms and {} ms are {:.2} ms: {}",
-        per_second(&half.outcome),
-        in_millis(half.p99()),
-        in_millis(half.flush),
-        BESIDES.as_millis(),
-        in_millis(half.limit()),
-        if half.holds() { "within" } else { "above" },
-    )
-}
-
-fn people(
-    args: &Args,
-    outcome: &Outcome,
-    [floor, naive]: [Option<f64>; 2],
-    out: &mut dyn Write,
-) -> std::io::Result<()> {
-    let (door, tool) = names(args);
-    writeln!(
-        out,
-        "{} cycles in {:.1} s: {:.0} a second, {} callers, {} by {}",
-        outcome.cycles,
-        outcome.took.as_secs_f64(),
-        per_second(outcome),
-        args.concurrency,
-        tool,
-        door,
-    )?;
-    if let Some(floor) = floor {
-        let ratio = ratio(outcome, floor).unwrap_or_default();
-        writeln!(
-            out,
-            "the floor is {floor:.0} a second; the ratio is {ratio:.2}"
-        )?;
-    }
-    if let Some(naive) = naive {
-        let times = ratio(outcome, naive).unwrap_or_default();
-        writeln!(
-            out,
-            "one transaction for each step makes {naive:.0} a second; this is {times:.1} times that"
-        )?;
-    }
-    writeln!(out)?;
-    let row = |name: &str, histogram: &Histogram| {
-        let cell = |percent| format!("{:.2} ms", millis(histogram, percent));
-        vec![name.to_owned(), cell(50), cell(95), cell(99)]
-    };
-    let rows = match &args.call {
-        Some(_) => vec![row("call", &outcome.call)],
-        None => vec![
-            row("propose", &outcome.propose),
-            row("commit", &outcome.commit),
-        ],
-    };
-    print::table(out, &["phase", "p50", "p95", "p99"], rows, "")?;
-    match outcome.busy {
-        None => Ok(()),
-        Some(busy) => writeln!(
-            out,
-            "\n{:.2} cores of this machine were busy, {:.2} of them with this client",
-            busy.machine, busy.client
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! The same secret has the same number, so that a model can still tell that two are one. A number
 //! that the text itself claims in that manner is never given, or whoever wrote the text could have
-//! somebody else's secret put where he likes. What was replaced is held in memory alone, and wiped.
+//! somebody else's secret put where he likes. What was replaced is held in memory, and wiped; whoever wants it
+//! put back later keeps it under a seal.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -29,6 +30,25 @@ impl Vault {
     /// Nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What is to be kept of it, under a seal, for whoever puts secrets back later: what was replaced,
+    /// by what.
+    pub fn kept(&self) -> Vec<(String, String)> {
+        let held = self.held.iter();
+        held.map(|(name, secret)| (name.clone(), secret.expose().to_owned()))
+            .collect()
+    }
+
+    /// One that puts back what was [`kept`](Vault::kept).
+    pub fn of(kept: Vec<(String, String)>) -> Self {
+        let held = kept.into_iter();
+        Self {
+            held: held
+                .map(|(name, secret)| (name, Secret::new(&secret)))
+                .collect(),
+            ..Self::default()
+        }
     }
 
     /// How many different secrets it holds.

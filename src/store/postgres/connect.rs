@@ -31,7 +31,7 @@ const SCHEMA_LOCK: i64 = 0x68_75_6e_64_69;
 
 /// In order; the number of a migration is its place, from 1. Forward only: a released file never
 /// changes, and each lets nodes of the version before go on working.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../../sql/postgres/0001_init.sql"),
     include_str!("../../../sql/postgres/0002_writers.sql"),
     include_str!("../../../sql/postgres/0003_webhook_records.sql"),
@@ -40,6 +40,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../../sql/postgres/0006_requests.sql"),
     include_str!("../../../sql/postgres/0007_passages.sql"),
     include_str!("../../../sql/postgres/0008_wake_ups.sql"),
+    include_str!("../../../sql/postgres/0009_vectors.sql"),
 ];
 
 /// Why the database was not opened. The text says what to do, and never shows the password.

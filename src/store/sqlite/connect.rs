@@ -32,7 +32,7 @@ const APPLICATION_ID: i64 = 0x6875_6e64;
 
 /// In order, each ending with its own number in `user_version`. Forward only: a released file
 /// never changes.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../../sql/sqlite/0001_init.sql"),
     include_str!("../../../sql/sqlite/0002_webhook_records.sql"),
     include_str!("../../../sql/sqlite/0003_docs_by_rowid.sql"),
@@ -40,6 +40,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../../sql/sqlite/0005_what_was_paid.sql"),
     include_str!("../../../sql/sqlite/0006_requests.sql"),
     include_str!("../../../sql/sqlite/0007_passages.sql"),
+    include_str!("../../../sql/sqlite/0008_vectors.sql"),
 ];
 /// Pages that the writing connection keeps, in KiB (a negative number, as the pragma wants it):
 /// the upper levels of every index, so that a batch does not read them again.

@@ -12,7 +12,7 @@ use super::{CALLER_PATIENCE, FLUSH, Heard, Run, Told, Waited};
 use crate::broker::requests::offers::{Offer, Work};
 use crate::broker::requests::providers::key_header;
 use crate::connector::model::{MAX_ANSWER, Reader, refusal, vectors};
-use crate::domain::requests::ask::{Embed, Format};
+use crate::domain::requests::ask::Other;
 use crate::domain::requests::count;
 use crate::domain::requests::event::Event;
 use crate::domain::requests::failure::{Failure, Why};
@@ -22,6 +22,8 @@ use crate::wire::model::Answering;
 
 /// Bytes of a refusal that are read.
 const MAX_REFUSAL: usize = 64 * 1024;
+/// Longest answer that is looked through for secrets, in bytes.
+const MAX_LOOKED_THROUGH: usize = 1024 * 1024;
 /// Longest that a refusal's body may take.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -32,11 +34,8 @@ impl Run {
         let provider = &entry.provider;
         let mut ask = self.ask.clone();
         ask.model.clone_from(&offer.model);
-        let embed = self.embed.clone().map(|embed| Embed {
-            model: offer.model.clone(),
-            ..embed
-        });
-        let outgoing = match Work::of(&ask, embed.as_ref()).outgoing(&entry) {
+        let other = self.other.as_ref().map(|other| other.of(&offer.model));
+        let outgoing = match Work::of(&ask, other.as_ref()).outgoing(&entry) {
             Ok(outgoing) => outgoing,
             Err(malformed) => {
                 return Heard::Failure(Failure::new(Why::Refused, malformed.to_string()));
@@ -124,8 +123,21 @@ impl Run {
             Waited::Lost => return Heard::Lost,
         };
         let format = offer.entry.provider.format;
-        if let Some(embed) = &self.embed {
-            return self.vectors(format, &body, embed.texts.len()).await;
+        let figures = match &self.other {
+            None => None,
+            Some(Other::Embed(embed)) => {
+                let read = vectors::vectors(format, &body, embed.texts.len());
+                Some(read.map(|read| (Told::Vectors(read.vectors), read.tokens)))
+            }
+            Some(Other::Rank(rank)) => {
+                let read = vectors::ranking(&body, rank.documents.len());
+                Some(read.map(|read| (Told::Ranked(read.ranked), read.tokens)))
+            }
+        };
+        match figures {
+            None => {}
+            Some(Ok((told, tokens))) => return self.figures(told, tokens).await,
+            Some(Err(failure)) => return Heard::Failure(failure),
         }
         let mut pieces = Vec::new();
         if let Err(failure) = format.answer(&body, &mut pieces) {
@@ -140,16 +152,11 @@ impl Run {
         self.take(pieces, began).await.unwrap_or(Heard::Answer)
     }
 
-    /// Vectors of so many texts.
-    async fn vectors(&mut self, format: Format, body: &[u8], texts: usize) -> Heard {
-        let read = match vectors::vectors(format, body, texts) {
-            Ok(read) => read,
-            Err(failure) => return Heard::Failure(failure),
-        };
-        self.counted = read.tokens;
+    /// An answer in figures.
+    async fn figures(&mut self, told: Told, tokens: Option<Tokens>) -> Heard {
+        self.counted = tokens;
         if let Some(tell) = self.tell.clone() {
-            let told = tell.send(Told::Vectors(read.vectors));
-            match tokio::time::timeout(CALLER_PATIENCE, told).await {
+            match tokio::time::timeout(CALLER_PATIENCE, tell.send(told)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return Heard::Unwanted,
             }
@@ -256,11 +263,19 @@ impl Run {
         None
     }
 
+    /// Keeps words that are looked through for secrets, as far as there is room.
+    fn hear(&mut self, words: &str) {
+        if self.heard.len() + words.len() <= MAX_LOOKED_THROUGH {
+            self.heard.push_str(words);
+        }
+    }
+
     fn note(&mut self, piece: &Piece) {
         match piece {
             Piece::Text(text) | Piece::Refusal(text) => {
                 self.request.told |= !text.is_empty();
                 self.said += text.len();
+                self.hear(text);
                 match self.events.last_mut() {
                     Some(Event::Delta { text: so_far }) => so_far.push_str(text),
                     Some(_) | None => self.events.push(Event::Delta { text: text.clone() }),
@@ -274,6 +289,7 @@ impl Run {
             }
             Piece::Arguments { index, part } => {
                 self.said += part.len();
+                self.hear(part);
                 let call = self.calls.entry(*index).or_default();
                 call.arguments.push_str(part);
             }

@@ -21,6 +21,7 @@ use crate::domain::requests::price::Nanos;
 use crate::domain::requests::request::{Attempt, Request, State};
 use crate::domain::requests::rows::{Beside, Entry, Line};
 use crate::domain::requests::shipped;
+use crate::governance::secrets;
 use crate::store::{ApplyError, StoreError};
 use crate::telemetry::models::{self, Attempted, OTHER, TASKS};
 
@@ -193,6 +194,7 @@ impl Run {
             cost_nanos: attempt.nanos,
             estimated: attempt.estimated,
         });
+        self.look_through();
         self.request.attempts.push(attempt.clone());
         models::attempted(&Attempted {
             provider: self.provider_label(&attempt.provider),
@@ -202,6 +204,23 @@ impl Run {
             first: attempt.first_ms.map(Duration::from_millis),
         });
         Some((attempt, entry))
+    }
+
+    /// Counts the secrets of what the attempt said, and notes their types. It is told all the same: what
+    /// a model says has left its provider already.
+    fn look_through(&mut self) {
+        let heard = std::mem::take(&mut self.heard);
+        for found in secrets::find(heard.as_bytes()) {
+            models::secret_found(found.rule, "observe");
+            let known = self
+                .request
+                .answer_secrets
+                .iter()
+                .any(|rule| rule == found.rule);
+            if !known {
+                self.request.answer_secrets.push(found.rule.to_owned());
+            }
+        }
     }
 
     /// A provider as metrics name it, whose readers are of the default organisation: what another

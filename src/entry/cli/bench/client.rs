@@ -80,7 +80,22 @@ impl<'a> Client<'a> {
         headers: &str,
         body: &[u8],
     ) -> Result<(u16, &[u8]), String> {
-        match timeout(ANSWER, self.exchange(path, headers, body)).await {
+        self.send("POST ", path, headers, body).await
+    }
+
+    /// Gets, and gives the same.
+    pub async fn get(&mut self, path: &str) -> Result<(u16, &[u8]), String> {
+        self.send("GET ", path, "", b"").await
+    }
+
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Result<(u16, &[u8]), String> {
+        match timeout(ANSWER, self.exchange(method, path, headers, body)).await {
             Ok(Ok(status)) => Ok((status, &self.body)),
             Ok(Err(error)) => {
                 self.stream = None;
@@ -93,10 +108,16 @@ impl<'a> Client<'a> {
         }
     }
 
-    async fn exchange(&mut self, path: &str, headers: &str, body: &[u8]) -> Result<u16, String> {
+    async fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Result<u16, String> {
         let request = &mut self.request;
         request.clear();
-        for part in ["POST ", &self.target.base, path, &self.target.head, headers] {
+        for part in [method, &self.target.base, path, &self.target.head, headers] {
             request.extend_from_slice(part.as_bytes());
         }
         request.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());

@@ -1,6 +1,5 @@
 //! The callers: propose, commit, again, until the time or the cycles are used up.
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,10 +7,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::answers::{Answer, Invoked, Plain, Rpc, message};
+use super::asks::{self, Question};
 use super::client::{Client, Target};
 use super::cpu::{Busy, Cpu};
 use super::histogram::Histogram;
@@ -118,6 +118,7 @@ pub async fn run(args: &Args, target: &Target, every: Option<Duration>) -> Resul
             tool: args.tool,
             amount: args.amount,
             call: args.call.as_deref().zip(Some(&args.arguments)),
+            model: &args.model,
             index,
             client: Client::new(target),
         };
@@ -164,6 +165,7 @@ struct Caller<'a> {
     amount: Option<i64>,
     /// A plain call and its arguments, instead of pairs.
     call: Option<(&'a str, &'a Option<Value>)>,
+    model: &'a str,
     index: u16,
     client: Client<'a>,
 }
@@ -195,6 +197,13 @@ impl Caller<'_> {
         plan: &Plan,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
+        if self.door.asks() {
+            let before = Instant::now();
+            let (model, number) = (self.model, (self.index, number));
+            asks::ask(&mut self.client, self.door, Question { model, number }).await?;
+            outcome.call.record(before.elapsed());
+            return Ok(());
+        }
         if let Some((name, arguments)) = self.call {
             let before = Instant::now();
             self.plain(name, arguments).await?;
@@ -258,8 +267,8 @@ impl Caller<'_> {
     async fn propose(&mut self, arguments: &Value) -> Result<(String, String), String> {
         let (door, tool) = (self.door, self.tool.name());
         let (status, body) = match door {
-            // A pair has no door of its own to be invoked by.
-            Door::Rest | Door::Invoke => {
+            // A pair has no door of its own to be invoked or asked by.
+            Door::Rest | Door::Invoke | Door::Chat | Door::Requests => {
                 let body = json!({"tool": tool, "arguments": arguments});
                 self.rest("/v1/proposals", &body).await?
             }
@@ -280,7 +289,7 @@ impl Caller<'_> {
     async fn commit(&mut self, id: &str, token: &str, arguments: &Value) -> Result<(), String> {
         let (door, tool) = (self.door, self.tool.name());
         let (status, body) = match door {
-            Door::Rest | Door::Invoke => {
+            Door::Rest | Door::Invoke | Door::Chat | Door::Requests => {
                 let body = json!({"commit_token": token, "arguments": arguments});
                 self.rest(&format!("/v1/proposals/{id}/commit"), &body)
                     .await?
@@ -333,159 +342,9 @@ impl Caller<'_> {
 /// The revision of MCP that needs no session.
 const PROTOCOL: &str = "2026-07-28";
 
-/// What is needed of an answer, whatever else it says.
-#[derive(Deserialize, Default)]
-struct Answer<'a> {
-    #[serde(borrow, default)]
-    status: Option<Status<'a>>,
-    #[serde(borrow, default)]
-    proposal_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    commit_token: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    reason: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    code: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    detail: Option<Cow<'a, str>>,
-}
-
-/// A word in answers, a number in problem documents.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Status<'a> {
-    Word(#[serde(borrow)] Cow<'a, str>),
-    Number(serde::de::IgnoredAny),
-}
-
-#[derive(Deserialize)]
-struct Rpc<'a, R> {
-    #[serde(default = "Option::default")]
-    result: Option<R>,
-    #[serde(borrow, default)]
-    error: Option<RpcError<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RpcResult<'a> {
-    #[serde(borrow, default)]
-    structured_content: Option<Answer<'a>>,
-}
-
-/// What a plain call answers, whatever it answers.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Plain {
-    #[serde(default)]
-    is_error: bool,
-}
-
-/// What is needed of an invocation's answer.
-#[derive(Deserialize)]
-struct Invoked<'a> {
-    #[serde(default)]
-    ok: Option<bool>,
-    #[serde(borrow, default)]
-    code: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    detail: Option<Cow<'a, str>>,
-}
-
-impl Invoked<'_> {
-    fn complaint(&self, status: u16) -> String {
-        let code = self
-            .code
-            .as_deref()
-            .unwrap_or("proposed: it is no low-risk tool");
-        let detail = self.detail.as_deref().unwrap_or_default();
-        format!("HTTP {status}, {code} {detail}")
-            .trim_end()
-            .to_owned()
-    }
-}
-
-#[derive(Deserialize)]
-struct RpcError<'a> {
-    #[serde(borrow)]
-    message: Cow<'a, str>,
-}
-
-impl<'a> Answer<'a> {
-    fn read(door: Door, body: &'a [u8]) -> Result<Self, String> {
-        let unreadable = |_| "the answer is not what hundi answers".to_owned();
-        if door != Door::Mcp {
-            return serde_json::from_slice(body).map_err(unreadable);
-        }
-        let rpc: Rpc<'a, RpcResult<'a>> =
-            serde_json::from_slice(message(body)).map_err(unreadable)?;
-        match (rpc.result, rpc.error) {
-            (_, Some(error)) => Err(error.message.into_owned()),
-            (Some(result), None) => Ok(result.structured_content.unwrap_or_default()),
-            (None, None) => Ok(Answer::default()),
-        }
-    }
-
-    fn is(&self, word: &str) -> bool {
-        matches!(&self.status, Some(Status::Word(status)) if status == word)
-    }
-
-    fn complaint(&self, http: u16) -> String {
-        let status = match &self.status {
-            Some(Status::Word(word)) => word.as_ref(),
-            Some(Status::Number(_)) | None => "refused",
-        };
-        let mut text = format!("HTTP {http}, {status}");
-        for part in [&self.reason, &self.code, &self.detail]
-            .into_iter()
-            .flatten()
-        {
-            text.push_str(", ");
-            text.push_str(part);
-        }
-        text
-    }
-}
-
-/// The JSON-RPC message of a body, which may be a stream of events with the message in the last.
-fn message(body: &[u8]) -> &[u8] {
-    if body.first() == Some(&b'{') {
-        return body;
-    }
-    let lines = body.split(|byte| *byte == b'\n');
-    let mut data = lines.filter_map(|line| line.strip_prefix(b"data:"));
-    data.rfind(|data| !data.trim_ascii().is_empty())
-        .unwrap_or(body)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers_of_both_doors_are_understood() {
-        let allowed = r#"{"status":"allowed","proposal_id":"p","commit_token":"t","findings":[]}"#;
-        let rest = Answer::read(Door::Rest, allowed.as_bytes()).unwrap();
-        assert!(rest.is("allowed") && rest.commit_token.as_deref() == Some("t"));
-        let plain =
-            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"structuredContent":{allowed}}}}}"#);
-        let stream = format!("id: 0\ndata:\n\nevent: message\ndata: {plain}\n\n");
-        for body in [plain, stream] {
-            let mcp = Answer::read(Door::Mcp, body.as_bytes()).unwrap();
-            assert!(
-                mcp.is("allowed") && mcp.proposal_id.as_deref() == Some("p"),
-                "{body}"
-            );
-        }
-        let problem = br#"{"status":429,"code":"overloaded","detail":"too many"}"#;
-        let refused = Answer::read(Door::Rest, problem).unwrap();
-        assert_eq!(
-            refused.complaint(429),
-            "HTTP 429, refused, overloaded, too many"
-        );
-        let error = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}"#;
-        assert_eq!(Answer::read(Door::Mcp, error).err(), Some("no".to_owned()));
-    }
 
     #[test]
     fn errors_are_counted_in_bounded_memory() {

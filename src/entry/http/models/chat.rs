@@ -44,7 +44,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
     } = openai::read(written.map)?;
     let (stream, model) = (ask.stream, ask.model.clone());
     let asked = Asked {
-        embed: None,
+        other: None,
         wishes: Wishes {
             model: Some(ask.model.clone()),
             restore: hints.restore,
@@ -60,6 +60,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
         screened: written.screened,
         id: Some(id),
         weight: Some(written.weight),
+        shadow_of: None,
         given: Vec::new(),
     };
     let conversation = door.broker.requests.converse(&who, asked).await?;
@@ -93,7 +94,7 @@ async fn whole(
         match next {
             Told::Started { model, .. } => envelope.model = model,
             Told::Piece(piece) => message.take(piece),
-            Told::Vectors(_) => {}
+            Told::Vectors(_) | Told::Ranked(_) => {}
             Told::Done(done) => {
                 let spelt = message.spelt(restoring);
                 envelope.beside = std::mem::take(&mut message.of_answer);

@@ -15,7 +15,7 @@ use super::refused::Style;
 use super::visitor;
 use crate::broker::requests::{Asked, Told};
 use crate::domain::ids::RequestId;
-use crate::domain::requests::ask::{Ask, Embed, Message, Role};
+use crate::domain::requests::ask::{Ask, Embed, Message, Other, Role};
 use crate::domain::requests::request::{Door as Came, Wishes};
 
 const STYLE: Style = Style::OpenAi;
@@ -61,11 +61,11 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
             messages: said.map(|text| Message::text(Role::User, text)).collect(),
             ..Ask::default()
         },
-        embed: Some(Embed {
+        other: Some(Other::Embed(Embed {
             model: model.clone(),
             texts: input,
             dimensions,
-        }),
+        })),
         door: Came::Embeddings,
         task: TASK.to_owned(),
         priority: hints.priority,
@@ -86,7 +86,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
         match told {
             Told::Started { model, .. } => answering = model,
             Told::Vectors(these) => vectors = these,
-            Told::Piece(_) => {}
+            Told::Piece(_) | Told::Ranked(_) => {}
             Told::Done(done) => {
                 let data = vectors.iter().enumerate().map(|(index, vector)| {
                     json!({"object": "embedding", "index": index, "embedding": spelt(vector, encoded)})

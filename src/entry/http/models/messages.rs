@@ -39,7 +39,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
     let Read { ask, user } = anthropic::read(written.map)?;
     let (stream, model) = (ask.stream, ask.model.clone());
     let asked = Asked {
-        embed: None,
+        other: None,
         wishes: Wishes {
             model: Some(ask.model.clone()),
             restore: hints.restore,
@@ -55,6 +55,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
         screened: written.screened,
         id: Some(id),
         weight: Some(written.weight),
+        shadow_of: None,
         given: Vec::new(),
     };
     let conversation = door.broker.requests.converse(&who, asked).await?;
@@ -87,7 +88,7 @@ async fn whole(
         match next {
             Told::Started { model: now, .. } => model = now,
             Told::Piece(piece) => blocks.take(piece),
-            Told::Vectors(_) => {}
+            Told::Vectors(_) | Told::Ranked(_) => {}
             Told::Done(done) => {
                 let mut message = message(id, &model);
                 message["content"] = blocks.spelt(restoring);

@@ -42,7 +42,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
     } = responding::read(written.map)?;
     let (stream, model) = (ask.stream, ask.model.clone());
     let asked = Asked {
-        embed: None,
+        other: None,
         wishes: Wishes {
             model: Some(ask.model.clone()),
             restore: hints.restore,
@@ -58,6 +58,7 @@ async fn answer(door: &Door, request: Request, id: RequestId) -> Result<Response
         screened: written.screened,
         id: Some(id),
         weight: Some(written.weight),
+        shadow_of: None,
         given: Vec::new(),
     };
     let conversation = door.broker.requests.converse(&who, asked).await?;
@@ -86,7 +87,7 @@ async fn whole(mut told: mpsc::Receiver<Told>, growing: &mut Growing) -> Result<
         match next {
             Told::Started { model, .. } => growing.started(model),
             Told::Piece(piece) => growing.piece(piece, &mut events),
-            Told::Vectors(_) => {}
+            Told::Vectors(_) | Told::Ranked(_) => {}
             Told::Done(done) => {
                 growing.close(&mut events);
                 let response = growing.response("completed", Some(&done));

@@ -57,7 +57,7 @@ impl<S: Spell> Telling<S> {
         match self.told.recv().await {
             Some(Told::Started { model, .. }) => self.spell.started(model),
             Some(Told::Piece(piece)) => self.spell.piece(piece, &mut self.ready),
-            Some(Told::Vectors(_)) => {}
+            Some(Told::Vectors(_) | Told::Ranked(_)) => {}
             Some(Told::Done(done)) => {
                 self.spell.done(&done, &mut self.ready);
                 self.over = true;
