@@ -13,6 +13,8 @@ pub mod codes {}
 pub mod tools {}
 #[doc = include_str!("pages/models.md")]
 pub mod models {}
+#[doc = include_str!("pages/coming_from.md")]
+pub mod coming_from {}
 #[doc = include_str!("pages/operations.md")]
 pub mod operations {}
 #[doc = include_str!("pages/security.md")]

@@ -23,7 +23,7 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(deploy().join(file)).unwrap()
 }
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "Dockerfile",
     "compose.yaml",
     "kubernetes/deployment.yaml",
@@ -32,6 +32,7 @@ const FILES: [&str; 8] = [
     "kubernetes/network.yaml",
     "kubernetes/service.yaml",
     "kubernetes/settings.yaml",
+    "kubernetes/workers.yaml",
 ];
 
 /// `NAME: value` and `name: NAME` / `value: ...` pairs as YAML spells them here.
@@ -105,7 +106,22 @@ fn the_manifests_start_nodes_on_shared_stores() {
         let secret = "Zq8f2vT0bLw6-from-the-bank";
         std::fs::write(keys.path().join(name), secret).unwrap();
     }
-    let deployment = text("kubernetes/deployment.yaml");
+    for file in ["kubernetes/deployment.yaml", "kubernetes/workers.yaml"] {
+        starts_on_shared_stores(file, keys.path());
+    }
+    let workers = text("kubernetes/workers.yaml");
+    let gauge = Regex::new(r"metric: \{name: (\w+)\}").unwrap();
+    let gauge = &gauge.captures(&workers).unwrap()[1];
+    let named = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry/models.rs");
+    let named = std::fs::read_to_string(named).unwrap();
+    assert!(named.contains(&format!("gauge!(\"{gauge}\"")), "{gauge}");
+    // Nobody is sent to a worker: it opens no port.
+    assert!(!workers.contains("app.kubernetes.io/name: hundi}"));
+    assert!(text("kubernetes/kustomization.yaml").contains("  - workers.yaml\n"));
+}
+
+fn starts_on_shared_stores(file: &str, keys: &Path) {
+    let deployment = text(file);
     let mut given = variables(&text("kubernetes/settings.yaml"));
     given.extend(variables(&deployment));
     // From a Secret, which no file here holds.
@@ -123,7 +139,7 @@ fn the_manifests_start_nodes_on_shared_stores() {
             *value = value.replace(mount, "/secrets");
         }
     }
-    let config = loaded(given, "/secrets", keys.path());
+    let config = loaded(given, "/secrets", keys);
     assert!(config.on_postgres() && config.redis_url.is_some());
     assert_eq!(config.listen.port().to_string(), PORT);
 }
@@ -158,17 +174,19 @@ fn nothing_runs_as_root_or_with_rights_it_does_not_need() {
     let run = dockerfile.rsplit("\nFROM ").next().unwrap();
     assert!(run.contains("\nUSER 65532:65532\n"), "{run}");
     assert!(run.contains("\nSTOPSIGNAL SIGTERM\n"));
-    let deployment = text("kubernetes/deployment.yaml");
-    for line in [
-        "runAsNonRoot: true",
-        "runAsUser: 65532",
-        "allowPrivilegeEscalation: false",
-        "readOnlyRootFilesystem: true",
-        "capabilities: {drop: [ALL]}",
-        "seccompProfile: {type: RuntimeDefault}",
-        "automountServiceAccountToken: false",
-    ] {
-        assert!(deployment.contains(line), "{line}");
+    for file in ["kubernetes/deployment.yaml", "kubernetes/workers.yaml"] {
+        let deployment = text(file);
+        for line in [
+            "runAsNonRoot: true",
+            "runAsUser: 65532",
+            "allowPrivilegeEscalation: false",
+            "readOnlyRootFilesystem: true",
+            "capabilities: {drop: [ALL]}",
+            "seccompProfile: {type: RuntimeDefault}",
+            "automountServiceAccountToken: false",
+        ] {
+            assert!(deployment.contains(line), "{file}: {line}");
+        }
     }
     let compose = text("compose.yaml");
     let ours = compose.matches("image: hundi:").count();
