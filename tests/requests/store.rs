@@ -82,6 +82,9 @@ fn request(number: u128, priority: u8, at: i64) -> Request {
         lost_workers: 0,
         error: None,
         erased: false,
+        answer_secrets: Vec::new(),
+        shadow_of: None,
+        shadow: None,
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::accept::{Asked, key_name};
 use super::{Requests, owner};
-use crate::broker::core::{Trouble, failed, forbidden};
+use crate::broker::core::{Trouble, failed};
 use crate::domain::audit::names::RecordKind;
 use crate::domain::change::{Change, Record};
 use crate::domain::document::{Document, Stored};

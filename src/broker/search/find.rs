@@ -178,7 +178,8 @@ impl Search {
 fn both(by_words: Vec<Scored>, near: Vec<Passage>) -> Vec<Scored> {
     let by_words: Vec<Passage> = by_words.into_iter().map(|one| one.passage).collect();
     let name = |one: &Passage| (one.document.clone(), one.place);
-    let orders = [&by_words, &near].map(|order| order.iter().map(name).collect());
+    let orders: [Vec<(String, u64)>; 2] =
+        [&by_words, &near].map(|order| order.iter().map(name).collect());
     let all = by_words.iter().chain(&near).map(|one| (name(one), one));
     let named: HashMap<(String, u64), &Passage> = all.collect();
     let scored = near::fused(&orders)
