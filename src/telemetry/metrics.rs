@@ -87,7 +87,8 @@ metrics! {
     FALLBACKS = "hundi_fallback_total", Counter, "Times that another provider was asked, and why.";
     QUEUE_DEPTH = "hundi_queue_depth", Gauge, "Requests to models that wait, by priority.";
     QUEUE_OLDEST = "hundi_queue_oldest_seconds", Gauge, "Age of the oldest of those.";
-    SECRETS = "hundi_secrets_total", Counter, "Secrets found in what was to be sent, by type and action.";
+    SECRETS = "hundi_secrets_total", Counter, "Secrets found in what was to be sent, and in what models said, by type and action.";
+    SHADOWS = "hundi_shadow_disagreement", Histogram, "How far a second model that was asked beside a first disagrees with it, from 0 to 1.";
     UPTIME = "hundi_uptime_seconds", Gauge, "Since the process started.";
 }
 
@@ -104,6 +105,8 @@ const COMMIT_BUCKETS: &[f64] = &[
 const ANSWER_BUCKETS: &[f64] = &[
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0,
 ];
+/// Buckets of how far two answers differ: a share.
+const SHARE_BUCKETS: &[f64] = &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 /// Buckets of a store transaction, changes.
 const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
@@ -517,6 +520,7 @@ fn with_buckets() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets_for_metric(full(INVOCATION_SECONDS), COMMIT_BUCKETS)?
         .set_buckets_for_metric(full(REQUEST_SECONDS), ANSWER_BUCKETS)?
         .set_buckets_for_metric(full(FIRST_TOKEN), ANSWER_BUCKETS)?
+        .set_buckets_for_metric(full(SHADOWS), SHARE_BUCKETS)?
         .set_buckets_for_metric(full(STORE_BATCH), BATCH_BUCKETS)
 }
 
