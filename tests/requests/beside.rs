@@ -45,7 +45,7 @@ async fn a_second_model_is_asked_beside_the_first_and_shown_to_nobody() {
 
     // It is paid, marked, and in nobody's list but the auditors'.
     let usage = town.server.get(&admin, "/v1/usage?by=task").await;
-    let rows = usage["rows"].as_array().unwrap().iter();
+    let rows = usage["usage"].as_array().unwrap().iter();
     let marked = rows.clone().find(|row| row["key"] == "shadow");
     assert_eq!(
         marked.unwrap()["cost_nanos"],
@@ -90,7 +90,7 @@ async fn a_second_model_is_asked_beside_the_first_and_shown_to_nobody() {
     assert_eq!(seen["erased"], true);
 
     // Left out where the budget is short; the first is answered all the same.
-    town.policy(json!({"llm": {"daily_usd": "0.0005"}})).await;
+    town.policy(json!({"llm": {"daily_usd": "0.0002"}})).await;
     let id = queued(&town, body).await;
     let seen = compared(&town, &id).await;
     assert_eq!(seen["status"], "completed");

@@ -103,7 +103,7 @@ async fn walk(town: &Town) {
 
     // The broker pays for it in its own name.
     let usage = town.server.get(admin, "/v1/usage?by=agent").await;
-    let payers = usage["rows"].as_array().unwrap().iter();
+    let payers = usage["usage"].as_array().unwrap().iter();
     let payers: Vec<&str> = payers.map(|row| row["key"].as_str().unwrap()).collect();
     assert_eq!(payers, ["hundi"], "{usage}");
 }
