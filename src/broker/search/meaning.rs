@@ -187,8 +187,8 @@ impl Search {
 
 /// Whether asking again would change nothing.
 fn is_refused(trouble: &Trouble) -> bool {
-    match trouble {
-        Trouble::Provider(no) => no.why == Why::Refused,
-        trouble => trouble.code() == "invalid_request",
+    if let Trouble::Provider(no) = trouble {
+        return no.why == Why::Refused;
     }
+    matches!(trouble, Trouble::InvalidRequest(_))
 }
