@@ -166,7 +166,7 @@ pub(super) const OPS: &[Op] = &[
                 "",
             ),
         ],
-        problems: &[400, 404],
+        problems: &[400, 404, 410],
         ..Op::NONE
     },
     Op {
@@ -180,7 +180,7 @@ pub(super) const OPS: &[Op] = &[
             Param::query("after", "Only what came after this event.").whole(0, MAX_SAFE_INTEGER),
         ],
         answers: &[(101, "the WebSocket", "")],
-        problems: &[400, 404],
+        problems: &[400, 404, 410],
         ..Op::NONE
     },
     Op {
