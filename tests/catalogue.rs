@@ -288,6 +288,18 @@ async fn a_server_that_takes_over_a_name_in_the_configuration_gets_no_old_propos
     accept(&server, "send").await;
     let arguments = json!({"amount": 501, "to": "acct_1"});
     let (_, proposed) = propose(&server, "send", &arguments).await;
+    // Its name leads to another one now.
+    let mut moved = with(&up, SENDS);
+    moved = moved.replace(up.folder.to_str().unwrap(), other.folder.to_str().unwrap());
+    desk.configure(&moved);
+    let server = desk.serve_again(server);
+    stands(&server, "send", "accepted").await;
+    let (status, refused) = commit(&server, &proposed, &arguments).await;
+    assert_eq!(
+        (status, &refused["reason"]),
+        (409, &json!("tool_changed")),
+        "{refused}"
+    );
     // The first one is gone for good.
     desk.configure(&with(&other, SENDS));
     let server = desk.serve_again(server);
