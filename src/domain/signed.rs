@@ -46,7 +46,7 @@ const SEEN: [&str; 6] = [
 
 /// Whether a record's text may matter to [`Known`]: most do not, and need not be parsed.
 pub fn matters(text: &str) -> bool {
-    let held = || text.contains("\"proposed\"") && text.contains("\"held\"");
+    let held = || text.contains("\"proposed\"") && text.contains("\"HELD\"");
     SEEN.iter().any(|sign| text.contains(sign)) || held()
 }
 

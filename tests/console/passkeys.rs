@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hundi::domain::signed::{Known, Proof};
+use hundi::domain::signed::{Known, Proof, matters};
 use reqwest::StatusCode;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
@@ -311,6 +311,9 @@ async fn where_a_passkey_is_required_nothing_else_decides() {
         read(&[&proposed, &added, &approved], true),
         Ok(Proof::Signed)
     );
+    for record in [&proposed, &added, &approved] {
+        assert!(matters(&record.to_string()), "{record}");
+    }
     assert_eq!(read(&[&approved], false), Ok(Proof::Unknown));
     assert!(
         read(&[&approved], true).is_err(),
