@@ -47,14 +47,11 @@ impl Gate {
         // Who may reach this machine itself has nothing to gain by a name that changes, and the library
         // tries all of its addresses.
         let trusted = self.reach.permits(IpAddr::from([127, 0, 0, 1]));
-        match self.options.get_ssl_mode() {
-            PgSslMode::VerifyFull => Ok(None),
-            _ if trusted => Ok(None),
-            _ => {
-                let address = address.ip().to_string();
-                Ok(Some(self.options.clone().host(&address)))
-            }
+        if trusted || matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull) {
+            return Ok(None);
         }
+        let address = address.ip().to_string();
+        Ok(Some(self.options.clone().host(&address)))
     }
 }
 
