@@ -665,6 +665,37 @@ async fn what_people_approved_for_an_agent_gone_home_is_committed_when_it_may_be
     assert_eq!(house.bank.calls("create_payout").len(), 1);
 }
 
+/// What was asked for when it was proposed is asked for when it is approved, too.
+#[tokio::test]
+async fn nothing_is_committed_at_once_where_the_policy_in_force_does_not_say_so() {
+    let policy = json!({"require_approval_above": 50, "execute_on_approval": true});
+    let house = house(unhurried(policy)).await;
+    let (operator, approver) = (person(Role::Operator), person(Role::Approver));
+    for at_once in [true, false] {
+        let change = json!({"execute_on_approval": at_once});
+        let pay = &house.broker.pay;
+        let asked = json!({"execute_on_approval": true});
+        pay.change_policy(&operator, &agent("a"), &asked, None)
+            .await
+            .unwrap();
+        let amount = if at_once { 100 } else { 200 };
+        let id = house.transfer("a", amount).await.proposal.id();
+        pay.change_policy(&operator, &agent("a"), &change, None)
+            .await
+            .unwrap();
+        pay.approve(&approver, id).await.unwrap();
+        house.clock.forward(6);
+        pay.work_errands().await.unwrap();
+        let state = house.store.proposal(id).await.unwrap().unwrap().state;
+        let expected = if at_once {
+            State::Executed
+        } else {
+            State::Allowed
+        };
+        assert_eq!(state, expected);
+    }
+}
+
 /// Proposing twice does not make a payee known.
 #[tokio::test]
 async fn a_payee_is_new_until_something_was_committed() {

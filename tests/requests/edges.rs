@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::mirror::Mirrored;
 use super::queue::{ended, events, queued};
-use super::town::{answer, said};
+use super::town::{answer, said, until};
 
 #[tokio::test]
 async fn what_no_price_list_tells_is_not_asked_for() {
@@ -215,6 +215,41 @@ async fn what_everybody_shares_is_switched_by_the_house_alone_and_taken_back() {
     assert_eq!(
         town.server.get(&town.server.admin_key, "/v1/queue").await["paused"],
         false
+    );
+    // What waits is asked for nobody whose key was revoked meanwhile.
+    let (_, made) = mirrored
+        .admin("POST", "/v1/keys", json!({"role": "agent", "name": "lost"}))
+        .await;
+    let (lost, lost_id) = (made["key"].as_str().unwrap(), &made["id"]);
+    let (status, told) = mirrored
+        .admin("POST", "/v1/queue", json!({"paused": true}))
+        .await;
+    assert_eq!(status, 200, "{told}");
+    let asked = json!({"prompt": "hi", "model": "sandbox"});
+    let (status, waits) = town
+        .server
+        .post(lost, "/v1/requests", &asked)
+        .await
+        .unwrap();
+    assert_eq!(status, 202, "{waits}");
+    let url = format!("{}/v1/keys/{}", town.server.url, lost_id.as_str().unwrap());
+    let admin = &town.server.admin_key;
+    let told = answer(town.server.http.delete(url).bearer_auth(admin)).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    let (status, told) = mirrored
+        .admin("POST", "/v1/queue", json!({"paused": false}))
+        .await;
+    assert_eq!(status, 200, "{told}");
+    let path = format!("/v1/requests/{}", waits["request_id"].as_str().unwrap());
+    let seen = until(async || {
+        let seen = town.server.get(admin, &path).await;
+        (seen["status"] != "pending").then_some(seen)
+    })
+    .await;
+    assert_eq!(
+        (&seen["status"], &seen["error"]["code"]),
+        (&json!("failed"), &json!("key_revoked")),
+        "{seen}"
     );
     // A table is imported, counts, and is taken back, in both ways.
     let cost = async || {

@@ -11,6 +11,7 @@ use crate::broker::core::documents::Read;
 use crate::broker::core::{CommitRequest, Committed, Trouble};
 use crate::domain::errands::Errand;
 use crate::domain::ids::ProposalId;
+use crate::domain::policy::Policy;
 use crate::domain::principal::{Principal, Role};
 use crate::domain::proposal::{Origin, Proposal, State};
 use crate::domain::time::Timestamp;
@@ -27,6 +28,10 @@ impl Pay {
         if !proposal.fixed.execute_on_approval || proposal.state != State::Allowed {
             return;
         }
+        match self.is_still_asked(proposal).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return,
+        }
         let who = match self.in_its_name(proposal).await {
             Ok(Some(who)) => who,
             Ok(None) | Err(_) => return,
@@ -34,6 +39,22 @@ impl Pay {
         if let Err(error) = self.commit_as(&who, proposal.clone()).await {
             tracing::error!(proposal = %proposal.fixed.id, %error, "automatic commit failed");
         }
+    }
+
+    /// Whether what was asked for at the time of proposing is asked for now: by the policy in force,
+    /// and with a key that nobody has revoked. Otherwise the approval stands, and whoever holds a key
+    /// of the agent commits, or nobody.
+    async fn is_still_asked(&self, proposal: &Proposal) -> Result<bool, Trouble> {
+        let fixed = &proposal.fixed;
+        if fixed.origin != Origin::Agent {
+            return Ok(true);
+        }
+        let found = self.remembered::<Option<Policy>>(&fixed.org, &fixed.agent);
+        let (policy, _) = found.await?;
+        let policy = policy.transpose()?.and_then(|stored| stored.value);
+        let key = self.stored_key(&fixed.org, &fixed.proposer).await?;
+        let asked = policy.is_some_and(|policy| policy.execute_on_approval);
+        Ok(asked && key.is_none_or(|key| key.is_live()))
     }
 
     /// Goes on with errands. Returns how many were open. All are looked at, several at once, so

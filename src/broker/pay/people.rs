@@ -150,7 +150,11 @@ impl Pay {
         Ok([Some(mark(id)), name].into_iter().flatten().collect())
     }
 
-    async fn stored_key(&self, org: &OrgId, id: &str) -> Result<Option<StoredKey>, Trouble> {
+    pub(super) async fn stored_key(
+        &self,
+        org: &OrgId,
+        id: &str,
+    ) -> Result<Option<StoredKey>, Trouble> {
         let Some(key) = id.strip_prefix("key:") else {
             return Ok(None);
         };

@@ -16,6 +16,7 @@ use super::accept::{Begun, Said};
 use super::ledger::{self, Outcome};
 use super::offers::Work;
 use super::run::Run;
+use crate::broker::access::keys::StoredKey;
 use crate::broker::core::Trouble;
 use crate::domain::change::{BudgetMove, Change, Conflict, Doc};
 use crate::domain::document::{Document, Stored};
@@ -114,6 +115,15 @@ impl Requests {
         Ok(None)
     }
 
+    /// Whether whoever asked did so with a key that was revoked since: a lost key spends no more.
+    async fn is_revoked(&self, org: &OrgId, by: &str) -> Result<bool, Trouble> {
+        let Some(key) = by.strip_prefix("key:") else {
+            return Ok(false);
+        };
+        let (found, _) = self.remembered::<StoredKey>(org, key).await?;
+        Ok(found.transpose()?.is_some_and(|key| !key.value.is_live()))
+    }
+
     /// Claims one; `None` if it cannot be asked now, or somebody was first.
     async fn claim(&self, org: OrgId, stored: Stored<Request>) -> Result<Option<Claimed>, Trouble> {
         let mut request = stored.value;
@@ -124,6 +134,12 @@ impl Requests {
                 .await?;
             return Ok(None);
         };
+        if self.is_revoked(&org, &request.by).await? {
+            let ended = ended("key_revoked", "the key that asked for it was revoked");
+            self.fail_waiting(&org, request, stored.version, ended)
+                .await?;
+            return Ok(None);
+        }
         let mandate = match self.mandate(&org, &request.owner).await {
             Ok(mandate) => mandate,
             Err(Trouble::StoreUnavailable) => return Err(Trouble::StoreUnavailable),
