@@ -12,7 +12,9 @@ use crate::entry::gate;
 
 /// Controls that are no fields of the operation. `many` names a field that is a list, however many
 /// of its boxes are ticked.
-const OWN: [&str; 7] = ["op", "token", "once", "next", "then", "each", "many"];
+const OWN: [&str; 8] = [
+    "op", "token", "once", "next", "then", "each", "many", "some",
+];
 
 /// What was sent.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +66,8 @@ impl Form {
             }
             done.push(name);
             let texts: Vec<&str> = self.all(name).collect();
-            if self.all("many").any(|many| many == name) {
+            let mut lists = self.all("many").chain(self.all("some"));
+            if lists.any(|list| list == name) {
                 continue;
             }
             let place = place(schema, name);
@@ -75,6 +78,13 @@ impl Form {
         }
         for name in self.all("many") {
             set(&mut input, name, Value::Array(words(self.all(name))));
+        }
+        // A list that nobody need fill in is none then.
+        for name in self.all("some") {
+            let listed = words(self.all(name));
+            if !listed.is_empty() {
+                set(&mut input, name, Value::Array(listed));
+            }
         }
         Ok(input.as_object().cloned().unwrap_or_default())
     }
@@ -252,6 +262,10 @@ mod tests {
         let expected = json!({"any": ["a", "b_*"], "none": [], "limit": null});
         assert_eq!(input.get("any"), expected.get("any"));
         assert_eq!(input.get("none"), expected.get("none"));
+        let form = Form::read(Body::from("some=any&some=none&any=a&none="));
+        let input = form.await.unwrap().input(&schema, false).unwrap();
+        assert_eq!(input.get("any"), Some(&json!(["a"])));
+        assert_eq!(input.get("none"), None);
         let form = Form::read(Body::from("other_limit=&name=&list="));
         let input = form.await.unwrap().input(&schema, true).unwrap();
         assert_eq!(
