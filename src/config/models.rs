@@ -139,7 +139,8 @@ fn prices(section: &mut Section<'_>) -> BTreeMap<String, Prices> {
     };
     price_list::by_model(told).unwrap_or_else(|wrong| {
         let wrong = wrong.within("prices");
-        section.wrong(&wrong.at, &wrong.words);
+        // What belongs there, in the words of every setting.
+        section.wrong(&wrong.at, wrong.words.trim_start_matches("has to be "));
         BTreeMap::new()
     })
 }

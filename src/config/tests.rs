@@ -287,15 +287,9 @@ fn where_an_upstream_leads_is_all_that_it_is_given() {
         let toml = format!("[upstream.a]\nurl = '{url}'\ntoken = '{token}'\n");
         given(Some(&toml), &[], &[]).load().unwrap().upstreams["a"].place()
     };
-    let one = at("https://a.example/mcp", "0123456789abcdef0123456789abcdef");
-    assert_ne!(
-        one,
-        at("https://b.example/mcp", "0123456789abcdef0123456789abcdef")
-    );
-    assert_eq!(
-        one,
-        at("https://a.example/mcp", "fedcba9876543210fedcba9876543210")
-    );
+    let one = at("https://a.example/mcp", "q7Lr2vXz9Kd4Ws8Tn1Bf6Hc3");
+    assert_ne!(one, at("https://b.example/mcp", "q7Lr2vXz9Kd4Ws8Tn1Bf6Hc3"));
+    assert_eq!(one, at("https://a.example/mcp", "Jm5Gy0Pk8Vb2Rx7Zt4Nw1Qs6"));
 }
 
 #[test]
@@ -387,7 +381,7 @@ fn what_is_wrong_about_a_provider_is_told_by_name() {
         ("[providers.mine]\nbase_url = \"ftp://x\"",                  "`providers.mine.base_url`"),
         ("[providers.mine]\nbase_url = \"http://x\"\nkind = \"gpt\"", "`providers.mine.kind`"),
         ("[providers.mine]\nbase_url = \"http://x\"\nmodles = []",    "did you mean `models`?"),
-        ("[providers.mine]\nbase_url = \"http://x\"\nprices = {input = \"x\"}", "`providers.mine.prices`"),
+        ("[providers.mine]\nbase_url = \"http://x\"\nprices = {input = \"x\"}", "`providers.mine.prices.input`: decimal dollars"),
         ("[routes.code]\nmodel = \"x\"",                              "`[routes.code]`"),
         ("[providers]\nbreaker_failures = 0",                         "providers.breaker_failures"),
         ("[secrets]\nmode = \"maybe\"",                               "secrets.mode"),

@@ -170,7 +170,7 @@ fn nothing_speaks_to_the_wire_but_what_stands_behind_the_gate() {
         "tools/trial.rs",
         // Calls to models have a gate of their own: budget, secrets, queue.
         "requests/providers.rs",
-        "requests/run.rs",
+        "requests/run/exchange.rs",
         // The bank's own books, for the broker itself.
         "pay/at_bank.rs",
         "bank/poll.rs",

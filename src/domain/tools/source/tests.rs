@@ -78,7 +78,7 @@ fn secrets_are_those_that_the_source_takes() {
         (rest("none"),   vec!["token"],                Some("/secrets/token")),
     ] {
         let source = Source::read(&document).unwrap();
-        let given = secrets.iter().map(|name| ((*name).to_owned(), Secret::new("x"))).collect();
+        let given = secrets.iter().map(|name| ((*name).to_owned(), Secret::new("postgres://u:p@h/d"))).collect();
         let told = source.check_secrets(&given).err().map(|invalid| invalid.pointer);
         assert_eq!(told.as_deref(), wrong, "{document} {secrets:?}");
     }
