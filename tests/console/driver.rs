@@ -137,12 +137,25 @@ impl Browser {
         panic!("never so: {text}\n{page}");
     }
 
+    /// A page that follows what happens may replace what was found before it is clicked; whoever uses
+    /// it clicks again.
     async fn click(&self, xpath: String) {
-        let found = self
-            .send("element", json!({"using": "xpath", "value": xpath}))
-            .await;
-        let id = found[ELEMENT].as_str().unwrap().to_owned();
-        self.send(&format!("element/{id}/click"), json!({})).await;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let found = self
+                .send("element", json!({"using": "xpath", "value": xpath}))
+                .await;
+            let id = found[ELEMENT].as_str().unwrap().to_owned();
+            let path = format!("element/{id}/click");
+            let sent = self.http.post(format!("{}/{path}", self.session));
+            let sent = sent.json(&json!({})).send().await.unwrap();
+            let told: Value = sent.json().await.unwrap();
+            let error = &told["value"]["error"];
+            if error != "stale element reference" || Instant::now() > until {
+                assert!(error.is_null(), "{path}: {told:.600}");
+                return;
+            }
+        }
     }
 
     /// Presses the visible button of this name.
