@@ -262,10 +262,10 @@ async fn hints_raise_the_risk_that_the_operator_named_and_say_so() {
         "unknown is high"
     );
     accept(&house.broker, "buy").await;
-    assert!(matches!(
-        invoke(&house.broker, "buy").await,
-        Err(Trouble::UnknownTool(_))
-    ));
+    let refused = invoke(&house.broker, "buy").await.unwrap_err();
+    let told = (refused.code(), refused.to_string());
+    assert!(told.1.contains("is of high risk"), "{told:?}");
+    assert_eq!(shop.called(), 0, "{told:?}");
 }
 
 #[tokio::test]

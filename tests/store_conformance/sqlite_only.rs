@@ -97,7 +97,7 @@ async fn a_newer_or_a_strangers_database_is_left_alone() {
         newer,
         OpenError::Newer {
             found: 99,
-            known: 7
+            known: 8
         }
     );
 
