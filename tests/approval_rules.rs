@@ -339,7 +339,8 @@ async fn whoever_is_gone_or_may_decide_no_more_has_agreed_to_nothing() {
     assert_eq!(code, "policy_changed", "{told}");
     assert!(told.contains("may not decide any more"), "{told}");
     desk.may_only(&ana_id, "approver").await;
-    assert_eq!(desk.commit("acct_1", &id).await.0, "committed");
+    let (code, told) = desk.commit("acct_1", &id).await;
+    assert_eq!(code, "committed", "{told}");
 
     // Removed, and made again under the same name: one human, one agreement.
     let (twin_id, twin) = desk.person("Twin").await;

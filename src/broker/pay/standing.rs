@@ -65,6 +65,18 @@ impl Pay {
         proposal: &Proposal,
         asked: &Asked,
     ) -> Result<Counted, Trouble> {
+        let counted = self.counts_of(proposal, asked).await?;
+        if counted.lost.is_empty() {
+            return Ok(counted);
+        }
+        // What is remembered may be a moment old, and no guard holds a refusal to it.
+        for guard in &counted.guards {
+            self.memory().forget_doc(&guard.key);
+        }
+        self.counts_of(proposal, asked).await
+    }
+
+    async fn counts_of(&self, proposal: &Proposal, asked: &Asked) -> Result<Counted, Trouble> {
         let mut counted = Counted::default();
         for approval in &proposal.moving.approvals {
             let now = self.approver_now(proposal, approval, &mut counted.guards);
