@@ -49,9 +49,9 @@ impl Pay {
         if fixed.origin != Origin::Agent {
             return Ok(true);
         }
-        let found = self.remembered::<Option<Policy>>(&fixed.org, &fixed.agent);
-        let (policy, _) = found.await?;
-        let policy = policy.transpose()?.and_then(|stored| stored.value);
+        // Not out of memory: no guard holds what follows to it.
+        let found = self.find::<Option<Policy>>(&fixed.org, &fixed.agent);
+        let policy = found.await?.transpose()?.and_then(|stored| stored.value);
         let key = self.stored_key(&fixed.org, &fixed.proposer).await?;
         let asked = policy.is_some_and(|policy| policy.execute_on_approval);
         Ok(asked && key.is_none_or(|key| key.is_live()))

@@ -18,7 +18,7 @@ use super::offers::Work;
 use super::run::Run;
 use crate::broker::access::keys::StoredKey;
 use crate::broker::core::Trouble;
-use crate::domain::change::{BudgetMove, Change, Conflict, Doc};
+use crate::domain::change::{BudgetMove, Change, Conflict, Doc, Guard};
 use crate::domain::document::{Document, Stored};
 use crate::domain::ids::{AttemptId, OrgId, RequestId};
 use crate::domain::requests::event::{Event, Told};
@@ -115,13 +115,17 @@ impl Requests {
         Ok(None)
     }
 
-    /// Whether whoever asked did so with a key that was revoked since: a lost key spends no more.
-    async fn is_revoked(&self, org: &OrgId, by: &str) -> Result<bool, Trouble> {
+    /// Whether whoever asked did so with a key that was revoked since: a lost key spends no more. With
+    /// what holds a claim to its being live.
+    async fn is_revoked(&self, org: &OrgId, by: &str) -> Result<(bool, Option<Guard>), Trouble> {
         let Some(key) = by.strip_prefix("key:") else {
-            return Ok(false);
+            return Ok((false, None));
         };
-        let (found, _) = self.remembered::<StoredKey>(org, key).await?;
-        Ok(found.transpose()?.is_some_and(|key| !key.value.is_live()))
+        let (found, guard) = self.remembered::<StoredKey>(org, key).await?;
+        Ok(match found.transpose()? {
+            Some(key) => (!key.value.is_live(), Some(guard)),
+            None => (false, None),
+        })
     }
 
     /// Claims one; `None` if it cannot be asked now, or somebody was first.
@@ -134,17 +138,19 @@ impl Requests {
                 .await?;
             return Ok(None);
         };
-        if self.is_revoked(&org, &request.by).await? {
+        let (revoked, live) = self.is_revoked(&org, &request.by).await?;
+        if revoked {
             let ended = ended("key_revoked", "the key that asked for it was revoked");
             self.fail_waiting(&org, request, stored.version, ended)
                 .await?;
             return Ok(None);
         }
-        let mandate = match self.mandate(&org, &request.owner).await {
+        let mut mandate = match self.mandate(&org, &request.owner).await {
             Ok(mandate) => mandate,
             Err(Trouble::StoreUnavailable) => return Err(Trouble::StoreUnavailable),
             Err(_) => return Ok(None),
         };
+        mandate.guards.extend(live);
         let planned = self
             .plan(
                 &org,
